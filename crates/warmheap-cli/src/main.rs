@@ -1,0 +1,3 @@
+//! The `warmheap` command.
+
+fn main() {}

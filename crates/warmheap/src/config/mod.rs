@@ -1,0 +1,125 @@
+//! What a pool is told at start-up.
+//!
+//! [`PoolConfig`] is plain data with the guide's names and defaults. It knows nothing of pools or
+//! devices; whether a value makes sense is checked in one place, so that the file, the builder
+//! and the environment accept and refuse the same things.
+
+use std::time::Duration;
+
+/// One MiB: the unit of every `_mb` in configuration and statistics.
+pub const MIB: u64 = 1 << 20;
+
+/// A pool's settings. [`Default`] is the guide's.
+///
+/// Sizes are in bytes here; the YAML keys that end in `_mb` are MiB.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct PoolConfig {
+    /// The master switch: `false` sends every allocation straight to the device, still counted.
+    pub enabled: bool,
+    /// How heaps are sized.
+    pub heaps: HeapSizing,
+    /// Bytes of each heap, for [`HeapSizing::Fixed`].
+    pub heap_size: u64,
+    /// Heaps created at start-up, for [`HeapSizing::Fixed`].
+    pub num_heaps: usize,
+    /// Buffer sizes in bytes that every heap is warmed for; one larger than a heap is skipped with
+    /// a warning.
+    pub warmup_sizes: Vec<u64>,
+    /// Count allocations and bytes. Off means not counted at all.
+    pub track_statistics: bool,
+    /// Log when no heap fits and the device must help.
+    pub log_exhaustion: bool,
+    /// Which heap serves a request.
+    pub strategy: Strategy,
+    /// Create more heaps, up to `max_heaps`, as the pool fills.
+    pub dynamic_growth: bool,
+    /// The most heaps dynamic growth may reach.
+    pub max_heaps: usize,
+    /// Utilisation (0 to 1) past which a heap is added before one is missed.
+    pub growth_trigger: f64,
+    /// Compaction of fragmented heaps.
+    pub compaction: Compaction,
+    /// The free ranges each thread may keep for itself.
+    pub thread_cache: ThreadCache,
+    /// Whether freed memory is cleared.
+    pub scrub: Scrub,
+}
+
+/// How heaps are sized.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum HeapSizing {
+    /// The guide's: `num_heaps` of `heap_size` each.
+    #[default]
+    Fixed,
+    /// The pool takes memory as it is needed and chooses the sizes: in place where the device can
+    /// grow a heap, in at most 64 heaps where it cannot.
+    Elastic,
+}
+
+/// Which heap serves a request that no cached range satisfies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Strategy {
+    /// Heaps take turns; spreads load.
+    #[default]
+    RoundRobin,
+    /// The heap whose smallest fitting hole is tightest; packs.
+    BestFit,
+    /// The heap with the most free bytes; evens out.
+    LeastUsed,
+}
+
+/// Compaction of fragmented heaps.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Compaction {
+    /// Compact in the background.
+    pub enabled: bool,
+    /// Fragmentation (0 to 1) past which a heap is compacted.
+    pub threshold: f64,
+    /// Time between looks.
+    pub interval: Duration,
+}
+
+/// Bounds on the free ranges a thread keeps for its next requests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ThreadCache {
+    /// The most bytes one thread may hold back, whatever the pool's size; 0 turns caches off.
+    pub max_bytes: u64,
+}
+
+/// Whether memory is cleared when it is freed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Scrub {
+    /// Contents stay until overwritten.
+    #[default]
+    Never,
+    /// Cleared before anyone else can get it.
+    OnFree,
+}
+
+impl Default for PoolConfig {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            heaps: HeapSizing::Fixed,
+            heap_size: 256 * MIB,
+            num_heaps: 4,
+            warmup_sizes: vec![32 * MIB, 128 * MIB, 512 * MIB],
+            track_statistics: true,
+            log_exhaustion: true,
+            strategy: Strategy::RoundRobin,
+            dynamic_growth: false,
+            max_heaps: 8,
+            growth_trigger: 0.90,
+            compaction: Compaction {
+                enabled: false,
+                threshold: 0.50,
+                interval: Duration::from_secs(60),
+            },
+            thread_cache: ThreadCache {
+                max_bytes: 64 * MIB,
+            },
+            scrub: Scrub::Never,
+        }
+    }
+}

@@ -1,0 +1,54 @@
+//! What a device can answer instead of memory.
+
+/// Why a device call failed. A failed call has changed nothing.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum DeviceError {
+    /// The device has not enough memory.
+    #[error("the device is out of memory: asked for {requested} bytes{}; use smaller or fewer heaps, or free memory",
+        .available.map(|a| format!(", {a} free")).unwrap_or_default())]
+    OutOfMemory {
+        /// Bytes asked for.
+        requested: u64,
+        /// Bytes free, where the device can tell.
+        available: Option<u64>,
+    },
+    /// One request larger than the device allows for a single object.
+    #[error(
+        "{requested} bytes in one piece is more than the device allows ({largest}); ask for less at a time"
+    )]
+    TooLarge {
+        /// Bytes asked for.
+        requested: u64,
+        /// The device's limit in bytes.
+        largest: u64,
+    },
+    /// The device cannot do this at all.
+    #[error("the device does not support {what}")]
+    Unsupported {
+        /// The operation.
+        what: &'static str,
+    },
+    /// The driver or device is not there.
+    #[error("no {device} device here: {reason}")]
+    Unavailable {
+        /// The device asked for.
+        device: &'static str,
+        /// What was tried and what is missing.
+        reason: String,
+    },
+    /// The device lost a queue or itself; work in flight will never complete.
+    #[error("the device was lost: {reason}; its queues make no more progress")]
+    Lost {
+        /// The driver's words.
+        reason: String,
+    },
+    /// Any other failure.
+    #[error("the device failed in {call}: {reason}")]
+    Failed {
+        /// The driver call.
+        call: &'static str,
+        /// The driver's words.
+        reason: String,
+    },
+}

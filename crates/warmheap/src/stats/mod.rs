@@ -1,0 +1,63 @@
+//! What a pool can tell about itself: one snapshot, as a struct.
+//!
+//! The snapshot is plain data. It is taken by the pool, judged by `advice`, and printed by
+//! whoever asked; nothing here reaches back into a pool.
+
+/// A snapshot of a pool, with the guide's names. Figures ending in `_mb` are MiB (2^20 bytes).
+///
+/// Taken while other threads work, each figure is right for some moment of the call; taken at rest
+/// all of them are exact. With `track_statistics: false` the counters stay 0 and the gauges of
+/// heaps remain.
+#[derive(Debug, Clone, PartialEq, Default)]
+#[non_exhaustive]
+pub struct Statistics {
+    /// Requests answered with a buffer, from a heap or by fallback.
+    pub total_allocations: u64,
+    /// Buffers given back.
+    pub total_deallocations: u64,
+    /// Requests that no heap could serve and the device did.
+    pub fallback_allocations: u64,
+    /// Requests that nobody could serve.
+    pub failed_allocations: u64,
+    /// Buffers alive now.
+    pub active_allocations: u64,
+    /// `(total - fallback) / total`; 1.0 when there were none.
+    pub hit_rate: f64,
+    /// Heaps held from the device.
+    pub total_heaps: u64,
+    /// Heaps with at least one live buffer.
+    pub active_heaps: u64,
+    /// `used_capacity_mb / total_capacity_mb`, 0 to 1; 0 without heaps.
+    pub utilization: f64,
+    /// `1 - largest free block / free`, 0 to 1, over all heaps; 0 when nothing is free.
+    pub fragmentation: f64,
+    /// The largest request answered since the last reset, in MiB.
+    pub largest_allocation_mb: f64,
+    /// The mean request answered since the last reset, in MiB.
+    pub avg_allocation_mb: f64,
+    /// Heap memory held from the device, in MiB.
+    pub total_capacity_mb: f64,
+    /// Heap memory under live buffers, rounding included, in MiB.
+    pub used_capacity_mb: f64,
+    /// The most requested bytes alive at once since the last reset, in MiB, heaps and fallback
+    /// together.
+    pub peak_used_mb: f64,
+    /// Memory under live fallback buffers, in MiB.
+    pub fallback_mb: f64,
+    /// Free memory held back for the next requests by per-thread caches, in MiB.
+    pub cached_mb: f64,
+    /// Calls made to the device since start-up began, warm-up included.
+    pub device_calls: u64,
+}
+
+impl Statistics {
+    /// `fallback_allocations / total_allocations`; 0.0 when there were none.
+    #[must_use]
+    pub fn fallback_rate(&self) -> f64 {
+        if self.total_allocations == 0 {
+            0.0
+        } else {
+            self.fallback_allocations as f64 / self.total_allocations as f64
+        }
+    }
+}
