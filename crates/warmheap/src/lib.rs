@@ -1,8 +1,28 @@
 //! Warmheap: pooled GPU memory for inference engines.
+//!
+//! An engine that asks its driver for memory pays microseconds a call and may stall the GPU on
+//! each free. Warmheap creates heaps at start-up, warms them, and serves requests from them in
+//! nanoseconds; when they do not suffice it falls back to the device, counts it, and says what to
+//! change.
+//!
+//! Start at [`Pool`]. The layers, mechanism below and policy above:
+//!
+//! ```text
+//! config ─> pool ─> heap (pure offset engine)
+//!             └───> device (host, sim, metal, cuda)
+//! stats  <─ pool
+//! ```
+#![deny(unsafe_code)]
 
 pub mod config;
 pub mod device;
+mod heap;
+mod pool;
 pub mod stats;
+mod sync;
 
 pub use config::PoolConfig;
+pub use pool::{
+    AllocError, Buffer, Leak, LeakReport, OutOfMemory, Placement, Pool, Request, StartError, Tag,
+};
 pub use stats::Statistics;

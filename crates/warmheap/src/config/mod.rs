@@ -111,14 +111,8 @@ impl Default for PoolConfig {
             dynamic_growth: false,
             max_heaps: 8,
             growth_trigger: 0.90,
-            compaction: Compaction {
-                enabled: false,
-                threshold: 0.50,
-                interval: Duration::from_secs(60),
-            },
-            thread_cache: ThreadCache {
-                max_bytes: 64 * MIB,
-            },
+            compaction: Compaction { enabled: false, threshold: 0.50, interval: Duration::from_secs(60) },
+            thread_cache: ThreadCache { max_bytes: 64 * MIB },
             scrub: Scrub::Never,
         }
     }

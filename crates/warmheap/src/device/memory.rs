@@ -24,7 +24,8 @@ pub enum HeapKind {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HeapRequest {
     /// Bytes: committed for [`HeapKind::Fixed`], reserved addresses for [`HeapKind::Elastic`].
-    /// A multiple of [`Limits::granularity`](super::Limits::granularity).
+    /// A multiple of [`Limits::alignment`](super::Limits::alignment), and for elastic heaps of
+    /// [`Limits::granularity`](super::Limits::granularity).
     pub size: u64,
     /// Fixed or elastic.
     pub kind: HeapKind,
@@ -55,21 +56,18 @@ pub trait Memory: fmt::Debug + Send + Sync + Any {
     /// [`DeviceError::OutOfMemory`]; then no part of the range is committed.
     fn commit(&self, range: Range<u64>) -> Result<(), DeviceError> {
         let _ = range;
-        Err(DeviceError::Unsupported {
-            what: "committing memory in place",
-        })
+        Err(DeviceError::Unsupported { what: "committing memory in place" })
     }
 
     /// Gives the memory behind `range` back; the addresses stay reserved. Elastic heaps only; the
-    /// range was committed before.
+    /// range was committed before. Work in flight may still use the range if it was submitted
+    /// before its buffers were freed: the device waits for it.
     ///
     /// # Errors
     /// [`DeviceError::Failed`]; then the range is still committed.
     fn decommit(&self, range: Range<u64>) -> Result<(), DeviceError> {
         let _ = range;
-        Err(DeviceError::Unsupported {
-            what: "decommitting memory in place",
-        })
+        Err(DeviceError::Unsupported { what: "decommitting memory in place" })
     }
 
     /// Makes the first use of `range` as cheap as any later use: pages populated, memory resident.

@@ -58,7 +58,7 @@ pub trait Device: std::fmt::Debug + Send + Sync {
 pub struct Limits {
     /// Every range handed out of a heap starts and ends on a multiple of this; a power of two.
     pub alignment: u64,
-    /// The step in which heaps are made, committed and decommitted; a power of two.
+    /// The step in which elastic heaps are committed and decommitted; a power of two.
     pub granularity: u64,
     /// The largest heap [`Device::create_heap`] can make.
     pub largest_heap: u64,

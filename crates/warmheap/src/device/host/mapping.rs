@@ -1,0 +1,149 @@
+//! Pages of this process, reserved, opened, populated and closed. The only system calls of the
+//! host device are here.
+#![allow(unsafe_code)]
+
+use std::ffi::c_void;
+use std::ops::Range;
+use std::ptr::{self, NonNull};
+
+use rustix::io::Errno;
+use rustix::mm::{self, MapFlags, MprotectFlags, ProtFlags};
+
+use crate::device::DeviceError;
+
+/// Reserved addresses, unmapped when dropped.
+#[derive(Debug)]
+pub(super) struct Mapping {
+    /// What was mapped; the usable part starts at the alignment inside it.
+    whole: NonNull<u8>,
+    whole_len: usize,
+    start: NonNull<u8>,
+    size: u64,
+}
+
+// SAFETY: a mapping is addresses and lengths; the pages behind them belong to no thread.
+unsafe impl Send for Mapping {}
+// SAFETY: as above; methods that change pages take ranges the caller owns.
+unsafe impl Sync for Mapping {}
+
+impl Mapping {
+    /// Reserves `size` bytes whose start is a multiple of `align`, a power of two. No page is
+    /// usable before [`Mapping::open`].
+    pub(super) fn reserve(size: u64, align: u64) -> Result<Self, DeviceError> {
+        let page = rustix::param::page_size() as u64;
+        let slack = if align > page { align } else { 0 };
+        let len = size.checked_next_multiple_of(page).and_then(|len| len.checked_add(slack));
+        let too_large = DeviceError::TooLarge { requested: size, largest: usize::MAX as u64 };
+        let len = len.and_then(|len| usize::try_from(len).ok()).ok_or(too_large)?;
+        let flags = MapFlags::PRIVATE | no_reserve();
+        // SAFETY: a new anonymous mapping at an address of the kernel's choice touches no memory
+        // that anyone has.
+        let mapped = unsafe { mm::mmap_anonymous(ptr::null_mut(), len, ProtFlags::empty(), flags) };
+        let whole = mapped.map_err(|error| failed("mmap", size, error))?.cast::<u8>();
+        let skip = (whole as u64).next_multiple_of(align.max(1)) - whole as u64;
+        let null = || failed("mmap", size, Errno::NOMEM);
+        let whole = NonNull::new(whole).ok_or_else(null)?;
+        // SAFETY: `skip` is less than `align`, by which the mapping is longer than `size`, unless
+        // pages are aligned enough, when it is 0.
+        let start = unsafe { whole.add(skip as usize) };
+        Ok(Self { whole, whole_len: len, start, size })
+    }
+
+    pub(super) fn start(&self) -> NonNull<u8> {
+        self.start
+    }
+
+    pub(super) fn size(&self) -> u64 {
+        self.size
+    }
+
+    /// Makes a range readable and writable; its pages come at first touch.
+    pub(super) fn open(&self, range: Range<u64>) -> Result<(), DeviceError> {
+        let (at, len) = self.at(&range);
+        // SAFETY: the range lies in this mapping, and nobody uses pages that are not open.
+        let opened = unsafe { mm::mprotect(at, len, MprotectFlags::READ | MprotectFlags::WRITE) };
+        opened.map_err(|error| failed("mprotect", len as u64, error))?;
+        #[cfg(target_os = "linux")]
+        if len >= 2 << 20 {
+            // Advice: where huge pages are off, nothing is lost.
+            // SAFETY: as above.
+            let _ = unsafe { mm::madvise(at, len, mm::Advice::LinuxHugepage) };
+        }
+        Ok(())
+    }
+
+    /// Gives a range's pages back and makes it unusable.
+    pub(super) fn close(&self, range: Range<u64>) -> Result<(), DeviceError> {
+        let (at, len) = self.at(&range);
+        // A fresh mapping over the old one drops its pages in one step, on every Unix.
+        let flags = MapFlags::PRIVATE | MapFlags::FIXED | no_reserve();
+        // SAFETY: the range lies in this mapping, and its holder has given it up.
+        let mapped = unsafe { mm::mmap_anonymous(at, len, ProtFlags::empty(), flags) };
+        mapped.map(drop).map_err(|error| failed("mmap", len as u64, error))
+    }
+
+    /// Brings in every page of an open range now.
+    pub(super) fn populate(&self, range: Range<u64>) -> Result<(), DeviceError> {
+        let (at, len) = self.at(&range);
+        #[cfg(target_os = "linux")]
+        {
+            // SAFETY: populating writes nothing and the range is open.
+            match unsafe { mm::madvise(at, len, mm::Advice::LinuxPopulateWrite) } {
+                Ok(()) => return Ok(()),
+                // Kernels before 5.14 do not know the advice.
+                Err(Errno::INVAL) => {}
+                Err(error) => return Err(failed("madvise", len as u64, error)),
+            }
+        }
+        let page = rustix::param::page_size();
+        for offset in (0..len).step_by(page) {
+            // SAFETY: the page is open, and whoever warms a range does not use it yet.
+            unsafe { at.cast::<u8>().add(offset).write_volatile(0) };
+        }
+        Ok(())
+    }
+
+    /// Sets every byte of an open range.
+    pub(super) fn fill(&self, range: Range<u64>, byte: u8) {
+        let (at, _) = self.at(&range);
+        // SAFETY: the range is open and its holder asked for this.
+        unsafe { ptr::write_bytes(at.cast::<u8>(), byte, (range.end - range.start) as usize) };
+    }
+
+    /// A range's address and its length in whole pages. Ranges that are opened or closed start on
+    /// pages; the others only need their bytes.
+    fn at(&self, range: &Range<u64>) -> (*mut c_void, usize) {
+        debug_assert!(range.start <= range.end && range.end <= self.size);
+        // SAFETY: the range lies in this mapping.
+        let at = unsafe { self.start.add(range.start as usize) };
+        let page = rustix::param::page_size() as u64;
+        (at.as_ptr().cast(), (range.end - range.start).next_multiple_of(page) as usize)
+    }
+}
+
+impl Drop for Mapping {
+    fn drop(&mut self) {
+        // SAFETY: this is exactly what was mapped, and the last owner of it is being dropped.
+        let unmapped = unsafe { mm::munmap(self.whole.as_ptr().cast(), self.whole_len) };
+        debug_assert!(unmapped.is_ok(), "{unmapped:?}");
+    }
+}
+
+/// Addresses cost nothing until they are used.
+#[cfg(target_os = "linux")]
+fn no_reserve() -> MapFlags {
+    MapFlags::NORESERVE
+}
+
+#[cfg(not(target_os = "linux"))]
+fn no_reserve() -> MapFlags {
+    MapFlags::empty()
+}
+
+fn failed(call: &'static str, requested: u64, error: Errno) -> DeviceError {
+    if error == Errno::NOMEM {
+        DeviceError::OutOfMemory { requested, available: super::system_available() }
+    } else {
+        DeviceError::Failed { call, reason: error.to_string() }
+    }
+}

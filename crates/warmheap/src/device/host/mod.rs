@@ -1,0 +1,147 @@
+//! The host device: mapped pages of this process.
+//!
+//! Heaps are anonymous mappings on 2 MiB boundaries with transparent huge pages asked for. A fixed
+//! heap is mapped whole; an elastic one reserves addresses and opens pages as they are committed.
+//! Fallback buffers are what a driver's allocation is: mapped, every page touched, unmapped on
+//! free, once per buffer.
+//!
+//! All system calls are in [`mapping`]; nothing above it is unsafe.
+
+mod mapping;
+mod memory;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use super::{Device, DeviceError, HeapKind, HeapRequest, Limits, Memory};
+use mapping::Mapping;
+use memory::HostMemory;
+
+const MIB: u64 = 1 << 20;
+
+/// The step in which elastic heaps are committed: the size of a huge page.
+const GRANULARITY: u64 = 2 * MIB;
+
+/// Memory of this process, on any Unix.
+///
+/// ```
+/// use warmheap::device::{Device, host::HostDevice};
+/// let host = HostDevice::new();
+/// let buffer = host.allocate(4096, 64)?;
+/// assert!(buffer.host().is_some());
+/// # Ok::<(), warmheap::device::DeviceError>(())
+/// ```
+#[derive(Debug, Default)]
+pub struct HostDevice {
+    account: Arc<Account>,
+}
+
+impl HostDevice {
+    /// All the memory the system will give.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// At most `bytes` at a time.
+    #[must_use]
+    pub fn with_budget(bytes: u64) -> Self {
+        Self { account: Arc::new(Account { budget: Some(bytes), taken: AtomicU64::new(0) }) }
+    }
+
+    /// Bytes that may still be taken: the budget's rest, or what the system says is available.
+    fn available(&self) -> Option<u64> {
+        [self.account.rest(), system_available()].into_iter().flatten().min()
+    }
+}
+
+/// Bytes taken by all memory of one device, against its budget.
+#[derive(Debug, Default)]
+struct Account {
+    budget: Option<u64>,
+    taken: AtomicU64,
+}
+
+impl Account {
+    fn rest(&self) -> Option<u64> {
+        self.budget.map(|budget| budget.saturating_sub(self.taken.load(Relaxed)))
+    }
+
+    fn take(&self, bytes: u64) -> Result<(), DeviceError> {
+        let fits = |taken: u64| {
+            taken.checked_add(bytes).filter(|sum| self.budget.is_none_or(|budget| *sum <= budget))
+        };
+        match self.taken.fetch_update(Relaxed, Relaxed, fits) {
+            Ok(_) => Ok(()),
+            Err(_) => Err(DeviceError::OutOfMemory { requested: bytes, available: self.rest() }),
+        }
+    }
+
+    fn give(&self, bytes: u64) {
+        self.taken.fetch_sub(bytes, Relaxed);
+    }
+}
+
+impl Device for HostDevice {
+    fn name(&self) -> &str {
+        "host"
+    }
+
+    fn limits(&self) -> Limits {
+        // Half of a 47-bit address space, so that one elastic heap leaves room for everything else.
+        const LARGEST: u64 = 1 << 40;
+        Limits {
+            alignment: 256,
+            granularity: GRANULARITY,
+            largest_heap: LARGEST,
+            largest_buffer: LARGEST,
+            budget: self.account.budget,
+            available: self.available(),
+            elastic: true,
+            host_visible: true,
+            zeroed: true,
+        }
+    }
+
+    fn create_heap(&self, request: &HeapRequest) -> Result<Box<dyn Memory>, DeviceError> {
+        check_size(request.size, self.limits().largest_heap)?;
+        let fixed = request.kind == HeapKind::Fixed;
+        // Asked once per heap, where a wrong guess costs the process its life; not once per buffer.
+        if let Some(available) = self.available().filter(|available| fixed && request.size > *available) {
+            let available = Some(available);
+            return Err(DeviceError::OutOfMemory { requested: request.size, available });
+        }
+        let mapping = Mapping::reserve(request.size, GRANULARITY)?;
+        let memory = HostMemory::new(mapping, request.kind, Arc::clone(&self.account));
+        if fixed {
+            memory.open(0..request.size)?;
+        }
+        Ok(Box::new(memory))
+    }
+
+    fn allocate(&self, size: u64, align: u64) -> Result<Box<dyn Memory>, DeviceError> {
+        check_size(size, self.limits().largest_buffer)?;
+        let memory =
+            HostMemory::new(Mapping::reserve(size, align)?, HeapKind::Fixed, Arc::clone(&self.account));
+        memory.open(0..size)?;
+        memory.warm(0..size)?;
+        Ok(Box::new(memory))
+    }
+}
+
+fn check_size(requested: u64, largest: u64) -> Result<(), DeviceError> {
+    if requested > largest { Err(DeviceError::TooLarge { requested, largest }) } else { Ok(()) }
+}
+
+/// What the kernel believes can be taken without swapping.
+#[cfg(target_os = "linux")]
+fn system_available() -> Option<u64> {
+    let info = std::fs::read_to_string("/proc/meminfo").ok()?;
+    let line = info.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
+    line.split_whitespace().next()?.parse::<u64>().ok().map(|kib| kib * 1024)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn system_available() -> Option<u64> {
+    None
+}

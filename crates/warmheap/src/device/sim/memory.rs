@@ -1,0 +1,110 @@
+//! A simulated heap or buffer: which of its pages are committed.
+
+use std::any::Any;
+use std::ops::Range;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::{Call, State};
+use crate::device::{DeviceError, HeapKind, Memory};
+
+#[derive(Debug)]
+pub(super) struct SimMemory {
+    state: Arc<State>,
+    address: u64,
+    size: u64,
+    granularity: u64,
+    /// Committed pages of an elastic heap, one bit each; `None` for fixed memory.
+    pages: Option<Mutex<Vec<u64>>>,
+}
+
+impl SimMemory {
+    pub(super) fn new(state: Arc<State>, address: u64, size: u64, kind: HeapKind, granularity: u64) -> Self {
+        state.objects.fetch_add(1, Relaxed);
+        let pages = (kind == HeapKind::Elastic).then(Mutex::default);
+        Self { state, address, size, granularity, pages }
+    }
+
+    /// Turns the pages of `range` to `committed`; all of them must be the opposite now.
+    fn turn(&self, call: &'static str, range: &Range<u64>, committed: bool) -> Result<(), DeviceError> {
+        let wrong = |reason: &str| DeviceError::Failed { call, reason: format!("{range:?}: {reason}") };
+        let pages = self.pages.as_ref().ok_or(DeviceError::Unsupported { what: call })?;
+        if range.start % self.granularity != 0 || range.end % self.granularity != 0 {
+            return Err(wrong("not whole pages"));
+        }
+        if range.is_empty() || range.end > self.size {
+            return Err(wrong("not inside the heap"));
+        }
+        let mut pages = pages.lock().unwrap_or_else(PoisonError::into_inner);
+        let range = (range.start / self.granularity) as usize..(range.end / self.granularity) as usize;
+        let bits = |pages: &[u64], page: usize| {
+            pages.get(page / 64).is_some_and(|word| word >> (page % 64) & 1 == 1)
+        };
+        if range.clone().any(|page| bits(&pages, page) == committed) {
+            return Err(wrong(if committed { "committed already" } else { "not committed" }));
+        }
+        if pages.len() * 64 < range.end {
+            pages.resize(range.end.div_ceil(64), 0);
+        }
+        range.for_each(|page| pages[page / 64] ^= 1 << (page % 64));
+        Ok(())
+    }
+
+    fn committed(&self) -> u64 {
+        match &self.pages {
+            None => self.size,
+            Some(pages) => {
+                let pages = pages.lock().unwrap_or_else(PoisonError::into_inner);
+                pages.iter().map(|word| u64::from(word.count_ones())).sum::<u64>() * self.granularity
+            }
+        }
+    }
+}
+
+impl Memory for SimMemory {
+    fn address(&self) -> u64 {
+        self.address
+    }
+
+    fn size(&self) -> u64 {
+        self.size
+    }
+
+    fn commit(&self, range: Range<u64>) -> Result<(), DeviceError> {
+        let bytes = range.end - range.start;
+        self.state.enter(Call::Commit, bytes)?;
+        self.state.take(bytes)?;
+        let turned = self.turn("commit", &range, true);
+        if turned.is_err() {
+            self.state.give(bytes);
+        }
+        turned
+    }
+
+    fn decommit(&self, range: Range<u64>) -> Result<(), DeviceError> {
+        let bytes = range.end - range.start;
+        self.state.enter(Call::Decommit, bytes)?;
+        self.turn("decommit", &range, false)?;
+        self.state.give(bytes);
+        Ok(())
+    }
+
+    fn warm(&self, range: Range<u64>) -> Result<(), DeviceError> {
+        self.state.enter(Call::Warm, range.end - range.start)
+    }
+
+    fn fill(&self, range: Range<u64>, _byte: u8) -> Result<(), DeviceError> {
+        self.state.enter(Call::Fill, range.end - range.start)
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+}
+
+impl Drop for SimMemory {
+    fn drop(&mut self) {
+        self.state.give(self.committed());
+        self.state.objects.fetch_sub(1, Relaxed);
+    }
+}

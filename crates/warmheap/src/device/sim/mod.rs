@@ -1,0 +1,216 @@
+//! The simulated device: addresses without memory.
+//!
+//! Policies are tested on it without a GPU, and traces of any size replay on it anywhere. It can be
+//! elastic or discrete, and given a budget, limits, latencies and failures. It is strict: a call
+//! that a real driver would leave undefined (committing twice, freeing what is not held) is an
+//! error here, so that a mistake above shows at once.
+
+mod faults;
+mod memory;
+
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use super::{Device, DeviceError, HeapKind, HeapRequest, Limits, Memory};
+pub use faults::Call;
+use faults::Faults;
+use memory::SimMemory;
+
+/// A device with no memory behind it. Clones are the same device.
+///
+/// ```
+/// use warmheap::device::{Device, sim::{Call, SimDevice}};
+/// let sim = SimDevice::new().budget(1 << 30).discrete();
+/// sim.fail(Call::Allocate, 2);
+/// assert!(sim.allocate(4096, 256).is_ok());
+/// assert!(sim.allocate(4096, 256).is_err());
+/// assert_eq!(sim.live_bytes(), 0);
+/// ```
+#[derive(Debug, Clone)]
+pub struct SimDevice {
+    limits: Limits,
+    state: Arc<State>,
+}
+
+/// What all memory of one simulated device shares.
+#[derive(Debug)]
+struct State {
+    faults: Faults,
+    latency: Mutex<Duration>,
+    budget: AtomicU64,
+    live: AtomicU64,
+    objects: AtomicU64,
+    /// The next free address; addresses are never reused.
+    next: AtomicU64,
+}
+
+impl Default for SimDevice {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl SimDevice {
+    /// An elastic device with 256-byte alignment, 2 MiB granularity and no budget.
+    #[must_use]
+    pub fn new() -> Self {
+        let limits = Limits {
+            alignment: 256,
+            granularity: 2 << 20,
+            largest_heap: 1 << 40,
+            largest_buffer: 1 << 40,
+            budget: None,
+            available: None,
+            elastic: true,
+            host_visible: false,
+            zeroed: false,
+        };
+        let state = State {
+            faults: Faults::default(),
+            latency: Mutex::default(),
+            budget: AtomicU64::new(u64::MAX),
+            live: AtomicU64::new(0),
+            objects: AtomicU64::new(0),
+            next: AtomicU64::new(1 << 41),
+        };
+        Self { limits, state: Arc::new(state) }
+    }
+
+    /// Heaps cannot grow in place.
+    #[must_use]
+    pub fn discrete(mut self) -> Self {
+        self.limits.elastic = false;
+        self
+    }
+
+    /// At most `bytes` at a time.
+    #[must_use]
+    pub fn budget(mut self, bytes: u64) -> Self {
+        self.limits.budget = Some(bytes);
+        self.state.budget.store(bytes, Relaxed);
+        self
+    }
+
+    /// Other fixed facts; the budget is kept.
+    #[must_use]
+    pub fn limits(mut self, limits: Limits) -> Self {
+        self.limits = Limits { budget: self.limits.budget, ..limits };
+        self
+    }
+
+    /// Every call takes at least this long from now on.
+    pub fn set_latency(&self, latency: Duration) {
+        *self.state.latency.lock().unwrap_or_else(PoisonError::into_inner) = latency;
+    }
+
+    /// The `nth` call of this kind from now (1 is the next) fails; the others work.
+    pub fn fail(&self, call: Call, nth: u64) {
+        self.state.faults.fail(call, nth);
+    }
+
+    /// Every call of this kind fails until [`SimDevice::heal`].
+    pub fn fail_always(&self, call: Call) {
+        self.state.faults.fail_always(call);
+    }
+
+    /// Forgets all failures that were ordered.
+    pub fn heal(&self) {
+        self.state.faults.heal();
+    }
+
+    /// How often this call was made, failures included.
+    #[must_use]
+    pub fn calls(&self, call: Call) -> u64 {
+        self.state.faults.calls(call)
+    }
+
+    /// Bytes held: fixed heaps, committed pages and fallback buffers.
+    #[must_use]
+    pub fn live_bytes(&self) -> u64 {
+        self.state.live.load(Relaxed)
+    }
+
+    /// Heaps and fallback buffers held.
+    #[must_use]
+    pub fn live_objects(&self) -> u64 {
+        self.state.objects.load(Relaxed)
+    }
+}
+
+impl State {
+    /// Counts the call, waits, and fails if that was ordered.
+    fn enter(&self, call: Call, bytes: u64) -> Result<(), DeviceError> {
+        let latency = *self.latency.lock().unwrap_or_else(PoisonError::into_inner);
+        if latency > Duration::ZERO {
+            std::thread::sleep(latency);
+        }
+        self.faults.check(call, bytes)
+    }
+
+    fn available(&self) -> Option<u64> {
+        let budget = self.budget.load(Relaxed);
+        (budget != u64::MAX).then(|| budget.saturating_sub(self.live.load(Relaxed)))
+    }
+
+    fn take(&self, bytes: u64) -> Result<(), DeviceError> {
+        let budget = self.budget.load(Relaxed);
+        let fits = |live: u64| live.checked_add(bytes).filter(|sum| *sum <= budget);
+        match self.live.fetch_update(Relaxed, Relaxed, fits) {
+            Ok(_) => Ok(()),
+            Err(_) => Err(DeviceError::OutOfMemory { requested: bytes, available: self.available() }),
+        }
+    }
+
+    fn give(&self, bytes: u64) {
+        self.live.fetch_sub(bytes, Relaxed);
+    }
+}
+
+impl SimDevice {
+    fn memory(&self, size: u64, align: u64, kind: HeapKind) -> Result<Box<dyn Memory>, DeviceError> {
+        let align = align.max(self.limits.granularity);
+        // A gap after each object, so that running past one never lands in the next.
+        let span = size.checked_next_multiple_of(align).and_then(|span| span.checked_add(align));
+        let largest = self.limits.largest_heap.max(self.limits.largest_buffer);
+        let too_large = DeviceError::TooLarge { requested: size, largest };
+        let span = span.filter(|_| size <= largest).ok_or(too_large)?;
+        if kind == HeapKind::Fixed {
+            self.state.take(size)?;
+        }
+        let past = self.state.next.fetch_add(span + align, Relaxed);
+        let address = past.next_multiple_of(align);
+        Ok(Box::new(SimMemory::new(Arc::clone(&self.state), address, size, kind, self.limits.granularity)))
+    }
+}
+
+impl Device for SimDevice {
+    fn name(&self) -> &str {
+        "sim"
+    }
+
+    fn limits(&self) -> Limits {
+        Limits { available: self.state.available(), ..self.limits }
+    }
+
+    fn create_heap(&self, request: &HeapRequest) -> Result<Box<dyn Memory>, DeviceError> {
+        self.state.enter(Call::CreateHeap, request.size)?;
+        if request.kind == HeapKind::Elastic && !self.limits.elastic {
+            return Err(DeviceError::Unsupported { what: "heaps that grow in place" });
+        }
+        let largest = self.limits.largest_heap;
+        if request.size > largest {
+            return Err(DeviceError::TooLarge { requested: request.size, largest });
+        }
+        self.memory(request.size, self.limits.granularity, request.kind)
+    }
+
+    fn allocate(&self, size: u64, align: u64) -> Result<Box<dyn Memory>, DeviceError> {
+        self.state.enter(Call::Allocate, size)?;
+        let largest = self.limits.largest_buffer;
+        if size > largest {
+            return Err(DeviceError::TooLarge { requested: size, largest });
+        }
+        self.memory(size, align, HeapKind::Fixed)
+    }
+}

@@ -1,0 +1,245 @@
+//! Allocate and free ranges of one heap.
+
+use super::NONE;
+use super::bins::{Bins, bin_end, bin_of};
+use super::blocks::{Blocks, State};
+
+/// How many blocks of one bin are looked at for the tightest fit. Bins are 3 % wide, so more
+/// would buy little; a bound keeps the worst case flat.
+const LOOK: usize = 8;
+
+/// A range that was handed out. Lengths and offsets are granules.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Placed {
+    pub(crate) block: u32,
+    pub(crate) offset: u32,
+}
+
+/// The books of one heap; see the module's essay.
+#[derive(Debug, Clone)]
+pub(crate) struct Space {
+    pub(super) blocks: Blocks,
+    pub(super) free: Bins,
+    pub(super) voids: Bins,
+    len: u32,
+    free_len: u32,
+    void_len: u32,
+    used_blocks: u32,
+}
+
+impl Space {
+    /// A space of `len` granules, none of them committed. `len` is at least 1.
+    pub(crate) fn new(len: u32) -> Self {
+        let mut space = Self {
+            blocks: Blocks::new(),
+            free: Bins::new(),
+            voids: Bins::new(),
+            len,
+            free_len: 0,
+            void_len: len,
+            used_blocks: 0,
+        };
+        let whole = space.blocks.insert((0, len), State::Void, NONE, NONE);
+        space.blocks.link(&mut space.voids, whole);
+        space
+    }
+
+    /// Granules with memory behind them.
+    pub(crate) fn committed(&self) -> u32 {
+        self.len - self.void_len
+    }
+
+    /// Committed granules that nobody holds.
+    pub(crate) fn free_len(&self) -> u32 {
+        self.free_len
+    }
+
+    /// Granules handed out.
+    pub(crate) fn used_len(&self) -> u32 {
+        self.committed() - self.free_len
+    }
+
+    /// Blocks handed out.
+    pub(crate) fn used_blocks(&self) -> u32 {
+        self.used_blocks
+    }
+
+    /// The longest free block.
+    pub(crate) fn largest_free(&self) -> u32 {
+        self.free.last().map_or(0, |bin| {
+            self.blocks.list(self.free.head(bin)).map(|(_, block)| block.len).max().unwrap_or(0)
+        })
+    }
+
+    /// A bound on [`Space::largest_free`] that costs two bit scans.
+    #[inline]
+    pub(crate) fn longest_at_most(&self) -> u32 {
+        self.free.last().map_or(0, bin_end)
+    }
+
+    /// The length of the hole a request would be cut from, if there is one.
+    pub(crate) fn best_fit(&self, len: u32) -> Option<u32> {
+        self.find(len, 1).map(|index| self.blocks.get(index).len)
+    }
+
+    /// Bytes of books kept.
+    pub(crate) fn metadata_bytes(&self) -> usize {
+        self.blocks.metadata_bytes()
+    }
+
+    /// Every block handed out.
+    pub(crate) fn used(&self) -> impl Iterator<Item = Placed> {
+        self.blocks
+            .iter()
+            .filter(|(_, block)| block.state == State::Used)
+            .map(|(index, block)| Placed { block: index, offset: block.offset })
+    }
+
+
+    /// Takes `len` granules at a multiple of `align`; both are at least 1, `align` a power of two.
+    #[inline]
+    pub(crate) fn allocate(&mut self, len: u32, align: u32) -> Option<Placed> {
+        let index = self.find(len, align)?;
+        let offset = self.blocks.get(index).offset.next_multiple_of(align);
+        self.blocks.unlink(&mut self.free, index);
+        let block = self.carve(index, offset, len);
+        self.blocks.get_mut(block).state = State::Used;
+        self.free_len -= len;
+        self.used_blocks += 1;
+        Some(Placed { block, offset })
+    }
+
+    /// Cuts a used block into two used blocks; the first keeps `len` granules.
+    pub(crate) fn split_used(&mut self, block: u32, len: u32) -> Placed {
+        let rest = self.blocks.split(block, len, State::Used);
+        self.used_blocks += 1;
+        Placed { block: rest, offset: self.blocks.get(rest).offset }
+    }
+
+    /// Gives a block back.
+    #[inline]
+    pub(crate) fn release(&mut self, block: u32) {
+        debug_assert_eq!(self.blocks.get(block).state, State::Used);
+        self.free_len += self.blocks.get(block).len;
+        self.used_blocks -= 1;
+        self.settle(block, State::Free);
+    }
+
+    /// Marks `[offset, offset + len)`, inside one void, as committed and free.
+    pub(crate) fn commit(&mut self, block: u32, offset: u32, len: u32) {
+        debug_assert_eq!(self.blocks.get(block).state, State::Void);
+        self.blocks.unlink(&mut self.voids, block);
+        let block = self.carve(block, offset, len);
+        self.void_len -= len;
+        self.free_len += len;
+        let _ = self.settle(block, State::Free);
+    }
+
+    /// Marks `[offset, offset + len)`, inside one free block, as void. Returns the void it is part
+    /// of now.
+    pub(crate) fn decommit(&mut self, block: u32, offset: u32, len: u32) -> u32 {
+        debug_assert_eq!(self.blocks.get(block).state, State::Free);
+        self.blocks.unlink(&mut self.free, block);
+        let block = self.carve(block, offset, len);
+        self.free_len -= len;
+        self.void_len += len;
+        self.settle(block, State::Void)
+    }
+
+    /// A free block that holds `len` granules at a multiple of `align`: the tightest of the first
+    /// few in the bin of that size, else one of the next bin.
+    #[inline]
+    fn find(&self, len: u32, align: u32) -> Option<u32> {
+        if align > 1 {
+            return self.find_aligned(len, align);
+        }
+        let bin = bin_of(len);
+        let head = self.free.head(bin);
+        if head != NONE {
+            let mut best = NONE;
+            let mut best_len = u32::MAX;
+            for (index, block) in self.blocks.list(head).take(LOOK) {
+                if block.len >= len && block.len < best_len {
+                    best = index;
+                    best_len = block.len;
+                    if best_len == len {
+                        break;
+                    }
+                }
+            }
+            if best != NONE {
+                return Some(best);
+            }
+        }
+        self.free.at_or_above(bin + 1).map(|bin| self.free.head(bin))
+    }
+
+    /// As [`Space::find`] where the offset matters too. A block longer by `align - 1` always fits,
+    /// so the walk ends at the first bin past that length.
+    fn find_aligned(&self, len: u32, align: u32) -> Option<u32> {
+        let mut bin = bin_of(len);
+        while let Some(found) = self.free.at_or_above(bin) {
+            let fits = self.blocks.list(self.free.head(found)).take(LOOK).find(|(_, block)| {
+                let start = u64::from(block.offset).next_multiple_of(u64::from(align));
+                start + u64::from(len) <= u64::from(block.offset) + u64::from(block.len)
+            });
+            if let Some((index, _)) = fits {
+                return Some(index);
+            }
+            bin = found + 1;
+        }
+        None
+    }
+
+    /// Cuts `[offset, offset + len)` out of an unlinked block; what is left on either side goes
+    /// back to the lists of the block's state. The middle is returned, still unlinked.
+    #[inline]
+    fn carve(&mut self, block: u32, offset: u32, len: u32) -> u32 {
+        let state = self.blocks.get(block).state;
+        let mut middle = block;
+        let front = offset - self.blocks.get(block).offset;
+        if front > 0 {
+            middle = self.blocks.split(block, front, state);
+            self.link(block, state);
+        }
+        if self.blocks.get(middle).len > len {
+            let rest = self.blocks.split(middle, len, state);
+            self.link(rest, state);
+        }
+        middle
+    }
+
+    /// Puts an unlinked block into the lists of `state`, merged with neighbours of that state.
+    /// Returns the block they are now.
+    #[inline]
+    fn settle(&mut self, mut block: u32, state: State) -> u32 {
+        let before = self.blocks.get(block).before;
+        if before != NONE && self.blocks.get(before).state == state {
+            self.unlink(before, state);
+            self.blocks.get_mut(before).len += self.blocks.get(block).len;
+            self.blocks.remove(block);
+            block = before;
+        }
+        let after = self.blocks.get(block).after;
+        if after != NONE && self.blocks.get(after).state == state {
+            self.unlink(after, state);
+            self.blocks.get_mut(block).len += self.blocks.get(after).len;
+            self.blocks.remove(after);
+        }
+        self.blocks.get_mut(block).state = state;
+        self.link(block, state);
+        block
+    }
+
+    #[inline]
+    fn link(&mut self, block: u32, state: State) {
+        let bins = if state == State::Void { &mut self.voids } else { &mut self.free };
+        self.blocks.link(bins, block);
+    }
+
+    #[inline]
+    fn unlink(&mut self, block: u32, state: State) {
+        let bins = if state == State::Void { &mut self.voids } else { &mut self.free };
+        self.blocks.unlink(bins, block);
+    }
+}

@@ -1,0 +1,99 @@
+//! Plans for committing and decommitting memory in place.
+//!
+//! Plans only name ranges: the pool asks the device first and books the change afterwards, so a
+//! device that refuses leaves the books as they were. Lengths are granules; `page` is the device's
+//! step for such changes, and every void starts and ends on a multiple of it.
+
+use super::NONE;
+use super::bins::Bins;
+use super::blocks::State;
+use super::space::Space;
+
+/// A range inside one void or one free block.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Span {
+    pub(crate) block: u32,
+    pub(crate) offset: u32,
+    pub(crate) len: u32,
+}
+
+impl Space {
+    /// The least memory to commit so that a block of `len` granules becomes free, using the free
+    /// blocks beside the voids. Among equals the lowest address.
+    pub(crate) fn plan_growth(&self, len: u32, page: u32) -> Option<Span> {
+        let mut best: Option<Span> = None;
+        for index in self.all(&self.voids) {
+            let void = *self.blocks.get(index);
+            let (below, above) = (self.free_at(void.before), self.free_at(void.after));
+            let missing = |have: u32| {
+                let pages = len.saturating_sub(have).max(1).checked_next_multiple_of(page)?;
+                (pages <= void.len).then_some(pages)
+            };
+            let span = if let Some(pages) = missing(below) {
+                Span { block: index, offset: void.offset, len: pages }
+            } else if let Some(pages) = missing(above) {
+                Span { block: index, offset: void.offset + void.len - pages, len: pages }
+            } else if u64::from(below) + u64::from(void.len) + u64::from(above) >= u64::from(len) {
+                Span { block: index, offset: void.offset, len: void.len }
+            } else {
+                continue;
+            };
+            if best.is_none_or(|best| (span.len, span.offset) < (best.len, best.offset)) {
+                best = Some(span);
+            }
+        }
+        best
+    }
+
+    /// A planned growth made longer, up to `least` granules, as far as its void goes.
+    pub(crate) fn widened(&self, span: Span, least: u32, page: u32) -> Span {
+        let void = self.blocks.get(span.block);
+        let len = least.max(span.len).min(void.len) / page * page;
+        let from_start = span.offset == void.offset;
+        let offset = if from_start { span.offset } else { void.offset + void.len - len };
+        Span { offset, len, ..span }
+    }
+
+    /// The whole pages inside the longest free block, at most `want` granules of them (rounded up
+    /// to a page), from its end, so that what stays is where allocations look first.
+    pub(crate) fn plan_trim(&self, want: u32, page: u32) -> Option<Span> {
+        let pages = |block: u32| {
+            let block = self.blocks.get(block);
+            let start = block.offset.next_multiple_of(page);
+            let end = (block.offset + block.len) / page * page;
+            (start < end).then_some((start, end))
+        };
+        let mut bin = self.free.last()?;
+        loop {
+            let longest = self
+                .blocks
+                .list(self.free.head(bin))
+                .filter_map(|(index, _)| pages(index).map(|range| (index, range)))
+                .max_by_key(|(_, (start, end))| end - start);
+            if let Some((block, (start, end))) = longest {
+                let len = want.max(1).checked_next_multiple_of(page).unwrap_or(want).min(end - start);
+                return Some(Span { block, offset: end - len, len });
+            }
+            // Shorter blocks can still hold one aligned page; blocks under a page cannot.
+            bin = self.free.below(bin)?;
+        }
+    }
+
+    fn free_at(&self, block: u32) -> u32 {
+        if block == NONE || self.blocks.get(block).state != State::Free {
+            0
+        } else {
+            self.blocks.get(block).len
+        }
+    }
+
+    fn all<'a>(&'a self, bins: &'a Bins) -> impl Iterator<Item = u32> + 'a {
+        let mut bin = bins.at_or_above(0);
+        std::iter::from_fn(move || {
+            let found = bin?;
+            bin = bins.at_or_above(found + 1);
+            Some(found)
+        })
+        .flat_map(|bin| self.blocks.list(bins.head(bin)).map(|(index, _)| index))
+    }
+}

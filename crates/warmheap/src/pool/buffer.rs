@@ -1,0 +1,135 @@
+//! Buffers: what a caller holds.
+#![allow(unsafe_code)]
+
+use std::fmt;
+use std::mem::ManuallyDrop;
+use std::ops::Deref;
+use std::ptr::NonNull;
+use std::sync::Arc;
+
+use super::range::{FALLBACK, Range};
+use super::request::Tag;
+use super::shared::Shared;
+use crate::device::Memory;
+
+/// A range of device memory, given back when dropped.
+///
+/// A buffer may be sent to, used on and dropped by any thread. It may outlive its pool: the memory
+/// stays until the last buffer in it is gone. Contents are uninitialised unless the request asked
+/// for zeroes.
+pub struct Buffer {
+    pool: NonNull<Shared>,
+    range: ManuallyDrop<Range>,
+    size: u64,
+}
+
+// SAFETY: the pool behind the pointer is `Sync`, and the range is `Send` and `Sync`.
+unsafe impl Send for Buffer {}
+// SAFETY: as above.
+unsafe impl Sync for Buffer {}
+
+impl Buffer {
+    /// A buffer over `range`, which belongs to `pool` and which nobody else holds.
+    #[inline(always)]
+    pub(crate) fn new(pool: &Shared, range: Range, size: u64) -> Self {
+        Self { pool: NonNull::from(pool), range: ManuallyDrop::new(range), size }
+    }
+
+    /// Bytes asked for. The range may be a little longer.
+    #[inline]
+    #[must_use]
+    pub fn size(&self) -> u64 {
+        self.size
+    }
+
+    /// The device's address of the first byte.
+    #[inline]
+    #[must_use]
+    pub fn address(&self) -> u64 {
+        self.range.address
+    }
+
+    /// The CPU's pointer to the first byte, where the device's memory is visible to the CPU.
+    /// It is valid for [`Buffer::size`] bytes while the buffer lives.
+    #[must_use]
+    pub fn host(&self) -> Option<NonNull<u8>> {
+        let (memory, offset) = self.memory()?.into_parts();
+        // SAFETY: the offset is inside the memory, which is one CPU allocation where it has a
+        // CPU pointer.
+        memory.host().map(|base| unsafe { base.add(offset as usize) })
+    }
+
+    /// Whether the buffer came straight from the device because no heap could serve it.
+    #[inline]
+    #[must_use]
+    pub fn is_fallback(&self) -> bool {
+        self.range.class == FALLBACK
+    }
+
+    /// The request's tag.
+    #[must_use]
+    pub fn tag(&self) -> Tag {
+        self.range.tenant().tag()
+    }
+
+    /// The heap or fallback allocation that the buffer lies in, for the device's own objects.
+    #[must_use]
+    pub fn memory(&self) -> Option<Placement> {
+        self.pool().memory(&self.range).map(|(memory, offset)| Placement { memory, offset })
+    }
+
+    #[inline(always)]
+    pub(crate) fn pool(&self) -> &Shared {
+        // SAFETY: a pool ends only when none of its buffers is left.
+        unsafe { self.pool.as_ref() }
+    }
+}
+
+impl Drop for Buffer {
+    #[inline(always)]
+    fn drop(&mut self) {
+        // SAFETY: the range is taken here, once, and the buffer is gone afterwards.
+        let range = unsafe { ManuallyDrop::take(&mut self.range) };
+        let pool = self.pool();
+        if let Err(range) = pool.free(range, self.size) {
+            pool.reclaim(range, self.size);
+        }
+    }
+}
+
+impl fmt::Debug for Buffer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Buffer")
+            .field("address", &format_args!("{:#x}", self.address()))
+            .field("size", &self.size)
+            .field("fallback", &self.is_fallback())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Where a buffer lies: a piece of device memory and an offset in it.
+#[derive(Debug, Clone)]
+pub struct Placement {
+    memory: Arc<dyn Memory>,
+    offset: u64,
+}
+
+impl Placement {
+    /// The byte offset from the start of the memory.
+    #[must_use]
+    pub fn offset(&self) -> u64 {
+        self.offset
+    }
+
+    fn into_parts(self) -> (Arc<dyn Memory>, u64) {
+        (self.memory, self.offset)
+    }
+}
+
+impl Deref for Placement {
+    type Target = dyn Memory;
+
+    fn deref(&self) -> &Self::Target {
+        &*self.memory
+    }
+}

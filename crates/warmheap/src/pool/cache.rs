@@ -1,0 +1,160 @@
+//! One thread's own free ranges: where nearly every request ends.
+//!
+//! A stack of ranges for each class, newest first (its record is the likeliest to be in the CPU's
+//! cache), and stacks of exact lengths for large ranges. The cache owns what it holds until it is
+//! asked for it back; it never talks to heaps or devices, it only says which ranges should leave.
+//!
+//! Two bounds keep it honest: ranges in one stack, and bytes in all. Past the bytes, a hand goes
+//! round the stacks and evicts from those that were not used since its last visit.
+#![forbid(unsafe_code)]
+
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use arrayvec::ArrayVec;
+
+use super::classes::CLASSES;
+use super::range::{EXACT, Range};
+
+/// The most ranges in one stack; half of them move at a time.
+pub(crate) const MAGAZINE: usize = 64;
+/// Stacks for exact lengths.
+const EXACT_STACKS: usize = 64;
+/// How far down a stack of exact lengths an equal one is looked for.
+const LOOK: usize = 4;
+/// The most ranges that leave to make room for one.
+pub(crate) const EVICTED: usize = 8;
+
+/// Ranges on their way out of a cache.
+pub(crate) type Leaving = ArrayVec<Range, EVICTED>;
+
+#[derive(Debug, Default)]
+struct Stack {
+    ranges: Vec<Range>,
+    used: bool,
+}
+
+/// See the module's essay. Lengths are granules.
+///
+/// The granules held are counted in a `held` beside the cache, which every method is given: it is
+/// read by statistics at any time, while the cache itself is its thread's alone.
+#[derive(Debug)]
+pub(crate) struct Cache {
+    stacks: Box<[Stack]>,
+    hand: usize,
+    limit: u64,
+    closed: bool,
+}
+
+impl Cache {
+    /// A cache that holds at most `limit` granules.
+    pub(crate) fn new(limit: u64) -> Self {
+        let stacks = (0..CLASSES + EXACT_STACKS).map(|_| Stack::default()).collect();
+        Self { stacks, hand: 0, limit, closed: false }
+    }
+
+    /// Changes the bound. What is over it leaves as ranges come in.
+    pub(crate) fn set_limit(&mut self, limit: u64) {
+        if !self.closed {
+            self.limit = limit;
+        }
+    }
+
+    /// Refuses every range from now on: the pool is shutting down.
+    pub(crate) fn close(&mut self) {
+        self.closed = true;
+        self.limit = 0;
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed
+    }
+
+    /// The newest range of a class.
+    #[inline(always)]
+    pub(crate) fn pop(&mut self, class: u32, held: &AtomicU64) -> Option<Range> {
+        let stack = &mut self.stacks[class as usize];
+        let range = stack.ranges.pop()?;
+        stack.used = true;
+        take_from(held, range.len.into());
+        Some(range)
+    }
+
+    /// A range of exactly `len` granules.
+    pub(crate) fn pop_exact(&mut self, len: u32, held: &AtomicU64) -> Option<Range> {
+        let stack = &mut self.stacks[exact_stack(len)];
+        let found = stack.ranges.iter().rev().take(LOOK).position(|range| range.len == len)?;
+        stack.used = true;
+        take_from(held, len.into());
+        Some(stack.ranges.remove(stack.ranges.len() - 1 - found))
+    }
+
+    /// Keeps a range, or hands it back if a bound is in the way.
+    #[inline(always)]
+    pub(crate) fn push(&mut self, range: Range, held: &AtomicU64) -> Result<(), Range> {
+        let index = if range.class == EXACT { exact_stack(range.len) } else { range.class.into() };
+        let Some(stack) = self.stacks.get_mut(index) else { return Err(range) };
+        let after = held.load(Relaxed) + u64::from(range.len);
+        if after > self.limit || stack.ranges.len() >= MAGAZINE {
+            return Err(range);
+        }
+        held.store(after, Relaxed);
+        stack.ranges.push(range);
+        Ok(())
+    }
+
+    /// Takes the older half of a class's stack, if it is full.
+    pub(crate) fn overflow(&mut self, class: u16, held: &AtomicU64) -> Option<std::vec::Drain<'_, Range>> {
+        let stack = self.stacks.get_mut(usize::from(class))?;
+        if stack.ranges.len() < MAGAZINE {
+            return None;
+        }
+        let older = stack.ranges.drain(..MAGAZINE / 2);
+        take_from(held, older.as_slice().iter().map(|range| u64::from(range.len)).sum());
+        Some(older)
+    }
+
+    /// Makes room for `len` granules: ranges that were not used lately, oldest first, up to a few.
+    /// Nothing if the room is there already, or can never be.
+    pub(crate) fn make_room(&mut self, len: u32, held: &AtomicU64) -> Leaving {
+        let mut leaving = Leaving::new();
+        let goal = self.limit.saturating_sub(len.into());
+        if u64::from(len) > self.limit / 4 && held.load(Relaxed) <= self.limit {
+            return leaving;
+        }
+        // Twice round: the first visit may only clear the marks.
+        for _ in 0..2 * self.stacks.len() {
+            if held.load(Relaxed) <= goal || leaving.is_full() {
+                break;
+            }
+            let stack = &mut self.stacks[self.hand];
+            if std::mem::take(&mut stack.used) || stack.ranges.is_empty() {
+                self.hand = (self.hand + 1) % self.stacks.len();
+                continue;
+            }
+            let count = stack.ranges.len().min(leaving.remaining_capacity());
+            for range in stack.ranges.drain(..count) {
+                take_from(held, range.len.into());
+                leaving.push(range);
+            }
+        }
+        leaving
+    }
+
+    /// Takes everything.
+    pub(crate) fn empty(&mut self, held: &AtomicU64) -> Vec<Range> {
+        held.store(0, Relaxed);
+        self.stacks.iter_mut().flat_map(|stack| stack.ranges.drain(..)).collect()
+    }
+}
+
+/// Only the thread that holds the cache writes its count, so a load and a store will do.
+#[inline(always)]
+fn take_from(held: &AtomicU64, len: u64) {
+    held.store(held.load(Relaxed).wrapping_sub(len), Relaxed);
+}
+
+#[inline]
+fn exact_stack(len: u32) -> usize {
+    // Fibonacci hashing: neighbouring lengths land in different stacks.
+    CLASSES + (len.wrapping_mul(0x9E37_79B9) >> 26) as usize
+}

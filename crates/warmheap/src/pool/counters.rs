@@ -1,0 +1,174 @@
+//! Statistics that cost a few plain additions.
+//!
+//! Every thread counts in its own shard, which it alone writes; a snapshot adds the shards up.
+//! Fields are atomics so that others may read them; a load and a store of the owner's own line is
+//! one ordinary instruction, not a locked one.
+//!
+//! The peak of live bytes is the one figure that a sum cannot give. Each thread publishes its net
+//! bytes whenever they have moved by [`STEP`], and remembers the highest point in between: exact
+//! with one thread, and within one step per thread with more.
+#![forbid(unsafe_code)]
+
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
+
+/// Bytes a thread's net may move before the others hear of it.
+const STEP: i64 = 1 << 20;
+
+/// One thread's counters.
+#[derive(Debug, Default)]
+pub(crate) struct Counters {
+    allocations: AtomicU64,
+    deallocations: AtomicU64,
+    requested: AtomicU64,
+    largest: AtomicU64,
+    /// Requested bytes allocated less requested bytes freed, by this thread.
+    net: AtomicI64,
+    /// The highest `net` since it was last published.
+    high: AtomicI64,
+    /// Below this, `net` is published.
+    low: AtomicI64,
+    published: AtomicI64,
+}
+
+/// Live bytes of all threads, as far as published.
+#[derive(Debug, Default)]
+pub(crate) struct Peak {
+    live: AtomicI64,
+    highest: AtomicI64,
+}
+
+/// The sum of many shards.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Totals {
+    pub(crate) allocations: u64,
+    pub(crate) deallocations: u64,
+    pub(crate) requested: u64,
+    pub(crate) largest: u64,
+    /// Live requested bytes, as far as this shard knows of them.
+    pub(crate) net: i64,
+    /// How far above its published net a shard has been.
+    excess: i64,
+    /// Buffers that were alive when counting began.
+    before: u64,
+}
+
+/// Adds to a counter that only this thread writes.
+#[inline(always)]
+fn bump(counter: &AtomicU64, by: u64) {
+    counter.store(counter.load(Relaxed).wrapping_add(by), Relaxed);
+}
+
+impl Counters {
+    /// Counts a request that was answered. Called by the shard's thread alone.
+    #[inline(always)]
+    pub(crate) fn allocated(&self, size: u64, peak: &Peak) {
+        bump(&self.allocations, 1);
+        bump(&self.requested, size);
+        if size > self.largest.load(Relaxed) {
+            self.largest.store(size, Relaxed);
+        }
+        let net = self.net.load(Relaxed).wrapping_add(size as i64);
+        self.net.store(net, Relaxed);
+        if net > self.high.load(Relaxed) {
+            self.rise(net, peak);
+        }
+    }
+
+    /// Counts a buffer given back. Called by the shard's thread alone.
+    #[inline(always)]
+    pub(crate) fn freed(&self, size: u64, peak: &Peak) {
+        bump(&self.deallocations, 1);
+        let net = self.net.load(Relaxed).wrapping_sub(size as i64);
+        self.net.store(net, Relaxed);
+        if net < self.low.load(Relaxed) {
+            self.publish(net, peak);
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn rise(&self, net: i64, peak: &Peak) {
+        self.high.store(net, Relaxed);
+        if net - self.published.load(Relaxed) >= STEP {
+            self.publish(net, peak);
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn publish(&self, net: i64, peak: &Peak) {
+        let published = self.published.load(Relaxed);
+        let before = peak.live.fetch_add(net - published, Relaxed);
+        peak.highest.fetch_max(before + (self.high.load(Relaxed) - published).max(0), Relaxed);
+        self.restart(net);
+    }
+
+    fn restart(&self, net: i64) {
+        self.published.store(net, Relaxed);
+        self.high.store(net, Relaxed);
+        self.low.store(net - STEP, Relaxed);
+    }
+
+    pub(crate) fn totals(&self) -> Totals {
+        Totals {
+            allocations: self.allocations.load(Relaxed),
+            deallocations: self.deallocations.load(Relaxed),
+            requested: self.requested.load(Relaxed),
+            largest: self.largest.load(Relaxed),
+            net: self.net.load(Relaxed),
+            excess: (self.high.load(Relaxed) - self.published.load(Relaxed)).max(0),
+            before: 0,
+        }
+    }
+
+    /// Starts counting anew. The caller keeps the shard's thread out.
+    pub(crate) fn reset(&self, peak: &Peak) {
+        for counter in [&self.allocations, &self.deallocations, &self.requested, &self.largest] {
+            counter.store(0, Relaxed);
+        }
+        let net = self.net.load(Relaxed);
+        peak.live.fetch_add(net - self.published.load(Relaxed), Relaxed);
+        self.restart(net);
+    }
+}
+
+impl Peak {
+    /// Moves the live bytes without a shard (a thread that is past its end frees a buffer).
+    pub(crate) fn add(&self, bytes: i64) {
+        let before = self.live.fetch_add(bytes, Relaxed);
+        self.highest.fetch_max(before + bytes.max(0), Relaxed);
+    }
+
+    /// The most live bytes at once, given the sum of the shards.
+    pub(crate) fn bytes(&self, totals: &Totals) -> u64 {
+        let now = self.live.load(Relaxed) + totals.excess;
+        self.highest.load(Relaxed).max(now).max(0) as u64
+    }
+
+    /// Forgets the past; every shard has been reset.
+    pub(crate) fn reset(&self) {
+        self.highest.store(self.live.load(Relaxed), Relaxed);
+    }
+}
+
+impl Totals {
+    pub(crate) fn add(&mut self, other: &Self) {
+        self.allocations += other.allocations;
+        self.deallocations += other.deallocations;
+        self.requested += other.requested;
+        self.largest = self.largest.max(other.largest);
+        self.net += other.net;
+        self.excess += other.excess;
+        self.before = self.before.wrapping_add(other.before);
+    }
+
+    /// Buffers alive. One thread's share is negative (wrapping) if it frees what others allocate.
+    pub(crate) fn active(&self) -> u64 {
+        self.before.wrapping_add(self.allocations).wrapping_sub(self.deallocations)
+    }
+
+    /// Counts from 0 again, with `active` buffers alive.
+    pub(crate) fn restart(&mut self, active: u64) {
+        *self = Self { net: self.net, before: active, ..Self::default() };
+    }
+}

@@ -1,0 +1,86 @@
+//! Ranges between threads: what one thread frees in plenty, another takes in plenty.
+//!
+//! When a thread only frees (a completion thread) and another only allocates, ranges travel here in
+//! batches, one short lock for tens of them. The depot is bounded in bytes; what does not fit goes
+//! back to the heaps, where it can merge with its neighbours.
+#![forbid(unsafe_code)]
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use super::classes::CLASSES;
+use super::range::Range;
+
+/// See the module's essay.
+#[derive(Debug)]
+pub(crate) struct Depot {
+    /// One bit per class that may hold ranges, so that a miss need not lock to find nothing.
+    filled: [AtomicU64; CLASSES.div_ceil(64)],
+    stacks: Box<[Mutex<Vec<Range>>]>,
+    held: AtomicU64,
+    limit: u64,
+}
+
+impl Depot {
+    /// A depot that holds at most `limit` granules.
+    pub(crate) fn new(limit: u64) -> Self {
+        Self {
+            filled: Default::default(),
+            stacks: (0..CLASSES).map(|_| Mutex::default()).collect(),
+            held: AtomicU64::new(0),
+            limit,
+        }
+    }
+
+    /// Granules held.
+    pub(crate) fn held(&self) -> u64 {
+        self.held.load(Relaxed)
+    }
+
+    /// Whether `len` more granules may come in.
+    pub(crate) fn has_room(&self, len: u64) -> bool {
+        self.held() + len <= self.limit
+    }
+
+    /// Takes in ranges, all of `class`.
+    pub(crate) fn put(&self, class: u16, ranges: impl Iterator<Item = Range>) {
+        let class = usize::from(class);
+        let mut stack = lock(&self.stacks[class]);
+        let before = stack.len();
+        stack.extend(ranges);
+        let len: u64 = stack[before..].iter().map(|range| u64::from(range.len)).sum();
+        self.held.fetch_add(len, Relaxed);
+        self.filled[class / 64].fetch_or(1 << (class % 64), Relaxed);
+    }
+
+    /// Hands up to `count` ranges of `class` to `keep`, while it takes them.
+    pub(crate) fn take(&self, class: u32, count: usize, mut keep: impl FnMut(Range)) {
+        let class = class as usize;
+        let bit = 1 << (class % 64);
+        if self.filled[class / 64].load(Relaxed) & bit == 0 {
+            return;
+        }
+        let mut stack = lock(&self.stacks[class]);
+        let from = stack.len().saturating_sub(count);
+        let mut len = 0;
+        for range in stack.drain(from..) {
+            len += u64::from(range.len);
+            keep(range);
+        }
+        self.held.fetch_sub(len, Relaxed);
+        if stack.is_empty() {
+            self.filled[class / 64].fetch_and(!bit, Relaxed);
+        }
+    }
+
+    /// Takes everything.
+    pub(crate) fn empty(&self) -> Vec<Range> {
+        let mut all = Vec::new();
+        for class in 0..CLASSES as u32 {
+            self.take(class, usize::MAX, |range| all.push(range));
+        }
+        all
+    }
+}
+
+use super::lock;

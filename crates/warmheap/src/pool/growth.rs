@@ -1,0 +1,196 @@
+//! Making memory available when no heap fits: caches given up, then heaps grown.
+//!
+//! One thread at a time climbs; the others wait for it and look again. The device is never called
+//! under a heap's lock, so frees and hits go on meanwhile.
+#![forbid(unsafe_code)]
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+
+use super::heap::Heap;
+use super::heaps::{MAX_HEAPS, Want};
+use super::lock;
+use super::range::Range;
+use super::shared::Shared;
+use crate::config::{HeapSizing, MIB};
+use crate::device::{DeviceError, HeapKind, HeapRequest};
+use crate::heap::{Space, Span};
+
+/// Elastic heaps may have one part in this many of live bytes in holes before pages are taken out
+/// of holes instead of being added.
+const SLACK: u64 = 64;
+/// Elastic heaps grow by at least one part in this many of what is held.
+const STEP: u64 = 256;
+/// A heap of the pool's own choosing is at least one part in this many of what is held.
+const HEAP_SHARE: u64 = 24;
+const SMALLEST_HEAP: u64 = 32 * MIB;
+
+impl Shared {
+    /// Climbs the ladder until a range is found or nothing is left to try.
+    #[cold]
+    pub(crate) fn make_available(&self, want: Want) -> Option<Range> {
+        let want = Want { count: 1, ..want };
+        let _climbing = lock(&self.growth);
+        // Whoever climbed before may have left room for both.
+        if let Some(range) = self.heaps.allocate(want, drop) {
+            return Some(range);
+        }
+        if self.flush_caches()
+            && let Some(range) = self.heaps.allocate(want, drop)
+        {
+            return Some(range);
+        }
+        loop {
+            match self.grow(want) {
+                Ok(true) => {}
+                Ok(false) => return None,
+                Err(error) => {
+                    tracing::debug!(%error, "the pool could not grow");
+                    return None;
+                }
+            }
+            if let Some(range) = self.heaps.allocate(want, drop) {
+                return Some(range);
+            }
+        }
+    }
+
+    /// Gives every cached range back to its heap. `false` if there was none.
+    pub(crate) fn flush_caches(&self) -> bool {
+        let mut any = self.depot.held() > 0;
+        self.heaps.release(self.depot.empty());
+        for thread in &*lock(&self.caches) {
+            if thread.held.load(Relaxed) > 0 {
+                any = true;
+                let ranges = thread.cache.take().empty(&thread.held);
+                self.heaps.release(ranges);
+            }
+        }
+        any
+    }
+
+    /// Adds memory for one range; `false` if the settings leave no way.
+    fn grow(&self, want: Want) -> Result<bool, DeviceError> {
+        let bytes = self.bytes(u64::from(want.len) + u64::from(want.align) - 1);
+        match self.config.heaps {
+            HeapSizing::Elastic if self.driver.limits().elastic => self.grow_in_place(want),
+            HeapSizing::Elastic => self.add_chosen_heap(bytes),
+            HeapSizing::Fixed if bytes <= self.config.heap_size && self.may_add_heap() => {
+                self.add_heap(self.config.heap_size)
+            }
+            HeapSizing::Fixed => Ok(false),
+        }
+    }
+
+    pub(crate) fn may_add_heap(&self) -> bool {
+        self.config.dynamic_growth && self.heap_count() < self.config.max_heaps
+    }
+
+    /// Creates a heap of `size` bytes; `false` if there is no place for it.
+    pub(crate) fn add_heap(&self, size: u64) -> Result<bool, DeviceError> {
+        let Some(len) = self.granules(size) else { return Ok(false) };
+        if self.heap_count() >= self.heaps.slots().len() {
+            return Ok(false);
+        }
+        let label = format!("warmheap {}", self.heap_count());
+        let memory = self.driver.create_heap(&HeapRequest { size, kind: HeapKind::Fixed, label })?;
+        let mut space = Space::new(len);
+        space.commit(0, 0, len);
+        Ok(self.heaps.install(space, memory, false).is_some())
+    }
+
+    /// Creates a heap as large as the pool's size suggests, at least `bytes`.
+    fn add_chosen_heap(&self, bytes: u64) -> Result<bool, DeviceError> {
+        let limits = self.driver.limits();
+        self.drop_unused_heaps();
+        // The last places must last: the fuller the table, the larger the heap.
+        let share = HEAP_SHARE.min((MAX_HEAPS - self.heap_count().min(MAX_HEAPS - 1)) as u64);
+        let wish = (self.driver.reserved() / share).max(SMALLEST_HEAP).max(bytes);
+        let round = |size: u64| size.checked_next_multiple_of(limits.granularity);
+        let Some(least) = round(bytes).filter(|least| *least <= limits.largest_heap) else {
+            return Ok(false);
+        };
+        let wish =
+            round(wish).unwrap_or(least).min(limits.largest_heap / limits.granularity * limits.granularity);
+        match self.add_heap(wish.max(least)) {
+            Err(_) if wish > least => self.add_heap(least),
+            answer => answer,
+        }
+    }
+
+    /// Destroys heaps that nobody holds a range of.
+    pub(crate) fn drop_unused_heaps(&self) {
+        for slot in self.heaps.slots() {
+            let unused = slot.lock().remove_if_unused();
+            if let Some(Heap { space, memory, .. }) = unused {
+                self.driver.destroy_heap(memory, self.bytes(space.committed().into()));
+            }
+        }
+    }
+
+    /// Commits memory next to a hole, so that the hole becomes long enough.
+    fn grow_in_place(&self, want: Want) -> Result<bool, DeviceError> {
+        let Some(slot) = self.heaps.slots().first() else { return Ok(false) };
+        let page = (self.driver.limits().granularity >> self.shift) as u32;
+        let len = want.len.saturating_add(want.align - 1);
+        let (span, excess) = {
+            let locked = slot.lock();
+            let Some(heap) = locked.heap() else { return Ok(false) };
+            let Some(span) = heap.space.plan_growth(len, page) else { return Ok(false) };
+            let live = u64::from(heap.space.used_len()) + u64::from(len);
+            let after = u64::from(heap.space.committed()) + u64::from(span.len);
+            (span, after.saturating_sub(live + live / SLACK + u64::from(page)))
+        };
+        if excess > 0 {
+            self.take_from_holes(excess.min(span.len.into()) as u32, page)?;
+        }
+        // Only the thread that climbs changes voids, but holes beside them come and go.
+        let mut locked = slot.lock();
+        let Some(heap) = locked.heap_mut() else { return Ok(false) };
+        let Some(mut span) = heap.space.plan_growth(len, page) else { return Ok(false) };
+        if excess == 0 {
+            span = heap.space.widened(span, self.step(page), page);
+        }
+        let memory = Arc::clone(&heap.memory);
+        drop(locked);
+        self.driver.commit(&*memory, self.bytes(span.offset.into()), self.bytes(span.len.into()))?;
+        if let Some(heap) = slot.lock().heap_mut() {
+            heap.space.commit(span.block, span.offset, span.len);
+        }
+        Ok(true)
+    }
+
+    /// Pages added at once when the pool grows, so that small requests do not call the device each.
+    fn step(&self, page: u32) -> u32 {
+        let step = (self.driver.reserved() / STEP) >> self.shift;
+        u32::try_from(step).unwrap_or(u32::MAX / 2).next_multiple_of(page)
+    }
+
+    /// Decommits up to `want` granules of whole free pages, from the longest holes. What could be
+    /// decommitted is less where holes are short.
+    pub(crate) fn take_from_holes(&self, want: u32, page: u32) -> Result<u32, DeviceError> {
+        let mut taken = 0;
+        for slot in self.heaps.slots() {
+            while taken < want {
+                let mut locked = slot.lock();
+                let Some(heap) = locked.heap_mut().filter(|heap| heap.elastic) else { break };
+                let Some(Span { block, offset, len }) = heap.space.plan_trim(want - taken, page) else {
+                    break;
+                };
+                // Booked first, so that nobody is given the range while the device takes it back.
+                let void = heap.space.decommit(block, offset, len);
+                let memory = Arc::clone(&heap.memory);
+                drop(locked);
+                let done = self.driver.decommit(&*memory, self.bytes(offset.into()), self.bytes(len.into()));
+                if let Err(error) = done {
+                    if let Some(heap) = slot.lock().heap_mut() {
+                        heap.space.commit(void, offset, len);
+                    }
+                    return Err(error);
+                }
+                taken += len;
+            }
+        }
+        Ok(taken)
+    }
+}

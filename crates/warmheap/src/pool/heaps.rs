@@ -1,0 +1,160 @@
+//! The pool's heaps, and which of them serves a request.
+//!
+//! Every heap has its own lock; there is no lock over all of them. Choosing looks at hints, which
+//! need no lock, and a heap that turns out not to fit is simply passed over.
+#![forbid(unsafe_code)]
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
+use super::heap::{Locked, Slot};
+use super::range::Range;
+use crate::config::Strategy;
+use crate::device::Memory;
+use crate::heap::Space;
+
+/// The most heaps a pool has at a time.
+pub(crate) const MAX_HEAPS: usize = 64;
+/// How many heaps best-fit asks for their tightest hole.
+const ASKED: usize = 4;
+
+/// What is wanted of a heap. Lengths are granules.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Want {
+    pub(crate) class: u16,
+    pub(crate) len: u32,
+    pub(crate) align: u32,
+    /// Ranges that would be welcome at once.
+    pub(crate) count: u32,
+}
+
+/// See the module's essay.
+#[derive(Debug)]
+pub(crate) struct Heaps {
+    slots: Box<[Slot]>,
+    strategy: Strategy,
+    turn: AtomicUsize,
+}
+
+/// A set of slots already tried.
+#[derive(Debug, Default, Clone, Copy)]
+struct Tried(u64);
+
+impl Tried {
+    fn insert(&mut self, slot: usize) {
+        self.0 |= 1 << slot;
+    }
+
+    fn contains(self, slot: usize) -> bool {
+        self.0 & 1 << slot != 0
+    }
+}
+
+impl Heaps {
+    /// `places` is at most [`MAX_HEAPS`].
+    pub(crate) fn new(places: usize, shift: u32, strategy: Strategy) -> Self {
+        let slots = (0..places.min(MAX_HEAPS)).map(|index| Slot::new(index as u16, shift)).collect();
+        Self { slots, strategy, turn: AtomicUsize::new(0) }
+    }
+
+    pub(crate) fn slots(&self) -> &[Slot] {
+        &self.slots
+    }
+
+    pub(crate) fn slot(&self, range: &Range) -> &Slot {
+        &self.slots[usize::from(range.heap)]
+    }
+
+    /// Puts a heap into the first empty place; `None` if there is none.
+    pub(crate) fn install(&self, space: Space, memory: Arc<dyn Memory>, elastic: bool) -> Option<usize> {
+        let index = self.slots.iter().position(|slot| slot.lock().heap().is_none())?;
+        self.slots[index].install(space, memory, elastic);
+        Some(index)
+    }
+
+    /// Takes a range from the heap the strategy prefers, else from any other that fits.
+    #[inline]
+    pub(crate) fn allocate(&self, want: Want, mut keep: impl FnMut(Range)) -> Option<Range> {
+        let mut tried = Tried::default();
+        while let Some(index) = self.choose(want, tried) {
+            tried.insert(index);
+            let found =
+                self.slots[index].lock().allocate(want.class, want.len, want.align, want.count, &mut keep);
+            if found.is_some() {
+                return found;
+            }
+        }
+        None
+    }
+
+    /// Gives ranges back, locking once for each run of the same heap.
+    pub(crate) fn release(&self, ranges: impl IntoIterator<Item = Range>) {
+        let mut locked: Option<(u16, Locked<'_>)> = None;
+        for range in ranges {
+            let index = range.heap;
+            if locked.as_ref().is_none_or(|(held, _)| *held != index) {
+                // Two heaps' locks are never held together.
+                drop(locked.take());
+                locked = Some((index, self.slots[usize::from(index)].lock()));
+            }
+            if let Some((_, heap)) = &mut locked {
+                heap.release(range);
+            }
+        }
+    }
+
+    #[inline]
+    fn choose(&self, want: Want, tried: Tried) -> Option<usize> {
+        if let [only] = &*self.slots {
+            return (!tried.contains(0) && only.hint().longest >= want.len).then_some(0);
+        }
+        let fitting = || {
+            let slots = self.slots.iter().enumerate();
+            slots
+                .map(|(index, slot)| (index, slot.hint()))
+                .filter(|(index, hint)| hint.longest >= want.len && !tried.contains(*index))
+        };
+        match self.strategy {
+            Strategy::RoundRobin => {
+                // Turns are advice: two threads that read the same one do no harm.
+                let turn = self.turn.load(Relaxed);
+                let (index, _) = fitting().find(|(index, _)| *index >= turn).or_else(|| fitting().next())?;
+                self.turn.store(index + 1, Relaxed);
+                Some(index)
+            }
+            Strategy::LeastUsed => fitting().max_by_key(|(_, hint)| hint.free).map(|(index, _)| index),
+            Strategy::BestFit => self.tightest(want, fitting()),
+        }
+    }
+
+    /// Of the few fullest heaps that may fit, the one with the tightest hole.
+    fn tightest(
+        &self,
+        want: Want,
+        fitting: impl Iterator<Item = (usize, super::heap::Hint)>,
+    ) -> Option<usize> {
+        let mut asked: arrayvec::ArrayVec<(u32, usize), ASKED> = arrayvec::ArrayVec::new();
+        for (index, hint) in fitting {
+            if asked.is_full() {
+                let worst = asked.iter().enumerate().max_by_key(|(_, (longest, _))| *longest);
+                match worst {
+                    Some((place, (longest, _))) if *longest > hint.longest => {
+                        asked[place] = (hint.longest, index)
+                    }
+                    _ => {}
+                }
+            } else {
+                asked.push((hint.longest, index));
+            }
+        }
+        if let [(_, only)] = *asked {
+            return Some(only);
+        }
+        let hole = |index: usize| self.slots[index].lock().heap()?.space.best_fit(want.len);
+        asked
+            .into_iter()
+            .filter_map(|(_, index)| hole(index).map(|len| (len, index)))
+            .min()
+            .map(|(_, index)| index)
+    }
+}

@@ -1,0 +1,206 @@
+//! The pool: every request answered, nearly always without leaving the calling thread.
+//!
+//! ```text
+//! allocate ── hit: this thread's cache ─────────────────────────────── shared, cache, local
+//!    └─ serve: depot ─ heaps (strategy, engine) ─ ladder ─ device ──── serve, depot, heaps, growth
+//! drop ────── kept: this thread's cache ────────────────────────────── shared
+//!    └─ reclaim: depot ─ heap ─ device ─────────────────────────────── reclaim
+//! ```
+//!
+//! This layer owns policy: who is served from where, what is kept, when to grow, when to fall
+//! back. It never knows which device it runs on, and calls it through [`driver`] alone. Locks are
+//! taken in one order: growth, list of caches, a cache, depot, a heap; never two heaps at once, and
+//! no device call under a heap's lock except by the drop of a pool that nobody uses any more.
+
+mod buffer;
+mod cache;
+mod classes;
+mod close;
+mod counters;
+mod depot;
+mod driver;
+mod error;
+mod fallback;
+mod growth;
+mod heap;
+mod heaps;
+mod leaks;
+mod ledger;
+mod local;
+mod range;
+mod reclaim;
+mod request;
+mod serve;
+mod shared;
+mod snapshot;
+mod start;
+
+use std::fmt;
+use std::panic::Location;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+pub use buffer::{Buffer, Placement};
+pub use error::{AllocError, OutOfMemory, StartError};
+pub use leaks::{Leak, LeakReport};
+pub use request::{Request, Tag};
+
+use crate::config::PoolConfig;
+use crate::device::Device;
+use crate::stats::Statistics;
+use shared::Shared;
+
+/// Locks, whether or not another thread panicked with the lock held: no state of ours is left
+/// half-changed by code that can panic.
+fn lock<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A pool of device memory. Cheap to clone; all clones are the same pool.
+///
+/// When the last clone is dropped the pool closes: if buffers are still alive, a leak report is
+/// logged, and the memory goes back to the device with the last of them.
+///
+/// ```
+/// use std::sync::Arc;
+/// use warmheap::{Pool, PoolConfig, Request, device::host::HostDevice};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let mut config = PoolConfig::default();
+/// config.heap_size = 8 << 20;
+/// config.num_heaps = 1;
+/// config.warmup_sizes = vec![4 << 20];
+/// let pool = Pool::new(Arc::new(HostDevice::new()), config)?;
+///
+/// let weights = pool.allocate(3 << 20)?;
+/// let cache = pool.allocate(Request::new(64 << 10).align(4096).zeroed().tag("kv-cache"))?;
+/// assert_eq!(pool.statistics().active_allocations, 2);
+/// drop((weights, cache));
+/// assert_eq!(pool.statistics().hit_rate, 1.0);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct Pool {
+    handle: Arc<Handle>,
+}
+
+/// The last handle closes the pool.
+struct Handle(Arc<Shared>);
+
+impl Pool {
+    /// Creates the pool's heaps on `device` and warms them.
+    ///
+    /// # Errors
+    /// [`StartError`] names the heap that failed, what was asked and what was free. Heaps created
+    /// before it are given back.
+    pub fn new(device: Arc<dyn Device>, config: PoolConfig) -> Result<Self, StartError> {
+        let shared = Shared::start(device, config)?;
+        Ok(Self { handle: Arc::new(Handle(shared)) })
+    }
+
+    /// Answers a request: from the calling thread's cache, from a heap, from a heap that grows, or
+    /// straight from the device. The caller's place in the source is kept for leak reports.
+    ///
+    /// # Errors
+    /// [`AllocError::OutOfMemory`] if even the device has no memory; [`AllocError::ZeroSize`] and
+    /// [`AllocError::BadAlignment`] for requests that make no sense. Nothing has changed then.
+    #[track_caller]
+    #[inline]
+    pub fn allocate(&self, request: impl Into<Request>) -> Result<Buffer, AllocError> {
+        self.allocate_at(request.into(), true, Location::caller())
+    }
+
+    /// As [`Pool::allocate`], but never straight from the device: what no heap can serve fails.
+    ///
+    /// # Errors
+    /// As [`Pool::allocate`].
+    #[track_caller]
+    #[inline]
+    pub fn try_allocate(&self, request: impl Into<Request>) -> Result<Buffer, AllocError> {
+        self.allocate_at(request.into(), false, Location::caller())
+    }
+
+    #[inline(always)]
+    fn allocate_at(
+        &self,
+        request: Request,
+        may_fall_back: bool,
+        site: &'static Location<'static>,
+    ) -> Result<Buffer, AllocError> {
+        let shared = &*self.handle.0;
+        let range = match shared.hit(&request, site) {
+            Some(range) => range,
+            None => shared.serve(&request, site, may_fall_back)?,
+        };
+        Ok(Buffer::new(shared, range, request.size))
+    }
+
+    /// A snapshot of the pool's statistics.
+    #[must_use]
+    pub fn statistics(&self) -> Statistics {
+        self.handle.0.statistics()
+    }
+
+    /// Zeroes the counters; gauges (heaps, live buffers, capacity) keep their values and peaks
+    /// start from them.
+    pub fn reset_statistics(&self) {
+        self.handle.0.reset_statistics();
+    }
+
+    /// The settings the pool was made with.
+    #[must_use]
+    pub fn config(&self) -> &PoolConfig {
+        &self.handle.0.config
+    }
+
+    /// The device the pool's memory comes from.
+    #[must_use]
+    pub fn device(&self) -> &Arc<dyn Device> {
+        self.handle.0.driver.device()
+    }
+
+    /// Bytes held from the device: heaps and fallback buffers.
+    #[must_use]
+    pub fn reserved_bytes(&self) -> u64 {
+        self.handle.0.driver.reserved()
+    }
+
+    /// The most bytes held from the device at once since the last reset of statistics.
+    #[must_use]
+    pub fn peak_reserved_bytes(&self) -> u64 {
+        self.handle.0.driver.peak_reserved()
+    }
+
+    /// Bytes of bookkeeping kept for heaps and buffers, outside device memory.
+    #[must_use]
+    pub fn metadata_bytes(&self) -> usize {
+        self.handle.0.heaps.slots().iter().map(heap::Slot::metadata_bytes).sum()
+    }
+
+    /// The buffers that are alive, with the place each was asked for.
+    #[must_use]
+    pub fn leaks(&self) -> LeakReport {
+        self.handle.0.leaks()
+    }
+}
+
+impl fmt::Debug for Pool {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pool")
+            .field("device", &self.device().name())
+            .field("config", self.config())
+            .field("reserved_bytes", &self.reserved_bytes())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        let report = self.0.close();
+        if report.is_clean() {
+            tracing::info!(acquired = report.acquired, "memory pool closed, no buffer leaked");
+        } else {
+            tracing::error!("Memory leak detected! {report}");
+        }
+    }
+}

@@ -1,0 +1,44 @@
+//! A range of memory on its way between heap, caches and buffers.
+#![allow(unsafe_code)]
+
+use std::ptr::NonNull;
+
+use super::ledger::Tenant;
+
+/// The class of a range that is not rounded to one: too large for classes, or aligned by request.
+pub(crate) const EXACT: u16 = u16::MAX - 1;
+/// The class of a range that came straight from the device.
+pub(crate) const FALLBACK: u16 = u16::MAX;
+
+/// Everything needed to use a range and to give it back, in 24 bytes. Whoever has the `Range` owns
+/// the memory: there is one for each block that a heap has handed out.
+#[derive(Debug)]
+pub(crate) struct Range {
+    tenant: NonNull<Tenant>,
+    pub(crate) address: u64,
+    /// Granules.
+    pub(crate) len: u32,
+    pub(crate) class: u16,
+    pub(crate) heap: u16,
+}
+
+// SAFETY: the pointer leads to a `Tenant`, which is all atomics.
+unsafe impl Send for Range {}
+// SAFETY: as above.
+unsafe impl Sync for Range {}
+
+impl Range {
+    /// `tenant` belongs to a ledger of the pool that will hold every use of the range.
+    #[inline]
+    pub(crate) fn new(tenant: &Tenant, address: u64, len: u32, class: u16, heap: u16) -> Self {
+        Self { tenant: NonNull::from(tenant), address, len, class, heap }
+    }
+
+    /// The record of whoever holds the range.
+    #[inline(always)]
+    pub(crate) fn tenant(&self) -> &Tenant {
+        // SAFETY: ledgers never move or drop a record before the pool's own end, and the pool ends
+        // only when no range is held outside it.
+        unsafe { self.tenant.as_ref() }
+    }
+}

@@ -1,0 +1,103 @@
+//! Taking back a range that this thread's cache refused.
+//!
+//! A buffer holds no reference count on its pool, so care is needed about the pool's end: once a
+//! range is back, nothing of ours may keep a closed pool alive. While a thread is inside its own
+//! cache, the pool cannot end (closing takes every cache); a thread that cannot enter takes a
+//! counted reference first, while its range is still out.
+#![forbid(unsafe_code)]
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::cache::{Cache, MAGAZINE};
+use super::lock;
+use super::range::{EXACT, FALLBACK, Range};
+use super::shared::Shared;
+use crate::config::Scrub;
+
+impl Shared {
+    /// Takes back a range whose buffer had asked for `size` bytes.
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn reclaim(&self, range: Range, size: u64) {
+        let mut range = Some(range);
+        if self.config.scrub == Scrub::Never {
+            self.inside(|cache, thread| {
+                if cache.is_closed() {
+                    return;
+                }
+                let Some(back) = range.take() else { return };
+                if self.config.track_statistics {
+                    thread.counters.freed(size, &self.peak);
+                }
+                self.settle(cache, &thread.held, back);
+            });
+        }
+        if let Some(range) = range {
+            self.reclaim_directly(range, size);
+        }
+    }
+
+    /// Finds a place for a range: the cache, the depot, or its heap.
+    fn settle(&self, cache: &mut Cache, held: &AtomicU64, range: Range) {
+        if range.class == FALLBACK {
+            return self.fallback.free(&self.driver, &range);
+        }
+        if range.class != EXACT && self.depot.has_room(u64::from(range.len) * MAGAZINE as u64) {
+            if let Some(older) = cache.overflow(range.class, held) {
+                self.depot.put(range.class, older);
+            }
+        } else if let Some(older) = cache.overflow(range.class, held) {
+            self.heaps.release(older);
+        }
+        let leaving = cache.make_room(range.len, held);
+        let refused = cache.push(range, held).err();
+        self.heaps.release(leaving.into_iter().chain(refused));
+    }
+
+    /// The way for threads without a cache, closed pools, and memory that must be cleared first.
+    fn reclaim_directly(&self, range: Range, size: u64) {
+        // The range is still out, so the pool is still there to be referenced.
+        let keep = self.me.upgrade();
+        if self.config.scrub == Scrub::OnFree
+            && let Err(error) = self.clear(&range, size)
+        {
+            tracing::error!(size, %error, "freed memory could not be cleared; its heap is out of order");
+        }
+        if self.config.track_statistics {
+            self.count(
+                |thread| thread.counters.freed(size, &self.peak),
+                |past| {
+                    past.deallocations += 1;
+                    past.net -= size as i64;
+                    self.peak.add(-(size as i64));
+                },
+            );
+        }
+        self.put_back(range);
+        self.bury();
+        drop(keep);
+    }
+
+    /// Gives a range back to its heap or the device, past all caches.
+    pub(crate) fn put_back(&self, range: Range) {
+        if range.class == FALLBACK {
+            self.fallback.free(&self.driver, &range);
+        } else {
+            self.heaps.release([range]);
+        }
+    }
+
+    /// Lets go of a closed pool if its last buffer is back. The caller holds a reference.
+    pub(crate) fn bury(&self) {
+        if !self.closed.load(Ordering::SeqCst) {
+            return;
+        }
+        let mut orphans = lock(&self.orphans);
+        // A thread may have been on its way to the depot when the pool closed.
+        self.heaps.release(self.depot.empty());
+        let last: Option<Arc<Self>> = if self.live_ranges() == 0 { orphans.take() } else { None };
+        drop(orphans);
+        drop(last);
+    }
+}

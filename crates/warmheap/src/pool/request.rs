@@ -1,0 +1,117 @@
+//! What a caller asks for.
+#![forbid(unsafe_code)]
+
+use std::sync::{OnceLock, RwLock};
+
+/// A request for memory. A plain number of bytes converts into one.
+///
+/// ```
+/// use warmheap::Request;
+/// let request = Request::new(1 << 20).align(4096).zeroed().tag("kv-cache");
+/// # let _ = request;
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[must_use]
+pub struct Request {
+    pub(crate) size: u64,
+    /// 0 means the device's own alignment.
+    pub(crate) align: u64,
+    pub(crate) tag: Tag,
+    pub(crate) zeroed: bool,
+}
+
+impl Request {
+    /// A request for `size` bytes at the device's alignment, uninitialised, untagged.
+    #[inline]
+    pub const fn new(size: u64) -> Self {
+        Self { size, align: 0, tag: Tag::NONE, zeroed: false }
+    }
+
+    /// Asks for an address that is a multiple of `align`, a power of two in bytes.
+    #[inline]
+    pub const fn align(mut self, align: u64) -> Self {
+        self.align = align;
+        self
+    }
+
+    /// Asks for memory that reads as zero.
+    #[inline]
+    pub const fn zeroed(mut self) -> Self {
+        self.zeroed = true;
+        self
+    }
+
+    /// Names the buffer's purpose, for leak reports and quotas.
+    #[inline]
+    pub fn tag(mut self, tag: impl Into<Tag>) -> Self {
+        self.tag = tag.into();
+        self
+    }
+}
+
+impl From<u64> for Request {
+    #[inline]
+    fn from(size: u64) -> Self {
+        Self::new(size)
+    }
+}
+
+impl From<usize> for Request {
+    #[inline]
+    fn from(size: usize) -> Self {
+        Self::new(size as u64)
+    }
+}
+
+/// A name for what buffers are used for: `"weights"`, `"kv-cache"`.
+///
+/// Making one from text looks it up in a table of the process that keeps every name it has seen;
+/// keep the `Tag` where requests are frequent. Meant for tens of names, not millions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, PartialOrd, Ord)]
+pub struct Tag(u32);
+
+fn names() -> &'static RwLock<Vec<&'static str>> {
+    static NAMES: OnceLock<RwLock<Vec<&'static str>>> = OnceLock::new();
+    NAMES.get_or_init(|| RwLock::new(vec![""]))
+}
+
+impl Tag {
+    /// No tag.
+    pub const NONE: Self = Self(0);
+
+    /// The tag named `name`; the empty name is [`Tag::NONE`].
+    #[must_use]
+    pub fn new(name: &str) -> Self {
+        let find = |names: &[&str]| names.iter().position(|known| *known == name);
+        let known = find(&names().read().unwrap_or_else(|poisoned| poisoned.into_inner()));
+        let index = known.unwrap_or_else(|| {
+            let mut names = names().write().unwrap_or_else(|poisoned| poisoned.into_inner());
+            find(&names).unwrap_or_else(|| {
+                names.push(Box::leak(name.into()));
+                names.len() - 1
+            })
+        });
+        Self(index as u32)
+    }
+
+    /// The name; empty for [`Tag::NONE`].
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        let names = names().read().unwrap_or_else(|poisoned| poisoned.into_inner());
+        names.get(self.0 as usize).copied().unwrap_or_default()
+    }
+
+    pub(crate) const fn index(self) -> u32 {
+        self.0
+    }
+
+    pub(crate) const fn from_index(index: u32) -> Self {
+        Self(index)
+    }
+}
+
+impl From<&str> for Tag {
+    fn from(name: &str) -> Self {
+        Self::new(name)
+    }
+}

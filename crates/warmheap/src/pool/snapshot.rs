@@ -1,0 +1,112 @@
+//! Statistics, added up.
+#![forbid(unsafe_code)]
+
+use std::sync::atomic::Ordering::Relaxed;
+
+use super::counters::Totals;
+use super::lock;
+use super::shared::Shared;
+use crate::config::MIB;
+use crate::stats::Statistics;
+
+/// Gauges over all heaps, in granules.
+#[derive(Debug, Default)]
+struct Gauges {
+    heaps: u64,
+    active: u64,
+    committed: u64,
+    free: u64,
+    used: u64,
+    largest_free: u64,
+}
+
+impl Shared {
+    /// What every thread has counted.
+    pub(crate) fn totals(&self) -> Totals {
+        let caches = lock(&self.caches);
+        let mut totals = *lock(&self.past);
+        caches.iter().for_each(|thread| totals.add(&thread.counters.totals()));
+        totals
+    }
+
+    /// Granules held back by caches and the depot.
+    pub(crate) fn cached(&self) -> u64 {
+        let threads = lock(&self.caches).iter().map(|thread| thread.held.load(Relaxed)).sum::<u64>();
+        threads + self.depot.held()
+    }
+
+    fn gauges(&self) -> Gauges {
+        let mut gauges = Gauges::default();
+        for slot in self.heaps.slots() {
+            if let Some(heap) = slot.lock().heap() {
+                gauges.heaps += 1;
+                gauges.active += u64::from(heap.space.used_blocks() > 0);
+                gauges.committed += u64::from(heap.space.committed());
+                gauges.free += u64::from(heap.space.free_len());
+                gauges.used += u64::from(heap.space.used_len());
+                gauges.largest_free = gauges.largest_free.max(heap.space.largest_free().into());
+            }
+        }
+        gauges
+    }
+
+    /// Free bytes in all heaps, and the longest free block of any.
+    pub(crate) fn free_bytes(&self) -> (u64, u64) {
+        let gauges = self.gauges();
+        (self.bytes(gauges.free), self.bytes(gauges.largest_free))
+    }
+
+    pub(crate) fn statistics(&self) -> Statistics {
+        let gauges = self.gauges();
+        let cached = self.cached();
+        let totals = self.totals();
+        let mib = |bytes: u64| bytes as f64 / MIB as f64;
+        let ratio = |part: u64, whole: u64| if whole == 0 { 0.0 } else { part as f64 / whole as f64 };
+        let counted = |count: u64| if self.config.track_statistics { count } else { 0 };
+
+        let used = gauges.used.saturating_sub(cached);
+        // Cached ranges are free, but not part of any free block.
+        let free = gauges.free + cached;
+        let fallbacks = counted(self.fallbacks.load(Relaxed));
+        let total = totals.allocations;
+        Statistics {
+            total_allocations: total,
+            total_deallocations: totals.deallocations,
+            fallback_allocations: fallbacks,
+            failed_allocations: counted(self.failures.load(Relaxed)),
+            active_allocations: totals.active(),
+            hit_rate: if total == 0 { 1.0 } else { ratio(total.saturating_sub(fallbacks), total) },
+            total_heaps: gauges.heaps,
+            active_heaps: gauges.active,
+            utilization: ratio(used, gauges.committed),
+            fragmentation: if free == 0 { 0.0 } else { 1.0 - ratio(gauges.largest_free, free) },
+            largest_allocation_mb: mib(totals.largest),
+            avg_allocation_mb: ratio(totals.requested, total) / MIB as f64,
+            total_capacity_mb: mib(self.bytes(gauges.committed)),
+            used_capacity_mb: mib(self.bytes(used)),
+            peak_used_mb: mib(self.peak.bytes(&totals)),
+            fallback_mb: mib(self.fallback.bytes()),
+            cached_mb: mib(self.bytes(cached)),
+            device_calls: self.driver.calls(),
+        }
+    }
+
+    /// Zeroes the counters and lets the peaks start from now. Gauges are what they are.
+    pub(crate) fn reset_statistics(&self) {
+        let caches = lock(&self.caches);
+        // Every thread is kept out of its cache while its counters are cleared; all at once, so
+        // that no request is half counted.
+        let taken: Vec<_> = caches.iter().map(|thread| (thread, thread.cache.take())).collect();
+        let mut past = lock(&self.past);
+        let mut active = past.active();
+        for (thread, _) in &taken {
+            active = active.wrapping_add(thread.counters.totals().active());
+            thread.counters.reset(&self.peak);
+        }
+        past.restart(active);
+        self.peak.reset();
+        self.fallbacks.store(0, Relaxed);
+        self.failures.store(0, Relaxed);
+        self.driver.reset_peak();
+    }
+}

@@ -1,0 +1,144 @@
+//! Making a pool: heaps created and warmed before the first request.
+#![forbid(unsafe_code)]
+
+use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::{Arc, Mutex};
+
+use super::counters::{Peak, Totals};
+use super::depot::Depot;
+use super::driver::Driver;
+use super::error::StartError;
+use super::fallback::Fallback;
+use super::heaps::{Heaps, MAX_HEAPS};
+use super::shared::Shared;
+use crate::config::{HeapSizing, MIB, PoolConfig, Strategy};
+use crate::device::{Device, HeapKind, HeapRequest};
+use crate::heap::Space;
+
+impl Shared {
+    /// Creates the pool and its heaps, and warms them.
+    pub(crate) fn start(device: Arc<dyn Device>, config: PoolConfig) -> Result<Arc<Self>, StartError> {
+        if config.compaction.enabled {
+            return Err(StartError::Unsupported {
+                key: "compaction.enabled",
+                reason: "compaction is not available in this version; set it to false".into(),
+            });
+        }
+        let driver = Driver::new(device);
+        let limits = *driver.limits();
+        let shift = limits.alignment.trailing_zeros();
+        let places = match config.heaps {
+            HeapSizing::Fixed if config.dynamic_growth => config.max_heaps.max(config.num_heaps),
+            HeapSizing::Fixed => config.num_heaps,
+            HeapSizing::Elastic if limits.elastic => 1,
+            HeapSizing::Elastic => MAX_HEAPS,
+        };
+        let strategy = match config.heaps {
+            // Chosen heaps differ in size and age: packing decides.
+            HeapSizing::Elastic => Strategy::BestFit,
+            HeapSizing::Fixed => config.strategy,
+        };
+        let shared = Arc::new_cyclic(|me| Self {
+            me: me.clone(),
+            shift,
+            largest_class: Self::largest_class(&config, shift),
+            heaps: Heaps::new(places, shift, strategy),
+            depot: Depot::new(config.thread_cache.max_bytes >> shift),
+            fallback: Fallback::default(),
+            caches: Mutex::default(),
+            peak: Peak::default(),
+            past: Mutex::new(Totals::default()),
+            fallbacks: AtomicU64::new(0),
+            failures: AtomicU64::new(0),
+            exhausted: AtomicBool::new(false),
+            growth: Mutex::new(()),
+            closed: AtomicBool::new(false),
+            orphans: Mutex::new(None),
+            config,
+            driver,
+        });
+        if shared.config.enabled {
+            match shared.config.heaps {
+                HeapSizing::Fixed => shared.create_fixed()?,
+                HeapSizing::Elastic if limits.elastic => shared.reserve_elastic()?,
+                HeapSizing::Elastic => {}
+            }
+        }
+        Ok(shared)
+    }
+
+    fn create_fixed(&self) -> Result<(), StartError> {
+        let (size, heaps) = (self.config.heap_size, self.config.num_heaps);
+        if self.granules(size).is_none() {
+            let most = self.bytes(u32::MAX.into()) / MIB;
+            return Err(StartError::Unsupported {
+                key: "heap_size_mb",
+                reason: format!(
+                    "{} is more than a heap can hold ({most}); use more, smaller heaps",
+                    size / MIB
+                ),
+            });
+        }
+        for number in 1..=heaps {
+            let added = self.add_heap(size);
+            added.map_err(|source| StartError::Heap { number, heaps, size, source })?;
+        }
+        self.warm_up()
+    }
+
+    /// Reserves addresses: all that a device has and as much again, so that there is room to move
+    /// memory between holes.
+    fn reserve_elastic(&self) -> Result<(), StartError> {
+        let limits = self.driver.limits();
+        let most = self.bytes(u32::MAX.into()) / limits.granularity * limits.granularity;
+        let size = limits.largest_heap.min(most) / limits.granularity * limits.granularity;
+        let request = HeapRequest { size, kind: HeapKind::Elastic, label: "warmheap".into() };
+        let fail = |source| StartError::Heap { number: 1, heaps: 1, size, source };
+        let memory = self.driver.create_heap(&request).map_err(fail)?;
+        let len = self.granules(size).unwrap_or(u32::MAX);
+        self.heaps.install(Space::new(len), memory, true);
+        Ok(())
+    }
+
+    /// Warms every heap for one buffer of every configured size, so that the first requests find
+    /// their memory committed. A size larger than a heap is skipped.
+    fn warm_up(&self) -> Result<(), StartError> {
+        let (heaps, heap_size) = (self.heap_count(), self.config.heap_size);
+        for size in self.config.warmup_sizes.iter().filter(|size| **size > heap_size) {
+            tracing::warn!(
+                warmup_size_mb = size / MIB,
+                heap_size_mb = heap_size / MIB,
+                "a warm-up size is larger than a heap and is skipped"
+            );
+        }
+        // Buffers of these sizes, all alive at once, would lie side by side from the heap's start.
+        let fitting = self.config.warmup_sizes.iter().filter(|size| **size <= heap_size);
+        let size = fitting.fold(0, |sum: u64, size| sum.saturating_add(*size)).min(heap_size);
+        if size == 0 {
+            return Ok(());
+        }
+        for (number, slot) in (1..).zip(self.heaps.slots()) {
+            let memory = slot.lock().heap().map(|heap| Arc::clone(&heap.memory));
+            let Some(memory) = memory else { continue };
+            let warmed = self.driver.warm(&*memory, 0, size);
+            warmed.map_err(|source| StartError::WarmUp { number, heaps, size, source })?;
+        }
+        Ok(())
+    }
+
+    /// Heaps held from the device.
+    pub(crate) fn heap_count(&self) -> usize {
+        self.heaps.slots().iter().filter(|slot| slot.lock().heap().is_some()).count()
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        for slot in self.heaps.slots() {
+            if let Some(heap) = slot.lock().take() {
+                let committed = self.bytes(heap.space.committed().into());
+                self.driver.destroy_heap(heap.memory, committed);
+            }
+        }
+    }
+}

@@ -1,0 +1,169 @@
+//! A lock that costs its owner two plain stores.
+//!
+//! One thread, the owner, enters and leaves with no atomic read-modify-write. Any other thread may
+//! take the value too: it raises a flag, makes the owner's core see it, and waits for the owner to
+//! leave; that costs microseconds and is for rare moments (memory is short, statistics are reset,
+//! the pool shuts down). This is Dekker's mutual exclusion with the fence of [`Fences`]:
+//!
+//! ```text
+//! owner                     other
+//!   busy = 1                  revoked = 1
+//!   light fence               heavy fence
+//!   if revoked: stand back    wait until busy == 0
+//! ```
+//!
+//! With the fence, at least one of the two sees the other. Others are serialised by a mutex, which
+//! the owner also takes when it had to stand back.
+#![allow(unsafe_code)]
+
+use std::fmt;
+use std::ops::{Deref, DerefMut};
+
+use super::fence::Fences;
+use super::{AtomicU32, Mutex, MutexGuard, Ordering, UnsafeCell};
+
+const OPEN: u32 = 0;
+const REVOKED: u32 = 1;
+
+/// A value that one thread uses all the time and others rarely.
+pub(crate) struct Biased<T> {
+    busy: AtomicU32,
+    revoked: AtomicU32,
+    fences: Fences,
+    others: Mutex<()>,
+    value: UnsafeCell<T>,
+}
+
+// SAFETY: the value is reached by one thread at a time (see the module's essay), so sharing the
+// lock moves the value between threads and no more.
+unsafe impl<T: Send> Sync for Biased<T> {}
+
+/// The right to enter as the owner. There is one per lock and it stays on one thread.
+#[derive(Debug)]
+pub(crate) struct Owner {
+    _not_send: std::marker::PhantomData<*const ()>,
+}
+
+impl Owner {
+    /// # Safety
+    /// One `Owner` for a given [`Biased`] may exist at a time, on one thread.
+    pub(crate) unsafe fn new() -> Self {
+        Self { _not_send: std::marker::PhantomData }
+    }
+}
+
+impl<T> Biased<T> {
+    pub(crate) fn new(value: T) -> Self {
+        Self {
+            busy: AtomicU32::new(0),
+            revoked: AtomicU32::new(OPEN),
+            fences: Fences::detect(),
+            others: Mutex::new(()),
+            value: UnsafeCell::new(value),
+        }
+    }
+
+    /// Enters as the owner, or `None` while another thread holds the value or wants it. The owner
+    /// must not be inside already.
+    #[inline(always)]
+    pub(crate) fn enter(&self, _owner: &Owner) -> Option<Inside<'_, T>> {
+        self.busy.store(1, Ordering::Relaxed);
+        self.fences.light();
+        if self.revoked.load(Ordering::Acquire) != OPEN {
+            self.busy.store(0, Ordering::Release);
+            return None;
+        }
+        Some(Inside { lock: self })
+    }
+
+    /// Takes the value from any thread, the owner's too (while it is not inside). Waits for the
+    /// owner to leave, and for other takers.
+    pub(crate) fn take(&self) -> Taken<'_, T> {
+        // A poisoned mutex guards nothing but turns: no value is behind it.
+        let turn = self.others.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        self.revoked.store(REVOKED, Ordering::Relaxed);
+        self.fences.heavy();
+        while self.busy.load(Ordering::Acquire) != 0 {
+            pause();
+        }
+        Taken { lock: self, _turn: turn }
+    }
+}
+
+impl<T> fmt::Debug for Biased<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Biased").field("fences", &self.fences).finish_non_exhaustive()
+    }
+}
+
+/// The owner is inside.
+pub(crate) struct Inside<'a, T> {
+    lock: &'a Biased<T>,
+}
+
+/// Another thread holds the value.
+pub(crate) struct Taken<'a, T> {
+    lock: &'a Biased<T>,
+    _turn: MutexGuard<'a, ()>,
+}
+
+impl<T> Drop for Inside<'_, T> {
+    #[inline(always)]
+    fn drop(&mut self) {
+        self.lock.busy.store(0, Ordering::Release);
+    }
+}
+
+impl<T> Drop for Taken<'_, T> {
+    fn drop(&mut self) {
+        self.lock.revoked.store(OPEN, Ordering::Release);
+    }
+}
+
+#[cfg(not(loom))]
+mod access {
+    use super::*;
+
+    impl<T> Deref for Inside<'_, T> {
+        type Target = T;
+        #[inline(always)]
+        fn deref(&self) -> &T {
+            // SAFETY: the owner is inside, so no other thread reaches the value.
+            unsafe { &*self.lock.value.get() }
+        }
+    }
+
+    impl<T> DerefMut for Inside<'_, T> {
+        #[inline(always)]
+        fn deref_mut(&mut self) -> &mut T {
+            // SAFETY: as above; the guard is borrowed mutably, so this is the only reference.
+            unsafe { &mut *self.lock.value.get() }
+        }
+    }
+
+    impl<T> Deref for Taken<'_, T> {
+        type Target = T;
+        fn deref(&self) -> &T {
+            // SAFETY: the owner has left and stands back, and the mutex keeps other takers out.
+            unsafe { &*self.lock.value.get() }
+        }
+    }
+
+    impl<T> DerefMut for Taken<'_, T> {
+        fn deref_mut(&mut self) -> &mut T {
+            // SAFETY: as above; the guard is borrowed mutably, so this is the only reference.
+            unsafe { &mut *self.lock.value.get() }
+        }
+    }
+}
+
+#[cfg(not(loom))]
+fn pause() {
+    // The owner's stay is some tens of instructions: waiting longer means it lost its core.
+    std::thread::yield_now();
+}
+
+#[cfg(loom)]
+fn pause() {
+    loom::thread::yield_now();
+}
