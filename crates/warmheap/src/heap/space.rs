@@ -95,7 +95,6 @@ impl Space {
             .map(|(index, block)| Placed { block: index, offset: block.offset })
     }
 
-
     /// Takes `len` granules at a multiple of `align`; both are at least 1, `align` a power of two.
     #[inline]
     pub(crate) fn allocate(&mut self, len: u32, align: u32) -> Option<Placed> {

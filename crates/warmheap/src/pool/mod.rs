@@ -71,7 +71,7 @@ fn lock<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 /// config.warmup_sizes = vec![4 << 20];
 /// let pool = Pool::new(Arc::new(HostDevice::new()), config)?;
 ///
-/// let weights = pool.allocate(3 << 20)?;
+/// let weights = pool.allocate(3_u64 << 20)?;
 /// let cache = pool.allocate(Request::new(64 << 10).align(4096).zeroed().tag("kv-cache"))?;
 /// assert_eq!(pool.statistics().active_allocations, 2);
 /// drop((weights, cache));
