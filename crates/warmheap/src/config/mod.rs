@@ -1,10 +1,43 @@
 //! What a pool is told at start-up.
 //!
 //! [`PoolConfig`] is plain data with the guide's names and defaults. It knows nothing of pools or
-//! devices; whether a value makes sense is checked in one place, so that the file, the builder
-//! and the environment accept and refuse the same things.
+//! devices; whether a value makes sense is checked in one place ([`PoolConfig::validate`], over the
+//! table of [`keys`]), so that the file, the builder and the environment accept and refuse the same
+//! things. Nothing here prints, logs or panics: what is wrong comes back as a [`ConfigError`], what
+//! is merely odd as a [`Warning`].
+//!
+//! ```
+//! use warmheap::config::{MIB, PoolConfig, Strategy};
+//!
+//! let config = PoolConfig::default()
+//!     .with_heap_size(512 * MIB)
+//!     .with_warmup_sizes([32 * MIB, 128 * MIB])
+//!     .with_strategy(Strategy::BestFit);
+//! assert!(config.validate().is_ok());
+//! ```
+
+#![forbid(unsafe_code)]
+
+mod assign;
+mod builder;
+mod env;
+mod error;
+mod input;
+mod key;
+mod rule;
+mod validate;
+mod value;
+#[cfg(feature = "yaml")]
+mod yaml;
 
 use std::time::Duration;
+
+pub use env::{RESERVED_VARIABLES, VARIABLE_PREFIX};
+pub use error::{ConfigError, Fault, Place, Problem, Warning};
+pub use key::{Key, keys};
+pub use value::Value;
+#[cfg(feature = "yaml")]
+pub use yaml::MAX_YAML_BYTES;
 
 /// One MiB: the unit of every `_mb` in configuration and statistics.
 pub const MIB: u64 = 1 << 20;
@@ -95,6 +128,20 @@ pub enum Scrub {
     Never,
     /// Cleared before anyone else can get it.
     OnFree,
+}
+
+impl PoolConfig {
+    /// A pool that sizes its own heaps as memory is needed: [`HeapSizing::Elastic`], nothing warmed
+    /// for in particular, no cap on growth. `heap_size`, `num_heaps` and the keys of dynamic growth
+    /// have no effect on it.
+    #[must_use]
+    pub fn elastic() -> Self {
+        Self {
+            heaps: HeapSizing::Elastic,
+            warmup_sizes: Vec::new(),
+            ..Self::default()
+        }
+    }
 }
 
 impl Default for PoolConfig {

@@ -1,0 +1,102 @@
+//! Settings somebody wrote, put into a configuration: the road that files and environment share.
+
+use super::PoolConfig;
+use super::error::{ConfigError, Fault, Place, Problem};
+use super::input::{Input, shortened};
+use super::key::Key;
+use super::rule::Rule;
+
+/// How alike (0 to 1) a misspelt key must be to a real one for it to be proposed.
+const ALIKE: f64 = 0.7;
+
+/// One key set to something, somewhere.
+#[derive(Debug)]
+pub(crate) struct Assignment {
+    pub(crate) key: &'static Key,
+    pub(crate) place: Place,
+    pub(crate) input: Input,
+}
+
+/// `config` with the assignments made and the whole checked. `problems` are those the source had
+/// before its values were looked at.
+pub(crate) fn assign(
+    mut config: PoolConfig,
+    assignments: &[Assignment],
+    mut problems: Vec<Problem>,
+) -> Result<PoolConfig, ConfigError> {
+    for Assignment { key, place, input } in assignments {
+        match key.rule.read(input) {
+            Some(value) => (key.set)(&mut config, &value),
+            None => problems.push(Problem {
+                place: place.clone(),
+                fault: bad_input(key, input),
+            }),
+        }
+    }
+    // A pair that does not go together is worth saying only of values that stand on their own.
+    if problems.is_empty() {
+        problems.extend(config.faults().map(|(keys, fault)| Problem {
+            place: blamed(&keys, assignments),
+            fault,
+        }));
+    }
+    if problems.is_empty() {
+        Ok(config)
+    } else {
+        problems.sort_by(|a, b| a.place.cmp(&b.place));
+        Err(ConfigError::invalid(problems))
+    }
+}
+
+fn blamed(keys: &[&str], assignments: &[Assignment]) -> Place {
+    keys.iter()
+        .find_map(|name| assignments.iter().find(|a| a.key.name() == *name))
+        .map_or(Place::Code, |assignment| assignment.place.clone())
+}
+
+fn bad_input(key: &Key, input: &Input) -> Fault {
+    let figure = |text: &str| text.contains(|c: char| c.is_ascii_digit());
+    let hint = match input {
+        Input::Plain(text)
+            if key.rule.is_numeric() && text.parse::<f64>().is_err() && figure(text) =>
+        {
+            "; write the figure alone, without unit or arithmetic"
+        }
+        Input::Quoted(text) if key.rule.is_numeric() && figure(text) => "; leave the quotes out",
+        _ => "",
+    };
+    let found = match input {
+        // A list is the right kind: the fault is in one of its items.
+        Input::List(items) if key.rule == Rule::Sizes => items
+            .iter()
+            .find(|item| key.rule.read(&Input::List(vec![(*item).clone()])).is_none())
+            .map_or_else(|| input.to_string(), |item| format!("a list with {item}")),
+        _ => input.to_string(),
+    };
+    Fault::BadValue {
+        key: key.name(),
+        found,
+        allowed: key.allowed(),
+        hint,
+    }
+}
+
+/// What to tell someone whose key is none of `known`.
+pub(crate) fn remedy(key: &str, known: &[&str]) -> String {
+    match nearest(key, known) {
+        Some(meant) => format!("did you mean `{meant}`?"),
+        None => format!("here one may set {}", known.join(", ")),
+    }
+}
+
+/// The one of `known` that `key` probably misspells.
+pub(crate) fn nearest<'a>(key: &str, known: &[&'a str]) -> Option<&'a str> {
+    // Foreign keys may be of any length, and comparing costs the product of both.
+    let key = shortened(key).to_lowercase().replace('-', "_");
+    known
+        .iter()
+        .map(|name| (*name, strsim::normalized_damerau_levenshtein(&key, name)))
+        .filter(|(_, alike)| *alike >= ALIKE)
+        .max_by(|(_, a), (_, b)| a.total_cmp(b))
+        .map(|(name, _)| name)
+}

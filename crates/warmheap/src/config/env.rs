@@ -1,0 +1,105 @@
+//! Settings from environment variables, each key as `WARMHEAP_` and its name in capitals.
+
+use std::ffi::OsStr;
+
+use super::PoolConfig;
+use super::assign::{Assignment, assign, nearest};
+use super::error::{ConfigError, Fault, Place, Problem};
+use super::input::{Input, shortened};
+use super::key::{Key, keys};
+use super::rule::Rule;
+
+/// What the name of every variable of ours begins with.
+pub const VARIABLE_PREFIX: &str = "WARMHEAP_";
+
+/// Variables with our prefix that are no settings of a pool: the path of a configuration file, the
+/// log filter, and where statistics are written.
+pub const RESERVED_VARIABLES: [&str; 3] = ["WARMHEAP_CONFIG", "WARMHEAP_LOG", "WARMHEAP_STATS"];
+
+impl PoolConfig {
+    /// This configuration with the process's environment on top:
+    /// [`with_variables`](Self::with_variables) over [`std::env::vars_os`].
+    ///
+    /// # Errors
+    /// As [`with_variables`](Self::with_variables).
+    pub fn with_environment(self) -> Result<Self, ConfigError> {
+        self.with_variables(std::env::vars_os())
+    }
+
+    /// This configuration with `variables` on top. Names without our prefix and
+    /// [`RESERVED_VARIABLES`] are passed over. Lists are separated by commas; an empty one is no
+    /// list at all.
+    ///
+    /// ```
+    /// # use warmheap::config::{MIB, PoolConfig};
+    /// let variables = [("WARMHEAP_HEAP_SIZE_MB", "512"), ("WARMHEAP_WARMUP_SIZES", "32,64"), ("HOME", "/")];
+    /// let config = PoolConfig::default().with_variables(variables)?;
+    /// assert_eq!(config.heap_size, 512 * MIB);
+    /// assert_eq!(config.warmup_sizes, [32 * MIB, 64 * MIB]);
+    /// # Ok::<(), warmheap::config::ConfigError>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`ConfigError::Invalid`]: an unknown name with our prefix, a value the key may not hold, or
+    /// settings that do not go together. Every problem names its variable.
+    pub fn with_variables<N, V>(
+        self,
+        variables: impl IntoIterator<Item = (N, V)>,
+    ) -> Result<Self, ConfigError>
+    where
+        N: AsRef<OsStr>,
+        V: AsRef<OsStr>,
+    {
+        let mut assignments = Vec::new();
+        let mut problems = Vec::new();
+        for (name, value) in variables {
+            let name = name.as_ref().to_string_lossy();
+            if !name.starts_with(VARIABLE_PREFIX) || RESERVED_VARIABLES.contains(&&*name) {
+                continue;
+            }
+            let place = Place::Variable(shortened(&name));
+            // Text that is not UTF-8 has replacement characters here, and no key accepts those.
+            let value = value.as_ref().to_string_lossy();
+            match keys().iter().find(|key| key.variable() == name) {
+                Some(key) => assignments.push(Assignment {
+                    key,
+                    place,
+                    input: input(key, &value),
+                }),
+                None => problems.push(Problem {
+                    place,
+                    fault: unknown(&name),
+                }),
+            }
+        }
+        assign(self, &assignments, problems)
+    }
+}
+
+fn input(key: &Key, text: &str) -> Input {
+    let plain = |text: &str| Input::Plain(text.trim().to_owned());
+    if key.rule != Rule::Sizes {
+        plain(text)
+    } else if text.trim().is_empty() {
+        Input::List(Vec::new())
+    } else {
+        Input::List(text.split(',').map(plain).collect())
+    }
+}
+
+fn unknown(name: &str) -> Fault {
+    // Compared without the prefix, which makes every two names alike.
+    let bare = |name: &str| name[VARIABLE_PREFIX.len()..].to_lowercase();
+    let names: Vec<_> = keys()
+        .iter()
+        .map(Key::variable)
+        .chain(RESERVED_VARIABLES.map(str::to_owned))
+        .collect();
+    let bare_names: Vec<_> = names.iter().map(|name| bare(name)).collect();
+    let known: Vec<_> = bare_names.iter().map(String::as_str).collect();
+    let remedy = match nearest(&bare(name), &known) {
+        Some(meant) => format!("did you mean {VARIABLE_PREFIX}{}?", meant.to_uppercase()),
+        None => format!("there are {}", names.join(", ")),
+    };
+    Fault::UnknownVariable { remedy }
+}

@@ -1,0 +1,197 @@
+//! The table of keys: the one place that ties a name in a file, a variable and a finding to a field
+//! of [`PoolConfig`] and to what it may hold.
+
+use std::time::Duration;
+
+use super::rule::{MAX_HEAPS, Rule};
+use super::value::Value;
+use super::{HeapSizing, MIB, PoolConfig, Scrub, Strategy, VARIABLE_PREFIX};
+
+/// One configuration key.
+#[derive(Debug)]
+pub struct Key {
+    name: &'static str,
+    pub(crate) rule: Rule,
+    pub(crate) get: fn(&PoolConfig) -> Value,
+    /// Only ever called with a value that `rule` accepts; any other leaves the field alone.
+    pub(crate) set: fn(&mut PoolConfig, &Value),
+}
+
+impl Key {
+    /// The key as written under `memory_pool`, with a dot where it nests: `compaction.enabled`.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        self.name
+    }
+
+    /// The environment variable that overrides the key: `WARMHEAP_COMPACTION_ENABLED`.
+    #[must_use]
+    pub fn variable(&self) -> String {
+        format!(
+            "{VARIABLE_PREFIX}{}",
+            self.name.replace('.', "_").to_uppercase()
+        )
+    }
+
+    /// What the key may hold, in words: `a whole number from 1 to 1024`.
+    #[must_use]
+    pub fn allowed(&self) -> String {
+        self.rule.to_string()
+    }
+}
+
+/// Every configuration key, in the order in which files and documents list them.
+#[must_use]
+pub fn keys() -> &'static [Key] {
+    KEYS
+}
+
+pub(crate) fn find(name: &str) -> Option<&'static Key> {
+    KEYS.iter().find(|key| key.name == name)
+}
+
+const HEAPS: Rule = Rule::Whole {
+    min: 1.0,
+    max: MAX_HEAPS as f64,
+};
+/// Up to a day.
+const MILLISECONDS: Rule = Rule::Whole {
+    min: 1.0,
+    max: 86_400_000.0,
+};
+
+/// A key whose field is a `bool` of the same meaning.
+macro_rules! switch {
+    ($name:literal, $($field:ident).+) => {
+        Key {
+            name: $name,
+            rule: Rule::Switch,
+            get: |config| Value::Switch(config.$($field).+),
+            set: |config, value| {
+                if let Value::Switch(on) = value {
+                    config.$($field).+ = *on;
+                }
+            },
+        }
+    };
+}
+
+/// A key whose field is a number after conversion.
+macro_rules! number {
+    ($name:literal, $rule:expr, $($field:ident).+, $to:expr, $from:expr) => {
+        Key {
+            name: $name,
+            rule: $rule,
+            get: |config| Value::Number($to(config.$($field).+)),
+            set: |config, value| {
+                if let Value::Number(number) = value {
+                    config.$($field).+ = $from(*number);
+                }
+            },
+        }
+    };
+}
+
+/// A key whose field is an enum, each variant with its word.
+macro_rules! word {
+    ($name:literal, $field:ident, $($word:literal => $variant:path),+) => {
+        Key {
+            name: $name,
+            rule: Rule::Word(&[$($word),+]),
+            get: |config| Value::Word(match config.$field { $($variant => $word),+ }),
+            set: |config, value| match value {
+                $(Value::Word($word) => config.$field = $variant,)+
+                _ => {}
+            },
+        }
+    };
+}
+
+static KEYS: &[Key] = &[
+    switch!("enabled", enabled),
+    word!("heap_sizing", heaps, "fixed" => HeapSizing::Fixed, "elastic" => HeapSizing::Elastic),
+    number!(
+        "heap_size_mb",
+        Rule::Size { zero: false },
+        heap_size,
+        mib,
+        bytes
+    ),
+    number!("num_heaps", HEAPS, num_heaps, from_count, count),
+    Key {
+        name: "warmup_sizes",
+        rule: Rule::Sizes,
+        get: |config| Value::Sizes(config.warmup_sizes.iter().copied().map(mib).collect()),
+        set: |config, value| {
+            if let Value::Sizes(sizes) = value {
+                config.warmup_sizes = sizes.iter().copied().map(bytes).collect();
+            }
+        },
+    },
+    switch!("track_statistics", track_statistics),
+    switch!("log_exhaustion", log_exhaustion),
+    word!(
+        "allocation_strategy", strategy,
+        "round-robin" => Strategy::RoundRobin,
+        "best-fit" => Strategy::BestFit,
+        "least-used" => Strategy::LeastUsed
+    ),
+    switch!("dynamic_growth", dynamic_growth),
+    number!("max_heaps", HEAPS, max_heaps, from_count, count),
+    number!(
+        "growth_trigger",
+        Rule::Ratio,
+        growth_trigger,
+        f64::from,
+        f64::from
+    ),
+    switch!("compaction.enabled", compaction.enabled),
+    number!(
+        "compaction.threshold",
+        Rule::Ratio,
+        compaction.threshold,
+        f64::from,
+        f64::from
+    ),
+    number!(
+        "compaction.interval_ms",
+        MILLISECONDS,
+        compaction.interval,
+        milliseconds,
+        duration
+    ),
+    number!(
+        "thread_cache_mb",
+        Rule::Size { zero: true },
+        thread_cache.max_bytes,
+        mib,
+        bytes
+    ),
+    word!("scrub", scrub, "never" => Scrub::Never, "on_free" => Scrub::OnFree),
+];
+
+/// Exact up to 2^53 bytes, far past what the rules accept.
+pub(crate) fn mib(bytes: u64) -> f64 {
+    bytes as f64 / MIB as f64
+}
+
+/// To the nearest byte.
+pub(crate) fn bytes(mib: f64) -> u64 {
+    (mib * MIB as f64).round() as u64
+}
+
+fn from_count(count: usize) -> f64 {
+    count as f64
+}
+
+fn count(number: f64) -> usize {
+    number as usize
+}
+
+fn milliseconds(interval: Duration) -> f64 {
+    interval.as_nanos() as f64 / 1e6
+}
+
+fn duration(milliseconds: f64) -> Duration {
+    Duration::from_millis(milliseconds as u64)
+}

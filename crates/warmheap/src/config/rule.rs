@@ -1,0 +1,114 @@
+//! What a key may hold: how its text is read, which values are in range, and how an error says so.
+
+use std::fmt;
+
+use super::input::Input;
+use super::value::Value;
+
+/// 16 TiB: no device comes near, and every product of sizes and counts stays within 64 bits.
+pub(crate) const MAX_MIB: f64 = (1_u64 << 24) as f64;
+/// Enough for any device, and few enough to search.
+pub(crate) const MAX_HEAPS: usize = 1024;
+const MAX_WARMUP_SIZES: usize = 64;
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum Rule {
+    Switch,
+    /// A whole number between bounds, both allowed.
+    Whole {
+        min: f64,
+        max: f64,
+    },
+    /// MiB up to [`MAX_MIB`], fractions allowed.
+    Size {
+        zero: bool,
+    },
+    /// Above 0, at most 1.
+    Ratio,
+    Word(&'static [&'static str]),
+    Sizes,
+}
+
+impl Rule {
+    /// The value that `input` spells, if it spells an acceptable one.
+    pub(crate) fn read(self, input: &Input) -> Option<Value> {
+        let value = match (self, input) {
+            (Self::Switch, Input::Plain(text)) => Value::Switch(switch(text)?),
+            (Self::Word(words), Input::Plain(text) | Input::Quoted(text)) => {
+                Value::Word(words.iter().find(|word| *word == text)?)
+            }
+            (Self::Sizes, Input::List(items)) => {
+                Value::Sizes(items.iter().map(number).collect::<Option<_>>()?)
+            }
+            (Self::Whole { .. } | Self::Size { .. } | Self::Ratio, input) => {
+                Value::Number(number(input)?)
+            }
+            _ => return None,
+        };
+        self.accepts(&value).then_some(value)
+    }
+
+    /// Whether `value` is of the right kind and in range.
+    pub(crate) fn accepts(self, value: &Value) -> bool {
+        match (self, value) {
+            (Self::Switch, Value::Switch(_)) => true,
+            (Self::Whole { min, max }, Value::Number(n)) => {
+                n.fract() == 0.0 && (min..=max).contains(n)
+            }
+            (Self::Size { zero }, Value::Number(n)) => size(*n) || (zero && *n == 0.0),
+            (Self::Ratio, Value::Number(n)) => *n > 0.0 && *n <= 1.0,
+            (Self::Word(words), Value::Word(word)) => words.contains(word),
+            (Self::Sizes, Value::Sizes(sizes)) => {
+                sizes.len() <= MAX_WARMUP_SIZES && sizes.iter().all(|n| size(*n))
+            }
+            _ => false,
+        }
+    }
+
+    /// Whether the rule wants figures, so that an error may warn of units and arithmetic.
+    pub(crate) fn is_numeric(self) -> bool {
+        !matches!(self, Self::Switch | Self::Word(_))
+    }
+}
+
+/// What is allowed, as an error or a document says it.
+impl fmt::Display for Rule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Switch => f.write_str("true or false"),
+            Self::Whole { min, max } => write!(f, "a whole number from {min} to {max}"),
+            Self::Size { zero: true } => write!(f, "a number of MiB from 0 to {MAX_MIB}"),
+            Self::Size { zero: false } => {
+                write!(f, "a number of MiB above 0 and at most {MAX_MIB}")
+            }
+            Self::Ratio => f.write_str("a number above 0 and at most 1"),
+            Self::Word(words) => write!(f, "one of {}", words.join(", ")),
+            Self::Sizes => write!(
+                f,
+                "a list of at most {MAX_WARMUP_SIZES} numbers of MiB, each above 0 and at most \
+                 {MAX_MIB}"
+            ),
+        }
+    }
+}
+
+fn size(mib: f64) -> bool {
+    mib > 0.0 && mib <= MAX_MIB
+}
+
+/// YAML 1.2 knows these; its elder's `yes` and `on` are refused, being read differently elsewhere.
+fn switch(text: &str) -> Option<bool> {
+    match text {
+        "true" | "True" | "TRUE" => Some(true),
+        "false" | "False" | "FALSE" => Some(false),
+        _ => None,
+    }
+}
+
+/// A decimal number; Rust would also take `inf` and `nan`.
+fn number(input: &Input) -> Option<f64> {
+    let Input::Plain(text) = input else {
+        return None;
+    };
+    text.parse().ok().filter(|number: &f64| number.is_finite())
+}

@@ -1,0 +1,100 @@
+//! Whether settings can stand, alone and together. Builder, file and environment all end here.
+
+use super::assign::remedy;
+use super::error::{ConfigError, Fault, Place, Problem, Warning};
+use super::key::{Key, find, keys};
+use super::value::Value;
+use super::{HeapSizing, PoolConfig};
+
+impl PoolConfig {
+    /// Checks every setting, and those that depend on each other.
+    ///
+    /// # Errors
+    /// [`ConfigError::Invalid`] with everything that is wrong, not only the first.
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        let problems: Vec<_> = self
+            .faults()
+            .map(|(_, fault)| Problem {
+                place: Place::Code,
+                fault,
+            })
+            .collect();
+        if problems.is_empty() {
+            Ok(())
+        } else {
+            Err(ConfigError::invalid(problems))
+        }
+    }
+
+    /// What works but probably not as meant. Returned for whoever loads to log.
+    #[must_use]
+    pub fn warnings(&self) -> Vec<Warning> {
+        if self.heaps == HeapSizing::Elastic {
+            return Vec::new();
+        }
+        self.warmup_sizes
+            .iter()
+            .filter(|size| **size > self.heap_size)
+            .map(|&size| Warning::WarmupLargerThanHeap {
+                size,
+                heap_size: self.heap_size,
+            })
+            .collect()
+    }
+
+    /// The value of a key, or `None` if there is no such key.
+    #[must_use]
+    pub fn get(&self, key: &str) -> Option<Value> {
+        find(key).map(|key| (key.get)(self))
+    }
+
+    /// Sets a key by its name. What depends on other keys is left to [`PoolConfig::validate`].
+    ///
+    /// # Errors
+    /// An unknown key, or a value it may not hold; nothing has changed then.
+    pub fn set(&mut self, key: &str, value: &Value) -> Result<(), ConfigError> {
+        let fault = match find(key) {
+            None => Fault::UnknownKey {
+                key: key.to_owned(),
+                remedy: remedy(key, &keys().iter().map(Key::name).collect::<Vec<_>>()),
+            },
+            Some(key) if key.rule.accepts(value) => {
+                (key.set)(self, value);
+                return Ok(());
+            }
+            Some(key) => bad_value(key, value),
+        };
+        Err(ConfigError::invalid(vec![Problem {
+            place: Place::Code,
+            fault,
+        }]))
+    }
+
+    /// Every fault, each with the keys it may be blamed on, the likeliest first.
+    pub(crate) fn faults(&self) -> impl Iterator<Item = (Vec<&'static str>, Fault)> {
+        let single = keys().iter().filter_map(|key| {
+            let value = (key.get)(self);
+            (!key.rule.accepts(&value)).then(|| (vec![key.name()], bad_value(key, &value)))
+        });
+        let crowded = self.heaps == HeapSizing::Fixed
+            && self.dynamic_growth
+            && self.num_heaps > self.max_heaps;
+        let joint = crowded.then_some((
+            vec!["num_heaps", "max_heaps", "dynamic_growth"],
+            Fault::HeapsPastMaximum {
+                num_heaps: self.num_heaps,
+                max_heaps: self.max_heaps,
+            },
+        ));
+        single.chain(joint)
+    }
+}
+
+fn bad_value(key: &Key, value: &Value) -> Fault {
+    Fault::BadValue {
+        key: key.name(),
+        found: format!("`{value}`"),
+        allowed: key.allowed(),
+        hint: "",
+    }
+}

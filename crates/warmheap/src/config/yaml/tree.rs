@@ -1,0 +1,140 @@
+//! YAML text as a small tree with line numbers.
+//!
+//! A configuration needs neither aliases nor tags nor depth, so they are refused before they can
+//! cost anything: the tree is never larger than the text.
+
+use saphyr_parser::{Event, Parser, ScalarStyle, ScanError, StrInput};
+
+use super::super::error::{Fault, Place, Problem};
+use super::super::input::{Entry, Input};
+use super::MAX_YAML_BYTES;
+
+/// The guide nests three deep, and a list makes four.
+const MAX_DEPTH: usize = 8;
+
+pub(super) fn parse(text: &str) -> Result<Input, Problem> {
+    check_length(text.len())?;
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let mut events = Events(Parser::new_from_str(text));
+    let mut root = None;
+    loop {
+        match events.next()? {
+            (Event::StreamEnd, _) => break,
+            (Event::StreamStart | Event::DocumentStart(_) | Event::DocumentEnd, _) => {}
+            (_, line) if root.is_some() => {
+                return Err(problem(
+                    line,
+                    "a second YAML document; keep one per file".to_owned(),
+                ));
+            }
+            event => root = Some(events.node(event, 0)?),
+        }
+    }
+    match root {
+        Some(root) if !root.is_null() => Ok(root),
+        _ => Err(problem(
+            1,
+            "no settings here; start with `metal_optimizations:`, `memory_pool:` or a key such as \
+             `heap_size_mb: 256`"
+                .to_owned(),
+        )),
+    }
+}
+
+pub(super) fn check_length(bytes: usize) -> Result<(), Problem> {
+    if bytes <= MAX_YAML_BYTES {
+        return Ok(());
+    }
+    Err(problem(
+        1,
+        format!(
+            "longer than {MAX_YAML_BYTES} bytes, which no configuration needs; is this the right file?"
+        ),
+    ))
+}
+
+struct Events<'a>(Parser<'a, StrInput<'a>>);
+
+impl<'a> Events<'a> {
+    /// The next event and the line it starts on.
+    fn next(&mut self) -> Result<(Event<'a>, usize), Problem> {
+        match self.0.next_event() {
+            Some(Ok((event, span))) => Ok((event, span.start.line())),
+            Some(Err(error)) => Err(invalid(&error)),
+            None => Ok((Event::StreamEnd, 1)),
+        }
+    }
+
+    /// The node that `event` begins.
+    fn node(&mut self, (event, line): (Event<'a>, usize), depth: usize) -> Result<Input, Problem> {
+        if depth > MAX_DEPTH {
+            return Err(problem(
+                line,
+                format!("nested more than {MAX_DEPTH} deep; a configuration nests three"),
+            ));
+        }
+        match event {
+            Event::Scalar(_, _, _, Some(_))
+            | Event::SequenceStart(_, Some(_))
+            | Event::MappingStart(_, Some(_)) => Err(problem(
+                line,
+                "a YAML tag (`!...`) has no meaning here; remove it".to_owned(),
+            )),
+            Event::Scalar(text, style, _, None) => Ok(match style {
+                ScalarStyle::Plain => Input::Plain(text.into_owned()),
+                _ => Input::Quoted(text.into_owned()),
+            }),
+            Event::SequenceStart(..) => self.list(depth),
+            Event::MappingStart(..) => self.map(depth),
+            Event::Alias(_) => Err(problem(
+                line,
+                "YAML aliases (`*name`) are not accepted; write the value out".to_owned(),
+            )),
+            other => Err(problem(
+                line,
+                format!("not valid YAML: unexpected {other:?}"),
+            )),
+        }
+    }
+
+    fn list(&mut self, depth: usize) -> Result<Input, Problem> {
+        let mut items = Vec::new();
+        loop {
+            match self.next()? {
+                (Event::SequenceEnd, _) => return Ok(Input::List(items)),
+                event => items.push(self.node(event, depth + 1)?),
+            }
+        }
+    }
+
+    fn map(&mut self, depth: usize) -> Result<Input, Problem> {
+        let mut entries = Vec::new();
+        loop {
+            let (event, line) = self.next()?;
+            if event == Event::MappingEnd {
+                return Ok(Input::Map(entries));
+            }
+            let key = match self.node((event, line), depth + 1)? {
+                Input::Plain(key) | Input::Quoted(key) => key,
+                other => return Err(problem(line, format!("{other} cannot be a key"))),
+            };
+            let event = self.next()?;
+            let value = self.node(event, depth + 1)?;
+            entries.push(Entry { key, line, value });
+        }
+    }
+}
+
+fn invalid(error: &ScanError) -> Problem {
+    problem(
+        error.marker().line(),
+        format!("not valid YAML: {}", error.info()),
+    )
+}
+
+fn problem(line: usize, message: String) -> Problem {
+    Problem {
+        place: Place::Line(line),
+        fault: Fault::Syntax(message),
+    }
+}

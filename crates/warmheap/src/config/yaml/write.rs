@@ -1,0 +1,33 @@
+//! Settings written back in the guide's form.
+
+use super::super::PoolConfig;
+use super::super::key::keys;
+
+impl PoolConfig {
+    /// Every setting as YAML in the guide's form; reading it back gives an equal configuration, if
+    /// this one is valid.
+    #[must_use]
+    pub fn to_yaml(&self) -> String {
+        let mut yaml = "metal_optimizations:\n  enabled: true\n  memory_pool:\n".to_owned();
+        let mut open = None;
+        for key in keys() {
+            let (section, name) = match key.name().split_once('.') {
+                Some((section, name)) => (Some(section), name),
+                None => (None, key.name()),
+            };
+            if section != open {
+                open = section;
+                if let Some(section) = section {
+                    push(&mut yaml, 4, section, "");
+                }
+            }
+            let indent = if section.is_some() { 6 } else { 4 };
+            push(&mut yaml, indent, name, &format!(" {}", (key.get)(self)));
+        }
+        yaml
+    }
+}
+
+fn push(yaml: &mut String, indent: usize, name: &str, value: &str) {
+    yaml.push_str(&format!("{:indent$}{name}:{value}\n", ""));
+}

@@ -1,0 +1,262 @@
+//! YAML that people write by mistake or in malice: one line for each fault, with its place and what
+//! is allowed, and never a panic or a wait.
+#![cfg(feature = "yaml")]
+
+use std::fs;
+use std::time::{Duration, Instant};
+
+use proptest::prelude::*;
+use warmheap::PoolConfig;
+use warmheap::config::{ConfigError, HeapSizing, MAX_YAML_BYTES, MIB, Scrub};
+
+fn refusal(yaml: &str) -> String {
+    PoolConfig::from_yaml_str(yaml).unwrap_err().to_string()
+}
+
+#[test]
+fn our_own_keys_load_beside_the_guides() {
+    let yaml = "memory_pool:\n  heap_sizing: elastic\n  thread_cache_mb: 0\n  scrub: on_free\n";
+    let config = PoolConfig::from_yaml_str(yaml).unwrap();
+    assert_eq!(config.heaps, HeapSizing::Elastic);
+    assert_eq!(config.thread_cache.max_bytes, 0);
+    assert_eq!(config.scrub, Scrub::OnFree);
+}
+
+#[test]
+fn off_in_either_section_is_off() {
+    for (outer, inner, enabled) in [
+        ("true", "true", true),
+        ("true", "false", false),
+        ("false", "true", false),
+        ("false", "false", false),
+    ] {
+        let yaml = format!(
+            "metal_optimizations:\n  enabled: {outer}\n  memory_pool:\n    enabled: {inner}\n"
+        );
+        let config = PoolConfig::from_yaml_str(&yaml).unwrap();
+        assert_eq!(config.enabled, enabled, "{yaml}");
+    }
+    let order = "metal_optimizations:\n  memory_pool:\n    enabled: true\n  enabled: false\n";
+    assert!(!PoolConfig::from_yaml_str(order).unwrap().enabled);
+}
+
+#[test]
+fn a_bad_value_is_named_with_its_line_and_what_is_allowed() {
+    let size = "it must be a number of MiB above 0 and at most 16777216";
+    let heaps = "it must be a whole number from 1 to 1024";
+    let cases = [
+        ("heap_size_mb: 0", format!("is `0`; {size}")),
+        ("heap_size_mb: -256", format!("is `-256`; {size}")),
+        ("heap_size_mb: 1e30", format!("is `1e30`; {size}")),
+        ("heap_size_mb: 1e999", format!("is `1e999`; {size}")),
+        ("heap_size_mb: .nan", format!("is `.nan`; {size}")),
+        ("heap_size_mb: nan", format!("is `nan`; {size}")),
+        ("heap_size_mb: 1e-9", "is `0`; ".to_owned() + size),
+        ("heap_size_mb:", format!("is empty; {size}")),
+        (
+            "heap_size_mb: 256MB",
+            format!("is `256MB`; {size}; write the figure alone, without unit or arithmetic"),
+        ),
+        (
+            "heap_size_mb: '256'",
+            format!("is the text '256'; {size}; leave the quotes out"),
+        ),
+        ("heap_size_mb: [256]", format!("is a list of 1; {size}")),
+        ("heap_size_mb: {a: 1}", format!("is a section; {size}")),
+        ("num_heaps: 0", format!("is `0`; {heaps}")),
+        ("num_heaps: 2.5", format!("is `2.5`; {heaps}")),
+        ("num_heaps: 1025", format!("is `1025`; {heaps}")),
+        ("growth_trigger: 0", "is `0`; it must be a number above 0 and at most 1".to_owned()),
+        ("growth_trigger: 90", "is `90`; it must be a number above 0 and at most 1".to_owned()),
+        ("enabled: yes", "is `yes`; it must be true or false".to_owned()),
+        ("enabled: 1", "is `1`; it must be true or false".to_owned()),
+        (
+            "allocation_strategy: worst-fit",
+            "is `worst-fit`; it must be one of round-robin, best-fit, least-used".to_owned(),
+        ),
+        (
+            "warmup_sizes: [32, -1]",
+            "is a list with `-1`; it must be a list of at most 64 numbers of MiB, each above 0 and \
+             at most 16777216"
+                .to_owned(),
+        ),
+        ("scrub: always", "is `always`; it must be one of never, on_free".to_owned()),
+        ("thread_cache_mb: -1", "is `-1`; it must be a number of MiB from 0 to 16777216".to_owned()),
+    ];
+    for (line, message) in cases {
+        let key = line.split(':').next().unwrap();
+        let yaml = format!("# a comment\nmax_heaps: 8\n{line}\n");
+        assert_eq!(refusal(&yaml), format!("line 3: `{key}` {message}"));
+    }
+}
+
+#[test]
+fn compaction_is_checked_in_its_section() {
+    assert_eq!(
+        refusal(
+            "memory_pool:\n  compaction:\n    threshold: 1.5\n    interval_ms: 0\n    treshold: 1\n"
+        ),
+        "line 3: `compaction.threshold` is `1.5`; it must be a number above 0 and at most 1\n\
+         line 4: `compaction.interval_ms` is `0`; it must be a whole number from 1 to 86400000\n\
+         line 5: unknown key `treshold`; did you mean `threshold`?"
+    );
+}
+
+#[test]
+fn unknown_keys_get_the_nearest_name_or_the_list() {
+    assert_eq!(
+        refusal("heapSizeMb: 512"),
+        "line 1: unknown key `heapSizeMb`; did you mean `heap_size_mb`?"
+    );
+    assert_eq!(
+        refusal("metal_optimisations:\n  enabled: true"),
+        "line 1: unknown key `metal_optimisations`; did you mean `metal_optimizations`?"
+    );
+    assert_eq!(
+        refusal("metal_optimizations:\n  blit_queue: 1"),
+        "line 2: unknown key `blit_queue`; here one may set enabled, memory_pool"
+    );
+    assert!(refusal("compaction.enabled: true").starts_with("line 1: unknown key"));
+}
+
+#[test]
+fn more_heaps_than_growth_may_reach_is_an_error_only_with_growth() {
+    let pair = "num_heaps: 9\nmax_heaps: 8\n";
+    assert!(PoolConfig::from_yaml_str(pair).is_ok());
+    assert_eq!(
+        refusal(&format!("dynamic_growth: true\n{pair}")),
+        "line 2: `num_heaps` is 9, more than `max_heaps` 8; with `dynamic_growth: true` it must not \
+         exceed it: lower `num_heaps` or raise `max_heaps`"
+    );
+}
+
+#[test]
+fn what_is_no_configuration_is_refused_in_one_line() {
+    let nothing = "line 1: no settings here; start with `metal_optimizations:`, `memory_pool:` or a \
+                   key such as `heap_size_mb: 256`";
+    for yaml in ["", "\n\n", "# only a comment\n", "---\n", "~"] {
+        assert_eq!(refusal(yaml), nothing, "{yaml:?}");
+    }
+    let cases = [
+        (
+            "just words",
+            "line 1: `the configuration` is `just words`; it must be a section",
+        ),
+        (
+            "- 1\n- 2",
+            "line 1: `the configuration` is a list of 2; it must be a section",
+        ),
+        (
+            "memory_pool:\nnum_heaps: 4",
+            "line 1: `memory_pool` is empty; it must be a section",
+        ),
+        (
+            "memory_pool: 5",
+            "line 1: `memory_pool` is `5`; it must be a section",
+        ),
+        (
+            "num_heaps: 4\n---\nnum_heaps: 5",
+            "line 3: a second YAML document",
+        ),
+        ("num_heaps: !!int 4", "line 1: a YAML tag"),
+        ("? [a]\n: 1", "line 1: a list of 1 cannot be a key"),
+        ("enabled: true\nnum_heaps: ]", "line 2: not valid YAML"),
+        ("a: b: c", "line 1: not valid YAML"),
+        ("num_heaps: \"\0", "line 1: not valid YAML"),
+    ];
+    for (yaml, start) in cases {
+        let error = refusal(yaml);
+        assert!(error.starts_with(start), "{yaml:?}: {error}");
+        assert_eq!(error.lines().count(), 1, "{error}");
+    }
+}
+
+#[test]
+fn a_yaml_bomb_is_refused_before_it_expands() {
+    let mut bomb = "a0: &a0 [x, x, x, x, x, x, x, x, x]\n".to_owned();
+    for level in 1..30 {
+        let below = level - 1;
+        bomb += &format!("a{level}: &a{level} [*a{below}, *a{below}, *a{below}, *a{below}]\n");
+    }
+    assert_eq!(
+        refusal(&bomb),
+        "line 2: YAML aliases (`*name`) are not accepted; write the value out"
+    );
+}
+
+#[test]
+fn hostile_sizes_end_soon_in_a_short_message() {
+    let cases = [
+        "[".repeat(500_000),
+        "{a: ".repeat(200_000),
+        "- ".repeat(500_000),
+        "num_heapz: 1\n".repeat(70_000),
+        format!("num_heaps: {}", "9".repeat(900_000)),
+        format!("{}: 1", "x".repeat(1000)),
+        format!("{}: 1", "x".repeat(900_000)),
+        format!("warmup_sizes: [{}]", "1, ".repeat(300_000)),
+        format!("num_heaps: '{}'", "\u{1}x\n".repeat(300_000)),
+        "heap_size_mb: 1 #".to_owned() + &"x".repeat(MAX_YAML_BYTES),
+    ];
+    for yaml in cases {
+        let start = Instant::now();
+        let error = refusal(&yaml);
+        let head = &yaml[..20];
+        assert!(error.len() < 10_000, "{head}: {} bytes", error.len());
+        assert!(error.lines().count() <= 20, "{head}");
+        assert!(start.elapsed() < Duration::from_secs(20), "{head}");
+    }
+}
+
+#[test]
+fn files_that_cannot_be_settings_are_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let load = |path: &std::path::Path| PoolConfig::from_yaml_file(path).unwrap_err();
+
+    let error = load(folder.path());
+    assert!(matches!(error, ConfigError::Read { .. }), "{error}");
+    let missing = folder.path().join("missing.yaml");
+    let error = load(&missing).to_string();
+    assert!(error.starts_with(&missing.display().to_string()), "{error}");
+    assert!(error.ends_with("give the path of a YAML file"), "{error}");
+
+    let file = folder.path().join("pool.yaml");
+    let name = file.display();
+    fs::write(&file, b"num_heaps: 4\n# caf\xe9\n").unwrap();
+    assert_eq!(
+        load(&file).to_string(),
+        format!("{name}: line 2: not UTF-8 text; save the file as UTF-8")
+    );
+    // The cut after the last byte looked at falls within a character.
+    fs::write(&file, "#".to_owned() + &"\u{e9}".repeat(MAX_YAML_BYTES)).unwrap();
+    assert!(
+        load(&file)
+            .to_string()
+            .contains("longer than 1048576 bytes")
+    );
+    fs::write(&file, "num_heaps: 0\nnum_heeps: 1\n").unwrap();
+    let error = load(&file);
+    assert_eq!(error.problems().len(), 2);
+    assert!(
+        error
+            .to_string()
+            .lines()
+            .all(|line| line.starts_with(&format!("{name}: line ")))
+    );
+}
+
+#[test]
+fn a_byte_order_mark_and_windows_lines_are_no_obstacle() {
+    let config =
+        PoolConfig::from_yaml_str("\u{feff}num_heaps: 2\r\nheap_size_mb: 0.5\r\n").unwrap();
+    assert_eq!((config.num_heaps, config.heap_size), (2, MIB / 2));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2000))]
+
+    #[test]
+    fn no_text_panics(text in "\\PC{0,200}|([a-z_]{1,12}|[-:\\[\\]{}&*!|>'\"%@`#,? \n0-9.]){0,60}") {
+        let _ = PoolConfig::from_yaml_str(&text);
+    }
+}
