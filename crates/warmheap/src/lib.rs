@@ -14,6 +14,7 @@
 //! ```
 #![deny(unsafe_code)]
 
+pub mod advice;
 pub mod config;
 pub mod device;
 mod heap;

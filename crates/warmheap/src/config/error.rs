@@ -183,8 +183,8 @@ impl fmt::Display for Warning {
                 f,
                 "warm-up size {} MiB is larger than a heap (`heap_size_mb` {}) and is skipped; \
                  remove it from `warmup_sizes` or raise `heap_size_mb`",
-                super::key::mib(*size),
-                super::key::mib(*heap_size)
+                super::mib(*size),
+                super::mib(*heap_size)
             ),
         }
     }

@@ -34,7 +34,9 @@ use std::time::Duration;
 
 pub use env::{RESERVED_VARIABLES, VARIABLE_PREFIX};
 pub use error::{ConfigError, Fault, Place, Problem, Warning};
+pub(crate) use key::mib;
 pub use key::{Key, keys};
+pub use rule::{MAX_HEAP_SIZE, MAX_HEAPS};
 pub use value::Value;
 #[cfg(feature = "yaml")]
 pub use yaml::MAX_YAML_BYTES;

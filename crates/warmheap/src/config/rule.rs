@@ -2,13 +2,16 @@
 
 use std::fmt;
 
+use super::MIB;
 use super::input::Input;
 use super::value::Value;
 
-/// 16 TiB: no device comes near, and every product of sizes and counts stays within 64 bits.
-pub(crate) const MAX_MIB: f64 = (1_u64 << 24) as f64;
-/// Enough for any device, and few enough to search.
-pub(crate) const MAX_HEAPS: usize = 1024;
+/// The largest heap a configuration may ask for: 16 TiB. No device comes near, and every product of
+/// sizes and counts stays within 64 bits.
+pub const MAX_HEAP_SIZE: u64 = 1 << 44;
+/// The most heaps a configuration may ask for: enough for any device, and few enough to search.
+pub const MAX_HEAPS: usize = 1024;
+const MAX_MIB: f64 = (MAX_HEAP_SIZE / MIB) as f64;
 const MAX_WARMUP_SIZES: usize = 64;
 
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -19,7 +22,7 @@ pub(crate) enum Rule {
         min: f64,
         max: f64,
     },
-    /// MiB up to [`MAX_MIB`], fractions allowed.
+    /// MiB up to [`MAX_HEAP_SIZE`], fractions allowed.
     Size {
         zero: bool,
     },

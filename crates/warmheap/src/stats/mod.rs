@@ -1,7 +1,9 @@
-//! What a pool can tell about itself: one snapshot, as a struct.
+//! What a pool can tell about itself: one snapshot, as a struct, as JSON and as Prometheus text.
 //!
-//! The snapshot is plain data. It is taken by the pool, judged by `advice`, and printed by
-//! whoever asked; nothing here reaches back into a pool.
+//! The snapshot is plain data. It is taken by the pool, judged by [`advice`](crate::advice), and
+//! printed by whoever asked; nothing here reaches back into a pool.
+
+mod prometheus;
 
 /// A snapshot of a pool, with the guide's names. Figures ending in `_mb` are MiB (2^20 bytes).
 ///
@@ -9,6 +11,8 @@
 /// all of them are exact. With `track_statistics: false` the counters stay 0 and the gauges of
 /// heaps remain.
 #[derive(Debug, Clone, PartialEq, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(default))]
 #[non_exhaustive]
 pub struct Statistics {
     /// Requests answered with a buffer, from a heap or by fallback.
@@ -59,5 +63,12 @@ impl Statistics {
         } else {
             self.fallback_allocations as f64 / self.total_allocations as f64
         }
+    }
+
+    /// The snapshot as one JSON object, keys and units as in this struct.
+    #[cfg(feature = "serde")]
+    #[must_use]
+    pub fn to_json(&self) -> String {
+        serde_json::to_string(self).expect("a flat struct of numbers is JSON")
     }
 }

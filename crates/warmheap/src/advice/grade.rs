@@ -1,0 +1,117 @@
+//! The guide's three tables: hit rate, utilisation, fallback rate.
+
+use std::fmt;
+
+use super::Severity;
+use crate::stats::Statistics;
+
+/// A judgement of one figure, in the guide's words.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[non_exhaustive]
+pub struct Grade {
+    /// The table's word: `Excellent`.
+    pub label: &'static str,
+    /// What to think of it: `Pool sized correctly`.
+    pub text: &'static str,
+    /// How much it matters.
+    pub severity: Severity,
+}
+
+impl Grade {
+    const fn new(label: &'static str, severity: Severity, text: &'static str) -> Self {
+        Self {
+            label,
+            text,
+            severity,
+        }
+    }
+}
+
+/// `Excellent: ✅ Pool sized correctly`
+impl fmt::Display for Grade {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {} {}", self.label, self.severity.mark(), self.text)
+    }
+}
+
+/// The grades of one snapshot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[non_exhaustive]
+pub struct Grades {
+    /// Of [`Statistics::hit_rate`].
+    pub hit_rate: Grade,
+    /// Of [`Statistics::utilization`], at the moment of the snapshot.
+    pub utilization: Grade,
+    /// Of [`Statistics::fallback_rate`].
+    pub fallback_rate: Grade,
+}
+
+impl Grades {
+    /// Grades a snapshot.
+    #[must_use]
+    pub fn of(statistics: &Statistics) -> Self {
+        Self {
+            hit_rate: hit_rate(statistics.hit_rate),
+            utilization: utilization(statistics.utilization),
+            fallback_rate: fallback_rate(statistics.fallback_rate()),
+        }
+    }
+}
+
+/// Grades a hit rate, 0 to 1: above 0.95 excellent, from 0.90 good, from 0.80 fair, else poor.
+#[must_use]
+pub fn hit_rate(rate: f64) -> Grade {
+    const TEXT: &str = "Pool sized correctly";
+    if rate > 0.95 {
+        Grade::new("Excellent", Severity::Info, TEXT)
+    } else if rate >= 0.90 {
+        Grade::new("Good", Severity::Info, TEXT)
+    } else if rate >= 0.80 {
+        let text = "Pool adequate but could be optimized";
+        Grade::new("Fair", Severity::Warning, text)
+    } else {
+        let text = "Pool too small, increase heap_size_mb or num_heaps";
+        Grade::new("Poor", Severity::Error, text)
+    }
+}
+
+/// Grades a utilisation, 0 to 1: above 0.95 critical, above 0.80 under-provisioned, from 0.50
+/// optimal, else over-provisioned.
+#[must_use]
+pub fn utilization(share: f64) -> Grade {
+    if share > 0.95 {
+        let text = "Pool near exhaustion, increase capacity";
+        Grade::new("Critical", Severity::Error, text)
+    } else if share > 0.80 {
+        let text = "Pool heavily utilized, consider expansion";
+        Grade::new("Under-provisioned", Severity::Warning, text)
+    } else if share >= 0.50 {
+        Grade::new("Optimal", Severity::Info, "Pool utilization optimal")
+    } else {
+        let text = "Pool over-provisioned, reduce to save memory";
+        Grade::new("Over-provisioned", Severity::Warning, text)
+    }
+}
+
+/// Grades a fallback rate, 0 to 1: none excellent, below 0.05 acceptable, above 0.10 poor. What lies
+/// between has no word in the guide's table; it is called fair, as in that of the hit rate.
+#[must_use]
+pub fn fallback_rate(rate: f64) -> Grade {
+    if rate <= 0.0 {
+        let text = "No fallbacks, pool perfectly sized";
+        Grade::new("Excellent", Severity::Info, text)
+    } else if rate < 0.05 {
+        Grade::new("Acceptable", Severity::Info, "Rare fallbacks, acceptable")
+    } else if rate <= 0.10 {
+        let text = "Some fallbacks, consider increasing capacity";
+        Grade::new("Fair", Severity::Warning, text)
+    } else {
+        Grade::new(
+            "Poor",
+            Severity::Error,
+            "Frequent fallbacks, pool too small",
+        )
+    }
+}

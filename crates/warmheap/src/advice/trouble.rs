@@ -1,0 +1,102 @@
+//! The guide's troubleshooting: a start that failed, a pool that runs out, buffers never given back.
+
+use super::scenario::hold_largest;
+use super::{Check, Finding, Severity, mib};
+use crate::config::{HeapSizing, MIB, PoolConfig};
+use crate::stats::Statistics;
+
+pub(super) const CHECKS: &[Check] = &[exhaustion, unusually_large];
+
+/// Past this the guide finds a single allocation suspicious.
+const SUSPICIOUS_MB: f64 = 4096.0;
+
+/// Allocations larger than a heap, which no number of heaps can serve.
+fn exhaustion(statistics: &Statistics, config: &PoolConfig) -> Option<Finding> {
+    let oversize = statistics.largest_allocation_mb > mib(config.heap_size);
+    let fixed = config.enabled && config.heaps == HeapSizing::Fixed;
+    if !(fixed && oversize && statistics.fallback_allocations > 0) {
+        return None;
+    }
+    let mut to = config.clone();
+    hold_largest(&mut to, statistics);
+    Some(
+        Finding::new("Pool Exhaustion Warnings", Severity::Error)
+            .shown_by([
+                (
+                    "fallback_allocations",
+                    statistics.fallback_allocations as f64,
+                ),
+                ("largest_allocation_mb", statistics.largest_allocation_mb),
+                ("heap_size_mb", mib(config.heap_size)),
+            ])
+            .proposing(config, &to)
+            .because(format!(
+                "Allocation ({:.1}MB) larger than heap ({:.1}MB)",
+                statistics.largest_allocation_mb,
+                mib(config.heap_size)
+            )),
+    )
+}
+
+fn unusually_large(statistics: &Statistics, _: &PoolConfig) -> Option<Finding> {
+    let large = statistics.largest_allocation_mb > SUSPICIOUS_MB;
+    (large && statistics.fallback_allocations > 0).then(|| {
+        Finding::new("Unusually Large Allocation", Severity::Warning)
+            .shown_by([("largest_allocation_mb", statistics.largest_allocation_mb)])
+            .because("Unusually large allocation, check for bugs")
+    })
+}
+
+/// What to change after start-up ran out of memory with `available_mb` MiB free: heaps and their size
+/// are halved in turn until the pool takes at most a quarter of it, as in the guide's example.
+/// `None` if memory was not the reason: the pool is off, sizes itself, or would have fitted.
+#[must_use]
+pub fn start_failure(config: &PoolConfig, available_mb: f64) -> Option<Finding> {
+    let capacity = |config: &PoolConfig| mib(config.heap_size) * config.num_heaps as f64;
+    let fixed = config.enabled && config.heaps == HeapSizing::Fixed;
+    if !fixed || capacity(config) < available_mb {
+        return None;
+    }
+    let mut to = config.clone();
+    let quarter = available_mb / 4.0;
+    while capacity(&to) > quarter && (to.num_heaps > 1 || to.heap_size >= 2 * MIB) {
+        if to.num_heaps > 1 {
+            to.num_heaps /= 2;
+        }
+        if capacity(&to) > quarter && to.heap_size >= 2 * MIB {
+            to.heap_size /= 2;
+        }
+    }
+    Some(
+        Finding::new("Initialization Failure", Severity::Error)
+            .shown_by([
+                ("total_capacity_mb", capacity(config)),
+                ("available_mb", available_mb),
+            ])
+            .proposing(config, &to)
+            .because(
+                "the heaps take all the memory that is free; make the pool smaller or free memory up",
+            ),
+    )
+}
+
+/// Buffers not given back when their pool ends. Meant for the last snapshot: before that, live
+/// buffers are no leak.
+#[must_use]
+pub fn at_shutdown(statistics: &Statistics) -> Option<Finding> {
+    let acquired = statistics.total_allocations;
+    let released = statistics.total_deallocations;
+    let leaked = acquired.saturating_sub(released);
+    (leaked > 0).then(|| {
+        Finding::new("Memory Leak Detection", Severity::Error)
+            .shown_by([
+                ("total_allocations", acquired as f64),
+                ("total_deallocations", released as f64),
+                ("leaked", leaked as f64),
+            ])
+            .because(format!(
+                "Acquired: {acquired}, Released: {released}, Leaked: {leaked} buffers; drop every \
+                 buffer before its pool, and look for cycles that keep some alive"
+            ))
+    })
+}
