@@ -27,3 +27,8 @@ pub use pool::{
     AllocError, Buffer, Leak, LeakReport, OutOfMemory, Placement, Pool, Request, StartError, Tag,
 };
 pub use stats::Statistics;
+
+/// The samples of the documents compile and run with the doc tests.
+#[cfg(all(doctest, feature = "yaml"))]
+#[doc = include_str!("../../../docs/configuration.md")]
+struct Documents;

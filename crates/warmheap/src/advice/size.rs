@@ -12,6 +12,7 @@ use crate::config::{HeapSizing, MAX_HEAP_SIZE, MIB, PoolConfig, Warning};
 
 /// A configuration to use, and what there is to say about it.
 #[derive(Debug, Clone, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct Recommendation {
     /// The whole configuration; valid whenever the one it was made from is.

@@ -63,3 +63,15 @@ impl serde::Serialize for Figure {
         }
     }
 }
+
+/// Every key by its name, in its own unit.
+#[cfg(feature = "serde")]
+impl serde::Serialize for super::PoolConfig {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(
+            super::keys()
+                .iter()
+                .map(|key| (key.name(), (key.get)(self))),
+        )
+    }
+}

@@ -1,0 +1,177 @@
+//! Statistics leave as JSON that reads back the same, and as Prometheus text that keeps every rule of
+//! the format.
+
+use std::collections::BTreeMap;
+
+use warmheap::Statistics;
+
+fn sample() -> Statistics {
+    let mut s = Statistics::default();
+    s.total_allocations = 1000;
+    s.total_deallocations = 900;
+    s.fallback_allocations = 25;
+    s.failed_allocations = 2;
+    s.active_allocations = 100;
+    s.hit_rate = 0.975;
+    s.total_heaps = 4;
+    s.active_heaps = 3;
+    s.utilization = 0.25;
+    s.fragmentation = 0.125;
+    s.largest_allocation_mb = 300.5;
+    s.avg_allocation_mb = 1.5;
+    s.total_capacity_mb = 1024.0;
+    s.used_capacity_mb = 256.0;
+    s.peak_used_mb = 512.0;
+    s.fallback_mb = 8.0;
+    s.cached_mb = 0.5;
+    s.device_calls = 30;
+    s
+}
+
+#[derive(Debug, PartialEq)]
+struct Sample {
+    kind: String,
+    labels: Vec<(String, String)>,
+    value: f64,
+}
+
+/// A reader of text format 0.0.4 that forgives nothing: every sample after its own HELP and TYPE,
+/// each once, names and labels well formed.
+fn parse(text: &str) -> BTreeMap<String, Sample> {
+    assert!(text.ends_with('\n'));
+    let mut samples = BTreeMap::new();
+    let mut lines = text.lines();
+    while let Some(help) = lines.next() {
+        let (name, words) = help
+            .strip_prefix("# HELP ")
+            .unwrap()
+            .split_once(' ')
+            .unwrap();
+        assert!(!words.is_empty() && !words.contains('\\'), "{help}");
+        let described = lines.next().unwrap().strip_prefix("# TYPE ").unwrap();
+        let (typed, kind) = described.split_once(' ').unwrap();
+        assert_eq!(typed, name);
+        let (sampled, rest) = lines.next().unwrap().split_once('{').unwrap();
+        assert_eq!(sampled, name);
+        assert!(
+            name.chars().all(|c| c.is_ascii_lowercase() || c == '_'),
+            "{name}"
+        );
+        let (labels, value) = parse_labels(rest);
+        let value = value.strip_prefix(' ').unwrap().parse().unwrap();
+        let sample = Sample {
+            kind: kind.to_owned(),
+            labels,
+            value,
+        };
+        assert!(
+            samples.insert(name.to_owned(), sample).is_none(),
+            "{name} twice"
+        );
+    }
+    samples
+}
+
+/// The labels up to the closing brace, unescaped, and what follows it.
+fn parse_labels(text: &str) -> (Vec<(String, String)>, &str) {
+    let (name, quoted) = text.split_once("=\"").unwrap();
+    let mut value = String::new();
+    let mut chars = quoted.char_indices();
+    loop {
+        match chars.next().unwrap() {
+            (at, '"') => {
+                let rest = quoted[at + 1..].strip_prefix('}').unwrap();
+                return (vec![(name.to_owned(), value)], rest);
+            }
+            (_, '\\') => value.push(match chars.next().unwrap().1 {
+                'n' => '\n',
+                c @ ('\\' | '"') => c,
+                c => panic!("no such escape: \\{c}"),
+            }),
+            (_, c) => value.push(c),
+        }
+    }
+}
+
+#[test]
+fn prometheus_text_reads_back_in_bytes_and_ratios() {
+    let samples = parse(&sample().to_prometheus("main"));
+    let expected = [
+        ("warmheap_allocations_total", 1000.0),
+        ("warmheap_deallocations_total", 900.0),
+        ("warmheap_fallback_allocations_total", 25.0),
+        ("warmheap_failed_allocations_total", 2.0),
+        ("warmheap_active_allocations", 100.0),
+        ("warmheap_hit_ratio", 0.975),
+        ("warmheap_heaps", 4.0),
+        ("warmheap_active_heaps", 3.0),
+        ("warmheap_utilization_ratio", 0.25),
+        ("warmheap_fragmentation_ratio", 0.125),
+        ("warmheap_largest_allocation_bytes", 315_097_088.0),
+        ("warmheap_mean_allocation_bytes", 1_572_864.0),
+        ("warmheap_heap_capacity_bytes", 1_073_741_824.0),
+        ("warmheap_heap_used_bytes", 268_435_456.0),
+        ("warmheap_peak_used_bytes", 536_870_912.0),
+        ("warmheap_fallback_bytes", 8_388_608.0),
+        ("warmheap_cached_bytes", 524_288.0),
+        ("warmheap_device_calls_total", 30.0),
+    ];
+    assert_eq!(samples.len(), expected.len());
+    for (name, value) in expected {
+        let sample = &samples[name];
+        assert_eq!(sample.value, value, "{name}");
+        let counts = name.ends_with("_total");
+        assert_eq!(
+            sample.kind,
+            if counts { "counter" } else { "gauge" },
+            "{name}"
+        );
+        assert_eq!(sample.labels, [("pool".to_owned(), "main".to_owned())]);
+    }
+}
+
+#[test]
+fn any_label_survives() {
+    for label in [
+        "",
+        "a\"b",
+        "back\\slash",
+        "two\nlines",
+        "\\n\"}",
+        "größer 💾",
+    ] {
+        for sample in parse(&sample().to_prometheus(label)).values() {
+            assert_eq!(sample.labels[0].1, label);
+        }
+    }
+}
+
+#[cfg(feature = "serde")]
+#[test]
+fn json_reads_back_the_same() {
+    let json = sample().to_json();
+    assert!(json.starts_with("{\"total_allocations\":1000,"), "{json}");
+    assert_eq!(serde_json::from_str::<Statistics>(&json).unwrap(), sample());
+}
+
+#[cfg(feature = "serde")]
+#[test]
+fn findings_are_json_with_typed_values() {
+    let found = warmheap::advice::findings(&sample(), &warmheap::PoolConfig::default());
+    let json = serde_json::to_value(&found).unwrap();
+    assert_eq!(json[0]["title"], "Pool Exhaustion Warnings");
+    assert_eq!(json[0]["severity"], "error");
+    assert_eq!(json[0]["change"][0]["key"], "heap_size_mb");
+    assert_eq!(json[0]["change"][0]["from"], 256);
+    assert_eq!(json[0]["change"][0]["to"], 512);
+}
+
+#[cfg(feature = "serde")]
+#[test]
+fn settings_are_json_by_key() {
+    let json = serde_json::to_value(warmheap::PoolConfig::default()).unwrap();
+    assert_eq!(json["warmup_sizes"], serde_json::json!([32, 128, 512]));
+    assert_eq!(json["growth_trigger"], 0.9);
+    assert_eq!(json["allocation_strategy"], "round-robin");
+    assert_eq!(json["compaction.enabled"], false);
+}
