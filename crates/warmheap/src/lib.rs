@@ -10,7 +10,7 @@
 //! ```text
 //! config ─> pool ─> heap (pure offset engine)
 //!             └───> device (host, sim, metal, cuda)
-//! stats  <─ pool
+//! stats  <─ pool        advice <─ stats, config
 //! ```
 #![deny(unsafe_code)]
 

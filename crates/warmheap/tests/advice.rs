@@ -1,8 +1,8 @@
 //! The guide's tables at their boundaries, and its scenarios with its own numbers.
 
 use warmheap::advice::{
-    self, Finding, Grades, ModelClass, Severity, apply, at_shutdown, findings, heaps_for_ram,
-    recommend, recommend_for_run, review, start_failure,
+    self, Finding, Grades, ModelClass, Severity, apply, at_shutdown, findings, heaps_for_ram, recommend,
+    recommend_for_run, review, start_failure,
 };
 use warmheap::config::{MIB, Strategy};
 use warmheap::{PoolConfig, Statistics};
@@ -18,10 +18,7 @@ fn statistics(set: impl FnOnce(&mut Statistics)) -> Statistics {
 }
 
 fn titled(found: &[Finding], title: &str) -> Option<Finding> {
-    found
-        .iter()
-        .find(|finding| finding.title.starts_with(title))
-        .cloned()
+    found.iter().find(|finding| finding.title.starts_with(title)).cloned()
 }
 
 fn changes(finding: &Finding) -> Vec<String> {
@@ -38,16 +35,8 @@ fn hit_rates_at_the_boundaries() {
         (0.90, "Good", "Pool sized correctly"),
         (0.899_999, "Fair", "Pool adequate but could be optimized"),
         (0.80, "Fair", "Pool adequate but could be optimized"),
-        (
-            0.799_999,
-            "Poor",
-            "Pool too small, increase heap_size_mb or num_heaps",
-        ),
-        (
-            0.0,
-            "Poor",
-            "Pool too small, increase heap_size_mb or num_heaps",
-        ),
+        (0.799_999, "Poor", "Pool too small, increase heap_size_mb or num_heaps"),
+        (0.0, "Poor", "Pool too small, increase heap_size_mb or num_heaps"),
     ] {
         let grade = advice::hit_rate(rate);
         assert_eq!((grade.label, grade.text), (label, text), "{rate}");
@@ -106,10 +95,7 @@ fn hit_rate_and_fallback_rate_agree_on_the_same_run() {
 fn high_fallback_rate_begins_past_a_tenth() {
     let found = |fallbacks| {
         let run = statistics(|s| s.fallback_allocations = fallbacks);
-        titled(
-            &findings(&run, &PoolConfig::default()),
-            "High Fallback Rate",
-        )
+        titled(&findings(&run, &PoolConfig::default()), "High Fallback Rate")
     };
     assert_eq!(found(100), None);
     // Nothing says that size or capacity lack: the guide's 4 to 6 heaps.
@@ -125,12 +111,7 @@ fn heaps_double_past_the_largest_allocation() {
     let found = findings(&run, &PoolConfig::default());
     let finding = titled(&found, "High Fallback Rate").unwrap();
     assert_eq!(changes(&finding), ["heap_size_mb: 256 -> 512"]);
-    assert!(
-        finding
-            .evidence
-            .iter()
-            .any(|e| e.name == "fallback_rate" && e.value == 0.2)
-    );
+    assert!(finding.evidence.iter().any(|e| e.name == "fallback_rate" && e.value == 0.2));
     let changed = apply(&PoolConfig::default(), &finding);
     assert_eq!(changed, PoolConfig::default().with_heap_size(512 * MIB));
 
@@ -142,10 +123,7 @@ fn heaps_double_past_the_largest_allocation() {
     let found = findings(&run, &PoolConfig::default());
     let finding = titled(&found, "Pool Exhaustion Warnings").unwrap();
     assert_eq!(changes(&finding), ["heap_size_mb: 256 -> 1024"]);
-    assert_eq!(
-        finding.explanation,
-        "Allocation (512.0MB) larger than heap (256.0MB)"
-    );
+    assert_eq!(finding.explanation, "Allocation (512.0MB) larger than heap (256.0MB)");
 }
 
 #[test]
@@ -161,19 +139,12 @@ fn low_utilization_cuts_to_what_was_used() {
     // The guide's 4 to 3 heaps, and its warm-up sizes cut to those used.
     assert_eq!(
         changes(&run(500.0, 130.0).unwrap()),
-        [
-            "num_heaps: 4 -> 3",
-            "warmup_sizes: [32, 128, 512] -> [32, 128]"
-        ]
+        ["num_heaps: 4 -> 3", "warmup_sizes: [32, 128, 512] -> [32, 128]"]
     );
     // The guide's 256 to 128.
     assert_eq!(
         changes(&run(90.0, 40.0).unwrap()),
-        [
-            "heap_size_mb: 256 -> 128",
-            "num_heaps: 4 -> 1",
-            "warmup_sizes: [32, 128, 512] -> [32]"
-        ]
+        ["heap_size_mb: 256 -> 128", "num_heaps: 4 -> 1", "warmup_sizes: [32, 128, 512] -> [32]"]
     );
     // Full at its fullest: a pool at rest is not an oversized one.
     assert_eq!(run(512.0, 10.0), None);
@@ -199,10 +170,7 @@ fn high_concurrency_begins_past_one_buffer_a_heap() {
     assert_eq!(found(4, &default), None);
     assert_eq!(changes(&found(5, &default).unwrap()), ["num_heaps: 4 -> 8"]);
     let packed = default.with_num_heaps(8).with_strategy(Strategy::BestFit);
-    assert_eq!(
-        changes(&found(9, &packed).unwrap()),
-        ["allocation_strategy: best-fit -> round-robin"]
-    );
+    assert_eq!(changes(&found(9, &packed).unwrap()), ["allocation_strategy: best-fit -> round-robin"]);
     assert_eq!(found(9, &packed.with_strategy(Strategy::RoundRobin)), None);
 }
 
@@ -216,22 +184,12 @@ fn large_models_get_the_guides_heaps() {
         })
     };
     let config = PoolConfig::default().with_num_heaps(8);
-    assert_eq!(
-        titled(&findings(&run(10_240.0, 50), &config), "Large"),
-        None
-    );
+    assert_eq!(titled(&findings(&run(10_240.0, 50), &config), "Large"), None);
     assert_eq!(titled(&findings(&run(12_000.0, 0), &config), "Large"), None);
-    let finding = titled(
-        &findings(&run(12_000.0, 50), &config),
-        "Large Models (30B+)",
-    )
-    .unwrap();
+    let finding = titled(&findings(&run(12_000.0, 50), &config), "Large Models (30B+)").unwrap();
     assert_eq!(
         changes(&finding),
-        [
-            "heap_size_mb: 256 -> 2048",
-            "warmup_sizes: [32, 128, 512] -> [32, 128, 512, 1024, 2048]"
-        ]
+        ["heap_size_mb: 256 -> 2048", "warmup_sizes: [32, 128, 512] -> [32, 128, 512, 1024, 2048]"]
     );
 }
 
@@ -259,10 +217,7 @@ fn a_pool_that_counts_nothing_is_not_judged() {
 #[test]
 fn a_failed_start_is_answered_by_the_guides_smaller_pool() {
     let finding = start_failure(&PoolConfig::default(), 1024.0).unwrap();
-    assert_eq!(
-        changes(&finding),
-        ["heap_size_mb: 256 -> 128", "num_heaps: 4 -> 2"]
-    );
+    assert_eq!(changes(&finding), ["heap_size_mb: 256 -> 128", "num_heaps: 4 -> 2"]);
     assert_eq!(start_failure(&PoolConfig::default(), 1025.0), None);
     assert_eq!(start_failure(&PoolConfig::elastic(), 1.0), None);
 }
@@ -286,19 +241,9 @@ fn the_formula_gives_the_guides_example() {
 
 #[test]
 fn the_tables_give_the_guides_machines() {
-    for (ram, heaps, heap_mb) in [
-        (8, 2, 128),
-        (16, 3, 256),
-        (32, 4, 512),
-        (64, 6, 1024),
-        (128, 8, 1024),
-    ] {
+    for (ram, heaps, heap_mb) in [(8, 2, 128), (16, 3, 256), (32, 4, 512), (64, 6, 1024), (128, 8, 1024)] {
         let config = recommend(None, Some(ram), &PoolConfig::default()).config;
-        assert_eq!(
-            (config.num_heaps, config.heap_size / MIB),
-            (heaps, heap_mb),
-            "{ram} GiB"
-        );
+        assert_eq!((config.num_heaps, config.heap_size / MIB), (heaps, heap_mb), "{ram} GiB");
         assert_eq!(heaps_for_ram(ram).0, heaps);
         assert!(config.warnings().is_empty());
     }
@@ -319,11 +264,7 @@ fn sizes_of_nothing_and_models_past_memory_are_findings() {
     let found = |model, ram| {
         let recommendation = recommend(Some(model), Some(ram), &PoolConfig::default());
         recommendation.config.validate().unwrap();
-        recommendation
-            .findings
-            .iter()
-            .map(|f| f.title)
-            .collect::<Vec<_>>()
+        recommendation.findings.iter().map(|f| f.title).collect::<Vec<_>>()
     };
     assert_eq!(found(0, 0), ["Model Size of 0", "Memory of 0"]);
     assert_eq!(found(1, 16), Vec::<&str>::new());
@@ -336,22 +277,13 @@ fn sizes_of_nothing_and_models_past_memory_are_findings() {
 #[test]
 fn review_names_what_a_machine_cannot_give() {
     let titles = |config: &PoolConfig, model, ram| {
-        review(config, model, ram)
-            .iter()
-            .map(|f| f.title)
-            .collect::<Vec<_>>()
+        review(config, model, ram).iter().map(|f| f.title).collect::<Vec<_>>()
     };
     let default = PoolConfig::default();
     let oversize = "Warm-up Size Larger Than a Heap";
     assert_eq!(titles(&default, None, None), [oversize]);
-    assert_eq!(
-        titles(&default, Some(2000), Some(32)),
-        ["Pool Smaller Than the Model", oversize]
-    );
-    assert_eq!(
-        titles(&default, None, Some(16)),
-        [oversize, "Unusual Number of Heaps"]
-    );
+    assert_eq!(titles(&default, Some(2000), Some(32)), ["Pool Smaller Than the Model", oversize]);
+    assert_eq!(titles(&default, None, Some(16)), [oversize, "Unusual Number of Heaps"]);
     let huge = PoolConfig::default().with_heap_size(5000 * MIB);
     assert_eq!(titles(&huge, None, Some(16)), ["Pool Larger Than Memory"]);
     let large = PoolConfig::default().with_heap_size(3500 * MIB);

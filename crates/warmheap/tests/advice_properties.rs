@@ -3,19 +3,13 @@
 
 use proptest::prelude::*;
 use warmheap::Statistics;
-use warmheap::advice::{
-    self, apply, findings, recommend, recommend_for_run, review, start_failure,
-};
+use warmheap::advice::{self, apply, findings, recommend, recommend_for_run, review, start_failure};
 use warmheap::config::{MIB, PoolConfig};
 
 fn any_config() -> impl Strategy<Value = PoolConfig> {
     (1..=8192_u64, 1..=1024_usize, any::<bool>(), any::<bool>()).prop_map(
         |(heap_mb, heaps, growth, elastic)| {
-            let base = if elastic {
-                PoolConfig::elastic()
-            } else {
-                PoolConfig::default()
-            };
+            let base = if elastic { PoolConfig::elastic() } else { PoolConfig::default() };
             base.with_heap_size(heap_mb * MIB)
                 .with_num_heaps(heaps)
                 .with_max_heaps(1024.min(heaps + 4))
@@ -25,13 +19,7 @@ fn any_config() -> impl Strategy<Value = PoolConfig> {
 }
 
 fn any_figure() -> impl Strategy<Value = f64> {
-    prop_oneof![
-        0.0..=1.0,
-        0.0..=100_000.0,
-        Just(f64::NAN),
-        Just(f64::INFINITY),
-        any::<f64>()
-    ]
+    prop_oneof![0.0..=1.0, 0.0..=100_000.0, Just(f64::NAN), Just(f64::INFINITY), any::<f64>()]
 }
 
 fn any_statistics() -> impl Strategy<Value = Statistics> {

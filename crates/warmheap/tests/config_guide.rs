@@ -50,19 +50,13 @@ fn every_other_sample_loads_and_sets_what_it_says() {
         ("04", default().with_warmup_sizes(mib(&[64, 256, 1024]))),
         ("08", default().with_heap_size(512 * MIB)),
         ("09", default().with_num_heaps(6)),
-        (
-            "10",
-            default().with_warmup_sizes(mib(&[32, 64, 128, 256, 512, 1024])),
-        ),
+        ("10", default().with_warmup_sizes(mib(&[32, 64, 128, 256, 512, 1024]))),
         ("11", default().with_num_heaps(3)),
         ("12", default().with_heap_size(128 * MIB)),
         ("13", default().with_warmup_sizes(mib(&[32, 128]))),
         ("14", default().with_num_heaps(8)),
         ("15", default().with_heap_size(2048 * MIB)),
-        (
-            "16",
-            default().with_warmup_sizes(mib(&[32, 128, 512, 1024, 2048])),
-        ),
+        ("16", default().with_warmup_sizes(mib(&[32, 128, 512, 1024, 2048]))),
         ("17", default().with_num_heaps(2).with_heap_size(128 * MIB)),
         ("18", default().with_heap_size(1024 * MIB)),
         ("19", default().with_strategy(Strategy::BestFit)),
@@ -79,10 +73,7 @@ fn every_other_sample_loads_and_sets_what_it_says() {
     let tested: Vec<_> = expected.iter().map(|(number, _)| *number).collect();
     for (number, _) in samples() {
         let refused = REFUSED.contains(&number.as_str());
-        assert!(
-            refused != tested.contains(&number.as_str()),
-            "sample {number} is tested once"
-        );
+        assert!(refused != tested.contains(&number.as_str()), "sample {number} is tested once");
     }
 }
 
@@ -131,9 +122,7 @@ fn the_guides_own_default_warns_of_the_size_no_heap_holds() {
     let lines: Vec<_> = warnings.iter().map(ToString::to_string).collect();
     assert_eq!(
         lines,
-        [
-            "warm-up size 512 MiB is larger than a heap (`heap_size_mb` 256) and is skipped; remove \
-             it from `warmup_sizes` or raise `heap_size_mb`"
-        ]
+        ["warm-up size 512 MiB is larger than a heap (`heap_size_mb` 256) and is skipped; remove \
+             it from `warmup_sizes` or raise `heap_size_mb`"]
     );
 }

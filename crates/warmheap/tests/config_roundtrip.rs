@@ -22,11 +22,7 @@ fn any_config() -> impl Strategy<Value = PoolConfig> {
     let policy = (
         any::<bool>(),
         any::<bool>(),
-        prop_oneof![
-            Just(Choice::RoundRobin),
-            Just(Choice::BestFit),
-            Just(Choice::LeastUsed)
-        ],
+        prop_oneof![Just(Choice::RoundRobin), Just(Choice::BestFit), Just(Choice::LeastUsed)],
         any::<bool>(),
         0..=1024_usize,
         1e-6..=1.0,
@@ -56,9 +52,7 @@ fn any_config() -> impl Strategy<Value = PoolConfig> {
                 threshold: upkeep.1,
                 interval: Duration::from_millis(upkeep.2),
             })
-            .with_thread_cache(ThreadCache {
-                max_bytes: upkeep.3,
-            })
+            .with_thread_cache(ThreadCache { max_bytes: upkeep.3 })
             .with_scrub(upkeep.4)
     })
 }
@@ -122,19 +116,13 @@ fn defaults_and_elastic_are_valid() {
 }
 
 fn refused(variables: &[(&str, &str)]) -> ConfigError {
-    PoolConfig::default()
-        .with_variables(variables.iter().copied())
-        .unwrap_err()
+    PoolConfig::default().with_variables(variables.iter().copied()).unwrap_err()
 }
 
 #[test]
 fn variables_are_refused_by_name() {
     assert_eq!(
-        refused(&[
-            ("WARMHEAP_HEAP_SIZE_MB", "0"),
-            ("WARMHEAP_COMPACTION_ENABLED", "maybe")
-        ])
-        .to_string(),
+        refused(&[("WARMHEAP_HEAP_SIZE_MB", "0"), ("WARMHEAP_COMPACTION_ENABLED", "maybe")]).to_string(),
         "WARMHEAP_COMPACTION_ENABLED: `compaction.enabled` is `maybe`; it must be true or false\n\
          WARMHEAP_HEAP_SIZE_MB: `heap_size_mb` is `0`; it must be a number of MiB above 0 and at \
          most 16777216"
@@ -144,27 +132,16 @@ fn variables_are_refused_by_name() {
         "WARMHEAP_HEAPSIZE_MB: no setting has this variable; did you mean WARMHEAP_HEAP_SIZE_MB?"
     );
     let strange = refused(&[("WARMHEAP_ZZZ", "1")]).to_string();
-    assert!(
-        strange.contains("there are WARMHEAP_ENABLED, "),
-        "{strange}"
-    );
-    let pair = refused(&[
-        ("WARMHEAP_DYNAMIC_GROWTH", "true"),
-        ("WARMHEAP_NUM_HEAPS", "99"),
-    ]);
-    assert_eq!(
-        pair.problems()[0].place,
-        Place::Variable("WARMHEAP_NUM_HEAPS".to_owned())
-    );
+    assert!(strange.contains("there are WARMHEAP_ENABLED, "), "{strange}");
+    let pair = refused(&[("WARMHEAP_DYNAMIC_GROWTH", "true"), ("WARMHEAP_NUM_HEAPS", "99")]);
+    assert_eq!(pair.problems()[0].place, Place::Variable("WARMHEAP_NUM_HEAPS".to_owned()));
 }
 
 #[test]
 fn other_variables_and_the_reserved_ones_are_passed_over() {
     let reserved = RESERVED_VARIABLES.map(|name| (name, "anything"));
     let others = [("PATH", "/bin"), ("warmheap_num_heaps", "0")];
-    let config = PoolConfig::default()
-        .with_variables(reserved.into_iter().chain(others))
-        .unwrap();
+    let config = PoolConfig::default().with_variables(reserved.into_iter().chain(others)).unwrap();
     assert_eq!(config, PoolConfig::default());
 }
 

@@ -30,9 +30,8 @@ fn off_in_either_section_is_off() {
         ("false", "true", false),
         ("false", "false", false),
     ] {
-        let yaml = format!(
-            "metal_optimizations:\n  enabled: {outer}\n  memory_pool:\n    enabled: {inner}\n"
-        );
+        let yaml =
+            format!("metal_optimizations:\n  enabled: {outer}\n  memory_pool:\n    enabled: {inner}\n");
         let config = PoolConfig::from_yaml_str(&yaml).unwrap();
         assert_eq!(config.enabled, enabled, "{yaml}");
     }
@@ -57,10 +56,7 @@ fn a_bad_value_is_named_with_its_line_and_what_is_allowed() {
             "heap_size_mb: 256MB",
             format!("is `256MB`; {size}; write the figure alone, without unit or arithmetic"),
         ),
-        (
-            "heap_size_mb: '256'",
-            format!("is the text '256'; {size}; leave the quotes out"),
-        ),
+        ("heap_size_mb: '256'", format!("is the text '256'; {size}; leave the quotes out")),
         ("heap_size_mb: [256]", format!("is a list of 1; {size}")),
         ("heap_size_mb: {a: 1}", format!("is a section; {size}")),
         ("num_heaps: 0", format!("is `0`; {heaps}")),
@@ -93,9 +89,7 @@ fn a_bad_value_is_named_with_its_line_and_what_is_allowed() {
 #[test]
 fn compaction_is_checked_in_its_section() {
     assert_eq!(
-        refusal(
-            "memory_pool:\n  compaction:\n    threshold: 1.5\n    interval_ms: 0\n    treshold: 1\n"
-        ),
+        refusal("memory_pool:\n  compaction:\n    threshold: 1.5\n    interval_ms: 0\n    treshold: 1\n"),
         "line 3: `compaction.threshold` is `1.5`; it must be a number above 0 and at most 1\n\
          line 4: `compaction.interval_ms` is `0`; it must be a whole number from 1 to 86400000\n\
          line 5: unknown key `treshold`; did you mean `threshold`?"
@@ -104,10 +98,7 @@ fn compaction_is_checked_in_its_section() {
 
 #[test]
 fn unknown_keys_get_the_nearest_name_or_the_list() {
-    assert_eq!(
-        refusal("heapSizeMb: 512"),
-        "line 1: unknown key `heapSizeMb`; did you mean `heap_size_mb`?"
-    );
+    assert_eq!(refusal("heapSizeMb: 512"), "line 1: unknown key `heapSizeMb`; did you mean `heap_size_mb`?");
     assert_eq!(
         refusal("metal_optimisations:\n  enabled: true"),
         "line 1: unknown key `metal_optimisations`; did you mean `metal_optimizations`?"
@@ -138,26 +129,11 @@ fn what_is_no_configuration_is_refused_in_one_line() {
         assert_eq!(refusal(yaml), nothing, "{yaml:?}");
     }
     let cases = [
-        (
-            "just words",
-            "line 1: `the configuration` is `just words`; it must be a section",
-        ),
-        (
-            "- 1\n- 2",
-            "line 1: `the configuration` is a list of 2; it must be a section",
-        ),
-        (
-            "memory_pool:\nnum_heaps: 4",
-            "line 1: `memory_pool` is empty; it must be a section",
-        ),
-        (
-            "memory_pool: 5",
-            "line 1: `memory_pool` is `5`; it must be a section",
-        ),
-        (
-            "num_heaps: 4\n---\nnum_heaps: 5",
-            "line 3: a second YAML document",
-        ),
+        ("just words", "line 1: `the configuration` is `just words`; it must be a section"),
+        ("- 1\n- 2", "line 1: `the configuration` is a list of 2; it must be a section"),
+        ("memory_pool:\nnum_heaps: 4", "line 1: `memory_pool` is empty; it must be a section"),
+        ("memory_pool: 5", "line 1: `memory_pool` is `5`; it must be a section"),
+        ("num_heaps: 4\n---\nnum_heaps: 5", "line 3: a second YAML document"),
         ("num_heaps: !!int 4", "line 1: a YAML tag"),
         ("? [a]\n: 1", "line 1: a list of 1 cannot be a key"),
         ("enabled: true\nnum_heaps: ]", "line 2: not valid YAML"),
@@ -178,10 +154,7 @@ fn a_yaml_bomb_is_refused_before_it_expands() {
         let below = level - 1;
         bomb += &format!("a{level}: &a{level} [*a{below}, *a{below}, *a{below}, *a{below}]\n");
     }
-    assert_eq!(
-        refusal(&bomb),
-        "line 2: YAML aliases (`*name`) are not accepted; write the value out"
-    );
+    assert_eq!(refusal(&bomb), "line 2: YAML aliases (`*name`) are not accepted; write the value out");
 }
 
 #[test]
@@ -223,32 +196,19 @@ fn files_that_cannot_be_settings_are_named() {
     let file = folder.path().join("pool.yaml");
     let name = file.display();
     fs::write(&file, b"num_heaps: 4\n# caf\xe9\n").unwrap();
-    assert_eq!(
-        load(&file).to_string(),
-        format!("{name}: line 2: not UTF-8 text; save the file as UTF-8")
-    );
+    assert_eq!(load(&file).to_string(), format!("{name}: line 2: not UTF-8 text; save the file as UTF-8"));
     // The cut after the last byte looked at falls within a character.
     fs::write(&file, "#".to_owned() + &"\u{e9}".repeat(MAX_YAML_BYTES)).unwrap();
-    assert!(
-        load(&file)
-            .to_string()
-            .contains("longer than 1048576 bytes")
-    );
+    assert!(load(&file).to_string().contains("longer than 1048576 bytes"));
     fs::write(&file, "num_heaps: 0\nnum_heeps: 1\n").unwrap();
     let error = load(&file);
     assert_eq!(error.problems().len(), 2);
-    assert!(
-        error
-            .to_string()
-            .lines()
-            .all(|line| line.starts_with(&format!("{name}: line ")))
-    );
+    assert!(error.to_string().lines().all(|line| line.starts_with(&format!("{name}: line "))));
 }
 
 #[test]
 fn a_byte_order_mark_and_windows_lines_are_no_obstacle() {
-    let config =
-        PoolConfig::from_yaml_str("\u{feff}num_heaps: 2\r\nheap_size_mb: 0.5\r\n").unwrap();
+    let config = PoolConfig::from_yaml_str("\u{feff}num_heaps: 2\r\nheap_size_mb: 0.5\r\n").unwrap();
     assert_eq!((config.num_heaps, config.heap_size), (2, MIB / 2));
 }
 

@@ -18,12 +18,7 @@ fn rows(document: &str) -> Vec<Vec<String>> {
     document
         .lines()
         .filter(|line| line.starts_with("| `"))
-        .map(|line| {
-            line.trim_matches('|')
-                .split('|')
-                .map(|cell| cell.trim().to_owned())
-                .collect()
-        })
+        .map(|line| line.trim_matches('|').split('|').map(|cell| cell.trim().to_owned()).collect())
         .collect()
 }
 
@@ -42,18 +37,11 @@ fn configuration_lists_every_key_with_its_default_range_and_variable() {
 
     let defaults = PoolConfig::default();
     for key in keys() {
-        let row = rows
-            .iter()
-            .find(|row| row[0] == format!("`{}`", key.name()))
-            .unwrap();
+        let row = rows.iter().find(|row| row[0] == format!("`{}`", key.name())).unwrap();
         assert_eq!(row[1], format!("`{}`", defaults.get(key.name()).unwrap()));
         assert_eq!(row[2], key.allowed());
         assert_eq!(row[3], format!("`{}`", key.variable()));
-        assert!(
-            text.contains(&format!("### `{}`", key.name())),
-            "a section on {}",
-            key.name()
-        );
+        assert!(text.contains(&format!("### `{}`", key.name())), "a section on {}", key.name());
     }
 }
 
@@ -65,12 +53,7 @@ fn statistics_lists_every_figure_and_metric() {
     let listed = first_cells(&rows);
     let statistics = warmheap::Statistics::default();
     let json: serde_json::Value = serde_json::from_str(&statistics.to_json()).unwrap();
-    let figures: BTreeSet<_> = json
-        .as_object()
-        .unwrap()
-        .keys()
-        .map(String::as_str)
-        .collect();
+    let figures: BTreeSet<_> = json.as_object().unwrap().keys().map(String::as_str).collect();
     assert_eq!(listed, figures);
 
     let metrics: BTreeSet<_> = statistics

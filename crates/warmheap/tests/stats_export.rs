@@ -42,32 +42,18 @@ fn parse(text: &str) -> BTreeMap<String, Sample> {
     let mut samples = BTreeMap::new();
     let mut lines = text.lines();
     while let Some(help) = lines.next() {
-        let (name, words) = help
-            .strip_prefix("# HELP ")
-            .unwrap()
-            .split_once(' ')
-            .unwrap();
+        let (name, words) = help.strip_prefix("# HELP ").unwrap().split_once(' ').unwrap();
         assert!(!words.is_empty() && !words.contains('\\'), "{help}");
         let described = lines.next().unwrap().strip_prefix("# TYPE ").unwrap();
         let (typed, kind) = described.split_once(' ').unwrap();
         assert_eq!(typed, name);
         let (sampled, rest) = lines.next().unwrap().split_once('{').unwrap();
         assert_eq!(sampled, name);
-        assert!(
-            name.chars().all(|c| c.is_ascii_lowercase() || c == '_'),
-            "{name}"
-        );
+        assert!(name.chars().all(|c| c.is_ascii_lowercase() || c == '_'), "{name}");
         let (labels, value) = parse_labels(rest);
         let value = value.strip_prefix(' ').unwrap().parse().unwrap();
-        let sample = Sample {
-            kind: kind.to_owned(),
-            labels,
-            value,
-        };
-        assert!(
-            samples.insert(name.to_owned(), sample).is_none(),
-            "{name} twice"
-        );
+        let sample = Sample { kind: kind.to_owned(), labels, value };
+        assert!(samples.insert(name.to_owned(), sample).is_none(), "{name} twice");
     }
     samples
 }
@@ -121,25 +107,14 @@ fn prometheus_text_reads_back_in_bytes_and_ratios() {
         let sample = &samples[name];
         assert_eq!(sample.value, value, "{name}");
         let counts = name.ends_with("_total");
-        assert_eq!(
-            sample.kind,
-            if counts { "counter" } else { "gauge" },
-            "{name}"
-        );
+        assert_eq!(sample.kind, if counts { "counter" } else { "gauge" }, "{name}");
         assert_eq!(sample.labels, [("pool".to_owned(), "main".to_owned())]);
     }
 }
 
 #[test]
 fn any_label_survives() {
-    for label in [
-        "",
-        "a\"b",
-        "back\\slash",
-        "two\nlines",
-        "\\n\"}",
-        "größer 💾",
-    ] {
+    for label in ["", "a\"b", "back\\slash", "two\nlines", "\\n\"}", "größer 💾"] {
         for sample in parse(&sample().to_prometheus(label)).values() {
             assert_eq!(sample.labels[0].1, label);
         }

@@ -20,11 +20,7 @@ pub struct Grade {
 
 impl Grade {
     const fn new(label: &'static str, severity: Severity, text: &'static str) -> Self {
-        Self {
-            label,
-            text,
-            severity,
-        }
+        Self { label, text, severity }
     }
 }
 
@@ -108,10 +104,6 @@ pub fn fallback_rate(rate: f64) -> Grade {
         let text = "Some fallbacks, consider increasing capacity";
         Grade::new("Fair", Severity::Warning, text)
     } else {
-        Grade::new(
-            "Poor",
-            Severity::Error,
-            "Frequent fallbacks, pool too small",
-        )
+        Grade::new("Poor", Severity::Error, "Frequent fallbacks, pool too small")
     }
 }

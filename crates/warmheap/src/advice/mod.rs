@@ -128,19 +128,11 @@ type Check = fn(&Statistics, &PoolConfig) -> Option<Finding>;
 
 impl Finding {
     fn new(title: &'static str, severity: Severity) -> Self {
-        Self {
-            title,
-            severity,
-            evidence: Vec::new(),
-            change: Vec::new(),
-            explanation: String::new(),
-        }
+        Self { title, severity, evidence: Vec::new(), change: Vec::new(), explanation: String::new() }
     }
 
     fn shown_by<const N: usize>(mut self, evidence: [(&'static str, f64); N]) -> Self {
-        self.evidence = evidence
-            .map(|(name, value)| Evidence { name, value })
-            .into();
+        self.evidence = evidence.map(|(name, value)| Evidence { name, value }).into();
         self
     }
 
@@ -159,11 +151,7 @@ impl Finding {
 fn changes(from: &PoolConfig, to: &PoolConfig) -> Vec<Change> {
     keys()
         .iter()
-        .map(|key| Change {
-            key: key.name(),
-            from: (key.get)(from),
-            to: (key.get)(to),
-        })
+        .map(|key| Change { key: key.name(), from: (key.get)(from), to: (key.get)(to) })
         .filter(|change| change.from != change.to)
         .collect()
 }

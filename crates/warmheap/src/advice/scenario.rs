@@ -4,12 +4,7 @@ use super::{Check, Finding, Severity, bytes, mib};
 use crate::config::{HeapSizing, MAX_HEAP_SIZE, MAX_HEAPS, MIB, PoolConfig, Strategy};
 use crate::stats::Statistics;
 
-pub(super) const CHECKS: &[Check] = &[
-    high_fallback_rate,
-    low_utilization,
-    high_concurrency,
-    large_model,
-];
+pub(super) const CHECKS: &[Check] = &[high_fallback_rate, low_utilization, high_concurrency, large_model];
 
 /// The guide's highest number of heaps, past which more bring little.
 const MANY_HEAPS: usize = 8;
@@ -80,11 +75,12 @@ fn low_utilization(statistics: &Statistics, config: &PoolConfig) -> Option<Findi
     }
     // The smallest stays, or nothing would be warmed for.
     let smallest = to.warmup_sizes.iter().min().copied();
-    to.warmup_sizes
-        .retain(|size| *size <= largest || Some(*size) == smallest);
-    Some(finding.proposing(config, &to).because(
-        "more than half of the pool was never used; fewer or smaller heaps would have held it all",
-    ))
+    to.warmup_sizes.retain(|size| *size <= largest || Some(*size) == smallest);
+    Some(
+        finding.proposing(config, &to).because(
+            "more than half of the pool was never used; fewer or smaller heaps would have held it all",
+        ),
+    )
 }
 
 /// Scenario 3. A model holds many buffers at once, so the guide's threshold is often passed without
@@ -138,15 +134,10 @@ fn large_model(statistics: &Statistics, config: &PoolConfig) -> Option<Finding> 
                 ("peak_used_mb", peak_mb(statistics)),
                 ("largest_allocation_mb", statistics.largest_allocation_mb),
                 ("heap_size_mb", mib(config.heap_size)),
-                (
-                    "fallback_allocations",
-                    statistics.fallback_allocations as f64,
-                ),
+                ("fallback_allocations", statistics.fallback_allocations as f64),
             ])
             .proposing(config, &to)
-            .because(
-                "more than 10 GiB were alive and the pool ran out; large models want large heaps",
-            ),
+            .because("more than 10 GiB were alive and the pool ran out; large models want large heaps"),
     )
 }
 
@@ -178,9 +169,7 @@ fn needed(statistics: &Statistics) -> u64 {
 
 fn heaps_for(needed: u64, heap_size: u64) -> usize {
     let heaps = needed.div_ceil(heap_size.max(1));
-    usize::try_from(heaps)
-        .unwrap_or(MAX_HEAPS)
-        .clamp(1, MAX_HEAPS)
+    usize::try_from(heaps).unwrap_or(MAX_HEAPS).clamp(1, MAX_HEAPS)
 }
 
 /// Half as many again: 4 to 6, as in the guide.
@@ -206,9 +195,7 @@ fn hold_peak(config: &mut PoolConfig, statistics: &Statistics) {
     if config.heap_size.saturating_mul(config.num_heaps as u64) >= needed {
         return;
     }
-    while config.heap_size < MAX_HEAP_SIZE
-        && needed.div_ceil(config.heap_size.max(1)) > MAX_HEAPS as u64
-    {
+    while config.heap_size < MAX_HEAP_SIZE && needed.div_ceil(config.heap_size.max(1)) > MAX_HEAPS as u64 {
         config.heap_size = (config.heap_size.max(1) * 2).min(MAX_HEAP_SIZE);
     }
     config.num_heaps = more_heaps(config.num_heaps).max(heaps_for(needed, config.heap_size));

@@ -123,19 +123,13 @@ pub fn recommend(model_mb: Option<u64>, ram_gb: Option<u64>, base: &PoolConfig) 
             let formula = model.saturating_mul(3).div_ceil(heaps * 2);
             (
                 formula.max(smallest),
-                format!(
-                    "heap_size_mb = ({model} / {num_heaps}) x 1.5 = {formula}, at least {smallest}"
-                ),
+                format!("heap_size_mb = ({model} / {num_heaps}) x 1.5 = {formula}, at least {smallest}"),
             )
         }
-        (None, Some(ram)) => (
-            heap_mb_for_ram(ram),
-            format!("the guide's pool for {ram} GiB of memory"),
-        ),
-        (None, None) => (
-            base.heap_size.div_ceil(MIB),
-            "neither model nor memory is known, so the sizes stay".to_owned(),
-        ),
+        (None, Some(ram)) => (heap_mb_for_ram(ram), format!("the guide's pool for {ram} GiB of memory")),
+        (None, None) => {
+            (base.heap_size.div_ceil(MIB), "neither model nor memory is known, so the sizes stay".to_owned())
+        }
     };
     let room_mb = ram.map_or(u64::MAX, usable_mb) / heaps;
     let heap_mb = asked_mb.min(room_mb).min(MAX_HEAP_SIZE / MIB);
@@ -145,11 +139,7 @@ pub fn recommend(model_mb: Option<u64>, ram_gb: Option<u64>, base: &PoolConfig) 
     if let (Some(model), Some(ram)) = (model, ram) {
         findings.extend(fit(model, ram, heap_mb * heaps));
     }
-    Recommendation {
-        config: fixed(base, heap_mb * MIB, num_heaps),
-        findings,
-        explanation,
-    }
+    Recommendation { config: fixed(base, heap_mb * MIB, num_heaps), findings, explanation }
 }
 
 /// Whether model and pool go into the memory.
@@ -212,12 +202,8 @@ pub fn review(config: &PoolConfig, model_mb: Option<u64>, ram_gb: Option<u64>) -
         let (usual, range) = heaps_for_ram(ram);
         if capacity_mb > ram_mb {
             found.push(
-                resized(
-                    "Pool Larger Than Memory",
-                    Severity::Error,
-                    ("ram_mb", ram_mb),
-                )
-                .because("start-up will fail: the machine has less memory than the heaps take"),
+                resized("Pool Larger Than Memory", Severity::Error, ("ram_mb", ram_mb))
+                    .because("start-up will fail: the machine has less memory than the heaps take"),
             );
         } else if capacity_mb > usable_mb(ram) as f64 {
             found.push(
@@ -227,33 +213,18 @@ pub fn review(config: &PoolConfig, model_mb: Option<u64>, ram_gb: Option<u64>) -
         } else if !range.contains(&config.num_heaps) {
             let (low, high) = range.into_inner();
             found.push(
-                resized(
-                    "Unusual Number of Heaps",
-                    Severity::Info,
-                    ("num_heaps", config.num_heaps as f64),
-                )
-                .because(format!(
-                    "for {ram} GiB the guide takes {low} to {high} heaps, usually {usual}"
-                )),
+                resized("Unusual Number of Heaps", Severity::Info, ("num_heaps", config.num_heaps as f64))
+                    .because(format!("for {ram} GiB the guide takes {low} to {high} heaps, usually {usual}")),
             );
         }
     }
     if let Some(model) = model_mb.filter(|mb| *mb as f64 > capacity_mb) {
         found.push(
-            resized(
-                "Pool Smaller Than the Model",
-                Severity::Warning,
-                ("model_mb", model as f64),
-            )
-            .because("the weights alone do not fit the heaps; the rest falls back to the device"),
+            resized("Pool Smaller Than the Model", Severity::Warning, ("model_mb", model as f64))
+                .because("the weights alone do not fit the heaps; the rest falls back to the device"),
         );
     }
-    found.extend(
-        config
-            .warnings()
-            .iter()
-            .map(|warning| unheld(warning, config)),
-    );
+    found.extend(config.warnings().iter().map(|warning| unheld(warning, config)));
     found.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
     found
 }
@@ -263,10 +234,7 @@ fn unheld(warning: &Warning, config: &PoolConfig) -> Finding {
     let mut without = config.clone();
     without.warmup_sizes.retain(|other| other != size);
     Finding::new("Warm-up Size Larger Than a Heap", Severity::Warning)
-        .shown_by([
-            ("warmup_size_mb", mib(*size)),
-            ("heap_size_mb", mib(*heap_size)),
-        ])
+        .shown_by([("warmup_size_mb", mib(*size)), ("heap_size_mb", mib(*heap_size))])
         .proposing(config, &without)
         .because("no heap can hold it, so it is skipped")
 }

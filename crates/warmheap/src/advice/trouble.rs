@@ -22,10 +22,7 @@ fn exhaustion(statistics: &Statistics, config: &PoolConfig) -> Option<Finding> {
     Some(
         Finding::new("Pool Exhaustion Warnings", Severity::Error)
             .shown_by([
-                (
-                    "fallback_allocations",
-                    statistics.fallback_allocations as f64,
-                ),
+                ("fallback_allocations", statistics.fallback_allocations as f64),
                 ("largest_allocation_mb", statistics.largest_allocation_mb),
                 ("heap_size_mb", mib(config.heap_size)),
             ])
@@ -69,14 +66,9 @@ pub fn start_failure(config: &PoolConfig, available_mb: f64) -> Option<Finding> 
     }
     Some(
         Finding::new("Initialization Failure", Severity::Error)
-            .shown_by([
-                ("total_capacity_mb", capacity(config)),
-                ("available_mb", available_mb),
-            ])
+            .shown_by([("total_capacity_mb", capacity(config)), ("available_mb", available_mb)])
             .proposing(config, &to)
-            .because(
-                "the heaps take all the memory that is free; make the pool smaller or free memory up",
-            ),
+            .because("the heaps take all the memory that is free; make the pool smaller or free memory up"),
     )
 }
 

@@ -27,18 +27,14 @@ pub(crate) fn assign(
     for Assignment { key, place, input } in assignments {
         match key.rule.read(input) {
             Some(value) => (key.set)(&mut config, &value),
-            None => problems.push(Problem {
-                place: place.clone(),
-                fault: bad_input(key, input),
-            }),
+            None => problems.push(Problem { place: place.clone(), fault: bad_input(key, input) }),
         }
     }
     // A pair that does not go together is worth saying only of values that stand on their own.
     if problems.is_empty() {
-        problems.extend(config.faults().map(|(keys, fault)| Problem {
-            place: blamed(&keys, assignments),
-            fault,
-        }));
+        problems.extend(
+            config.faults().map(|(keys, fault)| Problem { place: blamed(&keys, assignments), fault }),
+        );
     }
     if problems.is_empty() {
         Ok(config)
@@ -57,9 +53,7 @@ fn blamed(keys: &[&str], assignments: &[Assignment]) -> Place {
 fn bad_input(key: &Key, input: &Input) -> Fault {
     let figure = |text: &str| text.contains(|c: char| c.is_ascii_digit());
     let hint = match input {
-        Input::Plain(text)
-            if key.rule.is_numeric() && text.parse::<f64>().is_err() && figure(text) =>
-        {
+        Input::Plain(text) if key.rule.is_numeric() && text.parse::<f64>().is_err() && figure(text) => {
             "; write the figure alone, without unit or arithmetic"
         }
         Input::Quoted(text) if key.rule.is_numeric() && figure(text) => "; leave the quotes out",
@@ -73,12 +67,7 @@ fn bad_input(key: &Key, input: &Input) -> Fault {
             .map_or_else(|| input.to_string(), |item| format!("a list with {item}")),
         _ => input.to_string(),
     };
-    Fault::BadValue {
-        key: key.name(),
-        found,
-        allowed: key.allowed(),
-        hint,
-    }
+    Fault::BadValue { key: key.name(), found, allowed: key.allowed(), hint }
 }
 
 /// What to tell someone whose key is none of `known`.

@@ -61,15 +61,8 @@ impl PoolConfig {
             // Text that is not UTF-8 has replacement characters here, and no key accepts those.
             let value = value.as_ref().to_string_lossy();
             match keys().iter().find(|key| key.variable() == name) {
-                Some(key) => assignments.push(Assignment {
-                    key,
-                    place,
-                    input: input(key, &value),
-                }),
-                None => problems.push(Problem {
-                    place,
-                    fault: unknown(&name),
-                }),
+                Some(key) => assignments.push(Assignment { key, place, input: input(key, &value) }),
+                None => problems.push(Problem { place, fault: unknown(&name) }),
             }
         }
         assign(self, &assignments, problems)
@@ -90,11 +83,8 @@ fn input(key: &Key, text: &str) -> Input {
 fn unknown(name: &str) -> Fault {
     // Compared without the prefix, which makes every two names alike.
     let bare = |name: &str| name[VARIABLE_PREFIX.len()..].to_lowercase();
-    let names: Vec<_> = keys()
-        .iter()
-        .map(Key::variable)
-        .chain(RESERVED_VARIABLES.map(str::to_owned))
-        .collect();
+    let names: Vec<_> =
+        keys().iter().map(Key::variable).chain(RESERVED_VARIABLES.map(str::to_owned)).collect();
     let bare_names: Vec<_> = names.iter().map(|name| bare(name)).collect();
     let known: Vec<_> = bare_names.iter().map(String::as_str).collect();
     let remedy = match nearest(&bare(name), &known) {

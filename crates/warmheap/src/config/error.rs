@@ -39,20 +39,14 @@ impl ConfigError {
     }
 
     pub(crate) fn invalid(problems: Vec<Problem>) -> Self {
-        Self::Invalid {
-            file: None,
-            problems,
-        }
+        Self::Invalid { file: None, problems }
     }
 
     /// The same error, naming the file it came from.
     #[cfg(feature = "yaml")]
     pub(crate) fn in_file(self, path: PathBuf) -> Self {
         match self {
-            Self::Invalid { problems, .. } => Self::Invalid {
-                file: Some(path),
-                problems,
-            },
+            Self::Invalid { problems, .. } => Self::Invalid { file: Some(path), problems },
             read @ Self::Read { .. } => read,
         }
     }
@@ -60,15 +54,11 @@ impl ConfigError {
 
 fn lines(file: Option<&PathBuf>, problems: &[Problem]) -> String {
     let file = file.map_or_else(String::new, |path| format!("{}: ", path.display()));
-    problems
-        .iter()
-        .map(|problem| format!("{file}{problem}"))
-        .collect::<Vec<_>>()
-        .join("\n")
+    problems.iter().map(|problem| format!("{file}{problem}")).collect::<Vec<_>>().join("\n")
 }
 
 /// One thing wrong, and where.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
     /// Where it stands.
     pub place: Place,
@@ -100,7 +90,7 @@ pub enum Place {
 }
 
 /// What is wrong with a setting.
-#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Fault {
     /// No such key, or not in this section.

@@ -6,10 +6,7 @@ use std::fmt;
 /// Longest piece of foreign text an error repeats.
 const SHOWN: usize = 60;
 
-#[cfg_attr(
-    not(feature = "yaml"),
-    expect(dead_code, reason = "variables hold no quotes and no sections")
-)]
+#[cfg_attr(not(feature = "yaml"), expect(dead_code, reason = "variables hold no quotes and no sections"))]
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Input {
     /// Bare text, which may be a number, a switch or a word.
@@ -50,11 +47,8 @@ impl fmt::Display for Input {
 
 /// `text` on one line, cut where a reader has seen enough.
 pub(crate) fn shortened(text: &str) -> String {
-    let mut shown: String = text
-        .chars()
-        .take(SHOWN)
-        .map(|c| if c.is_control() { '\u{fffd}' } else { c })
-        .collect();
+    let mut shown: String =
+        text.chars().take(SHOWN).map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect();
     if text.chars().nth(SHOWN).is_some() {
         shown.push_str("...");
     }

@@ -27,10 +27,7 @@ impl Key {
     /// The environment variable that overrides the key: `WARMHEAP_COMPACTION_ENABLED`.
     #[must_use]
     pub fn variable(&self) -> String {
-        format!(
-            "{VARIABLE_PREFIX}{}",
-            self.name.replace('.', "_").to_uppercase()
-        )
+        format!("{VARIABLE_PREFIX}{}", self.name.replace('.', "_").to_uppercase())
     }
 
     /// What the key may hold, in words: `a whole number from 1 to 1024`.
@@ -50,15 +47,9 @@ pub(crate) fn find(name: &str) -> Option<&'static Key> {
     KEYS.iter().find(|key| key.name == name)
 }
 
-const HEAPS: Rule = Rule::Whole {
-    min: 1.0,
-    max: MAX_HEAPS as f64,
-};
+const HEAPS: Rule = Rule::Whole { min: 1.0, max: MAX_HEAPS as f64 };
 /// Up to a day.
-const MILLISECONDS: Rule = Rule::Whole {
-    min: 1.0,
-    max: 86_400_000.0,
-};
+const MILLISECONDS: Rule = Rule::Whole { min: 1.0, max: 86_400_000.0 };
 
 /// A key whose field is a `bool` of the same meaning.
 macro_rules! switch {
@@ -110,13 +101,7 @@ macro_rules! word {
 static KEYS: &[Key] = &[
     switch!("enabled", enabled),
     word!("heap_sizing", heaps, "fixed" => HeapSizing::Fixed, "elastic" => HeapSizing::Elastic),
-    number!(
-        "heap_size_mb",
-        Rule::Size { zero: false },
-        heap_size,
-        mib,
-        bytes
-    ),
+    number!("heap_size_mb", Rule::Size { zero: false }, heap_size, mib, bytes),
     number!("num_heaps", HEAPS, num_heaps, from_count, count),
     Key {
         name: "warmup_sizes",
@@ -138,35 +123,11 @@ static KEYS: &[Key] = &[
     ),
     switch!("dynamic_growth", dynamic_growth),
     number!("max_heaps", HEAPS, max_heaps, from_count, count),
-    number!(
-        "growth_trigger",
-        Rule::Ratio,
-        growth_trigger,
-        f64::from,
-        f64::from
-    ),
+    number!("growth_trigger", Rule::Ratio, growth_trigger, f64::from, f64::from),
     switch!("compaction.enabled", compaction.enabled),
-    number!(
-        "compaction.threshold",
-        Rule::Ratio,
-        compaction.threshold,
-        f64::from,
-        f64::from
-    ),
-    number!(
-        "compaction.interval_ms",
-        MILLISECONDS,
-        compaction.interval,
-        milliseconds,
-        duration
-    ),
-    number!(
-        "thread_cache_mb",
-        Rule::Size { zero: true },
-        thread_cache.max_bytes,
-        mib,
-        bytes
-    ),
+    number!("compaction.threshold", Rule::Ratio, compaction.threshold, f64::from, f64::from),
+    number!("compaction.interval_ms", MILLISECONDS, compaction.interval, milliseconds, duration),
+    number!("thread_cache_mb", Rule::Size { zero: true }, thread_cache.max_bytes, mib, bytes),
     word!("scrub", scrub, "never" => Scrub::Never, "on_free" => Scrub::OnFree),
 ];
 

@@ -138,11 +138,7 @@ impl PoolConfig {
     /// have no effect on it.
     #[must_use]
     pub fn elastic() -> Self {
-        Self {
-            heaps: HeapSizing::Elastic,
-            warmup_sizes: Vec::new(),
-            ..Self::default()
-        }
+        Self { heaps: HeapSizing::Elastic, warmup_sizes: Vec::new(), ..Self::default() }
     }
 }
 

@@ -43,9 +43,7 @@ impl Rule {
             (Self::Sizes, Input::List(items)) => {
                 Value::Sizes(items.iter().map(number).collect::<Option<_>>()?)
             }
-            (Self::Whole { .. } | Self::Size { .. } | Self::Ratio, input) => {
-                Value::Number(number(input)?)
-            }
+            (Self::Whole { .. } | Self::Size { .. } | Self::Ratio, input) => Value::Number(number(input)?),
             _ => return None,
         };
         self.accepts(&value).then_some(value)
@@ -55,9 +53,7 @@ impl Rule {
     pub(crate) fn accepts(self, value: &Value) -> bool {
         match (self, value) {
             (Self::Switch, Value::Switch(_)) => true,
-            (Self::Whole { min, max }, Value::Number(n)) => {
-                n.fract() == 0.0 && (min..=max).contains(n)
-            }
+            (Self::Whole { min, max }, Value::Number(n)) => n.fract() == 0.0 && (min..=max).contains(n),
             (Self::Size { zero }, Value::Number(n)) => size(*n) || (zero && *n == 0.0),
             (Self::Ratio, Value::Number(n)) => *n > 0.0 && *n <= 1.0,
             (Self::Word(words), Value::Word(word)) => words.contains(word),

@@ -12,18 +12,9 @@ impl PoolConfig {
     /// # Errors
     /// [`ConfigError::Invalid`] with everything that is wrong, not only the first.
     pub fn validate(&self) -> Result<(), ConfigError> {
-        let problems: Vec<_> = self
-            .faults()
-            .map(|(_, fault)| Problem {
-                place: Place::Code,
-                fault,
-            })
-            .collect();
-        if problems.is_empty() {
-            Ok(())
-        } else {
-            Err(ConfigError::invalid(problems))
-        }
+        let problems: Vec<_> =
+            self.faults().map(|(_, fault)| Problem { place: Place::Code, fault }).collect();
+        if problems.is_empty() { Ok(()) } else { Err(ConfigError::invalid(problems)) }
     }
 
     /// What works but probably not as meant. Returned for whoever loads to log.
@@ -35,10 +26,7 @@ impl PoolConfig {
         self.warmup_sizes
             .iter()
             .filter(|size| **size > self.heap_size)
-            .map(|&size| Warning::WarmupLargerThanHeap {
-                size,
-                heap_size: self.heap_size,
-            })
+            .map(|&size| Warning::WarmupLargerThanHeap { size, heap_size: self.heap_size })
             .collect()
     }
 
@@ -64,10 +52,7 @@ impl PoolConfig {
             }
             Some(key) => bad_value(key, value),
         };
-        Err(ConfigError::invalid(vec![Problem {
-            place: Place::Code,
-            fault,
-        }]))
+        Err(ConfigError::invalid(vec![Problem { place: Place::Code, fault }]))
     }
 
     /// Every fault, each with the keys it may be blamed on, the likeliest first.
@@ -76,25 +61,16 @@ impl PoolConfig {
             let value = (key.get)(self);
             (!key.rule.accepts(&value)).then(|| (vec![key.name()], bad_value(key, &value)))
         });
-        let crowded = self.heaps == HeapSizing::Fixed
-            && self.dynamic_growth
-            && self.num_heaps > self.max_heaps;
+        let crowded =
+            self.heaps == HeapSizing::Fixed && self.dynamic_growth && self.num_heaps > self.max_heaps;
         let joint = crowded.then_some((
             vec!["num_heaps", "max_heaps", "dynamic_growth"],
-            Fault::HeapsPastMaximum {
-                num_heaps: self.num_heaps,
-                max_heaps: self.max_heaps,
-            },
+            Fault::HeapsPastMaximum { num_heaps: self.num_heaps, max_heaps: self.max_heaps },
         ));
         single.chain(joint)
     }
 }
 
 fn bad_value(key: &Key, value: &Value) -> Fault {
-    Fault::BadValue {
-        key: key.name(),
-        found: format!("`{value}`"),
-        allowed: key.allowed(),
-        hint: "",
-    }
+    Fault::BadValue { key: key.name(), found: format!("`{value}`"), allowed: key.allowed(), hint: "" }
 }

@@ -68,10 +68,6 @@ impl serde::Serialize for Figure {
 #[cfg(feature = "serde")]
 impl serde::Serialize for super::PoolConfig {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_map(
-            super::keys()
-                .iter()
-                .map(|key| (key.name(), (key.get)(self))),
-        )
+        serializer.collect_map(super::keys().iter().map(|key| (key.name(), (key.get)(self))))
     }
 }

@@ -12,21 +12,11 @@ struct Metric {
 }
 
 const fn counter(name: &'static str, help: &'static str, value: fn(&Statistics) -> f64) -> Metric {
-    Metric {
-        name,
-        kind: "counter",
-        help,
-        value,
-    }
+    Metric { name, kind: "counter", help, value }
 }
 
 const fn gauge(name: &'static str, help: &'static str, value: fn(&Statistics) -> f64) -> Metric {
-    Metric {
-        name,
-        kind: "gauge",
-        help,
-        value,
-    }
+    Metric { name, kind: "gauge", help, value }
 }
 
 /// MiB are powers of two, so this is exact for any whole number of bytes up to 2^53.
@@ -75,8 +65,5 @@ impl Statistics {
 
 /// A label's value may hold anything once these three are escaped.
 fn escaped(label: &str) -> String {
-    label
-        .replace('\\', "\\\\")
-        .replace('"', "\\\"")
-        .replace('\n', "\\n")
+    label.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
 }

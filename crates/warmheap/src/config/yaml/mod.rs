@@ -61,10 +61,7 @@ impl PoolConfig {
     /// error names the file.
     pub fn from_yaml_file(path: impl AsRef<Path>) -> Result<Self, ConfigError> {
         let path = path.as_ref();
-        let bytes = read(path).map_err(|source| ConfigError::Read {
-            path: path.to_owned(),
-            source,
-        })?;
+        let bytes = read(path).map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
         text(bytes)
             .map_err(|problem| ConfigError::invalid(vec![problem]))
             .and_then(|text| Self::from_yaml_str(&text))
@@ -75,9 +72,7 @@ impl PoolConfig {
 /// At most one byte more than a configuration may have: enough to see that it is too long.
 fn read(path: &Path) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    File::open(path)?
-        .take(MAX_YAML_BYTES as u64 + 1)
-        .read_to_end(&mut bytes)?;
+    File::open(path)?.take(MAX_YAML_BYTES as u64 + 1).read_to_end(&mut bytes)?;
     Ok(bytes)
 }
 
@@ -145,12 +140,7 @@ impl Section {
         keys()
             .iter()
             .filter_map(|key| self.name_of(key))
-            .chain(
-                sections
-                    .map(Self::name)
-                    .into_iter()
-                    .filter(|name| self.child(name).is_some()),
-            )
+            .chain(sections.map(Self::name).into_iter().filter(|name| self.child(name).is_some()))
             .collect()
     }
 }
@@ -216,11 +206,7 @@ impl Reader {
     }
 
     fn assign(&mut self, section: Section, key: &'static Key, entry: &Entry) {
-        let assignment = Assignment {
-            key,
-            place: Place::Line(entry.line),
-            input: entry.value.clone(),
-        };
+        let assignment = Assignment { key, place: Place::Line(entry.line), input: entry.value.clone() };
         if section != Section::Optimizations {
             self.assignments.push(assignment);
         } else if Rule::Switch.read(&entry.value) != Some(Value::Switch(true)) {
@@ -233,21 +219,11 @@ impl Reader {
             Section::File => "",
             _ => ", indented under it",
         };
-        self.problem(
-            line,
-            Fault::NotASection {
-                section: section.name(),
-                found: input.to_string(),
-                hint,
-            },
-        );
+        self.problem(line, Fault::NotASection { section: section.name(), found: input.to_string(), hint });
     }
 
     fn problem(&mut self, line: usize, fault: Fault) {
-        self.problems.push(Problem {
-            place: Place::Line(line),
-            fault,
-        });
+        self.problems.push(Problem { place: Place::Line(line), fault });
     }
 
     fn finish(mut self) -> Result<PoolConfig, ConfigError> {

@@ -22,10 +22,7 @@ pub(super) fn parse(text: &str) -> Result<Input, Problem> {
             (Event::StreamEnd, _) => break,
             (Event::StreamStart | Event::DocumentStart(_) | Event::DocumentEnd, _) => {}
             (_, line) if root.is_some() => {
-                return Err(problem(
-                    line,
-                    "a second YAML document; keep one per file".to_owned(),
-                ));
+                return Err(problem(line, "a second YAML document; keep one per file".to_owned()));
             }
             event => root = Some(events.node(event, 0)?),
         }
@@ -47,9 +44,7 @@ pub(super) fn check_length(bytes: usize) -> Result<(), Problem> {
     }
     Err(problem(
         1,
-        format!(
-            "longer than {MAX_YAML_BYTES} bytes, which no configuration needs; is this the right file?"
-        ),
+        format!("longer than {MAX_YAML_BYTES} bytes, which no configuration needs; is this the right file?"),
     ))
 }
 
@@ -76,24 +71,19 @@ impl<'a> Events<'a> {
         match event {
             Event::Scalar(_, _, _, Some(_))
             | Event::SequenceStart(_, Some(_))
-            | Event::MappingStart(_, Some(_)) => Err(problem(
-                line,
-                "a YAML tag (`!...`) has no meaning here; remove it".to_owned(),
-            )),
+            | Event::MappingStart(_, Some(_)) => {
+                Err(problem(line, "a YAML tag (`!...`) has no meaning here; remove it".to_owned()))
+            }
             Event::Scalar(text, style, _, None) => Ok(match style {
                 ScalarStyle::Plain => Input::Plain(text.into_owned()),
                 _ => Input::Quoted(text.into_owned()),
             }),
             Event::SequenceStart(..) => self.list(depth),
             Event::MappingStart(..) => self.map(depth),
-            Event::Alias(_) => Err(problem(
-                line,
-                "YAML aliases (`*name`) are not accepted; write the value out".to_owned(),
-            )),
-            other => Err(problem(
-                line,
-                format!("not valid YAML: unexpected {other:?}"),
-            )),
+            Event::Alias(_) => {
+                Err(problem(line, "YAML aliases (`*name`) are not accepted; write the value out".to_owned()))
+            }
+            other => Err(problem(line, format!("not valid YAML: unexpected {other:?}"))),
         }
     }
 
@@ -126,15 +116,9 @@ impl<'a> Events<'a> {
 }
 
 fn invalid(error: &ScanError) -> Problem {
-    problem(
-        error.marker().line(),
-        format!("not valid YAML: {}", error.info()),
-    )
+    problem(error.marker().line(), format!("not valid YAML: {}", error.info()))
 }
 
 fn problem(line: usize, message: String) -> Problem {
-    Problem {
-        place: Place::Line(line),
-        fault: Fault::Syntax(message),
-    }
+    Problem { place: Place::Line(line), fault: Fault::Syntax(message) }
 }
