@@ -237,6 +237,9 @@ fn leaks_are_counted_in_the_guides_words() {
 fn the_formula_gives_the_guides_example() {
     let config = recommend(Some(8192), None, &PoolConfig::default()).config;
     assert_eq!((config.num_heaps, config.heap_size), (4, 3072 * MIB));
+    // A small model still gets the smallest heaps of the guide's table.
+    let config = recommend(Some(100), None, &PoolConfig::default()).config;
+    assert_eq!(config.heap_size, 128 * MIB);
 }
 
 #[test]

@@ -69,7 +69,7 @@ fn low_utilization(statistics: &Statistics, config: &PoolConfig) -> Option<Findi
     let mut to = config.clone();
     to.num_heaps = heaps_for(needed, to.heap_size).min(config.num_heaps);
     if to.num_heaps == 1 {
-        while to.heap_size / 2 > largest.max(MIB) && to.heap_size / 2 >= needed {
+        while to.heap_size / 2 >= needed.max(MIB) {
             to.heap_size /= 2;
         }
     }
@@ -117,7 +117,7 @@ fn high_concurrency(statistics: &Statistics, config: &PoolConfig) -> Option<Find
 /// Scenario 4.
 fn large_model(statistics: &Statistics, config: &PoolConfig) -> Option<Finding> {
     let largest = bytes(statistics.largest_allocation_mb);
-    let small_heaps = config.heap_size < LARGE_HEAP || config.heap_size <= largest;
+    let small_heaps = config.heap_size < LARGE_HEAP || config.heap_size < largest;
     let large = peak_mb(statistics) > LARGE_MODEL_MB && statistics.fallback_allocations > 0;
     if !large || !small_heaps || unsized_heaps(config).is_some() {
         return None;
