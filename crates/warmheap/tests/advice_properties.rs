@@ -7,12 +7,12 @@ use warmheap::advice::{self, apply, findings, recommend, recommend_for_run, revi
 use warmheap::config::{MIB, PoolConfig};
 
 fn any_config() -> impl Strategy<Value = PoolConfig> {
-    (1..=8192_u64, 1..=1024_usize, any::<bool>(), any::<bool>()).prop_map(
+    (1..=8192_u64, 1..=64_usize, any::<bool>(), any::<bool>()).prop_map(
         |(heap_mb, heaps, growth, elastic)| {
             let base = if elastic { PoolConfig::elastic() } else { PoolConfig::default() };
             base.with_heap_size(heap_mb * MIB)
                 .with_num_heaps(heaps)
-                .with_max_heaps(1024.min(heaps + 4))
+                .with_max_heaps(64.min(heaps + 4))
                 .with_dynamic_growth(growth)
         },
     )

@@ -6,11 +6,11 @@ use super::MIB;
 use super::input::Input;
 use super::value::Value;
 
-/// The largest heap a configuration may ask for: 16 TiB. No device comes near, and every product of
-/// sizes and counts stays within 64 bits.
-pub const MAX_HEAP_SIZE: u64 = 1 << 44;
-/// The most heaps a configuration may ask for: enough for any device, and few enough to search.
-pub const MAX_HEAPS: usize = 1024;
+/// The largest heap a configuration may ask for: 512 GiB. No device comes near, its 256-byte
+/// granules number fewer than 2^32, and every product of sizes and counts stays within 64 bits.
+pub const MAX_HEAP_SIZE: u64 = 1 << 39;
+/// The most heaps a configuration may ask for: few enough that one word marks a set of them.
+pub const MAX_HEAPS: usize = 64;
 const MAX_MIB: f64 = (MAX_HEAP_SIZE / MIB) as f64;
 const MAX_WARMUP_SIZES: usize = 64;
 

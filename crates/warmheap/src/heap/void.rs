@@ -55,10 +55,18 @@ impl Space {
     }
 
     /// The whole pages inside the longest free block, at most `want` granules of them (rounded up
-    /// to a page), from its end, so that what stays is where allocations look first.
-    pub(crate) fn plan_trim(&self, want: u32, page: u32) -> Option<Span> {
-        let pages = |block: u32| {
-            let block = self.blocks.get(block);
+    /// to a page), from its end, so that what stays is where allocations look first. Blocks beside
+    /// the void `growing` are left alone: they are what it grows from.
+    pub(crate) fn plan_trim(&self, want: u32, page: u32, growing: Option<u32>) -> Option<Span> {
+        let spared = growing.map(|void| {
+            let void = self.blocks.get(void);
+            [void.before, void.after]
+        });
+        let pages = |index: u32| {
+            if spared.is_some_and(|spared| spared.contains(&index)) {
+                return None;
+            }
+            let block = self.blocks.get(index);
             let start = block.offset.next_multiple_of(page);
             let end = (block.offset + block.len) / page * page;
             (start < end).then_some((start, end))

@@ -1,28 +1,26 @@
 //! One thread's own free ranges: where nearly every request ends.
 //!
-//! A stack of ranges for each class, newest first (its record is the likeliest to be in the CPU's
-//! cache), and stacks of exact lengths for large ranges. The cache owns what it holds until it is
-//! asked for it back; it never talks to heaps or devices, it only says which ranges should leave.
+//! A stack of ranges for each class, newest first: its record is the likeliest to be in the CPU's
+//! cache. The cache owns what it holds until it is asked for it back; it never talks to heaps or
+//! devices, it only says which ranges should leave. Large ranges are not kept at all: holding them
+//! back costs more in packing than it saves in time.
 //!
 //! Two bounds keep it honest: ranges in one stack, and bytes in all. Past the bytes, a hand goes
 //! round the stacks and evicts from those that were not used since its last visit.
 #![forbid(unsafe_code)]
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::vec::Drain;
 
 use arrayvec::ArrayVec;
 
 use super::classes::CLASSES;
-use super::range::{EXACT, Range};
+use super::range::Range;
 
 /// The most ranges in one stack; half of them move at a time.
 pub(crate) const MAGAZINE: usize = 64;
-/// Stacks for exact lengths.
-const EXACT_STACKS: usize = 64;
-/// How far down a stack of exact lengths an equal one is looked for.
-const LOOK: usize = 4;
 /// The most ranges that leave to make room for one.
-pub(crate) const EVICTED: usize = 8;
+const EVICTED: usize = 8;
 
 /// Ranges on their way out of a cache.
 pub(crate) type Leaving = ArrayVec<Range, EVICTED>;
@@ -39,7 +37,7 @@ struct Stack {
 /// read by statistics at any time, while the cache itself is its thread's alone.
 #[derive(Debug)]
 pub(crate) struct Cache {
-    stacks: Box<[Stack]>,
+    stacks: Box<[Stack; CLASSES]>,
     hand: usize,
     limit: u64,
     closed: bool,
@@ -48,11 +46,12 @@ pub(crate) struct Cache {
 impl Cache {
     /// A cache that holds at most `limit` granules.
     pub(crate) fn new(limit: u64) -> Self {
-        let stacks = (0..CLASSES + EXACT_STACKS).map(|_| Stack::default()).collect();
+        let stacks = Box::new(std::array::from_fn(|_| Stack::default()));
         Self { stacks, hand: 0, limit, closed: false }
     }
 
     /// Changes the bound. What is over it leaves as ranges come in.
+    #[inline]
     pub(crate) fn set_limit(&mut self, limit: u64) {
         if !self.closed {
             self.limit = limit;
@@ -79,20 +78,10 @@ impl Cache {
         Some(range)
     }
 
-    /// A range of exactly `len` granules.
-    pub(crate) fn pop_exact(&mut self, len: u32, held: &AtomicU64) -> Option<Range> {
-        let stack = &mut self.stacks[exact_stack(len)];
-        let found = stack.ranges.iter().rev().take(LOOK).position(|range| range.len == len)?;
-        stack.used = true;
-        take_from(held, len.into());
-        Some(stack.ranges.remove(stack.ranges.len() - 1 - found))
-    }
-
-    /// Keeps a range, or hands it back if a bound is in the way.
+    /// Keeps a range, or hands it back if it has no class or a bound is in the way.
     #[inline(always)]
     pub(crate) fn push(&mut self, range: Range, held: &AtomicU64) -> Result<(), Range> {
-        let index = if range.class == EXACT { exact_stack(range.len) } else { range.class.into() };
-        let Some(stack) = self.stacks.get_mut(index) else { return Err(range) };
+        let Some(stack) = self.stacks.get_mut(usize::from(range.class)) else { return Err(range) };
         let after = held.load(Relaxed) + u64::from(range.len);
         if after > self.limit || stack.ranges.len() >= MAGAZINE {
             return Err(range);
@@ -103,7 +92,7 @@ impl Cache {
     }
 
     /// Takes the older half of a class's stack, if it is full.
-    pub(crate) fn overflow(&mut self, class: u16, held: &AtomicU64) -> Option<std::vec::Drain<'_, Range>> {
+    pub(crate) fn overflow(&mut self, class: u16, held: &AtomicU64) -> Option<Drain<'_, Range>> {
         let stack = self.stacks.get_mut(usize::from(class))?;
         if stack.ranges.len() < MAGAZINE {
             return None;
@@ -114,21 +103,21 @@ impl Cache {
     }
 
     /// Makes room for `len` granules: ranges that were not used lately, oldest first, up to a few.
-    /// Nothing if the room is there already, or can never be.
+    /// Nothing if the room is there already, or if one range would take too much of it.
     pub(crate) fn make_room(&mut self, len: u32, held: &AtomicU64) -> Leaving {
         let mut leaving = Leaving::new();
         let goal = self.limit.saturating_sub(len.into());
-        if u64::from(len) > self.limit / 4 && held.load(Relaxed) <= self.limit {
+        if goal < self.limit / 4 * 3 && held.load(Relaxed) <= self.limit {
             return leaving;
         }
         // Twice round: the first visit may only clear the marks.
-        for _ in 0..2 * self.stacks.len() {
+        for _ in 0..2 * CLASSES {
             if held.load(Relaxed) <= goal || leaving.is_full() {
                 break;
             }
             let stack = &mut self.stacks[self.hand];
             if std::mem::take(&mut stack.used) || stack.ranges.is_empty() {
-                self.hand = (self.hand + 1) % self.stacks.len();
+                self.hand = (self.hand + 1) % CLASSES;
                 continue;
             }
             let count = stack.ranges.len().min(leaving.remaining_capacity());
@@ -151,10 +140,4 @@ impl Cache {
 #[inline(always)]
 fn take_from(held: &AtomicU64, len: u64) {
     held.store(held.load(Relaxed).wrapping_sub(len), Relaxed);
-}
-
-#[inline]
-fn exact_stack(len: u32) -> usize {
-    // Fibonacci hashing: neighbouring lengths land in different stacks.
-    CLASSES + (len.wrapping_mul(0x9E37_79B9) >> 26) as usize
 }

@@ -5,48 +5,52 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::leaks::{Leak, LeakReport};
-use super::local::ThreadCache;
+use super::local::Local;
 use super::lock;
 use super::shared::Shared;
 
 impl Shared {
-    /// A cache for the calling thread; `None` once the pool is closed.
-    pub(crate) fn new_cache(&self) -> Option<Arc<ThreadCache>> {
-        let mut caches = lock(&self.caches);
+    /// The calling thread's share of the pool; `None` once the pool is closed.
+    pub(crate) fn new_local(&self) -> Option<Arc<Local>> {
+        let mut locals = lock(&self.locals);
         if self.closed.load(Ordering::SeqCst) {
             return None;
         }
-        let cache = Arc::new(ThreadCache::new(self.me.clone(), self.cache_limit()));
-        caches.push(Arc::clone(&cache));
-        Some(cache)
+        let home = self.find_home();
+        let local = Arc::new(Local::new(self.me.clone(), self.cache_limit(), home));
+        locals.push(Arc::clone(&local));
+        Some(local)
     }
 
     /// Takes over what an ending thread had.
-    pub(crate) fn detach(&self, thread: &Arc<ThreadCache>) {
-        let mut caches = lock(&self.caches);
-        let Some(place) = caches.iter().position(|cache| Arc::ptr_eq(cache, thread)) else { return };
-        self.absorb(thread);
-        caches.swap_remove(place);
+    pub(crate) fn detach(&self, local: &Arc<Local>) {
+        let mut locals = lock(&self.locals);
+        let Some(place) = locals.iter().position(|known| Arc::ptr_eq(known, local)) else { return };
+        self.absorb(local);
+        locals.swap_remove(place);
     }
 
-    /// Ends a cache: its ranges go back, its counts are kept.
-    fn absorb(&self, thread: &ThreadCache) {
-        let mut cache = thread.cache.take();
+    /// Ends a thread's share: its ranges go back, its counts are kept, its home is anyone's.
+    fn absorb(&self, local: &Local) {
+        let mut cache = local.cache.take();
         cache.close();
-        let ranges = cache.empty(&thread.held);
+        if let Some(home) = local.home {
+            self.heaps.slot(home).leave();
+        }
+        let ranges = cache.empty(&local.held);
         self.heaps.release(ranges);
-        lock(&self.past).add(&thread.counters.totals());
-        thread.counters.reset(&self.peak);
+        lock(&self.past).add(&local.counters.totals());
+        local.counters.reset(&self.peak);
     }
 
     /// Ends the pool: caches are emptied and refuse from now on, what is still out is reported, and
     /// if anything is, the memory stays until the last of it is back.
     pub(crate) fn close(&self) -> LeakReport {
         {
-            let mut caches = lock(&self.caches);
+            let mut locals = lock(&self.locals);
             self.closed.store(true, Ordering::SeqCst);
-            for thread in caches.drain(..) {
-                self.absorb(&thread);
+            for local in locals.drain(..) {
+                self.absorb(&local);
             }
         }
         *lock(&self.orphans) = self.me.upgrade();
@@ -57,7 +61,7 @@ impl Shared {
     /// Ranges that are out: in buffers' hands, or cached.
     pub(crate) fn live_ranges(&self) -> u64 {
         let used = |slot: &super::heap::Slot| {
-            slot.lock().heap().map_or(0, |heap| u64::from(heap.space.used_blocks()))
+            slot.with(|open| open.heap().map_or(0, |heap| u64::from(heap.space.used_blocks())))
         };
         self.heaps.slots().iter().map(used).sum::<u64>() + self.fallback.count() as u64
     }
@@ -70,10 +74,10 @@ impl Shared {
             leaks.push(Leak { size: tenant.size(), tag: tenant.tag(), site: tenant.site() });
         };
         for slot in self.heaps.slots() {
-            let locked = slot.lock();
-            if let Some(heap) = locked.heap() {
-                heap.space.used().for_each(|placed| add(locked.tenant(placed.block)));
-            }
+            slot.with(|open| {
+                let used = open.heap().into_iter().flat_map(|heap| heap.space.used());
+                used.for_each(|placed| add(open.tenant(placed.block)));
+            });
         }
         self.fallback.tenants().into_iter().for_each(add);
         let totals = self.totals();

@@ -134,7 +134,7 @@ impl Counters {
 
 impl Peak {
     /// Moves the live bytes without a shard (a thread that is past its end frees a buffer).
-    pub(crate) fn add(&self, bytes: i64) {
+    fn add(&self, bytes: i64) {
         let before = self.live.fetch_add(bytes, Relaxed);
         self.highest.fetch_max(before + bytes.max(0), Relaxed);
     }
@@ -160,6 +160,22 @@ impl Totals {
         self.net += other.net;
         self.excess += other.excess;
         self.before = self.before.wrapping_add(other.before);
+    }
+
+    /// Counts a request without a shard: for threads that have none.
+    pub(crate) fn allocated(&mut self, size: u64, peak: &Peak) {
+        self.allocations += 1;
+        self.requested += size;
+        self.largest = self.largest.max(size);
+        self.net += size as i64;
+        peak.add(size as i64);
+    }
+
+    /// Counts a buffer given back without a shard.
+    pub(crate) fn freed(&mut self, size: u64, peak: &Peak) {
+        self.deallocations += 1;
+        self.net -= size as i64;
+        peak.add(-(size as i64));
     }
 
     /// Buffers alive. One thread's share is negative (wrapping) if it frees what others allocate.

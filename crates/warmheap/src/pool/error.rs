@@ -1,7 +1,7 @@
 //! What a pool answers instead of a buffer, or instead of itself.
 #![forbid(unsafe_code)]
 
-use crate::config::MIB;
+use crate::config::{ConfigError, MIB};
 use crate::device::DeviceError;
 
 /// Why a request was not answered. Nothing has changed: the next request is served as if this one
@@ -69,9 +69,12 @@ impl std::fmt::Display for OutOfMemory {
 }
 
 /// Why a pool could not be made. Everything taken on the way has been given back.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum StartError {
+    /// The settings make no sense together.
+    #[error(transparent)]
+    Config(Box<ConfigError>),
     /// A heap could not be created.
     #[error(
         "failed to initialise the memory pool: heap {number} of {heaps} ({} MiB each) could not be created: \

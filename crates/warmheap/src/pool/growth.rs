@@ -7,18 +7,18 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
-use super::heap::Heap;
-use super::heaps::{MAX_HEAPS, Want};
+use super::heap::{Heap, Open, Slot};
+use super::heaps::Want;
 use super::lock;
 use super::range::Range;
 use super::shared::Shared;
-use crate::config::{HeapSizing, MIB};
+use crate::config::{HeapSizing, MAX_HEAPS, MIB};
 use crate::device::{DeviceError, HeapKind, HeapRequest};
 use crate::heap::{Space, Span};
 
 /// Elastic heaps may have one part in this many of live bytes in holes before pages are taken out
 /// of holes instead of being added.
-const SLACK: u64 = 64;
+const SLACK: u64 = 128;
 /// Elastic heaps grow by at least one part in this many of what is held.
 const STEP: u64 = 256;
 /// A heap of the pool's own choosing is at least one part in this many of what is held.
@@ -59,10 +59,10 @@ impl Shared {
     pub(crate) fn flush_caches(&self) -> bool {
         let mut any = self.depot.held() > 0;
         self.heaps.release(self.depot.empty());
-        for thread in &*lock(&self.caches) {
-            if thread.held.load(Relaxed) > 0 {
+        for local in &*lock(&self.locals) {
+            if local.held.load(Relaxed) > 0 {
                 any = true;
-                let ranges = thread.cache.take().empty(&thread.held);
+                let ranges = local.cache.take().empty(&local.held);
                 self.heaps.release(ranges);
             }
         }
@@ -121,43 +121,65 @@ impl Shared {
     /// Destroys heaps that nobody holds a range of.
     pub(crate) fn drop_unused_heaps(&self) {
         for slot in self.heaps.slots() {
-            let unused = slot.lock().remove_if_unused();
+            let unused = slot.with(|open| {
+                let unused = open.heap().is_some_and(|heap| heap.space.used_blocks() == 0);
+                if unused { open.remove() } else { None }
+            });
             if let Some(Heap { space, memory, .. }) = unused {
                 self.driver.destroy_heap(memory, self.bytes(space.committed().into()));
             }
         }
     }
 
-    /// Commits memory next to a hole, so that the hole becomes long enough.
+    /// Commits memory in this thread's heap, next to a hole, so that the hole becomes long enough.
+    /// Where too much lies in holes elsewhere, as much is taken out of those.
     fn grow_in_place(&self, want: Want) -> Result<bool, DeviceError> {
-        let Some(slot) = self.heaps.slots().first() else { return Ok(false) };
+        let home = self.session(|session| session.local.home).unwrap_or(0);
+        let slot = self.heaps.slot(home);
         let page = (self.driver.limits().granularity >> self.shift) as u32;
         let len = want.len.saturating_add(want.align - 1);
-        let (span, excess) = {
-            let locked = slot.lock();
-            let Some(heap) = locked.heap() else { return Ok(false) };
-            let Some(span) = heap.space.plan_growth(len, page) else { return Ok(false) };
-            let live = u64::from(heap.space.used_len()) + u64::from(len);
-            let after = u64::from(heap.space.committed()) + u64::from(span.len);
-            (span, after.saturating_sub(live + live / SLACK + u64::from(page)))
-        };
+        let plan = || slot.with(|open| open.heap()?.space.plan_growth(len, page));
+        let Some(span) = plan() else { return Ok(false) };
+        let (committed, used) = self.elastic_granules();
+        let live = used + u64::from(len);
+        let excess = (committed + u64::from(span.len)).saturating_sub(live + live / SLACK + u64::from(page));
         if excess > 0 {
-            self.take_from_holes(excess.min(span.len.into()) as u32, page)?;
+            let excess = excess.min(span.len.into()) as u32;
+            self.take_from_holes(excess, page, Some((home, span.block)))?;
         }
         // Only the thread that climbs changes voids, but holes beside them come and go.
-        let mut locked = slot.lock();
-        let Some(heap) = locked.heap_mut() else { return Ok(false) };
-        let Some(mut span) = heap.space.plan_growth(len, page) else { return Ok(false) };
-        if excess == 0 {
-            span = heap.space.widened(span, self.step(page), page);
-        }
-        let memory = Arc::clone(&heap.memory);
-        drop(locked);
+        let Some(mut span) = plan() else { return Ok(false) };
+        let memory = slot.with(|open| {
+            let heap = open.heap()?;
+            if excess == 0 {
+                span = heap.space.widened(span, self.step(page), page);
+            }
+            Some(Arc::clone(&heap.memory))
+        });
+        let Some(memory) = memory else { return Ok(false) };
         self.driver.commit(&*memory, self.bytes(span.offset.into()), self.bytes(span.len.into()))?;
-        if let Some(heap) = slot.lock().heap_mut() {
-            heap.space.commit(span.block, span.offset, span.len);
-        }
+        slot.with(|open| {
+            if let Some(heap) = open.heap_mut() {
+                heap.space.commit(span.block, span.offset, span.len);
+            }
+        });
         Ok(true)
+    }
+
+    /// Granules committed and granules handed out, over all elastic heaps.
+    fn elastic_granules(&self) -> (u64, u64) {
+        let granules = |slot: &Slot| {
+            let spaces = |open: &mut Open<'_>| {
+                let heap = open.heap().filter(|heap| heap.elastic);
+                heap.map_or((0, 0), |heap| (heap.space.committed().into(), heap.space.used_len().into()))
+            };
+            slot.with(spaces)
+        };
+        self.heaps
+            .slots()
+            .iter()
+            .map(granules)
+            .fold((0, 0), |sum, (committed, used): (u64, u64)| (sum.0 + committed, sum.1 + used))
     }
 
     /// Pages added at once when the pool grows, so that small requests do not call the device each.
@@ -166,26 +188,33 @@ impl Shared {
         u32::try_from(step).unwrap_or(u32::MAX / 2).next_multiple_of(page)
     }
 
-    /// Decommits up to `want` granules of whole free pages, from the longest holes. What could be
-    /// decommitted is less where holes are short.
-    pub(crate) fn take_from_holes(&self, want: u32, page: u32) -> Result<u32, DeviceError> {
+    /// Decommits up to `want` granules of whole free pages, from the longest holes of each heap but
+    /// those beside the void that is `growing` (its heap and block). Returns how much that was.
+    pub(crate) fn take_from_holes(
+        &self,
+        want: u32,
+        page: u32,
+        growing: Option<(u16, u32)>,
+    ) -> Result<u32, DeviceError> {
         let mut taken = 0;
-        for slot in self.heaps.slots() {
+        for (index, slot) in (0..).zip(self.heaps.slots()) {
+            let growing = growing.filter(|(home, _)| *home == index).map(|(_, void)| void);
             while taken < want {
-                let mut locked = slot.lock();
-                let Some(heap) = locked.heap_mut().filter(|heap| heap.elastic) else { break };
-                let Some(Span { block, offset, len }) = heap.space.plan_trim(want - taken, page) else {
-                    break;
-                };
                 // Booked first, so that nobody is given the range while the device takes it back.
-                let void = heap.space.decommit(block, offset, len);
-                let memory = Arc::clone(&heap.memory);
-                drop(locked);
+                let booked = slot.with(|open| {
+                    let heap = open.heap_mut().filter(|heap| heap.elastic)?;
+                    let Span { block, offset, len } = heap.space.plan_trim(want - taken, page, growing)?;
+                    let void = heap.space.decommit(block, offset, len);
+                    Some((Span { block: void, offset, len }, Arc::clone(&heap.memory)))
+                });
+                let Some((Span { block, offset, len }, memory)) = booked else { break };
                 let done = self.driver.decommit(&*memory, self.bytes(offset.into()), self.bytes(len.into()));
                 if let Err(error) = done {
-                    if let Some(heap) = slot.lock().heap_mut() {
-                        heap.space.commit(void, offset, len);
-                    }
+                    slot.with(|open| {
+                        if let Some(heap) = open.heap_mut() {
+                            heap.space.commit(block, offset, len);
+                        }
+                    });
                     return Err(error);
                 }
                 taken += len;

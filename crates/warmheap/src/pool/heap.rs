@@ -1,14 +1,20 @@
 //! One heap of the pool: memory from the device, the books over it, and the lock around both.
+//!
+//! A heap may be some thread's home. That thread works on it without locked instructions; ranges
+//! that others free are left in the heap's inbox, which is emptied by its owner when it next
+//! allocates, and by anybody who takes the heap.
 #![forbid(unsafe_code)]
 
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex};
 
-use super::ledger::Ledger;
+use super::heaps::Want;
+use super::ledger::{Ledger, Tenant};
 use super::lock;
 use super::range::Range;
 use crate::device::Memory;
 use crate::heap::Space;
+use crate::sync::{Biased, Owner};
 
 /// A place for a heap. Places exist for the whole life of the pool; heaps come and go in them.
 #[derive(Debug)]
@@ -18,7 +24,11 @@ pub(crate) struct Slot {
     shift: u32,
     hint: AtomicU64,
     ledger: Ledger,
-    body: Mutex<Option<Heap>>,
+    body: Biased<Option<Heap>>,
+    /// Whether the heap is some thread's home. Advice: it says where a free should go.
+    owned: AtomicBool,
+    inbox: Mutex<Vec<Range>>,
+    mail: AtomicBool,
 }
 
 /// What a slot holds.
@@ -41,7 +51,16 @@ pub(crate) struct Hint {
 
 impl Slot {
     pub(crate) fn new(index: u16, shift: u32) -> Self {
-        Self { index, shift, hint: AtomicU64::new(0), ledger: Ledger::default(), body: Mutex::default() }
+        Self {
+            index,
+            shift,
+            hint: AtomicU64::new(0),
+            ledger: Ledger::default(),
+            body: Biased::new(None),
+            owned: AtomicBool::new(false),
+            inbox: Mutex::default(),
+            mail: AtomicBool::new(false),
+        }
     }
 
     #[inline]
@@ -50,30 +69,76 @@ impl Slot {
         Hint { free: (packed >> 32) as u32, longest: packed as u32 }
     }
 
+    /// Makes the heap the calling thread's home; `false` if it is somebody's.
+    pub(crate) fn adopt(&self) -> bool {
+        let adopted = self.body.adopt();
+        if adopted {
+            self.owned.store(true, Relaxed);
+        }
+        adopted
+    }
+
+    /// Ends the calling thread's home here.
+    pub(crate) fn leave(&self) {
+        self.owned.store(false, Relaxed);
+        self.body.take().disown();
+    }
+
+    /// Works on the heap as its owner, without locked instructions unless another thread is at it.
     #[inline]
-    pub(crate) fn lock(&self) -> Locked<'_> {
-        Locked { slot: self, heap: lock(&self.body) }
+    pub(crate) fn at_home<R>(&self, owner: &Owner, work: impl FnOnce(&mut Open<'_>) -> R) -> R {
+        match self.body.enter(owner) {
+            Some(mut heap) => self.open(&mut heap, work),
+            None => self.with(work),
+        }
+    }
+
+    /// Works on the heap from any thread.
+    pub(crate) fn with<R>(&self, work: impl FnOnce(&mut Open<'_>) -> R) -> R {
+        self.open(&mut self.body.take(), work)
+    }
+
+    #[inline]
+    fn open<R>(&self, heap: &mut Option<Heap>, work: impl FnOnce(&mut Open<'_>) -> R) -> R {
+        let mut open = Open { slot: self, heap };
+        if self.mail.load(Relaxed) {
+            open.empty_inbox();
+        }
+        let done = work(&mut open);
+        self.hint.store(open.hint(), Relaxed);
+        done
+    }
+
+    /// Gives back a range without waiting for the heap's owner, if it has one.
+    pub(crate) fn release(&self, range: Range) {
+        if self.owned.load(Relaxed) {
+            lock(&self.inbox).push(range);
+            self.mail.store(true, Relaxed);
+        } else {
+            self.with(|open| open.release(range));
+        }
     }
 
     /// Puts a heap of `space` over `memory` into an empty place.
     pub(crate) fn install(&self, space: Space, memory: Arc<dyn Memory>, elastic: bool) {
         let address = memory.address();
-        *self.lock().heap = Some(Heap { space, memory, elastic, address });
+        self.with(|open| *open.heap = Some(Heap { space, memory, elastic, address }));
     }
 
     pub(crate) fn metadata_bytes(&self) -> usize {
-        self.ledger.metadata_bytes() + lock(&self.body).as_ref().map_or(0, |heap| heap.space.metadata_bytes())
+        let books = self.with(|open| open.heap().map_or(0, |heap| heap.space.metadata_bytes()));
+        books + self.ledger.metadata_bytes()
     }
 }
 
-/// A slot under its lock. On release the hint is brought up to date.
+/// A slot that this thread is at. When it leaves, the hint is brought up to date.
 #[derive(Debug)]
-pub(crate) struct Locked<'a> {
+pub(crate) struct Open<'a> {
     slot: &'a Slot,
-    heap: MutexGuard<'a, Option<Heap>>,
+    heap: &'a mut Option<Heap>,
 }
 
-impl Locked<'_> {
+impl Open<'_> {
     pub(crate) fn heap(&self) -> Option<&Heap> {
         self.heap.as_ref()
     }
@@ -83,27 +148,17 @@ impl Locked<'_> {
     }
 
     /// Takes the heap out of its place.
-    pub(crate) fn take(&mut self) -> Option<Heap> {
+    pub(crate) fn remove(&mut self) -> Option<Heap> {
         self.heap.take()
     }
 
-    /// Takes the heap out of its place if nobody holds a range of it.
-    pub(crate) fn remove_if_unused(&mut self) -> Option<Heap> {
-        self.heap.take_if(|heap| heap.space.used_blocks() == 0)
-    }
-
-    /// Cuts up to `count` neighbouring ranges of `len` granules, and at least one.
+    /// Cuts up to `count` neighbouring ranges of `len` granules, and at least one. The others go
+    /// to `keep`.
     #[inline]
-    pub(crate) fn allocate(
-        &mut self,
-        class: u16,
-        len: u32,
-        align: u32,
-        count: u32,
-        mut keep: impl FnMut(Range),
-    ) -> Option<Range> {
-        let Some(Heap { space, address, .. }) = &mut *self.heap else { return None };
-        let (mut placed, mut count) = (None, count);
+    pub(crate) fn allocate(&mut self, want: Want, mut keep: impl FnMut(Range)) -> Option<Range> {
+        let Some(Heap { space, address, .. }) = self.heap else { return None };
+        let Want { class, len, align, mut count } = want;
+        let mut placed = None;
         if count > 1 {
             placed = space.allocate(len * count, align);
         }
@@ -129,26 +184,27 @@ impl Locked<'_> {
     #[inline]
     pub(crate) fn release(&mut self, range: Range) {
         debug_assert_eq!(range.heap, self.slot.index);
-        if let Some(heap) = &mut *self.heap {
+        if let Some(heap) = self.heap {
             heap.space.release(range.tenant().block());
         }
     }
 
     /// The record of a block that is handed out.
-    pub(crate) fn tenant(&self, block: u32) -> &super::ledger::Tenant {
+    pub(crate) fn tenant(&self, block: u32) -> &Tenant {
         self.slot.ledger.tenant(block)
     }
-}
 
-impl Drop for Locked<'_> {
+    #[cold]
+    fn empty_inbox(&mut self) {
+        let mut inbox = lock(&self.slot.inbox);
+        self.slot.mail.store(false, Relaxed);
+        inbox.drain(..).for_each(|range| self.release(range));
+    }
+
     #[inline]
-    fn drop(&mut self) {
-        let hint = match &*self.heap {
-            Some(Heap { space, .. }) => {
-                u64::from(space.free_len()) << 32 | u64::from(space.longest_at_most())
-            }
-            None => 0,
-        };
-        self.slot.hint.store(hint, Relaxed);
+    fn hint(&self) -> u64 {
+        self.heap.as_ref().map_or(0, |Heap { space, .. }| {
+            u64::from(space.free_len()) << 32 | u64::from(space.longest_at_most())
+        })
     }
 }

@@ -7,14 +7,14 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
-use super::heap::{Locked, Slot};
+use arrayvec::ArrayVec;
+
+use super::heap::{Hint, Slot};
 use super::range::Range;
-use crate::config::Strategy;
+use crate::config::{MAX_HEAPS, Strategy};
 use crate::device::Memory;
 use crate::heap::Space;
 
-/// The most heaps a pool has at a time.
-pub(crate) const MAX_HEAPS: usize = 64;
 /// How many heaps best-fit asks for their tightest hole.
 const ASKED: usize = 4;
 
@@ -61,25 +61,23 @@ impl Heaps {
         &self.slots
     }
 
-    pub(crate) fn slot(&self, range: &Range) -> &Slot {
-        &self.slots[usize::from(range.heap)]
+    pub(crate) fn slot(&self, heap: u16) -> &Slot {
+        &self.slots[usize::from(heap)]
     }
 
     /// Puts a heap into the first empty place; `None` if there is none.
-    pub(crate) fn install(&self, space: Space, memory: Arc<dyn Memory>, elastic: bool) -> Option<usize> {
-        let index = self.slots.iter().position(|slot| slot.lock().heap().is_none())?;
+    pub(crate) fn install(&self, space: Space, memory: Arc<dyn Memory>, elastic: bool) -> Option<u16> {
+        let index = self.slots.iter().position(|slot| slot.with(|open| open.heap().is_none()))?;
         self.slots[index].install(space, memory, elastic);
-        Some(index)
+        Some(index as u16)
     }
 
     /// Takes a range from the heap the strategy prefers, else from any other that fits.
-    #[inline]
     pub(crate) fn allocate(&self, want: Want, mut keep: impl FnMut(Range)) -> Option<Range> {
         let mut tried = Tried::default();
         while let Some(index) = self.choose(want, tried) {
             tried.insert(index);
-            let found =
-                self.slots[index].lock().allocate(want.class, want.len, want.align, want.count, &mut keep);
+            let found = self.slots[index].with(|open| open.allocate(want, &mut keep));
             if found.is_some() {
                 return found;
             }
@@ -87,27 +85,12 @@ impl Heaps {
         None
     }
 
-    /// Gives ranges back, locking once for each run of the same heap.
+    /// Gives ranges back to their heaps.
     pub(crate) fn release(&self, ranges: impl IntoIterator<Item = Range>) {
-        let mut locked: Option<(u16, Locked<'_>)> = None;
-        for range in ranges {
-            let index = range.heap;
-            if locked.as_ref().is_none_or(|(held, _)| *held != index) {
-                // Two heaps' locks are never held together.
-                drop(locked.take());
-                locked = Some((index, self.slots[usize::from(index)].lock()));
-            }
-            if let Some((_, heap)) = &mut locked {
-                heap.release(range);
-            }
-        }
+        ranges.into_iter().for_each(|range| self.slot(range.heap).release(range));
     }
 
-    #[inline]
     fn choose(&self, want: Want, tried: Tried) -> Option<usize> {
-        if let [only] = &*self.slots {
-            return (!tried.contains(0) && only.hint().longest >= want.len).then_some(0);
-        }
         let fitting = || {
             let slots = self.slots.iter().enumerate();
             slots
@@ -128,20 +111,13 @@ impl Heaps {
     }
 
     /// Of the few fullest heaps that may fit, the one with the tightest hole.
-    fn tightest(
-        &self,
-        want: Want,
-        fitting: impl Iterator<Item = (usize, super::heap::Hint)>,
-    ) -> Option<usize> {
-        let mut asked: arrayvec::ArrayVec<(u32, usize), ASKED> = arrayvec::ArrayVec::new();
+    fn tightest(&self, want: Want, fitting: impl Iterator<Item = (usize, Hint)>) -> Option<usize> {
+        let mut asked: ArrayVec<(u32, usize), ASKED> = ArrayVec::new();
         for (index, hint) in fitting {
             if asked.is_full() {
-                let worst = asked.iter().enumerate().max_by_key(|(_, (longest, _))| *longest);
-                match worst {
-                    Some((place, (longest, _))) if *longest > hint.longest => {
-                        asked[place] = (hint.longest, index)
-                    }
-                    _ => {}
+                let fullest = asked.iter_mut().max_by_key(|(longest, _)| *longest);
+                if let Some(place) = fullest.filter(|(longest, _)| *longest > hint.longest) {
+                    *place = (hint.longest, index);
                 }
             } else {
                 asked.push((hint.longest, index));
@@ -150,11 +126,8 @@ impl Heaps {
         if let [(_, only)] = *asked {
             return Some(only);
         }
-        let hole = |index: usize| self.slots[index].lock().heap()?.space.best_fit(want.len);
-        asked
-            .into_iter()
-            .filter_map(|(_, index)| hole(index).map(|len| (len, index)))
-            .min()
-            .map(|(_, index)| index)
+        let hole = |index: usize| self.slots[index].with(|open| open.heap()?.space.best_fit(want.len));
+        let holes = asked.into_iter().filter_map(|(_, index)| hole(index).map(|len| (len, index)));
+        holes.min().map(|(_, index)| index)
     }
 }

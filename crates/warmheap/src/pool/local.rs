@@ -1,8 +1,10 @@
-//! Each thread's caches, one for each pool it uses.
+//! What each thread has of each pool it uses: its cache, its counters, and on elastic devices a
+//! heap of its own.
 //!
-//! The hot path reads one thread-local pointer: the cache used last. If that is another pool's, the
-//! thread's own short list is searched. A cache lives as long as its thread or its pool, whichever
-//! ends first: a thread's end gives its ranges back, and a pool's end closes the cache from outside.
+//! The hot path reads one thread-local pointer: the pool used last. If that is another pool, the
+//! thread's own short list is searched. A thread's share lives as long as the thread or the pool,
+//! whichever ends first: a thread's end gives its ranges back, and a pool's end closes the cache
+//! from outside.
 #![allow(unsafe_code)]
 
 use std::cell::{Cell, RefCell};
@@ -15,45 +17,59 @@ use super::counters::Counters;
 use super::shared::Shared;
 use crate::sync::{Biased, Inside, Owner};
 
-/// A thread's cache and counters for one pool.
+/// A thread's share of a pool.
 #[derive(Debug)]
-pub(crate) struct ThreadCache {
+pub(crate) struct Local {
     /// The address of the pool, for comparison only.
     pool: usize,
-    home: Weak<Shared>,
+    pool_handle: Weak<Shared>,
     pub(crate) counters: Counters,
     /// Granules in `cache`.
     pub(crate) held: AtomicU64,
     pub(crate) cache: Biased<Cache>,
+    /// The heap that this thread has adopted.
+    pub(crate) home: Option<u16>,
 }
 
-impl ThreadCache {
-    pub(crate) fn new(home: Weak<Shared>, limit: u64) -> Self {
+impl Local {
+    /// The calling thread's share; `home` has been adopted by it.
+    pub(crate) fn new(pool: Weak<Shared>, limit: u64, home: Option<u16>) -> Self {
+        let cache = Biased::new(Cache::new(limit));
+        cache.adopt();
         Self {
-            pool: home.as_ptr() as usize,
-            home,
+            pool: pool.as_ptr() as usize,
+            pool_handle: pool,
             counters: Counters::default(),
             held: AtomicU64::new(0),
-            cache: Biased::new(Cache::new(limit)),
+            cache,
+            home,
         }
     }
 }
 
+/// This thread, inside its own cache. While it is, the pool cannot end.
+#[derive(Debug)]
+pub(crate) struct Session<'a> {
+    pub(crate) cache: Inside<'a, Cache>,
+    pub(crate) local: &'a Local,
+    pub(crate) owner: Owner,
+}
+
 thread_local! {
-    /// The cache used last, or null. Has no destructor, so reading it is one instruction.
-    static CURRENT: Cell<*const ThreadCache> = const { Cell::new(ptr::null()) };
+    /// The share used last, or null. Has no destructor, so reading it is one instruction.
+    static CURRENT: Cell<*const Local> = const { Cell::new(ptr::null()) };
     static MINE: Mine = const { Mine(RefCell::new(Vec::new())) };
 }
 
-/// All caches of this thread.
-struct Mine(RefCell<Vec<Arc<ThreadCache>>>);
+/// All shares of this thread.
+struct Mine(RefCell<Vec<Arc<Local>>>);
 
 impl Drop for Mine {
     fn drop(&mut self) {
         CURRENT.set(ptr::null());
-        for cache in self.0.borrow_mut().drain(..) {
-            if let Some(shared) = cache.home.upgrade() {
-                shared.detach(&cache);
+        for local in self.0.borrow_mut().drain(..) {
+            if let Some(shared) = local.pool_handle.upgrade() {
+                shared.detach(&local);
             }
         }
     }
@@ -62,27 +78,26 @@ impl Drop for Mine {
 /// Enters this thread's cache for `shared`, if it was the one used last and is not wanted by
 /// another thread at this moment.
 #[inline(always)]
-pub(crate) fn enter<R>(
-    shared: *const Shared,
-    inside: impl FnOnce(Inside<'_, Cache>, &ThreadCache) -> R,
-) -> Option<R> {
+pub(crate) fn enter<R>(shared: *const Shared, work: impl FnOnce(Session<'_>) -> R) -> Option<R> {
     let current = CURRENT.get();
     if current.is_null() {
         return None;
     }
-    // SAFETY: `MINE` keeps the cache alive; it lets go of caches only in `attach` and at the
+    // SAFETY: `MINE` keeps the share alive; it lets go of shares only in `attach` and at the
     // thread's end, and neither runs during this call.
-    let thread = unsafe { &*current };
-    if thread.pool != shared as usize {
+    let local = unsafe { &*current };
+    if local.pool != shared as usize {
         return None;
     }
-    // SAFETY: caches are reached through this thread's own list, so this is the one thread that
-    // ever makes an `Owner` for this cache, and none outlives this call.
+    // SAFETY: shares are reached through the list of the thread that made them, and that thread
+    // adopted the cache and the home. Both are left only when the cache is closed, after which
+    // entering the cache yields nothing and the home is not touched.
     let owner = unsafe { Owner::new() };
-    Some(inside(thread.cache.enter(&owner)?, thread))
+    let cache = local.cache.enter(&owner)?;
+    Some(work(Session { cache, local, owner }))
 }
 
-/// Makes this thread's cache for `shared` the current one, creating it if needed. `false` if there
+/// Makes this thread's share of `shared` the current one, creating it if needed. `false` if there
 /// can be none: the thread is ending, or the pool is.
 #[cold]
 pub(crate) fn attach(shared: &Shared) -> bool {
@@ -90,18 +105,17 @@ pub(crate) fn attach(shared: &Shared) -> bool {
         let mut mine = mine.0.borrow_mut();
         // What the retain below lets go of may be the current one.
         CURRENT.set(ptr::null());
-        mine.retain(|cache| cache.home.strong_count() > 0);
+        mine.retain(|local| local.pool_handle.strong_count() > 0);
         let pool = ptr::from_ref(shared) as usize;
-        let known = mine.iter().find(|cache| cache.pool == pool);
-        let cache = match known {
-            Some(cache) => Arc::clone(cache),
+        let local = match mine.iter().find(|local| local.pool == pool) {
+            Some(local) => Arc::clone(local),
             None => {
-                let cache = shared.new_cache()?;
-                mine.push(Arc::clone(&cache));
-                cache
+                let local = shared.new_local()?;
+                mine.push(Arc::clone(&local));
+                local
             }
         };
-        CURRENT.set(Arc::as_ptr(&cache));
+        CURRENT.set(Arc::as_ptr(&local));
         Some(())
     });
     matches!(attached, Ok(Some(())))

@@ -7,9 +7,10 @@
 #![forbid(unsafe_code)]
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 
-use super::cache::{Cache, MAGAZINE};
+use super::cache::MAGAZINE;
+use super::local::{Local, Session};
 use super::lock;
 use super::range::{EXACT, FALLBACK, Range};
 use super::shared::Shared;
@@ -17,20 +18,19 @@ use crate::config::Scrub;
 
 impl Shared {
     /// Takes back a range whose buffer had asked for `size` bytes.
-    #[cold]
     #[inline(never)]
     pub(crate) fn reclaim(&self, range: Range, size: u64) {
         let mut range = Some(range);
         if self.config.scrub == Scrub::Never {
-            self.inside(|cache, thread| {
-                if cache.is_closed() {
-                    return;
+            self.session(|session| {
+                if session.cache.is_closed() {
+                    return None;
                 }
-                let Some(back) = range.take() else { return };
                 if self.config.track_statistics {
-                    thread.counters.freed(size, &self.peak);
+                    session.local.counters.freed(size, &self.peak);
                 }
-                self.settle(cache, &thread.held, back);
+                self.settle(session, range.take()?);
+                Some(())
             });
         }
         if let Some(range) = range {
@@ -39,23 +39,43 @@ impl Shared {
     }
 
     /// Finds a place for a range: the cache, the depot, or its heap.
-    fn settle(&self, cache: &mut Cache, held: &AtomicU64, range: Range) {
-        if range.class == FALLBACK {
-            return self.fallback.free(&self.driver, &range);
-        }
-        if range.class != EXACT && self.depot.has_room(u64::from(range.len) * MAGAZINE as u64) {
-            if let Some(older) = cache.overflow(range.class, held) {
-                self.depot.put(range.class, older);
+    #[inline]
+    fn settle(&self, session: &mut Session<'_>, range: Range) {
+        match range.class {
+            EXACT => self.release(Some(session), [range]),
+            FALLBACK => self.fallback.free(&self.driver, &range),
+            class => {
+                let held = &session.local.held;
+                if let Some(older) = session.cache.overflow(class, held) {
+                    if self.depot.has_room(u64::from(range.len) * MAGAZINE as u64) {
+                        self.depot.put(class, older);
+                    } else {
+                        self.heaps.release(older);
+                    }
+                }
+                let leaving = session.cache.make_room(range.len, held);
+                let refused = session.cache.push(range, held).err();
+                self.release(Some(session), leaving.into_iter().chain(refused));
             }
-        } else if let Some(older) = cache.overflow(range.class, held) {
-            self.heaps.release(older);
         }
-        let leaving = cache.make_room(range.len, held);
-        let refused = cache.push(range, held).err();
-        self.heaps.release(leaving.into_iter().chain(refused));
+    }
+
+    /// Gives ranges back to their heaps; to this thread's own heap without a lock.
+    #[inline]
+    pub(crate) fn release(&self, session: Option<&Session<'_>>, ranges: impl IntoIterator<Item = Range>) {
+        let home = session.and_then(|session| Some((session.local.home?, &session.owner)));
+        for range in ranges {
+            match home {
+                Some((home, owner)) if home == range.heap => {
+                    self.heaps.slot(home).at_home(owner, |open| open.release(range));
+                }
+                _ => self.heaps.slot(range.heap).release(range),
+            }
+        }
     }
 
     /// The way for threads without a cache, closed pools, and memory that must be cleared first.
+    #[cold]
     fn reclaim_directly(&self, range: Range, size: u64) {
         // The range is still out, so the pool is still there to be referenced.
         let keep = self.me.upgrade();
@@ -65,14 +85,8 @@ impl Shared {
             tracing::error!(size, %error, "freed memory could not be cleared; its heap is out of order");
         }
         if self.config.track_statistics {
-            self.count(
-                |thread| thread.counters.freed(size, &self.peak),
-                |past| {
-                    past.deallocations += 1;
-                    past.net -= size as i64;
-                    self.peak.add(-(size as i64));
-                },
-            );
+            let shard = |local: &Local| local.counters.freed(size, &self.peak);
+            self.count(shard, |past| past.freed(size, &self.peak));
         }
         self.put_back(range);
         self.bury();

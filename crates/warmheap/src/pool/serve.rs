@@ -2,29 +2,28 @@
 #![forbid(unsafe_code)]
 
 use std::panic::Location;
+use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
 use arrayvec::ArrayVec;
 
-use super::cache::{Cache, MAGAZINE};
+use super::cache::MAGAZINE;
 use super::classes::{LARGEST, class_of, len_of};
+use super::counters::Totals;
 use super::error::{AllocError, OutOfMemory};
 use super::heaps::Want;
-use super::local::{self, ThreadCache};
+use super::local::{self, Local, Session};
 use super::range::{EXACT, FALLBACK, Range};
 use super::request::Request;
 use super::shared::Shared;
-use crate::device::DeviceError;
-use crate::sync::Inside;
+use crate::device::{DeviceError, Memory};
 
-/// The most ranges cut at once for a small class.
+/// The most ranges cut at once for a small class, and the most granules of them.
 const BATCH: usize = 16;
-/// The most granules cut at once for a small class.
 const BATCH_LEN: u32 = 256;
 
 impl Shared {
     /// Answers a request by any means it allows.
-    #[cold]
     #[inline(never)]
     pub(crate) fn serve(
         &self,
@@ -33,54 +32,29 @@ impl Shared {
         may_fall_back: bool,
     ) -> Result<Range, AllocError> {
         let align = self.check(request)?;
-        let found = match self.want(request.size, align) {
-            Some(want) if self.config.enabled => self.from_heaps(want).ok_or(None),
-            _ => Err(None),
-        };
-        let range = match found {
-            Ok(range) => {
-                self.exhausted.store(false, Relaxed);
-                Ok(range)
-            }
-            Err(_) if may_fall_back => self.from_device(request.size, align).map_err(Some),
-            Err(ruled_out) => Err(ruled_out),
-        };
-        let range = range.map_err(|device| self.out_of_memory(request.size, device))?;
-        if request.zeroed
-            && let Err(error) = self.clear(&range, request.size)
+        let want = self.want(request.size, align).filter(|_| self.config.enabled);
+        if let Some(want) = want
+            && let Some(range) = self.session(|session| self.take_from_heaps(session, want))
         {
-            self.put_back(range);
-            return Err(AllocError::Device(Box::new(error)));
+            return self.hand_over(range, request, site);
         }
-        range.tenant().moves_in(request.size, request.tag, site);
-        if self.config.track_statistics {
-            self.count(
-                |thread| thread.counters.allocated(request.size, &self.peak),
-                |past| {
-                    past.allocations += 1;
-                    past.requested += request.size;
-                    past.largest = past.largest.max(request.size);
-                    past.net += request.size as i64;
-                    self.peak.add(request.size as i64);
-                },
-            );
-        }
-        Ok(range)
+        self.serve_hard(want, request, align, site, may_fall_back)
     }
 
     /// The alignment to serve the request at, in bytes.
+    #[inline]
     fn check(&self, request: &Request) -> Result<u64, AllocError> {
         if request.size == 0 {
             return Err(AllocError::ZeroSize);
         }
-        let align = request.align.max(1 << self.shift);
         if request.align != 0 && !request.align.is_power_of_two() {
             return Err(AllocError::BadAlignment { align: request.align });
         }
-        Ok(align)
+        Ok(request.align.max(1 << self.shift))
     }
 
     /// The request in granules; `None` if no heap could ever be that large.
+    #[inline]
     fn want(&self, size: u64, align: u64) -> Option<Want> {
         let len = self.granules(size)?;
         let align = u32::try_from(align >> self.shift).ok()?;
@@ -93,53 +67,91 @@ impl Shared {
         Some(Want { class: class as u16, len, align: 1, count })
     }
 
-    fn from_heaps(&self, want: Want) -> Option<Range> {
-        let fits = |range: &Range| range.address & ((u64::from(want.align) << self.shift) - 1) == 0;
-        if let Some(range) = self.refill(want) {
-            if fits(&range) {
-                return Some(range);
-            }
-            self.put_back(range);
+    /// A range from the depot or a heap that has room.
+    #[inline]
+    fn take_from_heaps(&self, session: &mut Session<'_>, want: Want) -> Option<Range> {
+        if want.class != EXACT
+            && let Some(range) = self.refill(session, want.class)
+        {
+            return Some(range);
         }
         let mut spare: ArrayVec<Range, BATCH> = ArrayVec::new();
-        let range =
-            self.heaps.allocate(want, |range| spare.push(range)).or_else(|| self.make_available(want))?;
-        if !spare.is_empty() {
-            self.keep(spare);
-        }
-        Some(range)
-    }
-
-    /// A range from this thread's cache or the depot, which are looked at before any heap.
-    fn refill(&self, want: Want) -> Option<Range> {
-        self.inside(|cache, thread| {
-            cache.set_limit(self.cache_limit());
-            if want.class == EXACT {
-                return cache.pop_exact(want.len, &thread.held);
+        let range = match session.local.home {
+            Some(home) => {
+                let keep = |range| spare.push(range);
+                self.heaps.slot(home).at_home(&session.owner, |open| open.allocate(want, keep))
             }
-            let class = u32::from(want.class);
-            let mut refused = ArrayVec::<Range, { MAGAZINE / 2 }>::new();
-            self.depot.take(class, MAGAZINE / 2, |range| {
-                if let Err(range) = cache.push(range, &thread.held) {
-                    refused.push(range);
-                }
-            });
-            self.heaps.release(refused);
-            cache.pop(class, &thread.held)
-        })?
+            None => self.heaps.allocate(want, |range| spare.push(range)),
+        };
+        for range in spare {
+            if let Err(refused) = session.cache.push(range, &session.local.held) {
+                self.release(Some(session), [refused]);
+            }
+        }
+        range
     }
 
-    /// Puts ranges into this thread's cache, as far as they fit.
-    fn keep(&self, spare: ArrayVec<Range, BATCH>) {
-        let mut spare = spare.into_iter();
-        let mut refused = None;
-        self.inside(|cache, thread| {
-            refused = spare.by_ref().find_map(|range| cache.push(range, &thread.held).err());
+    /// Fills a class's stack from the depot and takes one range of it.
+    fn refill(&self, session: &mut Session<'_>, class: u16) -> Option<Range> {
+        session.cache.set_limit(self.cache_limit());
+        let mut refused = ArrayVec::<Range, { MAGAZINE / 2 }>::new();
+        self.depot.take(class.into(), MAGAZINE / 2, |range| {
+            if let Err(range) = session.cache.push(range, &session.local.held) {
+                refused.push(range);
+            }
         });
-        self.heaps.release(refused.into_iter().chain(spare));
+        let range = refused.pop();
+        self.release(Some(session), refused);
+        range.or_else(|| session.cache.pop(class.into(), &session.local.held))
     }
 
-    fn from_device(&self, size: u64, align: u64) -> Result<Range, DeviceError> {
+    /// The way when no heap has room: make some, or ask the device.
+    #[cold]
+    #[inline(never)]
+    fn serve_hard(
+        &self,
+        want: Option<Want>,
+        request: &Request,
+        align: u64,
+        site: &'static Location<'static>,
+        may_fall_back: bool,
+    ) -> Result<Range, AllocError> {
+        if let Some(range) = want.and_then(|want| self.make_available(want)) {
+            self.exhausted.store(false, Relaxed);
+            return self.hand_over(range, request, site);
+        }
+        if !may_fall_back {
+            return Err(self.out_of_memory(request.size, None));
+        }
+        match self.fall_back(request.size, align) {
+            Ok(range) => self.hand_over(range, request, site),
+            Err(error) => Err(self.out_of_memory(request.size, Some(error))),
+        }
+    }
+
+    /// Prepares a range for its holder, and counts it.
+    #[inline]
+    fn hand_over(
+        &self,
+        range: Range,
+        request: &Request,
+        site: &'static Location<'static>,
+    ) -> Result<Range, AllocError> {
+        if request.zeroed
+            && let Err(error) = self.clear(&range, request.size)
+        {
+            self.put_back(range);
+            return Err(AllocError::Device(Box::new(error)));
+        }
+        range.tenant().moves_in(request.size, request.tag, site);
+        if self.config.track_statistics {
+            let shard = |local: &Local| local.counters.allocated(request.size, &self.peak);
+            self.count(shard, |past| past.allocated(request.size, &self.peak));
+        }
+        Ok(range)
+    }
+
+    fn fall_back(&self, size: u64, align: u64) -> Result<Range, DeviceError> {
         let range = self.fallback.allocate(&self.driver, size, align)?;
         self.fallbacks.fetch_add(1, Relaxed);
         if self.config.enabled && !self.exhausted.swap(true, Relaxed) && self.config.log_exhaustion {
@@ -154,16 +166,12 @@ impl Shared {
         Ok(range)
     }
 
+    #[cold]
     fn out_of_memory(&self, requested: u64, device: Option<DeviceError>) -> AllocError {
         self.failures.fetch_add(1, Relaxed);
         let (free, largest_free) = self.free_bytes();
-        AllocError::OutOfMemory(Box::new(OutOfMemory {
-            requested,
-            free,
-            largest_free,
-            reserved: self.driver.reserved(),
-            device,
-        }))
+        let reserved = self.driver.reserved();
+        AllocError::OutOfMemory(Box::new(OutOfMemory { requested, free, largest_free, reserved, device }))
     }
 
     /// Zeroes the first `size` bytes of a range.
@@ -175,29 +183,35 @@ impl Shared {
     }
 
     /// The memory a range lies in, and its offset there in bytes.
-    pub(crate) fn memory(&self, range: &Range) -> Option<(std::sync::Arc<dyn crate::device::Memory>, u64)> {
+    pub(crate) fn memory(&self, range: &Range) -> Option<(Arc<dyn Memory>, u64)> {
         let memory = if range.class == FALLBACK {
             self.fallback.memory(range)?
         } else {
-            self.heaps.slot(range).lock().heap()?.memory.clone()
+            self.heaps.slot(range.heap).with(|open| open.heap().map(|heap| Arc::clone(&heap.memory)))?
         };
         let offset = range.address - memory.address();
         Some((memory, offset))
     }
 
-    /// Enters this thread's cache, attaching it first if need be.
-    pub(crate) fn inside<R>(&self, mut f: impl FnMut(&mut Cache, &ThreadCache) -> R) -> Option<R> {
-        let mut enter = || local::enter(self, |mut cache: Inside<'_, Cache>, thread| f(&mut cache, thread));
-        enter().or_else(|| if local::attach(self) { enter() } else { None })
+    /// Works inside this thread's cache, attaching it first if need be. `None` if the thread can
+    /// have no cache, or another thread is at it now, or the work yields nothing.
+    #[inline]
+    pub(crate) fn session<R>(&self, mut work: impl FnMut(&mut Session<'_>) -> Option<R>) -> Option<R> {
+        match local::enter(self, |mut session| work(&mut session)) {
+            Some(done) => done,
+            None if local::attach(self) => local::enter(self, |mut session| work(&mut session))?,
+            None => None,
+        }
     }
 
     /// Counts on this thread's shard, or among the past if the thread has none.
-    pub(crate) fn count(
-        &self,
-        shard: impl Fn(&ThreadCache),
-        past: impl FnOnce(&mut super::counters::Totals),
-    ) {
-        if self.inside(|_, thread| shard(thread)).is_none() {
+    #[inline]
+    pub(crate) fn count(&self, shard: impl Fn(&Local), past: impl FnOnce(&mut Totals)) {
+        let counted = self.session(|session| {
+            shard(session.local);
+            Some(())
+        });
+        if counted.is_none() {
             past(&mut super::lock(&self.past));
         }
     }

@@ -15,7 +15,7 @@ use super::depot::Depot;
 use super::driver::Driver;
 use super::fallback::Fallback;
 use super::heaps::Heaps;
-use super::local::{self, ThreadCache};
+use super::local::{self, Local};
 use super::range::Range;
 use super::request::Request;
 use crate::config::{PoolConfig, Scrub};
@@ -33,7 +33,7 @@ pub(crate) struct Shared {
     pub(crate) heaps: Heaps,
     pub(crate) depot: Depot,
     pub(crate) fallback: Fallback,
-    pub(crate) caches: Mutex<Vec<Arc<ThreadCache>>>,
+    pub(crate) locals: Mutex<Vec<Arc<Local>>>,
     pub(crate) peak: Peak,
     /// What was counted by threads that are gone.
     pub(crate) past: Mutex<Totals>,
@@ -57,10 +57,10 @@ impl Shared {
             return None;
         }
         let class = class_of((last >> self.shift) as u32 + 1);
-        local::enter(self, |mut cache, thread| {
-            let range = cache.pop(class, &thread.held)?;
+        local::enter(self, |mut session| {
+            let range = session.cache.pop(class, &session.local.held)?;
             if self.config.track_statistics {
-                thread.counters.allocated(request.size, &self.peak);
+                session.local.counters.allocated(request.size, &self.peak);
             }
             range.tenant().moves_in(request.size, request.tag, site);
             Some(range)
@@ -74,18 +74,19 @@ impl Shared {
             return Err(range);
         }
         let mut range = Some(range);
-        let freed = local::enter(self, |mut cache, thread| match cache.push(range.take()?, &thread.held) {
-            Ok(()) => {
-                if self.config.track_statistics {
-                    thread.counters.freed(size, &self.peak);
+        let freed =
+            local::enter(self, |mut session| match session.cache.push(range.take()?, &session.local.held) {
+                Ok(()) => {
+                    if self.config.track_statistics {
+                        session.local.counters.freed(size, &self.peak);
+                    }
+                    Some(())
                 }
-                Some(())
-            }
-            Err(refused) => {
-                range = Some(refused);
-                None
-            }
-        });
+                Err(refused) => {
+                    range = Some(refused);
+                    None
+                }
+            });
         match (freed.flatten(), range) {
             (None, Some(range)) => Err(range),
             _ => Ok(()),
@@ -103,8 +104,8 @@ impl Shared {
 
     /// What a thread may hold back at the pool's present size, in granules.
     pub(crate) fn cache_limit(&self) -> u64 {
-        const FLOOR: u64 = 8 << 20;
-        const SHARE: u64 = 64;
+        const FLOOR: u64 = 4 << 20;
+        const SHARE: u64 = 128;
         let share = (self.driver.reserved() / SHARE).max(FLOOR);
         share.min(self.config.thread_cache.max_bytes) >> self.shift
     }

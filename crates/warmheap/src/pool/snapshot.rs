@@ -23,29 +23,30 @@ struct Gauges {
 impl Shared {
     /// What every thread has counted.
     pub(crate) fn totals(&self) -> Totals {
-        let caches = lock(&self.caches);
+        let locals = lock(&self.locals);
         let mut totals = *lock(&self.past);
-        caches.iter().for_each(|thread| totals.add(&thread.counters.totals()));
+        locals.iter().for_each(|local| totals.add(&local.counters.totals()));
         totals
     }
 
     /// Granules held back by caches and the depot.
     pub(crate) fn cached(&self) -> u64 {
-        let threads = lock(&self.caches).iter().map(|thread| thread.held.load(Relaxed)).sum::<u64>();
+        let threads = lock(&self.locals).iter().map(|local| local.held.load(Relaxed)).sum::<u64>();
         threads + self.depot.held()
     }
 
     fn gauges(&self) -> Gauges {
         let mut gauges = Gauges::default();
         for slot in self.heaps.slots() {
-            if let Some(heap) = slot.lock().heap() {
+            slot.with(|open| {
+                let Some(heap) = open.heap() else { return };
                 gauges.heaps += 1;
                 gauges.active += u64::from(heap.space.used_blocks() > 0);
                 gauges.committed += u64::from(heap.space.committed());
                 gauges.free += u64::from(heap.space.free_len());
                 gauges.used += u64::from(heap.space.used_len());
                 gauges.largest_free = gauges.largest_free.max(heap.space.largest_free().into());
-            }
+            });
         }
         gauges
     }
@@ -93,15 +94,15 @@ impl Shared {
 
     /// Zeroes the counters and lets the peaks start from now. Gauges are what they are.
     pub(crate) fn reset_statistics(&self) {
-        let caches = lock(&self.caches);
+        let locals = lock(&self.locals);
         // Every thread is kept out of its cache while its counters are cleared; all at once, so
         // that no request is half counted.
-        let taken: Vec<_> = caches.iter().map(|thread| (thread, thread.cache.take())).collect();
+        let taken: Vec<_> = locals.iter().map(|local| (local, local.cache.take())).collect();
         let mut past = lock(&self.past);
         let mut active = past.active();
-        for (thread, _) in &taken {
-            active = active.wrapping_add(thread.counters.totals().active());
-            thread.counters.reset(&self.peak);
+        for (local, _) in &taken {
+            active = active.wrapping_add(local.counters.totals().active());
+            local.counters.reset(&self.peak);
         }
         past.restart(active);
         self.peak.reset();

@@ -9,15 +9,23 @@ use super::depot::Depot;
 use super::driver::Driver;
 use super::error::StartError;
 use super::fallback::Fallback;
-use super::heaps::{Heaps, MAX_HEAPS};
+use super::heap::Slot;
+use super::heaps::Heaps;
 use super::shared::Shared;
-use crate::config::{HeapSizing, MIB, PoolConfig, Strategy};
+use crate::config::{HeapSizing, MAX_HEAPS, MIB, PoolConfig, Strategy};
 use crate::device::{Device, HeapKind, HeapRequest};
 use crate::heap::Space;
+
+/// The most threads that have an elastic heap for themselves.
+const HOMES: usize = 16;
 
 impl Shared {
     /// Creates the pool and its heaps, and warms them.
     pub(crate) fn start(device: Arc<dyn Device>, config: PoolConfig) -> Result<Arc<Self>, StartError> {
+        config.validate().map_err(|error| StartError::Config(Box::new(error)))?;
+        for warning in config.warnings() {
+            tracing::warn!("{warning}");
+        }
         if config.compaction.enabled {
             return Err(StartError::Unsupported {
                 key: "compaction.enabled",
@@ -30,7 +38,7 @@ impl Shared {
         let places = match config.heaps {
             HeapSizing::Fixed if config.dynamic_growth => config.max_heaps.max(config.num_heaps),
             HeapSizing::Fixed => config.num_heaps,
-            HeapSizing::Elastic if limits.elastic => 1,
+            HeapSizing::Elastic if limits.elastic => HOMES,
             HeapSizing::Elastic => MAX_HEAPS,
         };
         let strategy = match config.heaps {
@@ -45,7 +53,7 @@ impl Shared {
             heaps: Heaps::new(places, shift, strategy),
             depot: Depot::new(config.thread_cache.max_bytes >> shift),
             fallback: Fallback::default(),
-            caches: Mutex::default(),
+            locals: Mutex::default(),
             peak: Peak::default(),
             past: Mutex::new(Totals::default()),
             fallbacks: AtomicU64::new(0),
@@ -60,7 +68,9 @@ impl Shared {
         if shared.config.enabled {
             match shared.config.heaps {
                 HeapSizing::Fixed => shared.create_fixed()?,
-                HeapSizing::Elastic if limits.elastic => shared.reserve_elastic()?,
+                HeapSizing::Elastic if limits.elastic => {
+                    shared.reserve_elastic()?;
+                }
                 HeapSizing::Elastic => {}
             }
         }
@@ -86,9 +96,8 @@ impl Shared {
         self.warm_up()
     }
 
-    /// Reserves addresses: all that a device has and as much again, so that there is room to move
-    /// memory between holes.
-    fn reserve_elastic(&self) -> Result<(), StartError> {
+    /// Reserves the addresses of an elastic heap.
+    fn reserve_elastic(&self) -> Result<Option<u16>, StartError> {
         let limits = self.driver.limits();
         let most = self.bytes(u32::MAX.into()) / limits.granularity * limits.granularity;
         let size = limits.largest_heap.min(most) / limits.granularity * limits.granularity;
@@ -96,21 +105,30 @@ impl Shared {
         let fail = |source| StartError::Heap { number: 1, heaps: 1, size, source };
         let memory = self.driver.create_heap(&request).map_err(fail)?;
         let len = self.granules(size).unwrap_or(u32::MAX);
-        self.heaps.install(Space::new(len), memory, true);
-        Ok(())
+        Ok(self.heaps.install(Space::new(len), memory, true))
+    }
+
+    /// A heap for the calling thread to have for itself, on devices whose heaps grow in place:
+    /// there, memory that is free in one heap can be taken out and put into another, so heaps of
+    /// one's own cost no memory. `None` where there can be none; the thread uses all heaps then.
+    pub(crate) fn find_home(&self) -> Option<u16> {
+        if self.config.heaps != HeapSizing::Elastic || !self.driver.limits().elastic {
+            return None;
+        }
+        let present = |slot: &Slot| slot.with(|open| open.heap().is_some());
+        let slots = || (0..).zip(self.heaps.slots());
+        let vacant = slots().find(|(_, slot)| present(slot) && slot.adopt());
+        if let Some((index, _)) = vacant {
+            return Some(index);
+        }
+        let index = self.reserve_elastic().ok()??;
+        self.heaps.slot(index).adopt().then_some(index)
     }
 
     /// Warms every heap for one buffer of every configured size, so that the first requests find
     /// their memory committed. A size larger than a heap is skipped.
     fn warm_up(&self) -> Result<(), StartError> {
         let (heaps, heap_size) = (self.heap_count(), self.config.heap_size);
-        for size in self.config.warmup_sizes.iter().filter(|size| **size > heap_size) {
-            tracing::warn!(
-                warmup_size_mb = size / MIB,
-                heap_size_mb = heap_size / MIB,
-                "a warm-up size is larger than a heap and is skipped"
-            );
-        }
         // Buffers of these sizes, all alive at once, would lie side by side from the heap's start.
         let fitting = self.config.warmup_sizes.iter().filter(|size| **size <= heap_size);
         let size = fitting.fold(0, |sum: u64, size| sum.saturating_add(*size)).min(heap_size);
@@ -118,7 +136,7 @@ impl Shared {
             return Ok(());
         }
         for (number, slot) in (1..).zip(self.heaps.slots()) {
-            let memory = slot.lock().heap().map(|heap| Arc::clone(&heap.memory));
+            let memory = slot.with(|open| open.heap().map(|heap| Arc::clone(&heap.memory)));
             let Some(memory) = memory else { continue };
             let warmed = self.driver.warm(&*memory, 0, size);
             warmed.map_err(|source| StartError::WarmUp { number, heaps, size, source })?;
@@ -128,14 +146,14 @@ impl Shared {
 
     /// Heaps held from the device.
     pub(crate) fn heap_count(&self) -> usize {
-        self.heaps.slots().iter().filter(|slot| slot.lock().heap().is_some()).count()
+        self.heaps.slots().iter().filter(|slot| slot.with(|open| open.heap().is_some())).count()
     }
 }
 
 impl Drop for Shared {
     fn drop(&mut self) {
         for slot in self.heaps.slots() {
-            if let Some(heap) = slot.lock().take() {
+            if let Some(heap) = slot.with(|open| open.remove()) {
                 let committed = self.bytes(heap.space.committed().into());
                 self.driver.destroy_heap(heap.memory, committed);
             }

@@ -13,7 +13,7 @@
 //! ```
 //!
 //! With the fence, at least one of the two sees the other. Others are serialised by a mutex, which
-//! the owner also takes when it had to stand back.
+//! the owner also takes when it had to stand back. A lock that nobody owns is just that mutex.
 #![allow(unsafe_code)]
 
 use std::fmt;
@@ -22,15 +22,13 @@ use std::ops::{Deref, DerefMut};
 use super::fence::Fences;
 use super::{AtomicU32, Mutex, MutexGuard, Ordering, UnsafeCell};
 
-const OPEN: u32 = 0;
-const REVOKED: u32 = 1;
-
 /// A value that one thread uses all the time and others rarely.
 pub(crate) struct Biased<T> {
     busy: AtomicU32,
     revoked: AtomicU32,
     fences: Fences,
-    others: Mutex<()>,
+    /// Held by whoever has the value without owning it; says whether somebody owns it.
+    others: Mutex<bool>,
     value: UnsafeCell<T>,
 }
 
@@ -38,7 +36,7 @@ pub(crate) struct Biased<T> {
 // lock moves the value between threads and no more.
 unsafe impl<T: Send> Sync for Biased<T> {}
 
-/// The right to enter as the owner. There is one per lock and it stays on one thread.
+/// A thread's right to enter what it owns.
 #[derive(Debug)]
 pub(crate) struct Owner {
     _not_send: std::marker::PhantomData<*const ()>,
@@ -46,30 +44,37 @@ pub(crate) struct Owner {
 
 impl Owner {
     /// # Safety
-    /// One `Owner` for a given [`Biased`] may exist at a time, on one thread.
+    /// Every lock this is used with has been adopted by the calling thread and not been left since.
     pub(crate) unsafe fn new() -> Self {
         Self { _not_send: std::marker::PhantomData }
     }
 }
 
 impl<T> Biased<T> {
+    /// A lock that nobody owns.
     pub(crate) fn new(value: T) -> Self {
         Self {
             busy: AtomicU32::new(0),
-            revoked: AtomicU32::new(OPEN),
+            revoked: AtomicU32::new(0),
             fences: Fences::detect(),
-            others: Mutex::new(()),
+            others: Mutex::new(false),
             value: UnsafeCell::new(value),
         }
     }
 
-    /// Enters as the owner, or `None` while another thread holds the value or wants it. The owner
+    /// Makes the calling thread the owner; `false` if there is one already.
+    pub(crate) fn adopt(&self) -> bool {
+        let mut owned = self.turn();
+        !std::mem::replace(&mut *owned, true)
+    }
+
+    /// Enters as the owner, or `None` while another thread has the value or wants it. The owner
     /// must not be inside already.
     #[inline(always)]
     pub(crate) fn enter(&self, _owner: &Owner) -> Option<Inside<'_, T>> {
         self.busy.store(1, Ordering::Relaxed);
         self.fences.light();
-        if self.revoked.load(Ordering::Acquire) != OPEN {
+        if self.revoked.load(Ordering::Acquire) != 0 {
             self.busy.store(0, Ordering::Release);
             return None;
         }
@@ -79,14 +84,20 @@ impl<T> Biased<T> {
     /// Takes the value from any thread, the owner's too (while it is not inside). Waits for the
     /// owner to leave, and for other takers.
     pub(crate) fn take(&self) -> Taken<'_, T> {
-        // A poisoned mutex guards nothing but turns: no value is behind it.
-        let turn = self.others.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        self.revoked.store(REVOKED, Ordering::Relaxed);
-        self.fences.heavy();
-        while self.busy.load(Ordering::Acquire) != 0 {
-            pause();
+        let owned = self.turn();
+        if *owned {
+            self.revoked.store(1, Ordering::Relaxed);
+            self.fences.heavy();
+            while self.busy.load(Ordering::Acquire) != 0 {
+                pause();
+            }
         }
-        Taken { lock: self, _turn: turn }
+        Taken { lock: self, owned }
+    }
+
+    fn turn(&self) -> MutexGuard<'_, bool> {
+        // Nothing that can panic runs between taking the value and changing the flag.
+        self.others.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 }
 
@@ -101,10 +112,17 @@ pub(crate) struct Inside<'a, T> {
     lock: &'a Biased<T>,
 }
 
-/// Another thread holds the value.
+/// Somebody who need not be the owner has the value.
 pub(crate) struct Taken<'a, T> {
     lock: &'a Biased<T>,
-    _turn: MutexGuard<'a, ()>,
+    owned: MutexGuard<'a, bool>,
+}
+
+impl<T> Taken<'_, T> {
+    /// Ends the ownership, if there is one: its thread must not enter again.
+    pub(crate) fn disown(&mut self) {
+        *self.owned = false;
+    }
 }
 
 impl<T> Drop for Inside<'_, T> {
@@ -116,44 +134,51 @@ impl<T> Drop for Inside<'_, T> {
 
 impl<T> Drop for Taken<'_, T> {
     fn drop(&mut self) {
-        self.lock.revoked.store(OPEN, Ordering::Release);
+        self.lock.revoked.store(0, Ordering::Release);
     }
 }
 
-#[cfg(not(loom))]
-mod access {
-    use super::*;
-
-    impl<T> Deref for Inside<'_, T> {
-        type Target = T;
-        #[inline(always)]
-        fn deref(&self) -> &T {
-            // SAFETY: the owner is inside, so no other thread reaches the value.
-            unsafe { &*self.lock.value.get() }
-        }
+impl<T> fmt::Debug for Inside<'_, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Inside").finish_non_exhaustive()
     }
+}
 
-    impl<T> DerefMut for Inside<'_, T> {
-        #[inline(always)]
-        fn deref_mut(&mut self) -> &mut T {
-            // SAFETY: as above; the guard is borrowed mutably, so this is the only reference.
-            unsafe { &mut *self.lock.value.get() }
-        }
+impl<T> fmt::Debug for Taken<'_, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Taken").finish_non_exhaustive()
     }
+}
 
-    impl<T> Deref for Taken<'_, T> {
-        type Target = T;
-        fn deref(&self) -> &T {
-            // SAFETY: the owner has left and stands back, and the mutex keeps other takers out.
-            unsafe { &*self.lock.value.get() }
-        }
+impl<T> Deref for Inside<'_, T> {
+    type Target = T;
+    #[inline(always)]
+    fn deref(&self) -> &T {
+        // SAFETY: the owner is inside, so no other thread reaches the value.
+        unsafe { self.lock.value.get_ref() }
     }
+}
 
-    impl<T> DerefMut for Taken<'_, T> {
-        fn deref_mut(&mut self) -> &mut T {
-            // SAFETY: as above; the guard is borrowed mutably, so this is the only reference.
-            unsafe { &mut *self.lock.value.get() }
-        }
+impl<T> DerefMut for Inside<'_, T> {
+    #[inline(always)]
+    fn deref_mut(&mut self) -> &mut T {
+        // SAFETY: as above; the guard is borrowed mutably, so this is the only reference.
+        unsafe { self.lock.value.get_mut_unchecked() }
+    }
+}
+
+impl<T> Deref for Taken<'_, T> {
+    type Target = T;
+    fn deref(&self) -> &T {
+        // SAFETY: the owner has left and stands back, and the mutex keeps other takers out.
+        unsafe { self.lock.value.get_ref() }
+    }
+}
+
+impl<T> DerefMut for Taken<'_, T> {
+    fn deref_mut(&mut self) -> &mut T {
+        // SAFETY: as above; the guard is borrowed mutably, so this is the only reference.
+        unsafe { self.lock.value.get_mut_unchecked() }
     }
 }
 

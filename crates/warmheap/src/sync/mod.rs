@@ -2,22 +2,61 @@
 //!
 //! Nothing here knows of pools. Each primitive is small enough to be model-checked whole, over the
 //! real code: under `--cfg loom` the atomics come from loom.
+#![allow(unsafe_code)]
 
 mod biased;
 mod fence;
+#[cfg(all(test, loom))]
+mod model;
 
 pub(crate) use biased::{Biased, Inside, Owner};
 
 #[cfg(not(loom))]
-pub(crate) use std::{
-    cell::UnsafeCell,
+use std::{
     sync::atomic::{AtomicU32, Ordering},
     sync::{Mutex, MutexGuard},
 };
 
 #[cfg(loom)]
-pub(crate) use loom::{
-    cell::UnsafeCell,
+use loom::{
     sync::atomic::{AtomicU32, Ordering},
     sync::{Mutex, MutexGuard},
 };
+
+/// A cell that others guard. Under loom every access is checked against every other.
+#[derive(Debug)]
+struct UnsafeCell<T>(#[cfg(not(loom))] std::cell::UnsafeCell<T>, #[cfg(loom)] loom::cell::UnsafeCell<T>);
+
+impl<T> UnsafeCell<T> {
+    fn new(value: T) -> Self {
+        #[cfg(not(loom))]
+        return Self(std::cell::UnsafeCell::new(value));
+        #[cfg(loom)]
+        return Self(loom::cell::UnsafeCell::new(value));
+    }
+
+    /// # Safety
+    /// No other thread writes the value while the reference lives.
+    #[inline(always)]
+    unsafe fn get_ref(&self) -> &T {
+        #[cfg(not(loom))]
+        // SAFETY: the caller's promise.
+        return unsafe { &*self.0.get() };
+        #[cfg(loom)]
+        // SAFETY: as above; loom checks it at this point.
+        return self.0.with(|value| unsafe { &*value });
+    }
+
+    /// # Safety
+    /// Nothing else reaches the value while the reference lives.
+    #[inline(always)]
+    #[allow(clippy::mut_from_ref)]
+    unsafe fn get_mut_unchecked(&self) -> &mut T {
+        #[cfg(not(loom))]
+        // SAFETY: the caller's promise.
+        return unsafe { &mut *self.0.get() };
+        #[cfg(loom)]
+        // SAFETY: as above; loom checks it at this point.
+        return self.0.with_mut(|value| unsafe { &mut *value });
+    }
+}

@@ -29,7 +29,7 @@ impl SimMemory {
     fn turn(&self, call: &'static str, range: &Range<u64>, committed: bool) -> Result<(), DeviceError> {
         let wrong = |reason: &str| DeviceError::Failed { call, reason: format!("{range:?}: {reason}") };
         let pages = self.pages.as_ref().ok_or(DeviceError::Unsupported { what: call })?;
-        if range.start % self.granularity != 0 || range.end % self.granularity != 0 {
+        if !range.start.is_multiple_of(self.granularity) || !range.end.is_multiple_of(self.granularity) {
             return Err(wrong("not whole pages"));
         }
         if range.is_empty() || range.end > self.size {

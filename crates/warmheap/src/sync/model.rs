@@ -1,0 +1,68 @@
+//! The biased lock under every interleaving that loom can produce.
+//!
+//! Run with `RUSTFLAGS="--cfg loom" cargo test -p warmheap --lib --release model`.
+
+use loom::sync::Arc;
+use loom::thread;
+
+use super::{Biased, Owner};
+
+/// Enters as the owner, or takes the value like anybody else.
+fn add_as_owner(lock: &Biased<u32>, owner: &Owner) {
+    match lock.enter(owner) {
+        Some(mut value) => *value += 1,
+        None => *lock.take() += 1,
+    }
+}
+
+#[test]
+fn owner_and_takers_never_meet_inside() {
+    loom::model(|| {
+        let lock = Arc::new(Biased::new(0));
+        let takers: Vec<_> = (0..2)
+            .map(|_| {
+                let lock = Arc::clone(&lock);
+                thread::spawn(move || *lock.take() += 1)
+            })
+            .collect();
+        assert!(lock.adopt());
+        // SAFETY: this thread has just adopted the one lock it is used with.
+        let owner = unsafe { Owner::new() };
+        add_as_owner(&lock, &owner);
+        add_as_owner(&lock, &owner);
+        for taker in takers {
+            taker.join().unwrap();
+        }
+        assert_eq!(*lock.take(), 4);
+    });
+}
+
+#[test]
+fn ownership_passes_from_one_thread_to_the_next() {
+    loom::model(|| {
+        let lock = Arc::new(Biased::new(0));
+        let other = {
+            let lock = Arc::clone(&lock);
+            thread::spawn(move || {
+                if lock.adopt() {
+                    // SAFETY: as above.
+                    let owner = unsafe { Owner::new() };
+                    add_as_owner(&lock, &owner);
+                    lock.take().disown();
+                } else {
+                    *lock.take() += 1;
+                }
+            })
+        };
+        if lock.adopt() {
+            // SAFETY: as above.
+            let owner = unsafe { Owner::new() };
+            add_as_owner(&lock, &owner);
+            lock.take().disown();
+        } else {
+            *lock.take() += 1;
+        }
+        other.join().unwrap();
+        assert_eq!(*lock.take(), 2);
+    });
+}
