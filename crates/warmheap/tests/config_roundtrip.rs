@@ -95,7 +95,7 @@ fn the_builder_is_held_to_the_same_rules() {
         .unwrap_err();
     assert_eq!(
         error.to_string(),
-        "`heap_size_mb` is `0`; it must be a number of MiB above 0 and at most 16777216\n\
+        "`heap_size_mb` is `0`; it must be a number of MiB above 0 and at most 524288\n\
          `growth_trigger` is `NaN`; it must be a number above 0 and at most 1\n\
          `num_heaps` is 9, more than `max_heaps` 8; with `dynamic_growth: true` it must not exceed \
          it: lower `num_heaps` or raise `max_heaps`"
@@ -125,7 +125,7 @@ fn variables_are_refused_by_name() {
         refused(&[("WARMHEAP_HEAP_SIZE_MB", "0"), ("WARMHEAP_COMPACTION_ENABLED", "maybe")]).to_string(),
         "WARMHEAP_COMPACTION_ENABLED: `compaction.enabled` is `maybe`; it must be true or false\n\
          WARMHEAP_HEAP_SIZE_MB: `heap_size_mb` is `0`; it must be a number of MiB above 0 and at \
-         most 16777216"
+         most 524288"
     );
     assert_eq!(
         refused(&[("WARMHEAP_HEAPSIZE_MB", "512")]).to_string(),

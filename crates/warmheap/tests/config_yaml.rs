@@ -41,7 +41,7 @@ fn off_in_either_section_is_off() {
 
 #[test]
 fn a_bad_value_is_named_with_its_line_and_what_is_allowed() {
-    let size = "it must be a number of MiB above 0 and at most 16777216";
+    let size = "it must be a number of MiB above 0 and at most 524288";
     let heaps = "it must be a whole number from 1 to 1024";
     let cases = [
         ("heap_size_mb: 0", format!("is `0`; {size}")),
@@ -73,11 +73,11 @@ fn a_bad_value_is_named_with_its_line_and_what_is_allowed() {
         (
             "warmup_sizes: [32, -1]",
             "is a list with `-1`; it must be a list of at most 64 numbers of MiB, each above 0 and \
-             at most 16777216"
+             at most 524288"
                 .to_owned(),
         ),
         ("scrub: always", "is `always`; it must be one of never, on_free".to_owned()),
-        ("thread_cache_mb: -1", "is `-1`; it must be a number of MiB from 0 to 16777216".to_owned()),
+        ("thread_cache_mb: -1", "is `-1`; it must be a number of MiB from 0 to 524288".to_owned()),
     ];
     for (line, message) in cases {
         let key = line.split(':').next().unwrap();
