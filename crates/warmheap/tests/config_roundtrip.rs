@@ -16,7 +16,7 @@ fn any_config() -> impl Strategy<Value = PoolConfig> {
         any::<bool>(),
         prop_oneof![Just(HeapSizing::Fixed), Just(HeapSizing::Elastic)],
         size(),
-        1..=1024_usize,
+        1..=64_usize,
         prop::collection::vec(size(), 0..6),
     );
     let policy = (
@@ -24,7 +24,7 @@ fn any_config() -> impl Strategy<Value = PoolConfig> {
         any::<bool>(),
         prop_oneof![Just(Choice::RoundRobin), Just(Choice::BestFit), Just(Choice::LeastUsed)],
         any::<bool>(),
-        0..=1024_usize,
+        0..=64_usize,
         1e-6..=1.0,
     );
     let upkeep = (

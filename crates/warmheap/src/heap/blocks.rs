@@ -16,8 +16,9 @@ pub(crate) enum State {
     Vacant,
 }
 
-/// One block: 28 bytes.
+/// One block: 32 bytes, so that an index becomes an address by one shift.
 #[derive(Debug, Clone, Copy)]
+#[repr(align(32))]
 pub(crate) struct Block {
     pub(crate) offset: u32,
     pub(crate) len: u32,

@@ -15,7 +15,7 @@ mod blocks;
 mod space;
 mod void;
 
-pub(crate) use space::Space;
+pub(crate) use space::{Placed, Space};
 pub(crate) use void::Span;
 
 /// No block.

@@ -2,7 +2,7 @@
 
 use super::NONE;
 use super::bins::{Bins, bin_end, bin_of};
-use super::blocks::{Blocks, State};
+use super::blocks::{Block, Blocks, State};
 
 /// How many blocks of one bin are looked at for the tightest fit. Bins are 3 % wide, so more
 /// would buy little; a bound keeps the worst case flat.
@@ -98,14 +98,36 @@ impl Space {
     /// Takes `len` granules at a multiple of `align`; both are at least 1, `align` a power of two.
     #[inline]
     pub(crate) fn allocate(&mut self, len: u32, align: u32) -> Option<Placed> {
-        let index = self.find(len, align)?;
-        let offset = self.blocks.get(index).offset.next_multiple_of(align);
-        self.blocks.unlink(&mut self.free, index);
-        let block = self.carve(index, offset, len);
-        self.blocks.get_mut(block).state = State::Used;
+        let mut found = self.find(len, align)?;
+        let Block { offset, len: whole, .. } = *self.blocks.get(found);
+        let front = offset.next_multiple_of(align) - offset;
+        let placed = if whole == len {
+            self.unlink(found, State::Free);
+            self.blocks.get_mut(found).state = State::Used;
+            Placed { block: found, offset }
+        } else {
+            if front > 0 {
+                // The front stays a block of its own.
+                let before = self.blocks.get(found).before;
+                let front = self.blocks.insert((offset, front), State::Free, before, found);
+                self.link(front, State::Free);
+                found = self.shrink_from(found, self.blocks.get(front).len);
+            }
+            let offset = offset + front;
+            if self.blocks.get(found).len == len {
+                self.unlink(found, State::Free);
+                self.blocks.get_mut(found).state = State::Used;
+                Placed { block: found, offset }
+            } else {
+                let before = self.blocks.get(found).before;
+                let block = self.blocks.insert((offset, len), State::Used, before, found);
+                self.shrink_from(found, len);
+                Placed { block, offset }
+            }
+        };
         self.free_len -= len;
         self.used_blocks += 1;
-        Some(Placed { block, offset })
+        Some(placed)
     }
 
     /// Cuts a used block into two used blocks; the first keeps `len` granules.
@@ -211,23 +233,67 @@ impl Space {
     /// Puts an unlinked block into the lists of `state`, merged with neighbours of that state.
     /// Returns the block they are now.
     #[inline]
-    fn settle(&mut self, mut block: u32, state: State) -> u32 {
-        let before = self.blocks.get(block).before;
-        if before != NONE && self.blocks.get(before).state == state {
-            self.unlink(before, state);
-            self.blocks.get_mut(before).len += self.blocks.get(block).len;
-            self.blocks.remove(block);
-            block = before;
+    fn settle(&mut self, block: u32, state: State) -> u32 {
+        let Block { before, after, len, .. } = *self.blocks.get(block);
+        let merges = |blocks: &Blocks, other: u32| other != NONE && blocks.get(other).state == state;
+        match (merges(&self.blocks, before), merges(&self.blocks, after)) {
+            (false, false) => {
+                self.blocks.get_mut(block).state = state;
+                self.link(block, state);
+                block
+            }
+            (true, false) => {
+                self.blocks.remove(block);
+                self.resize(before, state, 0, len);
+                before
+            }
+            (false, true) => {
+                self.blocks.remove(block);
+                self.resize(after, state, len, len);
+                after
+            }
+            (true, true) => {
+                self.unlink(after, state);
+                let more = len + self.blocks.get(after).len;
+                self.blocks.remove(after);
+                self.blocks.remove(block);
+                self.resize(before, state, 0, more);
+                before
+            }
         }
-        let after = self.blocks.get(block).after;
-        if after != NONE && self.blocks.get(after).state == state {
-            self.unlink(after, state);
-            self.blocks.get_mut(block).len += self.blocks.get(after).len;
-            self.blocks.remove(after);
+    }
+
+    /// Makes a linked block longer: `down` granules further down, `more` in all.
+    #[inline]
+    fn resize(&mut self, index: u32, state: State, down: u32, more: u32) {
+        let Block { len, .. } = *self.blocks.get(index);
+        let moves = bin_of(len) != bin_of(len + more);
+        if moves {
+            self.unlink(index, state);
         }
-        self.blocks.get_mut(block).state = state;
-        self.link(block, state);
-        block
+        let block = self.blocks.get_mut(index);
+        block.offset -= down;
+        block.len = len + more;
+        if moves {
+            self.link(index, state);
+        }
+    }
+
+    /// Takes `len` granules, fewer than it has, off the start of a free block.
+    #[inline]
+    fn shrink_from(&mut self, index: u32, by: u32) -> u32 {
+        let Block { len, .. } = *self.blocks.get(index);
+        let moves = bin_of(len) != bin_of(len - by);
+        if moves {
+            self.unlink(index, State::Free);
+        }
+        let block = self.blocks.get_mut(index);
+        block.offset += by;
+        block.len = len - by;
+        if moves {
+            self.link(index, State::Free);
+        }
+        index
     }
 
     #[inline]

@@ -88,11 +88,14 @@ impl Buffer {
 impl Drop for Buffer {
     #[inline(always)]
     fn drop(&mut self) {
-        // SAFETY: the range is taken here, once, and the buffer is gone afterwards.
-        let range = unsafe { ManuallyDrop::take(&mut self.range) };
-        let pool = self.pool();
-        if let Err(range) = pool.free(range, self.size) {
-            pool.reclaim(range, self.size);
+        // SAFETY: a pool ends only when none of its buffers is left, and this one's range is out
+        // until one of the two calls below has taken it. Neither uses the pool afterwards.
+        let pool = unsafe { self.pool.as_ref() };
+        let (class, len, size) = (self.range.class, self.range.len, self.size);
+        // SAFETY: called once in all: `free` calls it only when it returns true.
+        let mut range = || unsafe { ManuallyDrop::take(&mut self.range) };
+        if !pool.free(class, len, size, &mut range) {
+            pool.reclaim(range(), size);
         }
     }
 }

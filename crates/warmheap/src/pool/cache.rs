@@ -7,7 +7,7 @@
 //!
 //! Two bounds keep it honest: ranges in one stack, and bytes in all. Past the bytes, a hand goes
 //! round the stacks and evicts from those that were not used since its last visit.
-#![forbid(unsafe_code)]
+#![allow(unsafe_code)]
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::vec::Drain;
@@ -29,6 +29,50 @@ pub(crate) type Leaving = ArrayVec<Range, EVICTED>;
 struct Stack {
     ranges: Vec<Range>,
     used: bool,
+}
+
+/// The newest range of a stack.
+#[derive(Debug)]
+pub(crate) struct Top<'a> {
+    stack: &'a mut Stack,
+    last: usize,
+}
+
+impl Top<'_> {
+    #[inline(always)]
+    pub(crate) fn take(self, held: &AtomicU64) -> Range {
+        self.stack.used = true;
+        let ranges = &mut self.stack.ranges;
+        // SAFETY: `last` is the last index of this stack, which has been borrowed since it was
+        // read; the range is moved out and no longer counted.
+        let range = unsafe {
+            ranges.set_len(self.last);
+            ranges.as_ptr().add(self.last).read()
+        };
+        take_from(held, range.len.into());
+        range
+    }
+}
+
+/// A free place in a stack.
+#[derive(Debug)]
+pub(crate) struct Room<'a> {
+    stack: &'a mut Stack,
+    after: u64,
+}
+
+impl Room<'_> {
+    #[inline(always)]
+    pub(crate) fn fill(self, range: Range, held: &AtomicU64) {
+        let ranges = &mut self.stack.ranges;
+        let len = ranges.len();
+        // SAFETY: the stack was found to have capacity for one more, and has been borrowed since.
+        unsafe {
+            ranges.as_mut_ptr().add(len).write(range);
+            ranges.set_len(len + 1);
+        }
+        held.store(self.after, Relaxed);
+    }
 }
 
 /// See the module's essay. Lengths are granules.
@@ -68,27 +112,46 @@ impl Cache {
         self.closed
     }
 
-    /// The newest range of a class.
+    /// The newest range of a class, which stays until it is taken.
     #[inline(always)]
-    pub(crate) fn pop(&mut self, class: u32, held: &AtomicU64) -> Option<Range> {
-        let stack = &mut self.stacks[class as usize];
-        let range = stack.ranges.pop()?;
-        stack.used = true;
-        take_from(held, range.len.into());
-        Some(range)
+    pub(crate) fn top(&mut self, class: u32) -> Option<Top<'_>> {
+        let stack = self.stacks.get_mut(class as usize)?;
+        let last = stack.ranges.len().checked_sub(1)?;
+        Some(Top { stack, last })
     }
 
-    /// Keeps a range, or hands it back if it has no class or a bound is in the way.
+    /// Takes the newest range of a class.
+    pub(crate) fn pop(&mut self, class: u32, held: &AtomicU64) -> Option<Range> {
+        self.top(class).map(|top| top.take(held))
+    }
+
+    /// Room for a range of `len` granules in a class; `None` if a bound is in the way, or the class
+    /// is none that is cached.
     #[inline(always)]
-    pub(crate) fn push(&mut self, range: Range, held: &AtomicU64) -> Result<(), Range> {
-        let Some(stack) = self.stacks.get_mut(usize::from(range.class)) else { return Err(range) };
-        let after = held.load(Relaxed) + u64::from(range.len);
-        if after > self.limit || stack.ranges.len() >= MAGAZINE {
-            return Err(range);
+    pub(crate) fn room(&mut self, class: u16, len: u32, held: &AtomicU64) -> Option<Room<'_>> {
+        let stack = self.stacks.get_mut(usize::from(class))?;
+        let after = held.load(Relaxed) + u64::from(len);
+        // A stack's capacity is 0 at first and MAGAZINE from its first range on.
+        if after > self.limit || stack.ranges.len() == stack.ranges.capacity() {
+            return None;
         }
-        held.store(after, Relaxed);
-        stack.ranges.push(range);
-        Ok(())
+        Some(Room { stack, after })
+    }
+
+    /// Keeps a range, or hands it back if there is no room.
+    pub(crate) fn push(&mut self, range: Range, held: &AtomicU64) -> Result<(), Range> {
+        if let Some(stack) = self.stacks.get_mut(usize::from(range.class))
+            && stack.ranges.capacity() == 0
+        {
+            stack.ranges.reserve_exact(MAGAZINE);
+        }
+        match self.room(range.class, range.len, held) {
+            Some(room) => {
+                room.fill(range, held);
+                Ok(())
+            }
+            None => Err(range),
+        }
     }
 
     /// Takes the older half of a class's stack, if it is full.

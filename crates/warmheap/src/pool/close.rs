@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use super::counters::Counters;
 use super::leaks::{Leak, LeakReport};
 use super::local::Local;
 use super::lock;
@@ -17,7 +18,8 @@ impl Shared {
             return None;
         }
         let home = self.find_home();
-        let local = Arc::new(Local::new(self.me.clone(), self.cache_limit(), home));
+        let counters = Counters::new(self.largest_class, self.config.track_statistics);
+        let local = Arc::new(Local::new(self.me.clone(), self.cache_limit(), counters, home));
         locals.push(Arc::clone(&local));
         Some(local)
     }
@@ -39,8 +41,8 @@ impl Shared {
         }
         let ranges = cache.empty(&local.held);
         self.heaps.release(ranges);
+        local.counters.publish(&self.peak);
         lock(&self.past).add(&local.counters.totals());
-        local.counters.reset(&self.peak);
     }
 
     /// Ends the pool: caches are emptied and refuse from now on, what is still out is reported, and

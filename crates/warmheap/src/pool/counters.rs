@@ -5,17 +5,18 @@
 //! one ordinary instruction, not a locked one.
 //!
 //! The peak of live bytes is the one figure that a sum cannot give. Each thread publishes its net
-//! bytes whenever they have moved by [`STEP`], and remembers the highest point in between: exact
-//! with one thread, and within one step per thread with more.
+//! bytes whenever they have moved by [`STEP`], and remembers the highest point in between, which is
+//! always reached just before a free: exact with one thread, and within one step per thread with
+//! more.
 #![forbid(unsafe_code)]
 
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
 
 /// Bytes a thread's net may move before the others hear of it.
-const STEP: i64 = 1 << 20;
+const STEP: i64 = 64 << 20;
 
 /// One thread's counters.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Counters {
     allocations: AtomicU64,
     deallocations: AtomicU64,
@@ -23,11 +24,13 @@ pub(crate) struct Counters {
     largest: AtomicU64,
     /// Requested bytes allocated less requested bytes freed, by this thread.
     net: AtomicI64,
-    /// The highest `net` since it was last published.
+    /// The highest `net` seen by a free since `net` was last published.
     high: AtomicI64,
-    /// Below this, `net` is published.
-    low: AtomicI64,
     published: AtomicI64,
+    /// Requests up to this size are counted by one addition each: they are not the largest.
+    quick: AtomicU64,
+    /// The most that `quick` may become.
+    quick_most: u64,
 }
 
 /// Live bytes of all threads, as far as published.
@@ -46,7 +49,7 @@ pub(crate) struct Totals {
     pub(crate) largest: u64,
     /// Live requested bytes, as far as this shard knows of them.
     pub(crate) net: i64,
-    /// How far above its published net a shard has been.
+    /// How far above its published net a shard has been since it published; may be negative.
     excess: i64,
     /// Buffers that were alive when counting began.
     before: u64,
@@ -59,54 +62,101 @@ fn bump(counter: &AtomicU64, by: u64) {
 }
 
 impl Counters {
-    /// Counts a request that was answered. Called by the shard's thread alone.
+    /// Counters of a thread whose cache serves requests up to `quick_most` bytes. Where nothing is
+    /// counted, all of those are quick from the start.
+    pub(crate) fn new(quick_most: u64, counting: bool) -> Self {
+        let zero = || AtomicU64::new(0);
+        let start = || AtomicI64::new(0);
+        Self {
+            allocations: zero(),
+            deallocations: zero(),
+            requested: zero(),
+            largest: zero(),
+            net: start(),
+            high: start(),
+            published: start(),
+            quick: AtomicU64::new(if counting { 0 } else { quick_most }),
+            quick_most,
+        }
+    }
+
+    /// The largest request that [`Counters::quickly_allocated`] may count.
     #[inline(always)]
+    pub(crate) fn quick(&self) -> u64 {
+        self.quick.load(Relaxed)
+    }
+
+    /// Counts a request that is not the largest so far; `false`, and nothing counted, if the others
+    /// should hear of it. Called by the shard's thread alone, as all that follow.
+    #[inline(always)]
+    pub(crate) fn quickly_allocated(&self, size: u64) -> bool {
+        let net = self.net.load(Relaxed).wrapping_add(size as i64);
+        let quick = net.wrapping_sub(self.published.load(Relaxed)) < STEP;
+        if quick {
+            self.net.store(net, Relaxed);
+            bump(&self.allocations, 1);
+            bump(&self.requested, size);
+        }
+        quick
+    }
+
+    /// Counts a buffer given back; `false`, and nothing counted, if the others should hear of it.
+    #[inline(always)]
+    pub(crate) fn quickly_freed(&self, size: u64) -> bool {
+        let net = self.net.load(Relaxed);
+        let after = net.wrapping_sub(size as i64);
+        let quick = after.wrapping_sub(self.published.load(Relaxed)) > -STEP;
+        if quick {
+            if net > self.high.load(Relaxed) {
+                self.high.store(net, Relaxed);
+            }
+            self.net.store(after, Relaxed);
+            bump(&self.deallocations, 1);
+        }
+        quick
+    }
+
+    /// Counts a request that was answered.
     pub(crate) fn allocated(&self, size: u64, peak: &Peak) {
-        bump(&self.allocations, 1);
-        bump(&self.requested, size);
         if size > self.largest.load(Relaxed) {
             self.largest.store(size, Relaxed);
+            self.quick.store(size.min(self.quick_most), Relaxed);
         }
-        let net = self.net.load(Relaxed).wrapping_add(size as i64);
-        self.net.store(net, Relaxed);
-        if net > self.high.load(Relaxed) {
-            self.rise(net, peak);
+        if !self.quickly_allocated(size) {
+            self.publish_and(size as i64, peak);
+            bump(&self.allocations, 1);
+            bump(&self.requested, size);
         }
     }
 
-    /// Counts a buffer given back. Called by the shard's thread alone.
-    #[inline(always)]
+    /// Counts a buffer given back.
     pub(crate) fn freed(&self, size: u64, peak: &Peak) {
-        bump(&self.deallocations, 1);
-        let net = self.net.load(Relaxed).wrapping_sub(size as i64);
-        self.net.store(net, Relaxed);
-        if net < self.low.load(Relaxed) {
-            self.publish(net, peak);
+        if !self.quickly_freed(size) {
+            self.publish_and(-(size as i64), peak);
+            bump(&self.deallocations, 1);
         }
     }
 
+    /// Tells the others of this thread's net bytes after a change.
     #[cold]
-    #[inline(never)]
-    fn rise(&self, net: i64, peak: &Peak) {
-        self.high.store(net, Relaxed);
-        if net - self.published.load(Relaxed) >= STEP {
-            self.publish(net, peak);
-        }
+    fn publish_and(&self, change: i64, peak: &Peak) {
+        let (net, published) = (self.net.load(Relaxed), self.published.load(Relaxed));
+        let after = net.wrapping_add(change);
+        let highest = self.high.load(Relaxed).max(net).max(after);
+        let before = peak.live.fetch_add(after - published, Relaxed);
+        peak.highest.fetch_max(before + highest - published, Relaxed);
+        self.net.store(after, Relaxed);
+        self.restart(after);
     }
 
-    #[cold]
-    #[inline(never)]
-    fn publish(&self, net: i64, peak: &Peak) {
-        let published = self.published.load(Relaxed);
-        let before = peak.live.fetch_add(net - published, Relaxed);
-        peak.highest.fetch_max(before + (self.high.load(Relaxed) - published).max(0), Relaxed);
-        self.restart(net);
+    /// Tells the others of this thread's net bytes.
+    pub(crate) fn publish(&self, peak: &Peak) {
+        self.publish_and(0, peak);
     }
 
     fn restart(&self, net: i64) {
         self.published.store(net, Relaxed);
         self.high.store(net, Relaxed);
-        self.low.store(net - STEP, Relaxed);
     }
 
     pub(crate) fn totals(&self) -> Totals {
@@ -116,14 +166,15 @@ impl Counters {
             requested: self.requested.load(Relaxed),
             largest: self.largest.load(Relaxed),
             net: self.net.load(Relaxed),
-            excess: (self.high.load(Relaxed) - self.published.load(Relaxed)).max(0),
+            excess: self.high.load(Relaxed).max(self.net.load(Relaxed)) - self.published.load(Relaxed),
             before: 0,
         }
     }
 
     /// Starts counting anew. The caller keeps the shard's thread out.
     pub(crate) fn reset(&self, peak: &Peak) {
-        for counter in [&self.allocations, &self.deallocations, &self.requested, &self.largest] {
+        let counters = [&self.allocations, &self.deallocations, &self.requested, &self.largest, &self.quick];
+        for counter in counters {
             counter.store(0, Relaxed);
         }
         let net = self.net.load(Relaxed);

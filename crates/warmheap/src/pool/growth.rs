@@ -29,14 +29,13 @@ impl Shared {
     /// Climbs the ladder until a range is found or nothing is left to try.
     #[cold]
     pub(crate) fn make_available(&self, want: Want) -> Option<Range> {
-        let want = Want { count: 1, ..want };
         let _climbing = lock(&self.growth);
         // Whoever climbed before may have left room for both.
-        if let Some(range) = self.heaps.allocate(want, drop) {
+        if let Some(range) = self.heaps.allocate(want) {
             return Some(range);
         }
         if self.flush_caches()
-            && let Some(range) = self.heaps.allocate(want, drop)
+            && let Some(range) = self.heaps.allocate(want)
         {
             return Some(range);
         }
@@ -49,7 +48,7 @@ impl Shared {
                     return None;
                 }
             }
-            if let Some(range) = self.heaps.allocate(want, drop) {
+            if let Some(range) = self.heaps.allocate(want) {
                 return Some(range);
             }
         }

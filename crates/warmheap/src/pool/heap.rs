@@ -13,7 +13,7 @@ use super::ledger::{Ledger, Tenant};
 use super::lock;
 use super::range::Range;
 use crate::device::Memory;
-use crate::heap::Space;
+use crate::heap::{Placed, Space};
 use crate::sync::{Biased, Owner};
 
 /// A place for a heap. Places exist for the whole life of the pool; heaps come and go in them.
@@ -109,6 +109,12 @@ impl Slot {
         done
     }
 
+    #[inline]
+    fn range(&self, base: u64, placed: Placed, want: Want) -> Range {
+        let address = base + (u64::from(placed.offset) << self.shift);
+        Range::new(self.ledger.tenant(placed.block), address, want.len, want.class, self.index)
+    }
+
     /// Gives back a range without waiting for the heap's owner, if it has one.
     pub(crate) fn release(&self, range: Range) {
         if self.owned.load(Relaxed) {
@@ -152,32 +158,33 @@ impl Open<'_> {
         self.heap.take()
     }
 
-    /// Cuts up to `count` neighbouring ranges of `len` granules, and at least one. The others go
-    /// to `keep`.
+    /// Cuts one range.
     #[inline]
-    pub(crate) fn allocate(&mut self, want: Want, mut keep: impl FnMut(Range)) -> Option<Range> {
-        let Some(Heap { space, address, .. }) = self.heap else { return None };
-        let Want { class, len, align, mut count } = want;
-        let mut placed = None;
-        if count > 1 {
-            placed = space.allocate(len * count, align);
-        }
-        if placed.is_none() {
-            count = 1;
-            placed = space.allocate(len, align);
-        }
-        let first = placed?;
-        let range = |block, offset: u32| {
-            let address = *address + (u64::from(offset) << self.slot.shift);
-            Range::new(self.slot.ledger.tenant(block), address, len, class, self.slot.index)
+    pub(crate) fn allocate(&mut self, want: Want) -> Option<Range> {
+        let heap = self.heap.as_mut()?;
+        let placed = heap.space.allocate(want.len, want.align)?;
+        Some(self.slot.range(heap.address, placed, want))
+    }
+
+    /// Cuts up to `count` neighbouring ranges, and at least one, which is returned. The others go
+    /// to `keep`.
+    pub(crate) fn allocate_some(
+        &mut self,
+        want: Want,
+        count: u32,
+        mut keep: impl FnMut(Range),
+    ) -> Option<Range> {
+        let heap = self.heap.as_mut()?;
+        let Some(first) = heap.space.allocate(want.len * count, want.align) else {
+            return self.allocate(want);
         };
         let mut block = first.block;
         for _ in 1..count {
-            let rest = space.split_used(block, len);
-            block = rest.block;
-            keep(range(rest.block, rest.offset));
+            let placed = heap.space.split_used(block, want.len);
+            block = placed.block;
+            keep(self.slot.range(heap.address, placed, want));
         }
-        Some(range(first.block, first.offset))
+        Some(self.slot.range(heap.address, first, want))
     }
 
     /// Gives back a range of this heap.

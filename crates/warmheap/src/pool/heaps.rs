@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use arrayvec::ArrayVec;
 
-use super::heap::{Hint, Slot};
+use super::heap::{Hint, Open, Slot};
 use super::range::Range;
 use crate::config::{MAX_HEAPS, Strategy};
 use crate::device::Memory;
@@ -24,8 +24,6 @@ pub(crate) struct Want {
     pub(crate) class: u16,
     pub(crate) len: u32,
     pub(crate) align: u32,
-    /// Ranges that would be welcome at once.
-    pub(crate) count: u32,
 }
 
 /// See the module's essay.
@@ -73,11 +71,20 @@ impl Heaps {
     }
 
     /// Takes a range from the heap the strategy prefers, else from any other that fits.
-    pub(crate) fn allocate(&self, want: Want, mut keep: impl FnMut(Range)) -> Option<Range> {
+    pub(crate) fn allocate(&self, want: Want) -> Option<Range> {
+        self.allocate_with(want, |open| open.allocate(want))
+    }
+
+    /// As [`Heaps::allocate`], where `cut` takes the range out of the heap.
+    pub(crate) fn allocate_with(
+        &self,
+        want: Want,
+        mut cut: impl FnMut(&mut Open<'_>) -> Option<Range>,
+    ) -> Option<Range> {
         let mut tried = Tried::default();
         while let Some(index) = self.choose(want, tried) {
             tried.insert(index);
-            let found = self.slots[index].with(|open| open.allocate(want, &mut keep));
+            let found = self.slots[index].with(&mut cut);
             if found.is_some() {
                 return found;
             }

@@ -33,13 +33,13 @@ pub(crate) struct Local {
 
 impl Local {
     /// The calling thread's share; `home` has been adopted by it.
-    pub(crate) fn new(pool: Weak<Shared>, limit: u64, home: Option<u16>) -> Self {
+    pub(crate) fn new(pool: Weak<Shared>, limit: u64, counters: Counters, home: Option<u16>) -> Self {
         let cache = Biased::new(Cache::new(limit));
         cache.adopt();
         Self {
             pool: pool.as_ptr() as usize,
             pool_handle: pool,
-            counters: Counters::default(),
+            counters,
             held: AtomicU64::new(0),
             cache,
             home,
@@ -56,9 +56,22 @@ pub(crate) struct Session<'a> {
 }
 
 thread_local! {
-    /// The share used last, or null. Has no destructor, so reading it is one instruction.
-    static CURRENT: Cell<*const Local> = const { Cell::new(ptr::null()) };
+    /// The pool used last and this thread's share of it. Has no destructor, so that reading it is
+    /// one instruction.
+    static CURRENT: Current = const { Current { pool: Cell::new(ptr::null()), local: Cell::new(ptr::null()) } };
     static MINE: Mine = const { Mine(RefCell::new(Vec::new())) };
+}
+
+struct Current {
+    pool: Cell<*const Shared>,
+    local: Cell<*const Local>,
+}
+
+impl Current {
+    fn set(&self, pool: *const Shared, local: *const Local) {
+        self.pool.set(pool);
+        self.local.set(local);
+    }
 }
 
 /// All shares of this thread.
@@ -66,7 +79,7 @@ struct Mine(RefCell<Vec<Arc<Local>>>);
 
 impl Drop for Mine {
     fn drop(&mut self) {
-        CURRENT.set(ptr::null());
+        CURRENT.with(|current| current.set(ptr::null(), ptr::null()));
         for local in self.0.borrow_mut().drain(..) {
             if let Some(shared) = local.pool_handle.upgrade() {
                 shared.detach(&local);
@@ -79,16 +92,10 @@ impl Drop for Mine {
 /// another thread at this moment.
 #[inline(always)]
 pub(crate) fn enter<R>(shared: *const Shared, work: impl FnOnce(Session<'_>) -> R) -> Option<R> {
-    let current = CURRENT.get();
-    if current.is_null() {
-        return None;
-    }
-    // SAFETY: `MINE` keeps the share alive; it lets go of shares only in `attach` and at the
-    // thread's end, and neither runs during this call.
+    let current = CURRENT.with(|current| (current.pool.get() == shared).then(|| current.local.get()))?;
+    // SAFETY: a share was stored together with this pool. `MINE` keeps it alive; it lets go of
+    // shares only in `attach` and at the thread's end, and neither runs during this call.
     let local = unsafe { &*current };
-    if local.pool != shared as usize {
-        return None;
-    }
     // SAFETY: shares are reached through the list of the thread that made them, and that thread
     // adopted the cache and the home. Both are left only when the cache is closed, after which
     // entering the cache yields nothing and the home is not touched.
@@ -104,7 +111,7 @@ pub(crate) fn attach(shared: &Shared) -> bool {
     let attached = MINE.try_with(|mine| {
         let mut mine = mine.0.borrow_mut();
         // What the retain below lets go of may be the current one.
-        CURRENT.set(ptr::null());
+        CURRENT.with(|current| current.set(ptr::null(), ptr::null()));
         mine.retain(|local| local.pool_handle.strong_count() > 0);
         let pool = ptr::from_ref(shared) as usize;
         let local = match mine.iter().find(|local| local.pool == pool) {
@@ -115,7 +122,7 @@ pub(crate) fn attach(shared: &Shared) -> bool {
                 local
             }
         };
-        CURRENT.set(Arc::as_ptr(&local));
+        CURRENT.with(|current| current.set(shared, Arc::as_ptr(&local)));
         Some(())
     });
     matches!(attached, Ok(Some(())))

@@ -42,7 +42,7 @@ impl Shared {
     #[inline]
     fn settle(&self, session: &mut Session<'_>, range: Range) {
         match range.class {
-            EXACT => self.release(Some(session), [range]),
+            EXACT => self.release(session, [range]),
             FALLBACK => self.fallback.free(&self.driver, &range),
             class => {
                 let held = &session.local.held;
@@ -53,23 +53,22 @@ impl Shared {
                         self.heaps.release(older);
                     }
                 }
-                let leaving = session.cache.make_room(range.len, held);
+                let mut leaving = session.cache.make_room(range.len, held);
                 let refused = session.cache.push(range, held).err();
-                self.release(Some(session), leaving.into_iter().chain(refused));
+                self.release(session, leaving.drain(..).chain(refused));
             }
         }
     }
 
     /// Gives ranges back to their heaps; to this thread's own heap without a lock.
     #[inline]
-    pub(crate) fn release(&self, session: Option<&Session<'_>>, ranges: impl IntoIterator<Item = Range>) {
-        let home = session.and_then(|session| Some((session.local.home?, &session.owner)));
+    pub(crate) fn release(&self, session: &Session<'_>, ranges: impl IntoIterator<Item = Range>) {
         for range in ranges {
-            match home {
-                Some((home, owner)) if home == range.heap => {
-                    self.heaps.slot(home).at_home(owner, |open| open.release(range));
-                }
-                _ => self.heaps.slot(range.heap).release(range),
+            let slot = self.heaps.slot(range.heap);
+            if session.local.home == Some(range.heap) {
+                slot.at_home(&session.owner, |open| open.release(range));
+            } else {
+                slot.release(range);
             }
         }
     }

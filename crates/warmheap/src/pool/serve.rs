@@ -11,6 +11,7 @@ use super::cache::MAGAZINE;
 use super::classes::{LARGEST, class_of, len_of};
 use super::counters::Totals;
 use super::error::{AllocError, OutOfMemory};
+use super::heap::Open;
 use super::heaps::Want;
 use super::local::{self, Local, Session};
 use super::range::{EXACT, FALLBACK, Range};
@@ -19,7 +20,7 @@ use super::shared::Shared;
 use crate::device::{DeviceError, Memory};
 
 /// The most ranges cut at once for a small class, and the most granules of them.
-const BATCH: usize = 16;
+const BATCH: u32 = 16;
 const BATCH_LEN: u32 = 256;
 
 impl Shared {
@@ -33,12 +34,21 @@ impl Shared {
     ) -> Result<Range, AllocError> {
         let align = self.check(request)?;
         let want = self.want(request.size, align).filter(|_| self.config.enabled);
-        if let Some(want) = want
-            && let Some(range) = self.session(|session| self.take_from_heaps(session, want))
-        {
-            return self.hand_over(range, request, site);
+        // Counted in the same visit, unless the device must clear the range first and may fail.
+        let counted = !request.zeroed;
+        let found = want.and_then(|want| {
+            self.session(|session| {
+                let range = self.take_from_heaps(session, want)?;
+                if self.config.track_statistics && counted {
+                    session.local.counters.allocated(request.size, &self.peak);
+                }
+                Some(range)
+            })
+        });
+        match found {
+            Some(range) => self.hand_over(range, request, site, counted),
+            None => self.serve_hard(want, request, align, site, may_fall_back),
         }
-        self.serve_hard(want, request, align, site, may_fall_back)
     }
 
     /// The alignment to serve the request at, in bytes.
@@ -59,50 +69,47 @@ impl Shared {
         let len = self.granules(size)?;
         let align = u32::try_from(align >> self.shift).ok()?;
         if len > LARGEST || align > 1 {
-            return Some(Want { class: EXACT, len, align, count: 1 });
+            return Some(Want { class: EXACT, len, align });
         }
         let class = class_of(len);
-        let len = len_of(class);
-        let count = (BATCH_LEN / len).clamp(1, BATCH as u32);
-        Some(Want { class: class as u16, len, align: 1, count })
+        Some(Want { class: class as u16, len: len_of(class), align: 1 })
     }
 
     /// A range from the depot or a heap that has room.
     #[inline]
     fn take_from_heaps(&self, session: &mut Session<'_>, want: Want) -> Option<Range> {
-        if want.class != EXACT
-            && let Some(range) = self.refill(session, want.class)
-        {
-            return Some(range);
+        if want.class != EXACT {
+            // The quick path may have passed by: it does not count new peaks.
+            let cached = session.cache.pop(want.class.into(), &session.local.held);
+            return cached.or_else(|| self.refill(session, want));
         }
-        let mut spare: ArrayVec<Range, BATCH> = ArrayVec::new();
-        let range = match session.local.home {
-            Some(home) => {
-                let keep = |range| spare.push(range);
-                self.heaps.slot(home).at_home(&session.owner, |open| open.allocate(want, keep))
-            }
-            None => self.heaps.allocate(want, |range| spare.push(range)),
-        };
-        for range in spare {
+        match session.local.home {
+            Some(home) => self.heaps.slot(home).at_home(&session.owner, |open| open.allocate(want)),
+            None => self.heaps.allocate(want),
+        }
+    }
+
+    /// One range of a class, and a few more for this thread's cache.
+    fn refill(&self, session: &mut Session<'_>, want: Want) -> Option<Range> {
+        let class = u32::from(want.class);
+        session.cache.set_limit(self.cache_limit());
+        let mut more: ArrayVec<Range, { MAGAZINE / 2 }> = ArrayVec::new();
+        self.depot.take(class, MAGAZINE / 2, |range| more.push(range));
+        let mut range = more.pop();
+        if range.is_none() {
+            let count = (BATCH_LEN / want.len).clamp(1, BATCH);
+            let cut = |open: &mut Open<'_>| open.allocate_some(want, count, |range| more.push(range));
+            range = match session.local.home {
+                Some(home) => self.heaps.slot(home).at_home(&session.owner, cut),
+                None => self.heaps.allocate_with(want, cut),
+            };
+        }
+        for range in more.drain(..) {
             if let Err(refused) = session.cache.push(range, &session.local.held) {
-                self.release(Some(session), [refused]);
+                self.release(session, [refused]);
             }
         }
         range
-    }
-
-    /// Fills a class's stack from the depot and takes one range of it.
-    fn refill(&self, session: &mut Session<'_>, class: u16) -> Option<Range> {
-        session.cache.set_limit(self.cache_limit());
-        let mut refused = ArrayVec::<Range, { MAGAZINE / 2 }>::new();
-        self.depot.take(class.into(), MAGAZINE / 2, |range| {
-            if let Err(range) = session.cache.push(range, &session.local.held) {
-                refused.push(range);
-            }
-        });
-        let range = refused.pop();
-        self.release(Some(session), refused);
-        range.or_else(|| session.cache.pop(class.into(), &session.local.held))
     }
 
     /// The way when no heap has room: make some, or ask the device.
@@ -118,24 +125,25 @@ impl Shared {
     ) -> Result<Range, AllocError> {
         if let Some(range) = want.and_then(|want| self.make_available(want)) {
             self.exhausted.store(false, Relaxed);
-            return self.hand_over(range, request, site);
+            return self.hand_over(range, request, site, false);
         }
         if !may_fall_back {
             return Err(self.out_of_memory(request.size, None));
         }
         match self.fall_back(request.size, align) {
-            Ok(range) => self.hand_over(range, request, site),
+            Ok(range) => self.hand_over(range, request, site, false),
             Err(error) => Err(self.out_of_memory(request.size, Some(error))),
         }
     }
 
-    /// Prepares a range for its holder, and counts it.
+    /// Makes a range ready for its holder, and counts it if that is still to do.
     #[inline]
     fn hand_over(
         &self,
         range: Range,
         request: &Request,
         site: &'static Location<'static>,
+        counted: bool,
     ) -> Result<Range, AllocError> {
         if request.zeroed
             && let Err(error) = self.clear(&range, request.size)
@@ -144,7 +152,7 @@ impl Shared {
             return Err(AllocError::Device(Box::new(error)));
         }
         range.tenant().moves_in(request.size, request.tag, site);
-        if self.config.track_statistics {
+        if self.config.track_statistics && !counted {
             let shard = |local: &Local| local.counters.allocated(request.size, &self.peak);
             self.count(shard, |past| past.allocated(request.size, &self.peak));
         }

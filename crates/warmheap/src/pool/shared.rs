@@ -15,7 +15,7 @@ use super::depot::Depot;
 use super::driver::Driver;
 use super::fallback::Fallback;
 use super::heaps::Heaps;
-use super::local::{self, Local};
+use super::local::{self, Local, Session};
 use super::range::Range;
 use super::request::Request;
 use crate::config::{PoolConfig, Scrub};
@@ -52,45 +52,41 @@ impl Shared {
     /// Answers a plain request from this thread's cache.
     #[inline(always)]
     pub(crate) fn hit(&self, request: &Request, site: &'static Location<'static>) -> Option<Range> {
-        let last = request.size.wrapping_sub(1);
-        if last >= self.largest_class || request.align > 1 << self.shift || request.zeroed {
+        if request.align > 1 << self.shift || request.zeroed {
             return None;
         }
-        let class = class_of((last >> self.shift) as u32 + 1);
         local::enter(self, |mut session| {
-            let range = session.cache.pop(class, &session.local.held)?;
-            if self.config.track_statistics {
-                session.local.counters.allocated(request.size, &self.peak);
+            let Session { cache, local, .. } = &mut session;
+            // A size of 0 wraps and is too large for this path, too.
+            let last = request.size.wrapping_sub(1);
+            if last >= local.counters.quick() {
+                return None;
             }
+            let class = class_of((last >> self.shift) as u32 + 1);
+            let range = cache.top(class)?;
+            if self.config.track_statistics && !local.counters.quickly_allocated(request.size) {
+                return None;
+            }
+            let range = range.take(&local.held);
             range.tenant().moves_in(request.size, request.tag, site);
             Some(range)
         })?
     }
 
-    /// Returns a range to this thread's cache, or hands it back.
+    /// Returns a range of `class` and `len` to this thread's cache. `false`, and `range` not called,
+    /// if it cannot go there.
     #[inline(always)]
-    pub(crate) fn free(&self, range: Range, size: u64) -> Result<(), Range> {
-        if self.config.scrub != Scrub::Never {
-            return Err(range);
-        }
-        let mut range = Some(range);
-        let freed =
-            local::enter(self, |mut session| match session.cache.push(range.take()?, &session.local.held) {
-                Ok(()) => {
-                    if self.config.track_statistics {
-                        session.local.counters.freed(size, &self.peak);
-                    }
-                    Some(())
-                }
-                Err(refused) => {
-                    range = Some(refused);
-                    None
-                }
-            });
-        match (freed.flatten(), range) {
-            (None, Some(range)) => Err(range),
-            _ => Ok(()),
-        }
+    pub(crate) fn free(&self, class: u16, len: u32, size: u64, range: impl FnOnce() -> Range) -> bool {
+        let freed = local::enter(self, |mut session| {
+            let Session { cache, local, .. } = &mut session;
+            let Some(room) = cache.room(class, len, &local.held) else { return false };
+            if self.config.track_statistics && !local.counters.quickly_freed(size) {
+                return false;
+            }
+            room.fill(range(), &local.held);
+            true
+        });
+        freed == Some(true)
     }
 
     /// Granules that hold `size` bytes; `None` past what any heap can hold.
@@ -106,6 +102,10 @@ impl Shared {
     pub(crate) fn cache_limit(&self) -> u64 {
         const FLOOR: u64 = 4 << 20;
         const SHARE: u64 = 128;
+        if self.config.scrub == Scrub::OnFree {
+            // What is freed is cleared and given back to its heap, every time.
+            return 0;
+        }
         let share = (self.driver.reserved() / SHARE).max(FLOOR);
         share.min(self.config.thread_cache.max_bytes) >> self.shift
     }
