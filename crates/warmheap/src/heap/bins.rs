@@ -16,7 +16,7 @@ const WORDS: usize = (32 - SUB_BITS as usize) + 1;
 const BINS: usize = WORDS * SUB as usize;
 
 /// The bin whose range of sizes holds `len`; `len` is at least 1.
-#[inline]
+#[inline(always)]
 pub(crate) fn bin_of(len: u32) -> usize {
     let top = 31 - (len | 1).leading_zeros();
     let shift = top.saturating_sub(SUB_BITS);
@@ -49,18 +49,28 @@ impl Bins {
         self.heads[bin]
     }
 
-    #[inline]
-    pub(crate) fn set_head(&mut self, bin: usize, block: u32) {
-        let (word, bit) = (bin / SUB as usize, bin % SUB as usize);
-        self.heads[bin] = block;
-        if block == NONE {
+    /// Makes `block` the head of a bin; returns the head before it.
+    #[inline(always)]
+    pub(crate) fn push(&mut self, bin: usize, block: u32) -> u32 {
+        let before = std::mem::replace(&mut self.heads[bin], block);
+        if before == NONE {
+            let (word, bit) = (bin / SUB as usize, bin % SUB as usize);
+            self.words[word] |= 1 << bit;
+            self.summary |= 1 << word;
+        }
+        before
+    }
+
+    /// Makes the second block of a bin, or nothing, its head.
+    #[inline(always)]
+    pub(crate) fn pop(&mut self, bin: usize, second: u32) {
+        self.heads[bin] = second;
+        if second == NONE {
+            let (word, bit) = (bin / SUB as usize, bin % SUB as usize);
             self.words[word] &= !(1 << bit);
             if self.words[word] == 0 {
                 self.summary &= !(1 << word);
             }
-        } else {
-            self.words[word] |= 1 << bit;
-            self.summary |= 1 << word;
         }
     }
 
@@ -117,12 +127,12 @@ mod tests {
     fn the_next_bin_is_found_across_words() {
         let mut bins = Bins::new();
         assert_eq!(bins.at_or_above(0), None);
-        bins.set_head(3, 7);
-        bins.set_head(BINS - 1, 8);
+        assert_eq!(bins.push(3, 7), NONE);
+        bins.push(BINS - 1, 8);
         assert_eq!(bins.at_or_above(0), Some(3));
         assert_eq!(bins.at_or_above(4), Some(BINS - 1));
         assert_eq!(bins.last(), Some(BINS - 1));
-        bins.set_head(BINS - 1, NONE);
+        bins.pop(BINS - 1, NONE);
         assert_eq!(bins.at_or_above(4), None);
         assert_eq!(bins.last(), Some(3));
     }

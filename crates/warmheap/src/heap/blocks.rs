@@ -28,6 +28,8 @@ pub(crate) struct Block {
     /// Neighbours in the list of its bin, or the next vacant entry.
     list_prev: u32,
     list_next: u32,
+    /// The bin it is linked into.
+    pub(crate) bin: u16,
     pub(crate) state: State,
 }
 
@@ -43,12 +45,12 @@ impl Blocks {
         Self { table: Vec::new(), vacant: NONE }
     }
 
-    #[inline]
+    #[inline(always)]
     pub(crate) fn get(&self, index: u32) -> &Block {
         &self.table[index as usize]
     }
 
-    #[inline]
+    #[inline(always)]
     pub(crate) fn get_mut(&mut self, index: u32) -> &mut Block {
         &mut self.table[index as usize]
     }
@@ -64,43 +66,52 @@ impl Blocks {
     }
 
     /// Makes a block between `before` and `after` and links it to both.
-    #[inline]
-    pub(crate) fn insert(&mut self, block: (u32, u32), state: State, before: u32, after: u32) -> u32 {
-        let entry =
-            Block { offset: block.0, len: block.1, before, after, list_prev: NONE, list_next: NONE, state };
-        let index = if self.vacant == NONE {
-            self.table.push(entry);
-            (self.table.len() - 1) as u32
-        } else {
-            let index = self.vacant;
-            self.vacant = self.get(index).list_next;
-            *self.get_mut(index) = entry;
-            index
-        };
-        if before != NONE {
-            self.get_mut(before).after = index;
+    #[inline(always)]
+    pub(crate) fn insert(&mut self, (offset, len): (u32, u32), state: State, before: u32, after: u32) -> u32 {
+        let entry = Block { offset, len, before, after, list_prev: NONE, list_next: NONE, bin: 0, state };
+        let index = self.vacant;
+        match self.table.get_mut(index as usize) {
+            Some(vacant) => {
+                self.vacant = vacant.list_next;
+                *vacant = entry;
+                self.join(before, index, after);
+                index
+            }
+            None => {
+                self.table.push(entry);
+                let index = (self.table.len() - 1) as u32;
+                self.join(before, index, after);
+                index
+            }
         }
-        if after != NONE {
-            self.get_mut(after).before = index;
+    }
+
+    /// Makes `index` the neighbour of its neighbours.
+    #[inline(always)]
+    fn join(&mut self, before: u32, index: u32, after: u32) {
+        if let Some(block) = self.table.get_mut(before as usize) {
+            block.after = index;
         }
-        index
+        if let Some(block) = self.table.get_mut(after as usize) {
+            block.before = index;
+        }
     }
 
     /// Takes a block out of the address order; its granules belong to a neighbour now.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn remove(&mut self, index: u32) {
-        let Block { before, after, .. } = *self.get(index);
-        if before != NONE {
-            self.get_mut(before).after = after;
-        }
-        if after != NONE {
-            self.get_mut(after).before = before;
-        }
         let vacant = self.vacant;
         let block = self.get_mut(index);
+        let (before, after) = (block.before, block.after);
         block.state = State::Vacant;
         block.list_next = vacant;
         self.vacant = index;
+        if let Some(block) = self.table.get_mut(before as usize) {
+            block.after = after;
+        }
+        if let Some(block) = self.table.get_mut(after as usize) {
+            block.before = before;
+        }
     }
 
     /// Cuts `index` so that it keeps its first `len` granules; the rest becomes a new block.
@@ -113,30 +124,29 @@ impl Blocks {
     }
 
     /// Puts a block at the head of its bin.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn link(&mut self, bins: &mut Bins, index: u32) {
-        let bin = bin_of(self.get(index).len);
-        let head = bins.head(bin);
-        if head != NONE {
-            self.get_mut(head).list_prev = index;
-        }
         let block = self.get_mut(index);
+        let bin = bin_of(block.len);
+        let head = bins.push(bin, index);
+        block.bin = bin as u16;
         block.list_prev = NONE;
         block.list_next = head;
-        bins.set_head(bin, index);
+        if let Some(block) = self.table.get_mut(head as usize) {
+            block.list_prev = index;
+        }
     }
 
-    /// Takes a block out of its bin; its length must be what it was when it was linked.
-    #[inline]
+    /// Takes a block out of the bin it was linked into.
+    #[inline(always)]
     pub(crate) fn unlink(&mut self, bins: &mut Bins, index: u32) {
-        let Block { list_prev, list_next, len, .. } = *self.get(index);
-        if list_next != NONE {
-            self.get_mut(list_next).list_prev = list_prev;
+        let &Block { list_prev, list_next, bin, .. } = self.get(index);
+        if let Some(block) = self.table.get_mut(list_next as usize) {
+            block.list_prev = list_prev;
         }
-        if list_prev == NONE {
-            bins.set_head(bin_of(len), list_next);
-        } else {
-            self.get_mut(list_prev).list_next = list_next;
+        match self.table.get_mut(list_prev as usize) {
+            Some(block) => block.list_next = list_next,
+            None => bins.pop(bin.into(), list_next),
         }
     }
 

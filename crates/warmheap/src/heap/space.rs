@@ -98,36 +98,28 @@ impl Space {
     /// Takes `len` granules at a multiple of `align`; both are at least 1, `align` a power of two.
     #[inline]
     pub(crate) fn allocate(&mut self, len: u32, align: u32) -> Option<Placed> {
-        let mut found = self.find(len, align)?;
-        let Block { offset, len: whole, .. } = *self.blocks.get(found);
-        let front = offset.next_multiple_of(align) - offset;
-        let placed = if whole == len {
+        let found = self.find(len, align)?;
+        let &Block { offset, len: whole, before, .. } = self.blocks.get(found);
+        let start = offset.next_multiple_of(align);
+        if start > offset {
+            // The front stays free, as a block of its own.
+            let front = self.blocks.insert((offset, start - offset), State::Free, before, found);
+            self.link(front, State::Free);
+            self.shorten(found, start - offset);
+        }
+        let block = if whole - (start - offset) == len {
             self.unlink(found, State::Free);
             self.blocks.get_mut(found).state = State::Used;
-            Placed { block: found, offset }
+            found
         } else {
-            if front > 0 {
-                // The front stays a block of its own.
-                let before = self.blocks.get(found).before;
-                let front = self.blocks.insert((offset, front), State::Free, before, found);
-                self.link(front, State::Free);
-                found = self.shrink_from(found, self.blocks.get(front).len);
-            }
-            let offset = offset + front;
-            if self.blocks.get(found).len == len {
-                self.unlink(found, State::Free);
-                self.blocks.get_mut(found).state = State::Used;
-                Placed { block: found, offset }
-            } else {
-                let before = self.blocks.get(found).before;
-                let block = self.blocks.insert((offset, len), State::Used, before, found);
-                self.shrink_from(found, len);
-                Placed { block, offset }
-            }
+            let before = self.blocks.get(found).before;
+            let block = self.blocks.insert((start, len), State::Used, before, found);
+            self.shorten(found, len);
+            block
         };
         self.free_len -= len;
         self.used_blocks += 1;
-        Some(placed)
+        Some(Placed { block, offset: start })
     }
 
     /// Cuts a used block into two used blocks; the first keeps `len` granules.
@@ -232,77 +224,66 @@ impl Space {
 
     /// Puts an unlinked block into the lists of `state`, merged with neighbours of that state.
     /// Returns the block they are now.
-    #[inline]
+    #[inline(always)]
     fn settle(&mut self, block: u32, state: State) -> u32 {
-        let Block { before, after, len, .. } = *self.blocks.get(block);
+        let &Block { before, after, mut len, .. } = self.blocks.get(block);
         let merges = |blocks: &Blocks, other: u32| other != NONE && blocks.get(other).state == state;
-        match (merges(&self.blocks, before), merges(&self.blocks, after)) {
-            (false, false) => {
-                self.blocks.get_mut(block).state = state;
-                self.link(block, state);
-                block
-            }
-            (true, false) => {
+        let below = merges(&self.blocks, before);
+        if merges(&self.blocks, after) {
+            if !below {
                 self.blocks.remove(block);
-                self.resize(before, state, 0, len);
-                before
+                self.lengthen(after, state, len, len);
+                return after;
             }
-            (false, true) => {
-                self.blocks.remove(block);
-                self.resize(after, state, len, len);
-                after
-            }
-            (true, true) => {
-                self.unlink(after, state);
-                let more = len + self.blocks.get(after).len;
-                self.blocks.remove(after);
-                self.blocks.remove(block);
-                self.resize(before, state, 0, more);
-                before
-            }
+            self.unlink(after, state);
+            len += self.blocks.get(after).len;
+            self.blocks.remove(after);
         }
+        if below {
+            self.blocks.remove(block);
+            self.lengthen(before, state, 0, len);
+            return before;
+        }
+        self.blocks.get_mut(block).state = state;
+        self.link(block, state);
+        block
     }
 
-    /// Makes a linked block longer: `down` granules further down, `more` in all.
-    #[inline]
-    fn resize(&mut self, index: u32, state: State, down: u32, more: u32) {
-        let Block { len, .. } = *self.blocks.get(index);
-        let moves = bin_of(len) != bin_of(len + more);
-        if moves {
-            self.unlink(index, state);
-        }
+    /// Makes a linked block longer by `more`, of which `down` come before its start.
+    #[inline(always)]
+    fn lengthen(&mut self, index: u32, state: State, down: u32, more: u32) {
         let block = self.blocks.get_mut(index);
         block.offset -= down;
-        block.len = len + more;
-        if moves {
+        block.len += more;
+        self.relink(index, state);
+    }
+
+    /// Takes granules, fewer than it has, off the start of a free block.
+    #[inline(always)]
+    fn shorten(&mut self, index: u32, by: u32) {
+        let block = self.blocks.get_mut(index);
+        block.offset += by;
+        block.len -= by;
+        self.relink(index, State::Free);
+    }
+
+    /// Moves a block whose length has changed into the right list, if it is in another.
+    #[inline(always)]
+    fn relink(&mut self, index: u32, state: State) {
+        let &Block { len, bin, .. } = self.blocks.get(index);
+        if usize::from(bin) != bin_of(len) {
+            self.unlink(index, state);
             self.link(index, state);
         }
     }
 
-    /// Takes `len` granules, fewer than it has, off the start of a free block.
-    #[inline]
-    fn shrink_from(&mut self, index: u32, by: u32) -> u32 {
-        let Block { len, .. } = *self.blocks.get(index);
-        let moves = bin_of(len) != bin_of(len - by);
-        if moves {
-            self.unlink(index, State::Free);
-        }
-        let block = self.blocks.get_mut(index);
-        block.offset += by;
-        block.len = len - by;
-        if moves {
-            self.link(index, State::Free);
-        }
-        index
-    }
-
-    #[inline]
+    #[inline(always)]
     fn link(&mut self, block: u32, state: State) {
         let bins = if state == State::Void { &mut self.voids } else { &mut self.free };
         self.blocks.link(bins, block);
     }
 
-    #[inline]
+    #[inline(always)]
     fn unlink(&mut self, block: u32, state: State) {
         let bins = if state == State::Void { &mut self.voids } else { &mut self.free };
         self.blocks.unlink(bins, block);

@@ -7,7 +7,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
-use super::heap::{Heap, Open, Slot};
+use super::heap::{Heap, Open};
 use super::heaps::Want;
 use super::lock;
 use super::range::Range;
@@ -31,11 +31,11 @@ impl Shared {
     pub(crate) fn make_available(&self, want: Want) -> Option<Range> {
         let _climbing = lock(&self.growth);
         // Whoever climbed before may have left room for both.
-        if let Some(range) = self.heaps.allocate(want) {
+        if let Some(range) = self.search(want) {
             return Some(range);
         }
         if self.flush_caches()
-            && let Some(range) = self.heaps.allocate(want)
+            && let Some(range) = self.search(want)
         {
             return Some(range);
         }
@@ -48,16 +48,34 @@ impl Shared {
                     return None;
                 }
             }
-            if let Some(range) = self.heaps.allocate(want) {
+            if let Some(range) = self.search(want) {
                 return Some(range);
             }
         }
+    }
+
+    /// Looks in this thread's own heap, then in all others.
+    fn search(&self, want: Want) -> Option<Range> {
+        let home = self.session(|session| session.local.home);
+        let at_home = home.and_then(|home| self.open(home, |open| open.allocate(want)));
+        if at_home.is_some() || (home.is_some() && self.heaps.slots().len() == 1) {
+            return at_home;
+        }
+        self.heaps.refresh_hints();
+        self.heaps.allocate(want)
     }
 
     /// Gives every cached range back to its heap. `false` if there was none.
     pub(crate) fn flush_caches(&self) -> bool {
         let mut any = self.depot.held() > 0;
         self.heaps.release(self.depot.empty());
+        // This thread's own, without disturbing anyone.
+        self.session(|session| {
+            let ranges = session.cache.empty(&session.local.held);
+            any |= !ranges.is_empty();
+            self.release(session, ranges);
+            Some(())
+        });
         for local in &*lock(&self.locals) {
             if local.held.load(Relaxed) > 0 {
                 any = true;
@@ -88,7 +106,7 @@ impl Shared {
     /// Creates a heap of `size` bytes; `false` if there is no place for it.
     pub(crate) fn add_heap(&self, size: u64) -> Result<bool, DeviceError> {
         let Some(len) = self.granules(size) else { return Ok(false) };
-        if self.heap_count() >= self.heaps.slots().len() {
+        if self.heap_count() >= self.heaps.places() {
             return Ok(false);
         }
         let label = format!("warmheap {}", self.heap_count());
@@ -134,10 +152,9 @@ impl Shared {
     /// Where too much lies in holes elsewhere, as much is taken out of those.
     fn grow_in_place(&self, want: Want) -> Result<bool, DeviceError> {
         let home = self.session(|session| session.local.home).unwrap_or(0);
-        let slot = self.heaps.slot(home);
         let page = (self.driver.limits().granularity >> self.shift) as u32;
         let len = want.len.saturating_add(want.align - 1);
-        let plan = || slot.with(|open| open.heap()?.space.plan_growth(len, page));
+        let plan = || self.open(home, |open| open.heap()?.space.plan_growth(len, page));
         let Some(span) = plan() else { return Ok(false) };
         let (committed, used) = self.elastic_granules();
         let live = used + u64::from(len);
@@ -148,7 +165,7 @@ impl Shared {
         }
         // Only the thread that climbs changes voids, but holes beside them come and go.
         let Some(mut span) = plan() else { return Ok(false) };
-        let memory = slot.with(|open| {
+        let memory = self.open(home, |open| {
             let heap = open.heap()?;
             if excess == 0 {
                 span = heap.space.widened(span, self.step(page), page);
@@ -157,7 +174,7 @@ impl Shared {
         });
         let Some(memory) = memory else { return Ok(false) };
         self.driver.commit(&*memory, self.bytes(span.offset.into()), self.bytes(span.len.into()))?;
-        slot.with(|open| {
+        self.open(home, |open| {
             if let Some(heap) = open.heap_mut() {
                 heap.space.commit(span.block, span.offset, span.len);
             }
@@ -167,17 +184,13 @@ impl Shared {
 
     /// Granules committed and granules handed out, over all elastic heaps.
     fn elastic_granules(&self) -> (u64, u64) {
-        let granules = |slot: &Slot| {
-            let spaces = |open: &mut Open<'_>| {
-                let heap = open.heap().filter(|heap| heap.elastic);
-                heap.map_or((0, 0), |heap| (heap.space.committed().into(), heap.space.used_len().into()))
-            };
-            slot.with(spaces)
+        let granules = |open: &mut Open<'_>| {
+            let heap = open.heap().filter(|heap| heap.elastic);
+            heap.map_or((0, 0), |heap| (heap.space.committed().into(), heap.space.used_len().into()))
         };
-        self.heaps
-            .slots()
-            .iter()
-            .map(granules)
+        let heaps = 0..self.heaps.slots().len() as u16;
+        heaps
+            .map(|heap| self.open(heap, granules))
             .fold((0, 0), |sum, (committed, used): (u64, u64)| (sum.0 + committed, sum.1 + used))
     }
 
@@ -196,11 +209,11 @@ impl Shared {
         growing: Option<(u16, u32)>,
     ) -> Result<u32, DeviceError> {
         let mut taken = 0;
-        for (index, slot) in (0..).zip(self.heaps.slots()) {
+        for index in 0..self.heaps.slots().len() as u16 {
             let growing = growing.filter(|(home, _)| *home == index).map(|(_, void)| void);
             while taken < want {
                 // Booked first, so that nobody is given the range while the device takes it back.
-                let booked = slot.with(|open| {
+                let booked = self.open(index, |open| {
                     let heap = open.heap_mut().filter(|heap| heap.elastic)?;
                     let Span { block, offset, len } = heap.space.plan_trim(want - taken, page, growing)?;
                     let void = heap.space.decommit(block, offset, len);
@@ -209,7 +222,7 @@ impl Shared {
                 let Some((Span { block, offset, len }, memory)) = booked else { break };
                 let done = self.driver.decommit(&*memory, self.bytes(offset.into()), self.bytes(len.into()));
                 if let Err(error) = done {
-                    slot.with(|open| {
+                    self.open(index, |open| {
                         if let Some(heap) = open.heap_mut() {
                             heap.space.commit(block, offset, len);
                         }

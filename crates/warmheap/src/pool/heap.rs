@@ -40,7 +40,8 @@ pub(crate) struct Heap {
     address: u64,
 }
 
-/// What may be known of a heap without its lock; right at some moment of the past.
+/// What may be known of a heap without its lock: right when somebody other than its owner last
+/// left it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Hint {
     /// Free granules.
@@ -78,6 +79,10 @@ impl Slot {
         adopted
     }
 
+    pub(crate) fn is_home(&self) -> bool {
+        self.owned.load(Relaxed)
+    }
+
     /// Ends the calling thread's home here.
     pub(crate) fn leave(&self) {
         self.owned.store(false, Relaxed);
@@ -85,7 +90,7 @@ impl Slot {
     }
 
     /// Works on the heap as its owner, without locked instructions unless another thread is at it.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn at_home<R>(&self, owner: &Owner, work: impl FnOnce(&mut Open<'_>) -> R) -> R {
         match self.body.enter(owner) {
             Some(mut heap) => self.open(&mut heap, work),
@@ -95,18 +100,19 @@ impl Slot {
 
     /// Works on the heap from any thread.
     pub(crate) fn with<R>(&self, work: impl FnOnce(&mut Open<'_>) -> R) -> R {
-        self.open(&mut self.body.take(), work)
+        let mut heap = self.body.take();
+        let done = self.open(&mut heap, work);
+        self.hint.store(hint(&heap), Relaxed);
+        done
     }
 
-    #[inline]
+    #[inline(always)]
     fn open<R>(&self, heap: &mut Option<Heap>, work: impl FnOnce(&mut Open<'_>) -> R) -> R {
         let mut open = Open { slot: self, heap };
         if self.mail.load(Relaxed) {
             open.empty_inbox();
         }
-        let done = work(&mut open);
-        self.hint.store(open.hint(), Relaxed);
-        done
+        work(&mut open)
     }
 
     #[inline]
@@ -117,7 +123,7 @@ impl Slot {
 
     /// Gives back a range without waiting for the heap's owner, if it has one.
     pub(crate) fn release(&self, range: Range) {
-        if self.owned.load(Relaxed) {
+        if self.is_home() {
             lock(&self.inbox).push(range);
             self.mail.store(true, Relaxed);
         } else {
@@ -137,7 +143,7 @@ impl Slot {
     }
 }
 
-/// A slot that this thread is at. When it leaves, the hint is brought up to date.
+/// A slot that this thread is at.
 #[derive(Debug)]
 pub(crate) struct Open<'a> {
     slot: &'a Slot,
@@ -207,11 +213,10 @@ impl Open<'_> {
         self.slot.mail.store(false, Relaxed);
         inbox.drain(..).for_each(|range| self.release(range));
     }
+}
 
-    #[inline]
-    fn hint(&self) -> u64 {
-        self.heap.as_ref().map_or(0, |Heap { space, .. }| {
-            u64::from(space.free_len()) << 32 | u64::from(space.longest_at_most())
-        })
-    }
+fn hint(heap: &Option<Heap>) -> u64 {
+    heap.as_ref().map_or(0, |Heap { space, .. }| {
+        u64::from(space.free_len()) << 32 | u64::from(space.longest_at_most())
+    })
 }

@@ -5,7 +5,8 @@
 #![forbid(unsafe_code)]
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
 use arrayvec::ArrayVec;
 
@@ -30,6 +31,8 @@ pub(crate) struct Want {
 #[derive(Debug)]
 pub(crate) struct Heaps {
     slots: Box<[Slot]>,
+    /// Slots up to here have held a heap; the others need not be looked at.
+    known: AtomicUsize,
     strategy: Strategy,
     turn: AtomicUsize,
 }
@@ -52,11 +55,17 @@ impl Heaps {
     /// `places` is at most [`MAX_HEAPS`].
     pub(crate) fn new(places: usize, shift: u32, strategy: Strategy) -> Self {
         let slots = (0..places.min(MAX_HEAPS)).map(|index| Slot::new(index as u16, shift)).collect();
-        Self { slots, strategy, turn: AtomicUsize::new(0) }
+        Self { slots, known: AtomicUsize::new(0), strategy, turn: AtomicUsize::new(0) }
     }
 
+    /// The slots that may hold a heap.
     pub(crate) fn slots(&self) -> &[Slot] {
-        &self.slots
+        &self.slots[..self.known.load(Acquire)]
+    }
+
+    /// How many heaps there can be.
+    pub(crate) fn places(&self) -> usize {
+        self.slots.len()
     }
 
     pub(crate) fn slot(&self, heap: u16) -> &Slot {
@@ -67,6 +76,7 @@ impl Heaps {
     pub(crate) fn install(&self, space: Space, memory: Arc<dyn Memory>, elastic: bool) -> Option<u16> {
         let index = self.slots.iter().position(|slot| slot.with(|open| open.heap().is_none()))?;
         self.slots[index].install(space, memory, elastic);
+        self.known.fetch_max(index + 1, Release);
         Some(index as u16)
     }
 
@@ -92,6 +102,11 @@ impl Heaps {
         None
     }
 
+    /// Brings the hints of heaps that have owners up to date; those of the others always are.
+    pub(crate) fn refresh_hints(&self) {
+        self.slots().iter().filter(|slot| slot.is_home()).for_each(|slot| slot.with(|_| ()));
+    }
+
     /// Gives ranges back to their heaps.
     pub(crate) fn release(&self, ranges: impl IntoIterator<Item = Range>) {
         ranges.into_iter().for_each(|range| self.slot(range.heap).release(range));
@@ -99,7 +114,7 @@ impl Heaps {
 
     fn choose(&self, want: Want, tried: Tried) -> Option<usize> {
         let fitting = || {
-            let slots = self.slots.iter().enumerate();
+            let slots = self.slots().iter().enumerate();
             slots
                 .map(|(index, slot)| (index, slot.hint()))
                 .filter(|(index, hint)| hint.longest >= want.len && !tried.contains(*index))

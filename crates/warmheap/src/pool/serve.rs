@@ -32,6 +32,9 @@ impl Shared {
         site: &'static Location<'static>,
         may_fall_back: bool,
     ) -> Result<Range, AllocError> {
+        if let Some(range) = self.at_home(request, site) {
+            return Ok(range);
+        }
         let align = self.check(request)?;
         let want = self.want(request.size, align).filter(|_| self.config.enabled);
         // Counted in the same visit, unless the device must clear the range first and may fail.
@@ -49,6 +52,26 @@ impl Shared {
             Some(range) => self.hand_over(range, request, site, counted),
             None => self.serve_hard(want, request, align, site, may_fall_back),
         }
+    }
+
+    /// The short way for a plain request that is too large for a class: this thread's own heap.
+    #[inline(always)]
+    fn at_home(&self, request: &Request, site: &'static Location<'static>) -> Option<Range> {
+        let last = request.size.wrapping_sub(1);
+        let len = u32::try_from((last >> self.shift).wrapping_add(1)).ok()?;
+        if len <= LARGEST || request.align > 1 << self.shift || request.zeroed {
+            return None;
+        }
+        local::enter(self, |session| {
+            let slot = self.heaps.slot(session.local.home?);
+            let range =
+                slot.at_home(&session.owner, |open| open.allocate(Want { class: EXACT, len, align: 1 }))?;
+            if self.config.track_statistics {
+                session.local.counters.allocated(request.size, &self.peak);
+            }
+            range.tenant().moves_in(request.size, request.tag, site);
+            Some(range)
+        })?
     }
 
     /// The alignment to serve the request at, in bytes.
@@ -210,6 +233,15 @@ impl Shared {
             None if local::attach(self) => local::enter(self, |mut session| work(&mut session))?,
             None => None,
         }
+    }
+
+    /// Works on a heap: as its owner, if this thread is.
+    pub(crate) fn open<R>(&self, heap: u16, mut work: impl FnMut(&mut Open<'_>) -> R) -> R {
+        let slot = self.heaps.slot(heap);
+        let at_home = local::enter(self, |session| {
+            (session.local.home == Some(heap)).then(|| slot.at_home(&session.owner, &mut work))
+        });
+        at_home.flatten().unwrap_or_else(|| slot.with(work))
     }
 
     /// Counts on this thread's shard, or among the past if the thread has none.
