@@ -29,7 +29,7 @@ impl Stopwatch {
 }
 
 impl Meter for Stopwatch {
-    #[inline]
+    #[inline(always)]
     fn allocate(&mut self, pool: &Pool, size: u64) -> Option<Buffer> {
         let start = self.clock.raw();
         let buffer = pool.allocate(size);
@@ -38,10 +38,13 @@ impl Meter for Stopwatch {
         buffer.ok()
     }
 
-    #[inline]
-    fn release(&mut self, buffer: Buffer) {
+    #[inline(always)]
+    fn release(&mut self, slot: &mut Option<Buffer>) {
+        if slot.is_none() {
+            return;
+        }
         let start = self.clock.raw();
-        drop(buffer);
+        *slot = None;
         let end = self.clock.raw();
         self.frees.push(ticks(start, end));
     }

@@ -75,7 +75,8 @@ impl Meter for &Ledger {
         Some(buffer)
     }
 
-    fn release(&mut self, buffer: Buffer) {
+    fn release(&mut self, slot: &mut Option<Buffer>) {
+        let Some(buffer) = slot.take() else { return };
         if let Some(ranges) = &self.ranges {
             // Removed before it is freed: from then on the range may be another thread's.
             let number = lock(ranges).remove(buffer.address());
@@ -156,7 +157,7 @@ mod tests {
             let place = buffer.memory().unwrap();
             let last = place.offset() + size - 1;
             place.fill(last..last + 1, 0x5a).unwrap();
-            (&ledger).release(buffer);
+            (&ledger).release(&mut Some(buffer));
             let changed = ledger.verdict().unwrap_err();
             assert!(
                 matches!(changed, ReplayError::Changed { offset, .. } if offset == size - 8),

@@ -120,7 +120,7 @@ impl Replay {
                 *half = calls();
             }
         };
-        let played = round.play(|| &ledger, Some(&note_half));
+        let mut played = round.play(|| &ledger, Some(&note_half));
         let half = half.into_inner().unwrap_or(setup);
         let statistics = pool.statistics();
         let threads = round.threads as u64;
@@ -144,8 +144,8 @@ impl Replay {
                 second_half: statistics.device_calls - half,
             },
         };
-        for buffer in played.alive.into_iter().flatten().flatten() {
-            (&ledger).release(buffer);
+        for slot in played.alive.iter_mut().flatten() {
+            (&ledger).release(slot);
         }
         ledger.verdict().map(|()| report)
     }
@@ -181,7 +181,7 @@ struct Plain {
 }
 
 impl Meter for Plain {
-    #[inline]
+    #[inline(always)]
     fn allocate(&mut self, pool: &Pool, size: u64) -> Option<Buffer> {
         let buffer = pool.allocate(size).ok();
         if buffer.is_none() {
@@ -190,9 +190,9 @@ impl Meter for Plain {
         buffer
     }
 
-    #[inline]
-    fn release(&mut self, buffer: Buffer) {
-        drop(buffer);
+    #[inline(always)]
+    fn release(&mut self, slot: &mut Option<Buffer>) {
+        *slot = None;
     }
 }
 
