@@ -85,14 +85,9 @@ fn sidecar_path(trace: &Path) -> PathBuf {
     trace.with_file_name(format!("{stem}.json"))
 }
 
-/// The configuration at `path`, with the environment's overrides. Warnings go to standard error.
+/// The configuration at `path`, with the environment's overrides.
 pub(crate) fn config(path: &Path) -> Result<PoolConfig, Failure> {
-    let config =
-        PoolConfig::from_yaml_file(path).and_then(PoolConfig::with_environment).map_err(Failure::failed)?;
-    for warning in config.warnings() {
-        eprintln!("warning: {}: {warning}", path.display());
-    }
-    Ok(config)
+    PoolConfig::from_yaml_file(path).and_then(PoolConfig::with_environment).map_err(Failure::failed)
 }
 
 /// A JSON file.

@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use flate2::write::GzEncoder;
+use proptest::collection::vec;
+use proptest::prelude::*;
 use warmheap::trace::{
     Action, Compile, Event, Fault, Program, TraceError, TraceErrorKind, TraceReader, TraceWriter,
 };
@@ -146,4 +148,59 @@ fn impossible_events_are_refused_or_skipped_and_counted() {
     assert_eq!((summary.events, summary.skipped), (2, 4));
     assert_eq!(summary.recorded_failures, 1);
     assert_eq!((summary.peak_live_bytes, summary.end_live_bytes), (8, 0));
+}
+
+/// A small trace as this library compresses it.
+fn compressed(ending: &str) -> Vec<u8> {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join(format!("t.csv.{ending}"));
+    let mut writer = TraceWriter::create(&path).unwrap();
+    for i in 0..200 {
+        writer
+            .write(&Event {
+                thread: 0,
+                time: Duration::from_micros(i),
+                action: Action::Allocate,
+                pointer: i * 512,
+                size: 1 + i * i,
+                stream: 0,
+            })
+            .unwrap();
+    }
+    writer.finish().unwrap();
+    fs::read(path).unwrap()
+}
+
+/// Reads whatever it is to the end; an error is one line.
+fn survives(bytes: Vec<u8>) -> Result<(), TestCaseError> {
+    let read = TraceReader::new("t", std::io::Cursor::new(bytes));
+    let compiled = read.and_then(|reader| Program::compile(reader, Compile::default()));
+    if let Err(error) = compiled {
+        prop_assert_eq!(error.to_string().lines().count(), 1);
+    }
+    Ok(())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2000))]
+
+    #[test]
+    fn no_text_makes_the_reader_panic(lines in vec("[0-9,.:xa-f()naloctreu -]{0,40}", 0..5)) {
+        survives(format!("{HEADER}{}", lines.join("\n")).into_bytes())?;
+    }
+
+    #[test]
+    fn no_damage_makes_the_reader_panic(
+        zstd in any::<bool>(),
+        damage in vec((any::<prop::sample::Index>(), any::<u8>()), 1..8),
+        cut in any::<prop::sample::Index>(),
+    ) {
+        let mut bytes = compressed(if zstd { "zst" } else { "gz" });
+        for (place, byte) in damage {
+            let place = place.index(bytes.len());
+            bytes[place] = byte;
+        }
+        bytes.truncate(bytes.len() - cut.index(bytes.len()) / 4);
+        survives(bytes)?;
+    }
 }

@@ -14,7 +14,7 @@ pub(crate) fn text(entries: &[Entry]) -> String {
             known(limits.budget),
             mib(limits.largest_heap),
             format!("{} B", limits.alignment),
-            format!("{} B", limits.granularity),
+            format!("{} KiB", limits.granularity >> 10),
             if limits.grows_in_place { "yes" } else { "no" }.to_owned(),
         ])
     });
