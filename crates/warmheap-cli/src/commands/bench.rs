@@ -183,7 +183,7 @@ fn recommended(trace: &Trace) -> PoolConfig {
 
 /// A pool that passes everything to the device, in silence: falling back is what it is for.
 fn switched_off() -> PoolConfig {
-    PoolConfig::default().with_enabled(false).with_log_exhaustion(false)
+    PoolConfig::default().with_enabled(false).with_log_exhaustion(false).with_warmup_sizes([])
 }
 
 fn side(rounds: &[Phases], tokens: Option<u64>, compute: Option<f64>) -> Side {
