@@ -1,3 +1,41 @@
-//! The `warmheap` command.
+//! The `warmheap` command: measure, check and replay pooled GPU memory.
+//!
+//! A command in `commands` measures and returns plain figures; `show` turns figures into text.
+//! Results go to standard output, everything else to standard error. The exit code is 0 when all
+//! is well, 1 on a failure or a finding, 2 when the command was called wrongly.
+#![forbid(unsafe_code)]
 
-fn main() {}
+mod cli;
+mod commands;
+mod device;
+mod failure;
+mod input;
+mod log;
+mod progress;
+mod show;
+
+use std::process::ExitCode;
+
+use cli::{Cli, Command};
+use failure::Failure;
+
+fn main() -> ExitCode {
+    let outcome = Cli::read().and_then(|cli| {
+        log::start(cli.verbose)?;
+        run(&cli)
+    });
+    match outcome {
+        Ok(code) => code,
+        Err(failure) => failure.report(),
+    }
+}
+
+fn run(cli: &Cli) -> Result<ExitCode, Failure> {
+    match &cli.command {
+        Command::Bench(args) => commands::bench::run(args, cli.json),
+        Command::Compare(args) => commands::compare::run(args, cli.json),
+        Command::Check(args) => commands::check::run(args, cli.json),
+        Command::Replay(args) => commands::replay::run(args, cli.json),
+        Command::Devices => commands::devices::run(cli.json),
+    }
+}

@@ -11,6 +11,7 @@
 //! config ─> pool ─> heap (pure offset engine)
 //!             └───> device (host, sim, metal, cuda)
 //! stats  <─ pool        advice <─ stats, config
+//! trace: record, read and replay what pools are asked for (feature `trace`)
 //! ```
 #![deny(unsafe_code)]
 
@@ -21,6 +22,8 @@ mod heap;
 mod pool;
 pub mod stats;
 mod sync;
+#[cfg(feature = "trace")]
+pub mod trace;
 
 pub use config::PoolConfig;
 pub use pool::{

@@ -1,0 +1,65 @@
+//! `warmheap check`: is a configuration valid, does it suit the machine, what would.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use serde::Serialize;
+use warmheap::advice::{self, Finding, Severity};
+use warmheap::config::MIB;
+
+use crate::failure::Failure;
+use crate::{input, show};
+
+#[derive(Debug, clap::Args)]
+#[command(allow_negative_numbers = true)]
+pub(crate) struct Args {
+    /// A YAML file.
+    config: PathBuf,
+    /// The machine's memory in GiB.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=1 << 20))]
+    ram_gb: Option<u64>,
+    /// The model's weights in MiB.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=1 << 30))]
+    model_mb: Option<u64>,
+}
+
+#[derive(Debug, Serialize)]
+pub(crate) struct Output {
+    pub(crate) config: String,
+    /// Start-up takes this much of the device.
+    pub(crate) capacity_mb: u64,
+    pub(crate) num_heaps: usize,
+    /// The gravest judgement; absent when there is none.
+    pub(crate) severity: Option<Severity>,
+    pub(crate) findings: Vec<Finding>,
+    pub(crate) recommendation: Recommendation,
+}
+
+#[derive(Debug, Serialize)]
+pub(crate) struct Recommendation {
+    pub(crate) explanation: String,
+    /// The settings recommended, in the configuration file's form.
+    pub(crate) config: String,
+}
+
+pub(crate) fn run(args: &Args, json: bool) -> Result<ExitCode, Failure> {
+    let config = input::config(&args.config)?;
+    let findings = advice::review(&config, args.model_mb, args.ram_gb);
+    let recommended = advice::recommend(args.model_mb, args.ram_gb, &config);
+    let output = Output {
+        config: args.config.display().to_string(),
+        capacity_mb: (config.heap_size / MIB).saturating_mul(config.num_heaps as u64),
+        num_heaps: config.num_heaps,
+        severity: findings.iter().map(|finding| finding.severity).max(),
+        findings,
+        recommendation: Recommendation {
+            explanation: recommended.explanation,
+            config: recommended.config.to_yaml(),
+        },
+    };
+    show::print(json, &output, show::check::text)?;
+    Ok(match output.severity {
+        Some(Severity::Error) => ExitCode::FAILURE,
+        _ => ExitCode::SUCCESS,
+    })
+}

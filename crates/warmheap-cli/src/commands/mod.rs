@@ -1,0 +1,17 @@
+//! One file for each command: its arguments, its work, its figures.
+
+pub(crate) mod bench;
+pub(crate) mod check;
+pub(crate) mod compare;
+pub(crate) mod devices;
+pub(crate) mod replay;
+
+use std::num::NonZeroUsize;
+
+/// A count on the command line: at least 1, and small enough to be meant.
+fn count(text: &str) -> Result<NonZeroUsize, String> {
+    text.parse()
+        .ok()
+        .filter(|count: &NonZeroUsize| count.get() <= 100_000)
+        .ok_or_else(|| "it must be a whole number from 1 to 100000".to_owned())
+}

@@ -1,0 +1,153 @@
+//! Devices by the names that people type.
+
+use std::str::FromStr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use warmheap::config::MIB;
+use warmheap::device::Device;
+use warmheap::device::host::HostDevice;
+use warmheap::device::sim::SimDevice;
+
+use crate::failure::Failure;
+
+/// What `--device` says of itself.
+pub(crate) const HELP: &str = "The device: host, sim, metal or cuda; host and sim take options \
+    after a colon, separated by commas: budget=MIB, and for sim discrete and latency=MICROSECONDS, \
+    as in sim:discrete,budget=4096";
+
+/// The devices that `devices` lists.
+pub(crate) const NAMES: [&str; 5] = ["host", "sim", "sim:discrete", "metal", "cuda"];
+
+/// A device that was named, not opened yet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Spec {
+    kind: Kind,
+    options: Options,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Host,
+    Sim,
+    Metal,
+    Cuda,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+struct Options {
+    budget: Option<u64>,
+    discrete: bool,
+    latency: Option<Duration>,
+}
+
+impl FromStr for Spec {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (name, options) = text.split_once(':').unwrap_or((text, ""));
+        let kind = match name {
+            "host" => Kind::Host,
+            "sim" => Kind::Sim,
+            "metal" => Kind::Metal,
+            "cuda" => Kind::Cuda,
+            _ => return Err("it may be host, sim, metal or cuda".to_owned()),
+        };
+        let mut spec = Self { kind, options: Options::default() };
+        for option in options.split(',').filter(|option| !option.is_empty()) {
+            spec.set(option)?;
+        }
+        Ok(spec)
+    }
+}
+
+impl Spec {
+    fn set(&mut self, option: &str) -> Result<(), String> {
+        let (key, value) = option.split_once('=').unwrap_or((option, ""));
+        match (self.kind, key) {
+            (Kind::Host | Kind::Sim, "budget") => {
+                self.options.budget = Some(number(key, value, 1 << 40)? * MIB);
+            }
+            (Kind::Sim, "latency") => {
+                let micros = number(key, value, 1_000_000)?;
+                self.options.latency = Some(Duration::from_micros(micros));
+            }
+            (Kind::Sim, "discrete") if value.is_empty() => self.options.discrete = true,
+            _ => {
+                return Err(format!(
+                    "`{option}` is no option of it; host takes budget=MIB, sim also discrete and \
+                     latency=MICROSECONDS"
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// Opens the device.
+    pub(crate) fn open(&self) -> Result<Arc<dyn Device>, Failure> {
+        match self.kind {
+            Kind::Host => Ok(Arc::new(match self.options.budget {
+                Some(bytes) => HostDevice::with_budget(bytes),
+                None => HostDevice::new(),
+            })),
+            Kind::Sim => Ok(Arc::new(self.sim())),
+            Kind::Metal => metal(),
+            Kind::Cuda => cuda(),
+        }
+    }
+
+    fn sim(&self) -> SimDevice {
+        let mut sim = SimDevice::new();
+        if self.options.discrete {
+            sim = sim.discrete();
+        }
+        if let Some(bytes) = self.options.budget {
+            sim = sim.budget(bytes);
+        }
+        if let Some(latency) = self.options.latency {
+            sim.set_latency(latency);
+        }
+        sim
+    }
+}
+
+fn number(key: &str, value: &str, most: u64) -> Result<u64, String> {
+    value
+        .parse()
+        .ok()
+        .filter(|number| (1..=most).contains(number))
+        .ok_or_else(|| format!("`{key}` needs a whole number from 1 to {most}, as in {key}=100"))
+}
+
+fn metal() -> Result<Arc<dyn Device>, Failure> {
+    Err(absent("metal", "it exists on Apple systems; use --device host or sim here"))
+}
+
+fn cuda() -> Result<Arc<dyn Device>, Failure> {
+    Err(absent("cuda", "build with --features cuda on a machine with an NVIDIA driver"))
+}
+
+fn absent(name: &str, remedy: &str) -> Failure {
+    Failure::Failed(format!("device {name} is not part of this command: {remedy}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn options_follow_a_colon() {
+        let spec: Spec = "sim:discrete,budget=4096".parse().unwrap();
+        let limits = spec.open().unwrap().limits();
+        assert_eq!((limits.elastic, limits.budget), (false, Some(4096 * MIB)));
+    }
+
+    #[test]
+    fn what_a_device_does_not_take_is_refused() {
+        for bad in
+            ["", "gpu", "host:discrete", "sim:budget=0", "sim:budget=x", "sim:discrete=1", "metal:budget=1"]
+        {
+            assert!(bad.parse::<Spec>().is_err(), "{bad}");
+        }
+    }
+}

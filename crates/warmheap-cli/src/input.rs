@@ -1,0 +1,114 @@
+//! What commands read: traces with their sidecars, configurations, results.
+
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use warmheap::PoolConfig;
+use warmheap::trace::{Compile, Program, TraceReader};
+
+use crate::failure::Failure;
+
+/// The trace that `bench` replays when it is given none, and its sidecar.
+const BUNDLED: (&str, &[u8], &str) = (
+    "qwen05b_short.csv.zst",
+    include_bytes!("../../../traces/qwen05b_short.csv.zst"),
+    include_str!("../../../traces/qwen05b_short.json"),
+);
+
+/// What a trace's sidecar file says of it: `TRACE.json` beside `TRACE.csv[.gz|.zst]`.
+#[derive(Debug, Clone, Default, Deserialize)]
+pub(crate) struct Sidecar {
+    /// What ran.
+    pub(crate) workload: Option<String>,
+    /// Where it ran.
+    pub(crate) recorded_on: Option<String>,
+    /// Tokens, or steps that each give one token to every request.
+    pub(crate) decode_steps: Option<u64>,
+    /// The first event, from 0, after the model was loaded.
+    #[serde(default)]
+    pub(crate) serving_from_event: u64,
+}
+
+/// What to do about a result that cannot be read.
+const RESULT: &str = "give a result of `bench --output` or `replay --json`";
+
+/// A trace ready to be replayed.
+#[derive(Debug)]
+pub(crate) struct Trace {
+    pub(crate) name: String,
+    pub(crate) program: Program,
+    pub(crate) sidecar: Sidecar,
+}
+
+impl Trace {
+    /// The bundled trace.
+    pub(crate) fn bundled() -> Result<Self, Failure> {
+        let (name, bytes, sidecar) = BUNDLED;
+        let sidecar = serde_json::from_str(sidecar).map_err(Failure::failed)?;
+        let reader = TraceReader::new(name, bytes).map_err(Failure::failed)?;
+        Self::compile(name.to_owned(), reader, sidecar, false)
+    }
+
+    /// The trace at `path`.
+    pub(crate) fn open(path: &Path, lenient: bool) -> Result<Self, Failure> {
+        let sidecar_path = sidecar_path(path);
+        let sidecar = match File::open(&sidecar_path) {
+            Ok(file) => parse(&sidecar_path, file, "correct the sidecar or remove it")?,
+            Err(_) => Sidecar::default(),
+        };
+        let reader = TraceReader::open(path).map_err(Failure::failed)?;
+        Self::compile(path.display().to_string(), reader, sidecar, lenient)
+    }
+
+    fn compile(name: String, reader: TraceReader, sidecar: Sidecar, lenient: bool) -> Result<Self, Failure> {
+        let how = Compile { lenient, serving_from: sidecar.serving_from_event };
+        let program = Program::compile(reader, how).map_err(Failure::failed)?;
+        let skipped = program.summary().skipped;
+        if skipped > 0 {
+            eprintln!("note: {name}: {skipped} impossible events skipped");
+        }
+        if program.summary().events == 0 {
+            return Err(Failure::Failed(format!("{name}: no events; record a trace that allocates")));
+        }
+        Ok(Self { name, program, sidecar })
+    }
+}
+
+/// `dir/a.json` for `dir/a.csv.zst`.
+fn sidecar_path(trace: &Path) -> PathBuf {
+    let name = trace.file_name().unwrap_or_default().to_string_lossy();
+    let stem = name.trim_end_matches(".zst").trim_end_matches(".gz");
+    let stem = stem.trim_end_matches(".csv");
+    trace.with_file_name(format!("{stem}.json"))
+}
+
+/// The configuration at `path`, with the environment's overrides.
+pub(crate) fn config(path: &Path) -> Result<PoolConfig, Failure> {
+    PoolConfig::from_yaml_file(path).and_then(PoolConfig::with_environment).map_err(Failure::failed)
+}
+
+/// A JSON file.
+pub(crate) fn json<T: DeserializeOwned>(path: &Path) -> Result<T, Failure> {
+    match File::open(path) {
+        Ok(file) => parse(path, file, RESULT),
+        Err(e) => Err(Failure::Failed(format!("{}: cannot be read ({e}); {RESULT}", path.display()))),
+    }
+}
+
+fn parse<T: DeserializeOwned>(path: &Path, file: File, remedy: &str) -> Result<T, Failure> {
+    serde_json::from_reader(io::BufReader::new(file))
+        .map_err(|e| Failure::Failed(format!("{}: not the JSON expected ({e}); {remedy}", path.display())))
+}
+
+/// Writes a result for machines.
+pub(crate) fn write_json(path: &Path, text: &str) -> Result<(), Failure> {
+    fs::write(path, text).map_err(|e| {
+        Failure::Failed(format!(
+            "{}: cannot be written ({e}); check the folder and the space left",
+            path.display()
+        ))
+    })
+}

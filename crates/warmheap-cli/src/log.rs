@@ -1,0 +1,38 @@
+//! The library's log, on standard error.
+
+use std::io;
+
+use tracing_subscriber::filter::LevelFilter;
+
+use crate::failure::Failure;
+
+const VARIABLE: &str = "WARMHEAP_LOG";
+
+/// Starts logging at the level that `-v` or the environment asks for; warnings by default.
+pub(crate) fn start(verbose: u8) -> Result<(), Failure> {
+    let level = match verbose {
+        0 => from_environment()?,
+        1 => LevelFilter::INFO,
+        2 => LevelFilter::DEBUG,
+        _ => LevelFilter::TRACE,
+    };
+    tracing_subscriber::fmt()
+        .with_max_level(level)
+        .with_writer(io::stderr)
+        .with_ansi(false)
+        .without_time()
+        .init();
+    Ok(())
+}
+
+fn from_environment() -> Result<LevelFilter, Failure> {
+    match std::env::var_os(VARIABLE) {
+        None => Ok(LevelFilter::WARN),
+        Some(value) => value.to_str().and_then(|v| v.parse().ok()).ok_or_else(|| {
+            let value = value.to_string_lossy();
+            Failure::Usage(format!(
+                "{VARIABLE} is `{value}`; it may be off, error, warn, info, debug or trace"
+            ))
+        }),
+    }
+}

@@ -1,0 +1,73 @@
+//! Figures as text: JSON for machines, tables for people. Nothing is measured here.
+
+mod advice;
+pub(crate) mod bench;
+pub(crate) mod check;
+pub(crate) mod compare;
+pub(crate) mod devices;
+pub(crate) mod replay;
+
+use std::io::{self, Write};
+
+use comfy_table::presets::UTF8_FULL_CONDENSED;
+use comfy_table::{CellAlignment, Table};
+use serde::Serialize;
+use warmheap::config::MIB;
+
+use crate::failure::Failure;
+
+/// Prints `figures` on standard output: as JSON, or as `text` makes of them.
+pub(crate) fn print<T: Serialize>(
+    json: bool,
+    figures: &T,
+    text: impl FnOnce(&T) -> String,
+) -> Result<(), Failure> {
+    let text = if json { to_json(figures)? } else { text(figures) };
+    match writeln!(io::stdout(), "{}", text.trim_end()) {
+        // The reader has seen enough: `warmheap ... | head`.
+        Err(e) if e.kind() != io::ErrorKind::BrokenPipe => Err(Failure::failed(e)),
+        _ => Ok(()),
+    }
+}
+
+/// Figures as indented JSON.
+pub(crate) fn to_json<T: Serialize>(figures: &T) -> Result<String, Failure> {
+    serde_json::to_string_pretty(figures).map_err(Failure::failed)
+}
+
+/// A table with a header; every column but the first is aligned right.
+fn table<const N: usize>(header: [&str; N], rows: impl IntoIterator<Item = [String; N]>) -> String {
+    let mut table = Table::new();
+    table.load_style(UTF8_FULL_CONDENSED).set_header(header);
+    table.add_rows(rows);
+    for column in table.column_iter_mut().skip(1) {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+    table.to_string()
+}
+
+/// A row of a two-column table.
+fn row(name: impl Into<String>, value: impl ToString) -> [String; 2] {
+    [name.into(), value.to_string()]
+}
+
+fn mib(bytes: u64) -> String {
+    format!("{:.1} MiB", bytes as f64 / MIB as f64)
+}
+
+fn percent(share: f64) -> String {
+    format!("{:.1} %", share * 100.0)
+}
+
+/// `1234567` as `1,234,567`.
+fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::with_capacity(digits.len() * 4 / 3);
+    for (i, digit) in digits.chars().enumerate() {
+        if i > 0 && (digits.len() - i).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}

@@ -1,0 +1,5 @@
+//! The real command, as people run it.
+
+mod bad_input;
+mod commands;
+mod run;

@@ -1,0 +1,66 @@
+//! The real command, run on files made for the test.
+
+use std::path::PathBuf;
+
+use assert_cmd::Command;
+use tempfile::TempDir;
+
+/// A folder for one test's files.
+pub(crate) struct Folder(TempDir);
+
+/// What a run left.
+#[derive(Debug)]
+pub(crate) struct Run {
+    pub(crate) code: i32,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
+}
+
+impl Folder {
+    pub(crate) fn new() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+
+    /// A file with these contents; its path.
+    pub(crate) fn file(&self, name: &str, contents: impl AsRef<[u8]>) -> String {
+        let path = self.path(name);
+        std::fs::write(&path, contents).unwrap();
+        path.display().to_string()
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+}
+
+/// Runs the command; a process killed by a signal has code -1.
+pub(crate) fn warmheap(args: &[&str]) -> Run {
+    let mut command = Command::cargo_bin("warmheap").unwrap();
+    let output = command.args(args).env_remove("WARMHEAP_LOG").output().unwrap();
+    Run {
+        code: output.status.code().unwrap_or(-1),
+        stdout: String::from_utf8(output.stdout).unwrap(),
+        stderr: String::from_utf8(output.stderr).unwrap(),
+    }
+}
+
+impl Run {
+    /// The run ended well; what it printed as JSON.
+    pub(crate) fn json(&self) -> serde_json::Value {
+        assert_eq!(self.code, 0, "{self:?}");
+        serde_json::from_str(&self.stdout).unwrap()
+    }
+}
+
+/// A trace in which buffers of up to 64 KiB come and go.
+pub(crate) fn small_trace() -> String {
+    let mut text = String::from("Thread,Time,Action,Pointer,Size,Stream\n");
+    for i in 0..600_u64 {
+        let size = 1 + i * 7919 % 65536;
+        text += &format!("0,{:.6},allocate,{i:#x},{size},0\n", i as f64 / 1000.0);
+        if i >= 20 {
+            text += &format!("0,{:.6},free,{:#x},1,0\n", i as f64 / 1000.0, i - 20);
+        }
+    }
+    text
+}
