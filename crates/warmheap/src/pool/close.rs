@@ -37,7 +37,8 @@ impl Shared {
         let mut cache = local.cache.take();
         cache.close();
         if let Some(home) = local.home {
-            self.heaps.slot(home).leave();
+            self.heaps.slot(home.large).leave();
+            self.heaps.slot(home.small).leave();
         }
         let ranges = cache.empty(&local.held);
         self.heaps.release(ranges);

@@ -9,6 +9,7 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use super::heap::{Heap, Open};
 use super::heaps::Want;
+use super::local::Home;
 use super::lock;
 use super::range::Range;
 use super::shared::Shared;
@@ -20,9 +21,11 @@ use crate::heap::{Space, Span};
 /// of holes instead of being added.
 const SLACK: u64 = 128;
 /// Elastic heaps grow by at least one part in this many of what is held.
-const STEP: u64 = 256;
+const STEP: u64 = 512;
 /// A heap of the pool's own choosing is at least one part in this many of what is held.
 const HEAP_SHARE: u64 = 24;
+/// With fewer heaps than this, places are not scarce.
+const ROOMY: usize = MAX_HEAPS / 8 * 5;
 const SMALLEST_HEAP: u64 = 32 * MIB;
 
 impl Shared {
@@ -42,10 +45,10 @@ impl Shared {
         loop {
             match self.grow(want) {
                 Ok(true) => {}
-                Ok(false) => return None,
+                Ok(false) => return self.search_everywhere(want),
                 Err(error) => {
                     tracing::debug!(%error, "the pool could not grow");
-                    return None;
+                    return self.search_everywhere(want);
                 }
             }
             if let Some(range) = self.search(want) {
@@ -54,13 +57,19 @@ impl Shared {
         }
     }
 
-    /// Looks in this thread's own heap, then in all others.
+    /// Looks in this thread's own heap, or in all if it has none.
     fn search(&self, want: Want) -> Option<Range> {
         let home = self.session(|session| session.local.home);
-        let at_home = home.and_then(|home| self.open(home, |open| open.allocate(want)));
-        if at_home.is_some() || (home.is_some() && self.heaps.slots().len() == 1) {
-            return at_home;
+        let at_home = |home: Home| self.open(home.for_class(want.class), |open| open.allocate(want));
+        if let Some(range) = home.and_then(at_home) {
+            return Some(range);
         }
+        // What is free in others' heaps is not for this thread while its own can grow: it can have
+        // the pages without the addresses.
+        if home.is_some() { None } else { self.search_everywhere(want) }
+    }
+
+    fn search_everywhere(&self, want: Want) -> Option<Range> {
         self.heaps.refresh_hints();
         self.heaps.allocate(want)
     }
@@ -121,8 +130,11 @@ impl Shared {
         let limits = self.driver.limits();
         self.drop_unused_heaps();
         // The last places must last: the fuller the table, the larger the heap.
-        let share = HEAP_SHARE.min((MAX_HEAPS - self.heap_count().min(MAX_HEAPS - 1)) as u64);
-        let wish = (self.driver.reserved() / share).max(SMALLEST_HEAP).max(bytes);
+        let heaps = self.heap_count().min(MAX_HEAPS - 1);
+        let share = HEAP_SHARE.min((MAX_HEAPS - heaps) as u64);
+        let wish = (self.driver.reserved() / share).max(SMALLEST_HEAP);
+        // A request near that size gets a heap of its own, which wastes nothing.
+        let wish = if bytes >= wish / 2 && heaps < ROOMY { bytes } else { wish };
         let round = |size: u64| size.checked_next_multiple_of(limits.granularity);
         let Some(least) = round(bytes).filter(|least| *least <= limits.largest_heap) else {
             return Ok(false);
@@ -135,23 +147,29 @@ impl Shared {
         }
     }
 
+    /// Destroys a heap if nobody holds a range of it.
+    pub(crate) fn drop_heap(&self, heap: u16) {
+        let unused = self.heaps.slot(heap).with(|open| {
+            let unused = open.heap().is_some_and(|heap| heap.space.used_blocks() == 0);
+            if unused { open.remove() } else { None }
+        });
+        if let Some(Heap { space, memory, .. }) = unused {
+            self.driver.destroy_heap(memory, self.bytes(space.committed().into()));
+        }
+    }
+
     /// Destroys heaps that nobody holds a range of.
     pub(crate) fn drop_unused_heaps(&self) {
-        for slot in self.heaps.slots() {
-            let unused = slot.with(|open| {
-                let unused = open.heap().is_some_and(|heap| heap.space.used_blocks() == 0);
-                if unused { open.remove() } else { None }
-            });
-            if let Some(Heap { space, memory, .. }) = unused {
-                self.driver.destroy_heap(memory, self.bytes(space.committed().into()));
-            }
+        for heap in 0..self.heaps.slots().len() as u16 {
+            self.drop_heap(heap);
         }
     }
 
     /// Commits memory in this thread's heap, next to a hole, so that the hole becomes long enough.
     /// Where too much lies in holes elsewhere, as much is taken out of those.
     fn grow_in_place(&self, want: Want) -> Result<bool, DeviceError> {
-        let home = self.session(|session| session.local.home).unwrap_or(0);
+        let home = self.session(|session| session.local.home);
+        let home = home.map_or(0, |home| home.for_class(want.class));
         let page = (self.driver.limits().granularity >> self.shift) as u32;
         let len = want.len.saturating_add(want.align - 1);
         let plan = || self.open(home, |open| open.heap()?.space.plan_growth(len, page));

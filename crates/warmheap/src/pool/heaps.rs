@@ -92,8 +92,7 @@ impl Heaps {
         mut cut: impl FnMut(&mut Open<'_>) -> Option<Range>,
     ) -> Option<Range> {
         let mut tried = Tried::default();
-        while let Some(index) = self.choose(want, tried) {
-            tried.insert(index);
+        while let Some(index) = self.choose(want, &mut tried) {
             let found = self.slots[index].with(&mut cut);
             if found.is_some() {
                 return found;
@@ -112,44 +111,53 @@ impl Heaps {
         ranges.into_iter().for_each(|range| self.slot(range.heap).release(range));
     }
 
-    fn choose(&self, want: Want, tried: Tried) -> Option<usize> {
-        let fitting = || {
-            let slots = self.slots().iter().enumerate();
-            slots
-                .map(|(index, slot)| (index, slot.hint()))
-                .filter(|(index, hint)| hint.longest >= want.len && !tried.contains(*index))
+    /// The next heap to try. A heap that looks as if it fitted may not; the caller comes again.
+    fn choose(&self, want: Want, tried: &mut Tried) -> Option<usize> {
+        let fitting = |tried: Tried| {
+            let hints = self.slots().iter().enumerate().map(|(index, slot)| (index, slot.hint()));
+            hints.filter(move |(index, hint)| hint.longest >= want.len && !tried.contains(*index))
         };
-        match self.strategy {
+        let index = match self.strategy {
             Strategy::RoundRobin => {
                 // Turns are advice: two threads that read the same one do no harm.
                 let turn = self.turn.load(Relaxed);
-                let (index, _) = fitting().find(|(index, _)| *index >= turn).or_else(|| fitting().next())?;
+                let mut in_turn = fitting(*tried).filter(|(index, _)| *index >= turn);
+                let (index, _) = in_turn.next().or_else(|| fitting(*tried).next())?;
                 self.turn.store(index + 1, Relaxed);
-                Some(index)
+                index
             }
-            Strategy::LeastUsed => fitting().max_by_key(|(_, hint)| hint.free).map(|(index, _)| index),
-            Strategy::BestFit => self.tightest(want, fitting()),
-        }
-    }
-
-    /// Of the few fullest heaps that may fit, the one with the tightest hole.
-    fn tightest(&self, want: Want, fitting: impl Iterator<Item = (usize, Hint)>) -> Option<usize> {
-        let mut asked: ArrayVec<(u32, usize), ASKED> = ArrayVec::new();
-        for (index, hint) in fitting {
-            if asked.is_full() {
-                let fullest = asked.iter_mut().max_by_key(|(longest, _)| *longest);
-                if let Some(place) = fullest.filter(|(longest, _)| *longest > hint.longest) {
-                    *place = (hint.longest, index);
+            Strategy::LeastUsed => fitting(*tried).max_by_key(|(_, hint)| hint.free)?.0,
+            Strategy::BestFit => loop {
+                let asked = fullest(fitting(*tried));
+                if asked.is_empty() {
+                    return None;
                 }
-            } else {
-                asked.push((hint.longest, index));
-            }
-        }
-        if let [(_, only)] = *asked {
-            return Some(only);
-        }
-        let hole = |index: usize| self.slots[index].with(|open| open.heap()?.space.best_fit(want.len));
-        let holes = asked.into_iter().filter_map(|(_, index)| hole(index).map(|len| (len, index)));
-        holes.min().map(|(_, index)| index)
+                let hole =
+                    |index: usize| self.slots[index].with(|open| open.heap()?.space.best_fit(want.len));
+                let holes = asked.iter().filter_map(|(_, index)| hole(*index).map(|len| (len, *index)));
+                match holes.min() {
+                    Some((_, tightest)) => break tightest,
+                    None => asked.iter().for_each(|(_, index)| tried.insert(*index)),
+                }
+            },
+        };
+        tried.insert(index);
+        Some(index)
     }
+}
+
+/// The few heaps whose longest hole is shortest, with that length.
+fn fullest(fitting: impl Iterator<Item = (usize, Hint)>) -> ArrayVec<(u32, usize), ASKED> {
+    let mut asked: ArrayVec<(u32, usize), ASKED> = ArrayVec::new();
+    for (index, hint) in fitting {
+        if asked.is_full() {
+            let emptiest = asked.iter_mut().max_by_key(|(longest, _)| *longest);
+            if let Some(place) = emptiest.filter(|(longest, _)| *longest > hint.longest) {
+                *place = (hint.longest, index);
+            }
+        } else {
+            asked.push((hint.longest, index));
+        }
+    }
+    asked
 }

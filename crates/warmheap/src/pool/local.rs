@@ -1,5 +1,5 @@
-//! What each thread has of each pool it uses: its cache, its counters, and on elastic devices a
-//! heap of its own.
+//! What each thread has of each pool it uses: its cache, its counters, and on elastic devices
+//! heaps of its own.
 //!
 //! The hot path reads one thread-local pointer: the pool used last. If that is another pool, the
 //! thread's own short list is searched. A thread's share lives as long as the thread or the pool,
@@ -14,6 +14,7 @@ use std::sync::{Arc, Weak};
 
 use super::cache::Cache;
 use super::counters::Counters;
+use super::range::EXACT;
 use super::shared::Shared;
 use crate::sync::{Biased, Inside, Owner};
 
@@ -27,13 +28,33 @@ pub(crate) struct Local {
     /// Granules in `cache`.
     pub(crate) held: AtomicU64,
     pub(crate) cache: Biased<Cache>,
-    /// The heap that this thread has adopted.
-    pub(crate) home: Option<u16>,
+    /// The heaps that this thread has adopted.
+    pub(crate) home: Option<Home>,
+}
+
+/// A thread's own heaps: one for ranges of a class, one for all others. Apart, small buffers that
+/// stay do not end up in the holes that large ones come back to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Home {
+    pub(crate) large: u16,
+    pub(crate) small: u16,
+}
+
+impl Home {
+    #[inline(always)]
+    pub(crate) fn owns(self, heap: u16) -> bool {
+        heap == self.large || heap == self.small
+    }
+
+    #[inline(always)]
+    pub(crate) fn for_class(self, class: u16) -> u16 {
+        if class == EXACT { self.large } else { self.small }
+    }
 }
 
 impl Local {
     /// The calling thread's share; `home` has been adopted by it.
-    pub(crate) fn new(pool: Weak<Shared>, limit: u64, counters: Counters, home: Option<u16>) -> Self {
+    pub(crate) fn new(pool: Weak<Shared>, limit: u64, counters: Counters, home: Option<Home>) -> Self {
         let cache = Biased::new(Cache::new(limit));
         cache.adopt();
         Self {

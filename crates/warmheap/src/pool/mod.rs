@@ -13,6 +13,7 @@
 //! no device call under a heap's lock except by the drop of a pool that nobody uses any more.
 
 mod buffer;
+mod bursts;
 mod cache;
 mod classes;
 mod close;

@@ -24,9 +24,9 @@ impl Shared {
         if self.config.scrub == Scrub::Never {
             // The short way for a large range of this thread's own heap.
             local::enter(self, |session| {
-                let home =
-                    range.take_if(|range| session.local.home == Some(range.heap) && range.class == EXACT)?;
-                self.heaps.slot(home.heap).at_home(&session.owner, |open| open.release(home));
+                let home = session.local.home?;
+                let range = range.take_if(|range| range.class == EXACT && range.heap == home.large)?;
+                self.heaps.slot(home.large).at_home(&session.owner, |open| open.release(range));
                 if self.config.track_statistics {
                     session.local.counters.freed(size, &self.peak);
                 }
@@ -77,7 +77,7 @@ impl Shared {
     pub(crate) fn release(&self, session: &Session<'_>, ranges: impl IntoIterator<Item = Range>) {
         for range in ranges {
             let slot = self.heaps.slot(range.heap);
-            if session.local.home == Some(range.heap) {
+            if session.local.home.is_some_and(|home| home.owns(range.heap)) {
                 slot.at_home(&session.owner, |open| open.release(range));
             } else {
                 slot.release(range);

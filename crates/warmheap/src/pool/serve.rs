@@ -63,7 +63,7 @@ impl Shared {
             return None;
         }
         local::enter(self, |session| {
-            let slot = self.heaps.slot(session.local.home?);
+            let slot = self.heaps.slot(session.local.home?.large);
             let range =
                 slot.at_home(&session.owner, |open| open.allocate(Want { class: EXACT, len, align: 1 }))?;
             if self.config.track_statistics {
@@ -107,7 +107,10 @@ impl Shared {
             return cached.or_else(|| self.refill(session, want));
         }
         match session.local.home {
-            Some(home) => self.heaps.slot(home).at_home(&session.owner, |open| open.allocate(want)),
+            Some(home) => {
+                let slot = self.heaps.slot(home.for_class(want.class));
+                slot.at_home(&session.owner, |open| open.allocate(want))
+            }
             None => self.heaps.allocate(want),
         }
     }
@@ -123,7 +126,7 @@ impl Shared {
             let count = (BATCH_LEN / want.len).clamp(1, BATCH);
             let cut = |open: &mut Open<'_>| open.allocate_some(want, count, |range| more.push(range));
             range = match session.local.home {
-                Some(home) => self.heaps.slot(home).at_home(&session.owner, cut),
+                Some(home) => self.heaps.slot(home.small).at_home(&session.owner, cut),
                 None => self.heaps.allocate_with(want, cut),
             };
         }
@@ -147,7 +150,6 @@ impl Shared {
         may_fall_back: bool,
     ) -> Result<Range, AllocError> {
         if let Some(range) = want.and_then(|want| self.make_available(want)) {
-            self.exhausted.store(false, Relaxed);
             return self.hand_over(range, request, site, false);
         }
         if !may_fall_back {
@@ -185,7 +187,7 @@ impl Shared {
     fn fall_back(&self, size: u64, align: u64) -> Result<Range, DeviceError> {
         let range = self.fallback.allocate(&self.driver, size, align)?;
         self.fallbacks.fetch_add(1, Relaxed);
-        if self.config.enabled && !self.exhausted.swap(true, Relaxed) && self.config.log_exhaustion {
+        if self.config.enabled && self.config.log_exhaustion && self.exhaustion.begins() {
             let mib = size as f64 / (1 << 20) as f64;
             tracing::warn!(
                 size,
@@ -239,7 +241,11 @@ impl Shared {
     pub(crate) fn open<R>(&self, heap: u16, mut work: impl FnMut(&mut Open<'_>) -> R) -> R {
         let slot = self.heaps.slot(heap);
         let at_home = local::enter(self, |session| {
-            (session.local.home == Some(heap)).then(|| slot.at_home(&session.owner, &mut work))
+            session
+                .local
+                .home
+                .is_some_and(|home| home.owns(heap))
+                .then(|| slot.at_home(&session.owner, &mut work))
         });
         at_home.flatten().unwrap_or_else(|| slot.with(work))
     }

@@ -9,6 +9,7 @@ use std::panic::Location;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Mutex, Weak};
 
+use super::bursts::Bursts;
 use super::classes::{self, class_of};
 use super::counters::{Peak, Totals};
 use super::depot::Depot;
@@ -39,8 +40,7 @@ pub(crate) struct Shared {
     pub(crate) past: Mutex<Totals>,
     pub(crate) fallbacks: AtomicU64,
     pub(crate) failures: AtomicU64,
-    /// Set while the last requests went to the device, so that a burst is logged once.
-    pub(crate) exhausted: AtomicBool,
+    pub(crate) exhaustion: Bursts,
     /// Held by the one thread that makes memory available.
     pub(crate) growth: Mutex<()>,
     pub(crate) closed: AtomicBool,

@@ -4,20 +4,21 @@
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Mutex};
 
+use super::bursts::Bursts;
 use super::counters::{Peak, Totals};
 use super::depot::Depot;
 use super::driver::Driver;
 use super::error::StartError;
 use super::fallback::Fallback;
-use super::heap::Slot;
 use super::heaps::Heaps;
+use super::local::Home;
 use super::shared::Shared;
 use crate::config::{HeapSizing, MAX_HEAPS, MIB, PoolConfig, Strategy};
 use crate::device::{Device, HeapKind, HeapRequest};
 use crate::heap::Space;
 
-/// The most threads that have an elastic heap for themselves.
-const HOMES: usize = 16;
+/// The most threads that have elastic heaps for themselves.
+const HOMES: usize = MAX_HEAPS / 2;
 
 impl Shared {
     /// Creates the pool and its heaps, and warms them.
@@ -38,7 +39,7 @@ impl Shared {
         let places = match config.heaps {
             HeapSizing::Fixed if config.dynamic_growth => config.max_heaps.max(config.num_heaps),
             HeapSizing::Fixed => config.num_heaps,
-            HeapSizing::Elastic if limits.elastic => HOMES,
+            HeapSizing::Elastic if limits.elastic => 2 * HOMES,
             HeapSizing::Elastic => MAX_HEAPS,
         };
         let strategy = match config.heaps {
@@ -58,7 +59,7 @@ impl Shared {
             past: Mutex::new(Totals::default()),
             fallbacks: AtomicU64::new(0),
             failures: AtomicU64::new(0),
-            exhausted: AtomicBool::new(false),
+            exhaustion: Bursts::default(),
             growth: Mutex::new(()),
             closed: AtomicBool::new(false),
             orphans: Mutex::new(None),
@@ -69,7 +70,7 @@ impl Shared {
             match shared.config.heaps {
                 HeapSizing::Fixed => shared.create_fixed()?,
                 HeapSizing::Elastic if limits.elastic => {
-                    shared.reserve_elastic()?;
+                    shared.reserve_pair()?;
                 }
                 HeapSizing::Elastic => {}
             }
@@ -108,21 +109,38 @@ impl Shared {
         Ok(self.heaps.install(Space::new(len), memory, true))
     }
 
-    /// A heap for the calling thread to have for itself, on devices whose heaps grow in place:
-    /// there, memory that is free in one heap can be taken out and put into another, so heaps of
-    /// one's own cost no memory. `None` where there can be none; the thread uses all heaps then.
-    pub(crate) fn find_home(&self) -> Option<u16> {
-        if self.config.heaps != HeapSizing::Elastic || !self.driver.limits().elastic {
+    /// Heaps for the calling thread to have for itself, on devices whose heaps grow in place: there,
+    /// memory that is free in one heap can be taken out and put into another, so heaps of one's own
+    /// cost no memory. `None` where there can be none; the thread uses all heaps then.
+    pub(crate) fn find_home(&self) -> Option<Home> {
+        if !self.config.enabled || self.config.heaps != HeapSizing::Elastic || !self.driver.limits().elastic {
             return None;
         }
-        let present = |slot: &Slot| slot.with(|open| open.heap().is_some());
-        let slots = || (0..).zip(self.heaps.slots());
-        let vacant = slots().find(|(_, slot)| present(slot) && slot.adopt());
-        if let Some((index, _)) = vacant {
-            return Some(index);
+        let mut pairs = (0..).zip(self.heaps.slots().chunks_exact(2));
+        // Both are adopted and left together.
+        let vacant = pairs.find(|(_, pair)| pair[0].adopt() && pair[1].adopt());
+        let large = match vacant {
+            Some((pair, _)) => 2 * pair,
+            None => {
+                let large = self.reserve_pair().ok()??;
+                self.heaps.slot(large).adopt();
+                self.heaps.slot(large + 1).adopt();
+                large
+            }
+        };
+        Some(Home { large, small: large + 1 })
+    }
+
+    /// Reserves the addresses of two elastic heaps side by side in the table; the first's place.
+    pub(crate) fn reserve_pair(&self) -> Result<Option<u16>, StartError> {
+        let Some(large) = self.reserve_elastic()? else { return Ok(None) };
+        match self.reserve_elastic() {
+            Ok(Some(_)) => Ok(Some(large)),
+            failed => {
+                self.drop_heap(large);
+                failed
+            }
         }
-        let index = self.reserve_elastic().ok()??;
-        self.heaps.slot(index).adopt().then_some(index)
     }
 
     /// Warms every heap for one buffer of every configured size, so that the first requests find

@@ -1,0 +1,28 @@
+//! Telling the first of many.
+#![forbid(unsafe_code)]
+
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use super::lock;
+
+/// Events closer together than this after the last one told are one burst.
+const BURST: Duration = Duration::from_secs(1);
+
+/// Events of which only the first in each second is worth a line in the log.
+#[derive(Debug, Default)]
+pub(crate) struct Bursts {
+    told: Mutex<Option<Instant>>,
+}
+
+impl Bursts {
+    /// Notes an event, and says whether it begins a burst.
+    pub(crate) fn begins(&self) -> bool {
+        let mut told = lock(&self.told);
+        let begins = told.is_none_or(|told| told.elapsed() >= BURST);
+        if begins {
+            *told = Some(Instant::now());
+        }
+        begins
+    }
+}
