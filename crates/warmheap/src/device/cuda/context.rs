@@ -8,7 +8,7 @@
 use std::ffi::{CStr, c_int};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use cudarc::driver::sys::{self, CUcontext, CUdevice, CUdevice_attribute, CUdeviceptr};
+use cudarc::driver::sys::{self, CUcontext, CUdevice, CUdevice_attribute, CUdeviceptr, CUstream, CUstreamCaptureStatus};
 
 use super::driver::{self, check};
 use crate::device::DeviceError;
@@ -166,6 +166,24 @@ impl Context {
         let status = unsafe { sys::cuMemGetInfo_v2(&mut free, &mut total) };
         self.check("cuMemGetInfo", status).ok()?;
         Some(free as u64)
+    }
+
+    /// Whether a CUDA graph is being captured on `stream`.
+    ///
+    /// # Safety
+    /// The stream exists.
+    pub(super) unsafe fn is_capturing(&self, stream: CUstream) -> Result<bool, DeviceError> {
+        if stream.is_null() {
+            // The legacy default stream cannot be captured.
+            return Ok(false);
+        }
+        let none = CUstreamCaptureStatus::CU_STREAM_CAPTURE_STATUS_NONE;
+        let mut capture = none;
+        // SAFETY: writes to a local; the stream exists by the caller's promise.
+        self.check("cuStreamIsCapturing", unsafe {
+            sys::cuStreamIsCapturing(stream, &mut capture)
+        })?;
+        Ok(capture != none)
     }
 
     /// Sets `len` bytes at `address` and waits until they are set.

@@ -94,6 +94,26 @@ impl CudaDevice {
         // SAFETY: the caller's promise is passed on.
         unsafe { CudaQueue::new(Arc::clone(&self.context), stream.cast()) }
     }
+
+    /// Whether a CUDA graph is being captured on `stream`.
+    ///
+    /// # Errors
+    /// As the driver's.
+    ///
+    /// # Safety
+    /// The stream exists.
+    pub unsafe fn is_capturing(&self, stream: *mut c_void) -> Result<bool, DeviceError> {
+        // SAFETY: the caller's promise is passed on.
+        unsafe { self.context.is_capturing(stream.cast()) }
+    }
+
+    /// Waits until all work on the device is done.
+    ///
+    /// # Errors
+    /// [`DeviceError::Lost`] if some of it failed.
+    pub fn synchronize(&self) -> Result<(), DeviceError> {
+        self.context.enter()?.synchronize()
+    }
 }
 
 impl Device for CudaDevice {

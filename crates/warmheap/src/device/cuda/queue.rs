@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use cudarc::driver::sys::{self, CUdevice_attribute, CUdeviceptr, CUstream, CUstreamCaptureStatus};
+use cudarc::driver::sys::{self, CUdevice_attribute, CUdeviceptr, CUstream};
 
 use super::context::Context;
 use crate::device::{DeviceError, Queue};
@@ -72,7 +72,8 @@ impl CudaQueue {
             .signalled
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        if self.is_capturing()? {
+        // SAFETY: the stream exists by the promise of `new`.
+        if unsafe { self.context.is_capturing(self.stream.0) }? {
             return Err(DeviceError::Unsupported {
                 what: "marking a stream while a CUDA graph is captured on it",
             });
@@ -95,23 +96,6 @@ impl CudaQueue {
         self.context.check(call, status)?;
         *signalled = value;
         Ok(value)
-    }
-
-    /// Whether a CUDA graph is being captured on the stream.
-    ///
-    /// # Errors
-    /// As the driver's.
-    pub fn is_capturing(&self) -> Result<bool, DeviceError> {
-        if self.stream.0.is_null() {
-            // The legacy default stream cannot be captured.
-            return Ok(false);
-        }
-        let mut capture = CUstreamCaptureStatus::CU_STREAM_CAPTURE_STATUS_NONE;
-        // SAFETY: writes to a local; the stream exists by the promise of `new`.
-        self.context.check("cuStreamIsCapturing", unsafe {
-            sys::cuStreamIsCapturing(self.stream.0, &mut capture)
-        })?;
-        Ok(capture != CUstreamCaptureStatus::CU_STREAM_CAPTURE_STATUS_NONE)
     }
 
     fn lost(&self) -> DeviceError {
