@@ -20,19 +20,12 @@ fn handle(device: usize) -> CUcontext {
 pub(crate) fn current(state: &mut State, call: &str) -> Result<usize, CUresult> {
     match CURRENT.with_borrow(|stack| stack.last().copied()) {
         Some(device) if state.retained[device] > 0 => Ok(device),
-        _ => state.broken(
-            call,
-            "no context is current",
-            CUresult::CUDA_ERROR_INVALID_CONTEXT,
-        ),
+        _ => state.broken(call, "no context is current", CUresult::CUDA_ERROR_INVALID_CONTEXT),
     }
 }
 
 fn device(number: CUdevice) -> Result<usize, CUresult> {
-    usize::try_from(number)
-        .ok()
-        .filter(|&n| n < DEVICES)
-        .ok_or(CUresult::CUDA_ERROR_INVALID_DEVICE)
+    usize::try_from(number).ok().filter(|&n| n < DEVICES).ok_or(CUresult::CUDA_ERROR_INVALID_DEVICE)
 }
 
 #[unsafe(no_mangle)]
@@ -109,9 +102,7 @@ unsafe extern "C" fn cuDeviceGetAttribute(
     status(state.enter("cuDeviceGetAttribute").and_then(|()| {
         device(number)?;
         let answer = match attribute {
-            A::CU_DEVICE_ATTRIBUTE_VIRTUAL_ADDRESS_MANAGEMENT_SUPPORTED => {
-                state.settings.virtual_memory
-            }
+            A::CU_DEVICE_ATTRIBUTE_VIRTUAL_ADDRESS_MANAGEMENT_SUPPORTED => state.settings.virtual_memory,
             A::CU_DEVICE_ATTRIBUTE_CAN_USE_64_BIT_STREAM_MEM_OPS => state.settings.stream_writes,
             _ => false,
         };
@@ -133,11 +124,7 @@ unsafe extern "C" fn cuDeviceTotalMem_v2(bytes: *mut usize, number: CUdevice) ->
 }
 
 #[unsafe(no_mangle)]
-unsafe extern "C" fn cuDeviceCanAccessPeer(
-    can: *mut c_int,
-    from: CUdevice,
-    to: CUdevice,
-) -> CUresult {
+unsafe extern "C" fn cuDeviceCanAccessPeer(can: *mut c_int, from: CUdevice, to: CUdevice) -> CUresult {
     status(lock().enter("cuDeviceCanAccessPeer").and_then(|()| {
         // SAFETY: the caller's pointer, as with the driver.
         unsafe { *can = c_int::from(device(from)? != device(to)?) };
@@ -146,10 +133,7 @@ unsafe extern "C" fn cuDeviceCanAccessPeer(
 }
 
 #[unsafe(no_mangle)]
-unsafe extern "C" fn cuDevicePrimaryCtxRetain(
-    context: *mut CUcontext,
-    number: CUdevice,
-) -> CUresult {
+unsafe extern "C" fn cuDevicePrimaryCtxRetain(context: *mut CUcontext, number: CUdevice) -> CUresult {
     let mut state = lock();
     status(state.enter("cuDevicePrimaryCtxRetain").and_then(|()| {
         let device = device(number)?;

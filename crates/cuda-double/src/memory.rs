@@ -10,11 +10,7 @@ use crate::state::{State, lock, status};
 
 /// Pages from the host's kernel; the double's addresses are host addresses.
 pub(crate) fn pages(size: u64, access: bool) -> Result<u64, CUresult> {
-    let protection = if access {
-        ProtFlags::READ | ProtFlags::WRITE
-    } else {
-        ProtFlags::empty()
-    };
+    let protection = if access { ProtFlags::READ | ProtFlags::WRITE } else { ProtFlags::empty() };
     let flags = MapFlags::PRIVATE | MapFlags::NORESERVE;
     // SAFETY: new pages at an address of the kernel's choice.
     unsafe { mmap_anonymous(std::ptr::null_mut(), size as usize, protection, flags) }
@@ -121,11 +117,7 @@ unsafe extern "C" fn cuMemcpyDtoH_v2(to: *mut c_void, start: CUdeviceptr, len: u
 }
 
 #[unsafe(no_mangle)]
-unsafe extern "C" fn cuMemcpyHtoD_v2(
-    start: CUdeviceptr,
-    from: *const c_void,
-    len: usize,
-) -> CUresult {
+unsafe extern "C" fn cuMemcpyHtoD_v2(start: CUdeviceptr, from: *const c_void, len: usize) -> CUresult {
     status(touch("cuMemcpyHtoD", start, len as u64).map(|to| {
         // SAFETY: mapped with access, by `touch`; the caller's buffer is as long as it says.
         unsafe { to.copy_from(from.cast::<u8>(), len) };
@@ -133,11 +125,7 @@ unsafe extern "C" fn cuMemcpyHtoD_v2(
 }
 
 #[unsafe(no_mangle)]
-unsafe extern "C" fn cuMemHostAlloc(
-    out: *mut *mut c_void,
-    size: usize,
-    _flags: c_uint,
-) -> CUresult {
+unsafe extern "C" fn cuMemHostAlloc(out: *mut *mut c_void, size: usize, _flags: c_uint) -> CUresult {
     let mut state = lock();
     status(state.enter("cuMemHostAlloc").and_then(|()| {
         current(&mut state, "cuMemHostAlloc")?;

@@ -143,12 +143,7 @@ impl State {
     }
 
     /// Writes a broken rule down and answers as the driver does.
-    pub(crate) fn broken<T>(
-        &mut self,
-        call: &str,
-        rule: &str,
-        status: CUresult,
-    ) -> Result<T, CUresult> {
+    pub(crate) fn broken<T>(&mut self, call: &str, rule: &str, status: CUresult) -> Result<T, CUresult> {
         self.violations.push(format!("{call}: {rule}"));
         Err(status)
     }

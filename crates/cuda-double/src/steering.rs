@@ -38,8 +38,7 @@ impl Double {
     /// Makes the `nth` call of `function` from now on (1 is the next) answer `status`.
     pub fn fail(&self, function: &str, nth: u64, status: CUresult) {
         let function = CString::new(function).expect("no zero bytes in a function's name");
-        let call =
-            self.function::<unsafe extern "C" fn(*const c_char, u64, CUresult)>("double_fail");
+        let call = self.function::<unsafe extern "C" fn(*const c_char, u64, CUresult)>("double_fail");
         // SAFETY: the exported function of this type below.
         unsafe { call(function.as_ptr(), nth, status) }
     }
@@ -109,9 +108,7 @@ impl Double {
         let call = self.function::<unsafe extern "C" fn() -> *mut c_char>("double_violations");
         // SAFETY: the exported function below gives a C string from CString::into_raw of the same
         // allocator: both copies of this code use the system's.
-        unsafe { CStr::from_ptr(call()) }
-            .to_string_lossy()
-            .into_owned()
+        unsafe { CStr::from_ptr(call()) }.to_string_lossy().into_owned()
     }
 
     fn function<F: Copy>(&self, name: &str) -> F {
@@ -157,11 +154,7 @@ extern "C" fn double_hold(stream: usize, hold: bool) {
     let mut state = lock();
     let queue = state.streams.entry(stream).or_default();
     queue.held = hold;
-    let due = if hold {
-        Vec::new()
-    } else {
-        std::mem::take(&mut queue.pending)
-    };
+    let due = if hold { Vec::new() } else { std::mem::take(&mut queue.pending) };
     drop(state);
     run(due);
 }
@@ -174,10 +167,8 @@ extern "C" fn double_capture(stream: usize, capturing: bool) {
 #[unsafe(no_mangle)]
 extern "C" fn double_live() -> u64 {
     let state = lock();
-    let objects = state.blocks.len()
-        + state.host_blocks.len()
-        + state.reservations.len()
-        + state.physical.len();
+    let objects =
+        state.blocks.len() + state.host_blocks.len() + state.reservations.len() + state.physical.len();
     objects as u64 + state.retained.iter().sum::<i64>().unsigned_abs()
 }
 

@@ -32,11 +32,7 @@ pub(crate) fn run(work: Vec<Work>) {
 fn submit(mut state: Locked, stream: CUstream, work: Work) -> Result<(), CUresult> {
     let queue = state.streams.entry(stream.addr()).or_default();
     queue.pending.push(work);
-    let due = if queue.held {
-        Vec::new()
-    } else {
-        std::mem::take(&mut queue.pending)
-    };
+    let due = if queue.held { Vec::new() } else { std::mem::take(&mut queue.pending) };
     drop(state);
     run(due);
     Ok(())
@@ -52,10 +48,7 @@ unsafe extern "C" fn cuStreamWriteValue64_v2(
     let mut state = lock();
     status(state.enter("cuStreamWriteValue64").and_then(|()| {
         current(&mut state, "cuStreamWriteValue64")?;
-        let capturing = state
-            .streams
-            .get(&stream.addr())
-            .is_some_and(|s| s.capturing);
+        let capturing = state.streams.get(&stream.addr()).is_some_and(|s| s.capturing);
         if !state.settings.stream_writes || !address.is_multiple_of(8) || capturing {
             let bad = CUresult::CUDA_ERROR_INVALID_VALUE;
             let rule = "unsupported, unaligned or under capture";
@@ -66,36 +59,23 @@ unsafe extern "C" fn cuStreamWriteValue64_v2(
 }
 
 #[unsafe(no_mangle)]
-unsafe extern "C" fn cuLaunchHostFunc(
-    stream: CUstream,
-    function: CUhostFn,
-    data: *mut c_void,
-) -> CUresult {
+unsafe extern "C" fn cuLaunchHostFunc(stream: CUstream, function: CUhostFn, data: *mut c_void) -> CUresult {
     let mut state = lock();
     status(state.enter("cuLaunchHostFunc").and_then(|()| {
         current(&mut state, "cuLaunchHostFunc")?;
         let Some(function) = function else {
             return Err(CUresult::CUDA_ERROR_INVALID_VALUE);
         };
-        let work = Work::Call {
-            function: function as usize,
-            data: data.expose_provenance(),
-        };
+        let work = Work::Call { function: function as usize, data: data.expose_provenance() };
         submit(state, stream, work)
     }))
 }
 
 #[unsafe(no_mangle)]
-unsafe extern "C" fn cuStreamIsCapturing(
-    stream: CUstream,
-    out: *mut CUstreamCaptureStatus,
-) -> CUresult {
+unsafe extern "C" fn cuStreamIsCapturing(stream: CUstream, out: *mut CUstreamCaptureStatus) -> CUresult {
     let mut state = lock();
     status(state.enter("cuStreamIsCapturing").map(|()| {
-        let capturing = state
-            .streams
-            .get(&stream.addr())
-            .is_some_and(|s| s.capturing);
+        let capturing = state.streams.get(&stream.addr()).is_some_and(|s| s.capturing);
         // SAFETY: the caller's pointer, as with the driver.
         unsafe {
             *out = if capturing {
@@ -123,11 +103,7 @@ unsafe extern "C" fn cuCtxSynchronize() -> CUresult {
     let mut state = lock();
     status(state.enter("cuCtxSynchronize").and_then(|()| {
         current(&mut state, "cuCtxSynchronize")?;
-        let due = state
-            .streams
-            .values_mut()
-            .flat_map(|s| std::mem::take(&mut s.pending))
-            .collect();
+        let due = state.streams.values_mut().flat_map(|s| std::mem::take(&mut s.pending)).collect();
         drop(state);
         run(due);
         Ok(())

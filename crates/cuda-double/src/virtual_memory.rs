@@ -71,9 +71,7 @@ unsafe extern "C" fn cuMemAddressReserve(
             unpages(end, raw + size + GRANULE - end);
         }
         let mappings = Default::default();
-        state
-            .reservations
-            .insert(start, Reservation { size, mappings });
+        state.reservations.insert(start, Reservation { size, mappings });
         // SAFETY: the caller's pointer, as with the driver.
         unsafe { *out = start };
         Ok(())
@@ -83,24 +81,20 @@ unsafe extern "C" fn cuMemAddressReserve(
 #[unsafe(no_mangle)]
 unsafe extern "C" fn cuMemAddressFree(start: CUdeviceptr, size: usize) -> CUresult {
     let mut state = lock();
-    status(
-        state
-            .enter("cuMemAddressFree")
-            .and_then(|()| match state.reservations.get(&start) {
-                Some(found) if found.size != size as u64 => {
-                    state.broken("cuMemAddressFree", "another size than reserved", BAD)
-                }
-                Some(found) if !found.mappings.is_empty() => {
-                    state.broken("cuMemAddressFree", "something is still mapped", BAD)
-                }
-                Some(_) => {
-                    state.reservations.remove(&start);
-                    unpages(start, size as u64);
-                    Ok(())
-                }
-                None => state.broken("cuMemAddressFree", "not reserved", BAD),
-            }),
-    )
+    status(state.enter("cuMemAddressFree").and_then(|()| match state.reservations.get(&start) {
+        Some(found) if found.size != size as u64 => {
+            state.broken("cuMemAddressFree", "another size than reserved", BAD)
+        }
+        Some(found) if !found.mappings.is_empty() => {
+            state.broken("cuMemAddressFree", "something is still mapped", BAD)
+        }
+        Some(_) => {
+            state.reservations.remove(&start);
+            unpages(start, size as u64);
+            Ok(())
+        }
+        None => state.broken("cuMemAddressFree", "not reserved", BAD),
+    }))
 }
 
 #[unsafe(no_mangle)]
@@ -124,12 +118,7 @@ unsafe extern "C" fn cuMemCreate(
         state.take(device, size)?;
         let handle = state.next_handle;
         state.next_handle += 1;
-        let physical = Physical {
-            device,
-            size,
-            released: false,
-            mapped: false,
-        };
+        let physical = Physical { device, size, released: false, mapped: false };
         state.physical.insert(handle, physical);
         // SAFETY: the caller's pointer, as with the driver.
         unsafe { *out = handle };
@@ -170,11 +159,7 @@ unsafe extern "C" fn cuMemMap(
         if before.is_some_and(|(base, m)| base + m.size > start) {
             return state.broken("cuMemMap", "something is mapped there already", BAD);
         }
-        let mapping = Mapping {
-            size,
-            handle,
-            accessible: false,
-        };
+        let mapping = Mapping { size, handle, accessible: false };
         found.mappings.insert(start, mapping);
         state.physical.get_mut(&handle).expect("checked").mapped = true;
         Ok(())
@@ -207,8 +192,7 @@ unsafe extern "C" fn cuMemSetAccess(
         let pages = std::ptr::with_exposed_provenance_mut(start as usize);
         let open = MprotectFlags::READ | MprotectFlags::WRITE;
         // SAFETY: pages of our own reservation.
-        unsafe { mprotect(pages, size as usize, open) }
-            .map_err(|_| CUresult::CUDA_ERROR_OUT_OF_MEMORY)
+        unsafe { mprotect(pages, size as usize, open) }.map_err(|_| CUresult::CUDA_ERROR_OUT_OF_MEMORY)
     }))
 }
 

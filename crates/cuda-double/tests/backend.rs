@@ -34,11 +34,7 @@ impl Turn {
 }
 
 fn elastic(device: &CudaDevice, size: u64) -> Result<Box<dyn Memory>, DeviceError> {
-    device.create_heap(&HeapRequest {
-        size,
-        kind: HeapKind::Elastic,
-        label: "test".into(),
-    })
+    device.create_heap(&HeapRequest { size, kind: HeapKind::Elastic, label: "test".into() })
 }
 
 /// Reads device memory the way a program would.
@@ -47,17 +43,11 @@ fn read(address: u64, len: usize) -> Vec<u8> {
     let mut context = std::ptr::null_mut();
     // SAFETY: the double's context and its memory; the buffer is as long as said.
     unsafe {
-        assert_eq!(
-            sys::cuDevicePrimaryCtxRetain(&mut context, 0),
-            CUresult::CUDA_SUCCESS
-        );
+        assert_eq!(sys::cuDevicePrimaryCtxRetain(&mut context, 0), CUresult::CUDA_SUCCESS);
         assert_eq!(sys::cuCtxPushCurrent_v2(context), CUresult::CUDA_SUCCESS);
         let status = sys::cuMemcpyDtoH_v2(bytes.as_mut_ptr().cast(), address, len);
         assert_eq!(status, CUresult::CUDA_SUCCESS);
-        assert_eq!(
-            sys::cuCtxPopCurrent_v2(&mut context),
-            CUresult::CUDA_SUCCESS
-        );
+        assert_eq!(sys::cuCtxPopCurrent_v2(&mut context), CUresult::CUDA_SUCCESS);
         assert_eq!(sys::cuDevicePrimaryCtxRelease_v2(0), CUresult::CUDA_SUCCESS);
     }
     bytes
@@ -75,11 +65,7 @@ fn elastic_heaps_hold_only_what_is_committed() {
     heap.commit(64 * MIB..66 * MIB).unwrap();
     assert_eq!(double.used(0), 10 * MIB);
     heap.fill(64 * MIB..66 * MIB, 0xA5).unwrap();
-    assert!(
-        read(heap.address() + 64 * MIB, 4096)
-            .iter()
-            .all(|&b| b == 0xA5)
-    );
+    assert!(read(heap.address() + 64 * MIB, 4096).iter().all(|&b| b == 0xA5));
 
     heap.decommit(2 * MIB..6 * MIB).unwrap();
     assert_eq!(double.used(0), 6 * MIB);
@@ -113,10 +99,7 @@ fn devices_of_one_thread_do_not_mix() {
 fn requests_too_large_and_memory_gone_are_told_apart() {
     let (turn, double) = Turn::take();
     let device = CudaDevice::open(0).unwrap();
-    assert!(matches!(
-        device.allocate(4 << 30, 1),
-        Err(DeviceError::TooLarge { .. })
-    ));
+    assert!(matches!(device.allocate(4 << 30, 1), Err(DeviceError::TooLarge { .. })));
     let most = device.allocate(1000 * MIB, 4096).unwrap();
     assert!(most.address().is_multiple_of(4096));
     let error = device.allocate(100 * MIB, 1).unwrap_err();
@@ -127,10 +110,7 @@ fn requests_too_large_and_memory_gone_are_told_apart() {
     );
     let heap = elastic(&device, 512 * MIB).unwrap();
     let error = heap.commit(0..64 * MIB).unwrap_err();
-    assert!(
-        matches!(error, DeviceError::OutOfMemory { requested, .. } if requested == 64 * MIB),
-        "{error}"
-    );
+    assert!(matches!(error, DeviceError::OutOfMemory { requested, .. } if requested == 64 * MIB), "{error}");
     assert!(double.used(0) < 1001 * MIB, "a failed commit keeps nothing");
     drop((most, heap, device));
     turn.end(double);
@@ -142,16 +122,9 @@ fn without_virtual_memory_heaps_are_fixed() {
     double.configure(1 << 30, false, true);
     let device = CudaDevice::open(0).unwrap();
     assert!(!device.limits().elastic);
-    assert!(matches!(
-        elastic(&device, 64 * MIB),
-        Err(DeviceError::Unsupported { .. })
-    ));
+    assert!(matches!(elastic(&device, 64 * MIB), Err(DeviceError::Unsupported { .. })));
     let heap = device
-        .create_heap(&HeapRequest {
-            size: 64 * MIB,
-            kind: HeapKind::Fixed,
-            label: "test".into(),
-        })
+        .create_heap(&HeapRequest { size: 64 * MIB, kind: HeapKind::Fixed, label: "test".into() })
         .unwrap();
     heap.warm(0..64 * MIB).unwrap();
     assert_eq!(double.used(0), 64 * MIB);
@@ -180,10 +153,7 @@ fn a_ticket_completes_when_the_stream_gets_there() {
         assert_eq!(queue.completed().unwrap(), late);
 
         double.capture(STREAM, true);
-        assert!(matches!(
-            queue.signal(),
-            Err(DeviceError::Unsupported { .. })
-        ));
+        assert!(matches!(queue.signal(), Err(DeviceError::Unsupported { .. })));
         double.capture(STREAM, false);
         drop((queue, device));
         turn.end(double);

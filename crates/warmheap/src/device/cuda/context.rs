@@ -8,7 +8,9 @@
 use std::ffi::{CStr, c_int};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use cudarc::driver::sys::{self, CUcontext, CUdevice, CUdevice_attribute, CUdeviceptr, CUstream, CUstreamCaptureStatus};
+use cudarc::driver::sys::{
+    self, CUcontext, CUdevice, CUdevice_attribute, CUdeviceptr, CUstream, CUstreamCaptureStatus,
+};
 
 use super::driver::{self, check};
 use crate::device::DeviceError;
@@ -50,9 +52,7 @@ impl Context {
         };
         let mut device: CUdevice = 0;
         // SAFETY: writes to a local; the ordinal was checked.
-        check("cuDeviceGet", unsafe {
-            sys::cuDeviceGet(&mut device, ordinal)
-        })?;
+        check("cuDeviceGet", unsafe { sys::cuDeviceGet(&mut device, ordinal) })?;
         let mut name = [0; 128];
         // SAFETY: the buffer is as long as said, and the driver ends the name with a zero byte.
         check("cuDeviceGetName", unsafe {
@@ -62,14 +62,10 @@ impl Context {
         let name = unsafe { CStr::from_ptr(name.as_ptr()) }.to_string_lossy();
         let mut total = 0;
         // SAFETY: writes to a local.
-        check("cuDeviceTotalMem", unsafe {
-            sys::cuDeviceTotalMem_v2(&mut total, device)
-        })?;
+        check("cuDeviceTotalMem", unsafe { sys::cuDeviceTotalMem_v2(&mut total, device) })?;
         let mut handle: CUcontext = std::ptr::null_mut();
         // SAFETY: writes to a local; released in drop.
-        check("cuDevicePrimaryCtxRetain", unsafe {
-            sys::cuDevicePrimaryCtxRetain(&mut handle, device)
-        })?;
+        check("cuDevicePrimaryCtxRetain", unsafe { sys::cuDevicePrimaryCtxRetain(&mut handle, device) })?;
         Ok(Self {
             ordinal,
             name: format!("cuda:{ordinal} {name}"),
@@ -84,20 +80,13 @@ impl Context {
     pub(super) fn enter(&self) -> Result<Entered<'_>, DeviceError> {
         let mut current: CUcontext = std::ptr::null_mut();
         // SAFETY: writes to a local.
-        self.check("cuCtxGetCurrent", unsafe {
-            sys::cuCtxGetCurrent(&mut current)
-        })?;
+        self.check("cuCtxGetCurrent", unsafe { sys::cuCtxGetCurrent(&mut current) })?;
         let pushed = current != self.handle;
         if pushed {
             // SAFETY: the handle is retained as long as self lives.
-            self.check("cuCtxPushCurrent", unsafe {
-                sys::cuCtxPushCurrent_v2(self.handle)
-            })?;
+            self.check("cuCtxPushCurrent", unsafe { sys::cuCtxPushCurrent_v2(self.handle) })?;
         }
-        Ok(Entered {
-            context: self,
-            pushed,
-        })
+        Ok(Entered { context: self, pushed })
     }
 
     /// One of the device's attributes; 0 for one the driver does not know.
@@ -119,9 +108,7 @@ impl Context {
         let mut device: CUdevice = 0;
         // SAFETY: writes to a local; an unknown ordinal is an error status.
         let status = unsafe { sys::cuDeviceGet(&mut device, other) };
-        check("cuDeviceGet", status).is_ok()
-            && reach(self.device, device)
-            && reach(device, self.device)
+        check("cuDeviceGet", status).is_ok() && reach(self.device, device) && reach(device, self.device)
     }
 
     /// Whether a call has answered that the context is beyond use.
@@ -130,11 +117,7 @@ impl Context {
     }
 
     /// [`check`], remembering a lost context.
-    pub(super) fn check(
-        &self,
-        call: &'static str,
-        status: sys::CUresult,
-    ) -> Result<(), DeviceError> {
+    pub(super) fn check(&self, call: &'static str, status: sys::CUresult) -> Result<(), DeviceError> {
         let result = check(call, status);
         if matches!(result, Err(DeviceError::Lost { .. })) {
             self.lost.store(true, Ordering::Relaxed);
@@ -150,10 +133,9 @@ impl Context {
         requested: u64,
     ) -> Result<(), DeviceError> {
         match self.check(call, status) {
-            Err(DeviceError::OutOfMemory { .. }) => Err(DeviceError::OutOfMemory {
-                requested,
-                available: self.available(),
-            }),
+            Err(DeviceError::OutOfMemory { .. }) => {
+                Err(DeviceError::OutOfMemory { requested, available: self.available() })
+            }
             other => other,
         }
     }
@@ -180,9 +162,7 @@ impl Context {
         let none = CUstreamCaptureStatus::CU_STREAM_CAPTURE_STATUS_NONE;
         let mut capture = none;
         // SAFETY: writes to a local; the stream exists by the caller's promise.
-        self.check("cuStreamIsCapturing", unsafe {
-            sys::cuStreamIsCapturing(stream, &mut capture)
-        })?;
+        self.check("cuStreamIsCapturing", unsafe { sys::cuStreamIsCapturing(stream, &mut capture) })?;
         Ok(capture != none)
     }
 
@@ -190,13 +170,9 @@ impl Context {
     pub(super) fn fill(&self, address: CUdeviceptr, len: u64, byte: u8) -> Result<(), DeviceError> {
         let _entered = self.enter()?;
         // SAFETY: the caller owns the range and it is mapped; a fault is an error status.
-        self.check("cuMemsetD8", unsafe {
-            sys::cuMemsetD8_v2(address, byte, len as usize)
-        })?;
+        self.check("cuMemsetD8", unsafe { sys::cuMemsetD8_v2(address, byte, len as usize) })?;
         // SAFETY: null is the stream the fill ran on.
-        self.check("cuStreamSynchronize", unsafe {
-            sys::cuStreamSynchronize(std::ptr::null_mut())
-        })
+        self.check("cuStreamSynchronize", unsafe { sys::cuStreamSynchronize(std::ptr::null_mut()) })
     }
 }
 
@@ -204,8 +180,7 @@ impl Entered<'_> {
     /// Waits until all work of this context is done, so that no kernel reads what goes next.
     pub(super) fn synchronize(&self) -> Result<(), DeviceError> {
         // SAFETY: waits, no more; the context is current.
-        self.context
-            .check("cuCtxSynchronize", unsafe { sys::cuCtxSynchronize() })
+        self.context.check("cuCtxSynchronize", unsafe { sys::cuCtxSynchronize() })
     }
 }
 
@@ -233,8 +208,6 @@ pub(super) fn device_count() -> Result<c_int, DeviceError> {
     driver::load()?;
     let mut count = 0;
     // SAFETY: writes to a local.
-    check("cuDeviceGetCount", unsafe {
-        sys::cuDeviceGetCount(&mut count)
-    })?;
+    check("cuDeviceGetCount", unsafe { sys::cuDeviceGetCount(&mut count) })?;
     Ok(count)
 }

@@ -69,17 +69,13 @@ impl CudaDevice {
             .filter_map(|&peer| i32::try_from(peer).ok())
             .filter(|&peer| peer != context.ordinal && context.can_access(peer))
             .collect();
-        let virtual_memory =
-            CUdevice_attribute::CU_DEVICE_ATTRIBUTE_VIRTUAL_ADDRESS_MANAGEMENT_SUPPORTED;
+        let virtual_memory = CUdevice_attribute::CU_DEVICE_ATTRIBUTE_VIRTUAL_ADDRESS_MANAGEMENT_SUPPORTED;
         let pieces = if context.attribute(virtual_memory) != 0 {
             Some(Arc::new(Pieces::new(&context, &peers)?))
         } else {
             None
         };
-        Ok(Self {
-            context: Arc::new(context),
-            pieces,
-        })
+        Ok(Self { context: Arc::new(context), pieces })
     }
 
     /// A queue of the work on `stream`, a `cudaStream_t` or `CUstream` of this device; null is the
@@ -123,10 +119,7 @@ impl Device for CudaDevice {
 
     fn limits(&self) -> Limits {
         let total = self.context.total;
-        let granularity = self
-            .pieces
-            .as_ref()
-            .map_or(PLAIN_GRANULE, |p| p.granularity);
+        let granularity = self.pieces.as_ref().map_or(PLAIN_GRANULE, |p| p.granularity);
         Limits {
             alignment: ALIGNMENT,
             granularity,
@@ -149,24 +142,17 @@ impl Device for CudaDevice {
     fn create_heap(&self, request: &HeapRequest) -> Result<Box<dyn Memory>, DeviceError> {
         let limits = self.limits();
         if request.size > limits.largest_heap {
-            return Err(DeviceError::TooLarge {
-                requested: request.size,
-                largest: limits.largest_heap,
-            });
+            return Err(DeviceError::TooLarge { requested: request.size, largest: limits.largest_heap });
         }
         let context = Arc::clone(&self.context);
         match (request.kind, &self.pieces) {
-            (HeapKind::Fixed, _) => {
-                Ok(Box::new(Block::allocate(context, request.size, ALIGNMENT)?))
+            (HeapKind::Fixed, _) => Ok(Box::new(Block::allocate(context, request.size, ALIGNMENT)?)),
+            (HeapKind::Elastic, Some(pieces)) => {
+                Ok(Box::new(Region::reserve(context, Arc::clone(pieces), request.size)?))
             }
-            (HeapKind::Elastic, Some(pieces)) => Ok(Box::new(Region::reserve(
-                context,
-                Arc::clone(pieces),
-                request.size,
-            )?)),
-            (HeapKind::Elastic, None) => Err(DeviceError::Unsupported {
-                what: "elastic heaps: it has no virtual memory management",
-            }),
+            (HeapKind::Elastic, None) => {
+                Err(DeviceError::Unsupported { what: "elastic heaps: it has no virtual memory management" })
+            }
         }
     }
 

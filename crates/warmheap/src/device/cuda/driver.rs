@@ -62,20 +62,15 @@ pub(super) fn load() -> Result<(), DeviceError> {
 
 /// "No CUDA device here", with the reason.
 pub(super) fn unavailable(reason: String) -> DeviceError {
-    DeviceError::Unavailable {
-        device: "CUDA",
-        reason,
-    }
+    DeviceError::Unavailable { device: "CUDA", reason }
 }
 
 fn find() -> Result<(), String> {
     // SAFETY: opens and closes shared libraries by name; their initialisers are the driver's own.
     if !unsafe { sys::is_culib_present() } {
-        return Err(
-            "the driver library was not found (tried libcuda.so, libcuda.so.1 and nvcuda in the \
+        return Err("the driver library was not found (tried libcuda.so, libcuda.so.1 and nvcuda in the \
              loader's search path); install the NVIDIA driver or set LD_LIBRARY_PATH to its folder"
-                .into(),
-        );
+            .into());
     }
     // SAFETY: present, by the check above, so this cannot panic.
     let library = unsafe { sys::culib() };
@@ -108,18 +103,12 @@ pub(super) fn check(call: &'static str, status: CUresult) -> Result<(), DeviceEr
     match status {
         R::CUDA_SUCCESS => Ok(()),
         // The caller knows what it asked for and fills the figures in.
-        R::CUDA_ERROR_OUT_OF_MEMORY => Err(DeviceError::OutOfMemory {
-            requested: 0,
-            available: None,
-        }),
+        R::CUDA_ERROR_OUT_OF_MEMORY => Err(DeviceError::OutOfMemory { requested: 0, available: None }),
         R::CUDA_ERROR_NOT_SUPPORTED => Err(DeviceError::Unsupported { what: call }),
-        status if is_sticky(status) => Err(DeviceError::Lost {
-            reason: format!("{call}: {}", describe(status)),
-        }),
-        status => Err(DeviceError::Failed {
-            call,
-            reason: describe(status),
-        }),
+        status if is_sticky(status) => {
+            Err(DeviceError::Lost { reason: format!("{call}: {}", describe(status)) })
+        }
+        status => Err(DeviceError::Failed { call, reason: describe(status) }),
     }
 }
 

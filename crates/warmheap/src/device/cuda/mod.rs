@@ -10,6 +10,7 @@
 //! - `region`: elastic heaps on virtual memory: addresses once, memory by the granule
 //! - `plain`: fixed heaps and fallback buffers
 //! - `queue`: streams with a counter in host memory that the GPU itself writes
+#![allow(unsafe_code)]
 
 mod context;
 mod cuda_device;

@@ -25,18 +25,11 @@ pub(super) struct Block {
 
 impl Block {
     /// Allocates `size` bytes at a multiple of `align`, a power of two.
-    pub(super) fn allocate(
-        context: Arc<Context>,
-        size: u64,
-        align: u64,
-    ) -> Result<Self, DeviceError> {
+    pub(super) fn allocate(context: Arc<Context>, size: u64, align: u64) -> Result<Self, DeviceError> {
         let slack = if align > NATURAL_ALIGNMENT { align } else { 0 };
         let bytes = size.checked_add(slack).filter(|&b| b <= context.total);
         let Some(bytes) = bytes else {
-            return Err(DeviceError::TooLarge {
-                requested: size,
-                largest: context.total,
-            });
+            return Err(DeviceError::TooLarge { requested: size, largest: context.total });
         };
         let mut base: CUdeviceptr = 0;
         let entered = context.enter()?;
@@ -44,12 +37,7 @@ impl Block {
         let status = unsafe { sys::cuMemAlloc_v2(&mut base, bytes as usize) };
         context.check_memory("cuMemAlloc", status, size)?;
         drop(entered);
-        Ok(Self {
-            context,
-            base,
-            address: base.next_multiple_of(align),
-            size,
-        })
+        Ok(Self { context, base, address: base.next_multiple_of(align), size })
     }
 }
 
@@ -68,8 +56,7 @@ impl Memory for Block {
     }
 
     fn fill(&self, range: Range<u64>, byte: u8) -> Result<(), DeviceError> {
-        self.context
-            .fill(self.address + range.start, range.end - range.start, byte)
+        self.context.fill(self.address + range.start, range.end - range.start, byte)
     }
 
     fn as_any(&self) -> &dyn Any {

@@ -68,10 +68,7 @@ impl CudaQueue {
     /// [`DeviceError::Unsupported`] while a graph is captured on the stream: a mark would become
     /// part of the graph and rise at each replay.
     pub fn signal(&self) -> Result<u64, DeviceError> {
-        let mut signalled = self
-            .signalled
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut signalled = self.signalled.lock().unwrap_or_else(PoisonError::into_inner);
         // SAFETY: the stream exists by the promise of `new`.
         if unsafe { self.context.is_capturing(self.stream.0) }? {
             return Err(DeviceError::Unsupported {
@@ -83,9 +80,8 @@ impl CudaQueue {
         let (call, status) = if self.writes {
             // SAFETY: the counter is 8 aligned bytes that live until all writes are done (drop
             // waits); flag 0 orders the write after the work before it.
-            let status = unsafe {
-                sys::cuStreamWriteValue64_v2(self.stream.0, self.counter.device, value, 0)
-            };
+            let status =
+                unsafe { sys::cuStreamWriteValue64_v2(self.stream.0, self.counter.device, value, 0) };
             ("cuStreamWriteValue64", status)
         } else {
             let counter = self.counter.host.as_ptr().cast::<c_void>();
@@ -99,9 +95,7 @@ impl CudaQueue {
     }
 
     fn lost(&self) -> DeviceError {
-        DeviceError::Lost {
-            reason: format!("an earlier call on {} reported it", self.context.name),
-        }
+        DeviceError::Lost { reason: format!("an earlier call on {} reported it", self.context.name) }
     }
 }
 
@@ -119,11 +113,7 @@ impl Queue for CudaQueue {
             if start.elapsed() >= timeout {
                 // A stream that died says so only when asked.
                 self.context.available();
-                return if self.context.is_lost() {
-                    Err(self.lost())
-                } else {
-                    Ok(false)
-                };
+                return if self.context.is_lost() { Err(self.lost()) } else { Ok(false) };
             }
             // Work on a GPU takes tens of microseconds and more; no core is worth burning for it.
             std::thread::sleep(Duration::from_micros(20));
@@ -158,11 +148,7 @@ impl Counter {
         // SAFETY: page-aligned memory of 8 bytes that nobody else has.
         unsafe { host.write(AtomicU64::new(0)) };
         drop(entered);
-        let mut counter = Self {
-            context,
-            host,
-            device: 0,
-        };
+        let mut counter = Self { context, host, device: 0 };
         let context = Arc::clone(&counter.context);
         let _entered = context.enter()?;
         // SAFETY: writes to a field; the memory was allocated as mapped.
@@ -180,10 +166,7 @@ impl Counter {
 
 impl Drop for CudaQueue {
     fn drop(&mut self) {
-        let signalled = *self
-            .signalled
-            .get_mut()
-            .unwrap_or_else(PoisonError::into_inner);
+        let signalled = *self.signalled.get_mut().unwrap_or_else(PoisonError::into_inner);
         // The GPU must not write into memory that is gone. A lost context writes nothing more.
         while self.wait(signalled, Duration::from_secs(1)) == Ok(false) {}
     }

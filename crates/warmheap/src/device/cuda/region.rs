@@ -10,8 +10,8 @@ use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use cudarc::driver::sys::{
-    self, CUdeviceptr, CUmemAccess_flags, CUmemAccessDesc, CUmemAllocationProp,
-    CUmemAllocationType, CUmemLocation, CUmemLocationType,
+    self, CUdeviceptr, CUmemAccess_flags, CUmemAccessDesc, CUmemAllocationProp, CUmemAllocationType,
+    CUmemLocation, CUmemLocationType,
 };
 
 use super::context::Context;
@@ -37,8 +37,7 @@ impl Pieces {
         let mut properties: CUmemAllocationProp = unsafe { std::mem::zeroed() };
         properties.type_ = CUmemAllocationType::CU_MEM_ALLOCATION_TYPE_PINNED;
         properties.location = on_device(context.ordinal);
-        let rdma =
-            sys::CUdevice_attribute::CU_DEVICE_ATTRIBUTE_GPU_DIRECT_RDMA_WITH_CUDA_VMM_SUPPORTED;
+        let rdma = sys::CUdevice_attribute::CU_DEVICE_ATTRIBUTE_GPU_DIRECT_RDMA_WITH_CUDA_VMM_SUPPORTED;
         properties.allocFlags.gpuDirectRDMACapable = u8::from(context.attribute(rdma) != 0);
         let mut granularity = 0;
         // SAFETY: reads the properties, writes to a local.
@@ -58,19 +57,12 @@ impl Pieces {
                 })
             })
             .collect();
-        Ok(Self {
-            granularity: granularity as u64,
-            properties: Properties(properties),
-            access,
-        })
+        Ok(Self { granularity: granularity as u64, properties: Properties(properties), access })
     }
 }
 
 fn on_device(ordinal: i32) -> CUmemLocation {
-    CUmemLocation {
-        type_: CUmemLocationType::CU_MEM_LOCATION_TYPE_DEVICE,
-        id: ordinal,
-    }
+    CUmemLocation { type_: CUmemLocationType::CU_MEM_LOCATION_TYPE_DEVICE, id: ordinal }
 }
 
 /// A reserved address range with memory under some of it.
@@ -93,18 +85,11 @@ impl Region {
     ) -> Result<Self, DeviceError> {
         let mut base: CUdeviceptr = 0;
         // SAFETY: writes to a local; 0 asks for any address.
-        let status = unsafe {
-            sys::cuMemAddressReserve(&mut base, size as usize, pieces.granularity as usize, 0, 0)
-        };
+        let status =
+            unsafe { sys::cuMemAddressReserve(&mut base, size as usize, pieces.granularity as usize, 0, 0) };
         context.check_memory("cuMemAddressReserve", status, size)?;
         let granules = size / pieces.granularity;
-        Ok(Self {
-            context,
-            pieces,
-            base,
-            size,
-            committed: Mutex::new(vec![false; granules as usize]),
-        })
+        Ok(Self { context, pieces, base, size, committed: Mutex::new(vec![false; granules as usize]) })
     }
 
     /// The granules of `range`, which the pool promises are whole ones inside the region.
@@ -122,8 +107,7 @@ impl Region {
         let step = self.pieces.granularity;
         let mut handle = 0;
         // SAFETY: reads the properties, writes to a local.
-        let status =
-            unsafe { sys::cuMemCreate(&mut handle, step as usize, &self.pieces.properties.0, 0) };
+        let status = unsafe { sys::cuMemCreate(&mut handle, step as usize, &self.pieces.properties.0, 0) };
         self.context.check_memory("cuMemCreate", status, step)?;
         // SAFETY: the granule lies in our reservation and nothing is mapped there, by the flags.
         let mapped = unsafe { sys::cuMemMap(self.at(index), step as usize, 0, handle, 0) };
@@ -137,9 +121,7 @@ impl Region {
         let step = self.pieces.granularity as usize;
         // SAFETY: the granule was mapped as one piece, and no work that uses it is in flight: the
         // callers wait for the device first, or the memory was never handed out.
-        self.context.check("cuMemUnmap", unsafe {
-            sys::cuMemUnmap(self.at(index), step)
-        })
+        self.context.check("cuMemUnmap", unsafe { sys::cuMemUnmap(self.at(index), step) })
     }
 
     /// Maps all of `range` and lets the device and its peers use it; the count says how far it got.
@@ -154,16 +136,9 @@ impl Region {
         let access: Vec<_> = self.pieces.access.iter().map(|a| a.0).collect();
         // SAFETY: the whole range is mapped; the descriptions live through the call.
         let status = unsafe {
-            sys::cuMemSetAccess(
-                self.at(range.start),
-                bytes as usize,
-                access.as_ptr(),
-                access.len(),
-            )
+            sys::cuMemSetAccess(self.at(range.start), bytes as usize, access.as_ptr(), access.len())
         };
-        self.context
-            .check_memory("cuMemSetAccess", status, bytes)
-            .map_err(|error| (range.len(), error))
+        self.context.check_memory("cuMemSetAccess", status, bytes).map_err(|error| (range.len(), error))
     }
 }
 
@@ -179,10 +154,7 @@ impl Memory for Region {
     fn commit(&self, range: Range<u64>) -> Result<(), DeviceError> {
         let requested = range.end - range.start;
         let granules = self.granules(&range);
-        let mut committed = self
-            .committed
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut committed = self.committed.lock().unwrap_or_else(PoisonError::into_inner);
         let _entered = self.context.enter()?;
         match self.fill_in(granules.clone()) {
             Ok(()) => {
@@ -196,10 +168,9 @@ impl Memory for Region {
                     committed[index] = self.unmap(index).is_err();
                 }
                 Err(match error {
-                    DeviceError::OutOfMemory { available, .. } => DeviceError::OutOfMemory {
-                        requested,
-                        available,
-                    },
+                    DeviceError::OutOfMemory { available, .. } => {
+                        DeviceError::OutOfMemory { requested, available }
+                    }
                     other => other,
                 })
             }
@@ -207,10 +178,7 @@ impl Memory for Region {
     }
 
     fn decommit(&self, range: Range<u64>) -> Result<(), DeviceError> {
-        let mut committed = self
-            .committed
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut committed = self.committed.lock().unwrap_or_else(PoisonError::into_inner);
         let entered = self.context.enter()?;
         // The driver does not wait for kernels before it unmaps, as its free does.
         entered.synchronize()?;
@@ -220,9 +188,9 @@ impl Memory for Region {
                 // All or nothing: put memory back under what was already emptied.
                 return match self.fill_in(granules.start..index) {
                     Ok(()) => Err(error),
-                    Err((_, second)) => Err(DeviceError::Lost {
-                        reason: format!("{error}; and undoing it failed: {second}"),
-                    }),
+                    Err((_, second)) => {
+                        Err(DeviceError::Lost { reason: format!("{error}; and undoing it failed: {second}") })
+                    }
                 };
             }
         }
@@ -236,8 +204,7 @@ impl Memory for Region {
     }
 
     fn fill(&self, range: Range<u64>, byte: u8) -> Result<(), DeviceError> {
-        self.context
-            .fill(self.base + range.start, range.end - range.start, byte)
+        self.context.fill(self.base + range.start, range.end - range.start, byte)
     }
 
     fn as_any(&self) -> &dyn Any {
@@ -251,11 +218,7 @@ impl Drop for Region {
         let Ok(entered) = self.context.enter() else {
             return;
         };
-        let committed = std::mem::take(
-            self.committed
-                .get_mut()
-                .unwrap_or_else(PoisonError::into_inner),
-        );
+        let committed = std::mem::take(self.committed.get_mut().unwrap_or_else(PoisonError::into_inner));
         if committed.contains(&true) && entered.synchronize().is_err() {
             return;
         }
