@@ -2,7 +2,7 @@
 
 use std::ffi::{c_uchar, c_uint, c_void};
 
-use cudarc::driver::sys::{CUdeviceptr, CUresult};
+use cudarc::driver::sys::{CUdevice, CUdeviceptr, CUmemPool_attribute, CUmemoryPool, CUresult, CUstream};
 use rustix::mm::{MapFlags, ProtFlags, mmap_anonymous, munmap};
 
 use crate::contexts::current;
@@ -100,6 +100,36 @@ unsafe extern "C" fn cuMemFree_v2(start: CUdeviceptr) -> CUresult {
     }))
 }
 
+/// The double's pool is plain allocation: order is all that is promised, and it runs in order.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn cuMemAllocAsync(out: *mut CUdeviceptr, size: usize, _stream: CUstream) -> CUresult {
+    // SAFETY: as the caller's.
+    unsafe { cuMemAlloc_v2(out, size) }
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn cuMemFreeAsync(start: CUdeviceptr, _stream: CUstream) -> CUresult {
+    // SAFETY: as the caller's.
+    unsafe { cuMemFree_v2(start) }
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn cuDeviceGetDefaultMemPool(out: *mut CUmemoryPool, _device: CUdevice) -> CUresult {
+    status(lock().enter("cuDeviceGetDefaultMemPool").map(|()| {
+        // SAFETY: the caller's pointer, as with the driver.
+        unsafe { *out = std::ptr::without_provenance_mut(1) };
+    }))
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn cuMemPoolSetAttribute(
+    _pool: CUmemoryPool,
+    _attribute: CUmemPool_attribute,
+    _value: *mut c_void,
+) -> CUresult {
+    status(lock().enter("cuMemPoolSetAttribute"))
+}
+
 #[unsafe(no_mangle)]
 unsafe extern "C" fn cuMemsetD8_v2(start: CUdeviceptr, byte: c_uchar, len: usize) -> CUresult {
     status(touch("cuMemsetD8", start, len as u64).map(|to| {
@@ -113,14 +143,6 @@ unsafe extern "C" fn cuMemcpyDtoH_v2(to: *mut c_void, start: CUdeviceptr, len: u
     status(touch("cuMemcpyDtoH", start, len as u64).map(|from| {
         // SAFETY: mapped with access, by `touch`; the caller's buffer is as long as it says.
         unsafe { to.cast::<u8>().copy_from(from, len) };
-    }))
-}
-
-#[unsafe(no_mangle)]
-unsafe extern "C" fn cuMemcpyHtoD_v2(start: CUdeviceptr, from: *const c_void, len: usize) -> CUresult {
-    status(touch("cuMemcpyHtoD", start, len as u64).map(|to| {
-        // SAFETY: mapped with access, by `touch`; the caller's buffer is as long as it says.
-        unsafe { to.copy_from(from.cast::<u8>(), len) };
     }))
 }
 

@@ -117,6 +117,20 @@ fn requests_too_large_and_memory_gone_are_told_apart() {
 }
 
 #[test]
+fn fallback_in_stream_order_is_as_good() {
+    let (turn, double) = Turn::take();
+    let device = CudaDevice::open(0).unwrap().stream_ordered().unwrap();
+    let buffer = device.allocate(10 * MIB, 1 << 16).unwrap();
+    assert!(buffer.address().is_multiple_of(1 << 16));
+    buffer.fill(0..10 * MIB, 9).unwrap();
+    assert!(read(buffer.address() + 10 * MIB - 4096, 4096).iter().all(|&b| b == 9));
+    assert!(double.calls("cuMemPoolSetAttribute") > 0);
+    assert!(matches!(device.allocate(1 << 40, 1), Err(DeviceError::TooLarge { .. })));
+    drop((buffer, device));
+    turn.end(double);
+}
+
+#[test]
 fn without_virtual_memory_heaps_are_fixed() {
     let (turn, double) = Turn::take();
     double.configure(1 << 30, false, true);

@@ -15,6 +15,9 @@ use cudarc::driver::sys::{
 use super::driver::{self, check};
 use crate::device::DeviceError;
 
+/// What the driver aligns its blocks to.
+const NATURAL_ALIGNMENT: u64 = 256;
+
 /// A retained primary context.
 #[derive(Debug)]
 pub(super) struct Context {
@@ -138,6 +141,13 @@ impl Context {
             }
             other => other,
         }
+    }
+
+    /// The bytes to ask for so that `size` of them can start at a multiple of `align`.
+    pub(super) fn with_slack(&self, size: u64, align: u64) -> Result<u64, DeviceError> {
+        let slack = if align > NATURAL_ALIGNMENT { align } else { 0 };
+        let bytes = size.checked_add(slack).filter(|bytes| *bytes <= self.total);
+        bytes.ok_or(DeviceError::TooLarge { requested: size, largest: self.total })
     }
 
     /// Bytes free on the device now.

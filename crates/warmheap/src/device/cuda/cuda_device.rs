@@ -6,6 +6,7 @@ use std::sync::Arc;
 use cudarc::driver::sys::CUdevice_attribute;
 
 use super::context::{self, Context};
+use super::ordered::{self, OrderedBlock};
 use super::plain::Block;
 use super::queue::CudaQueue;
 use super::region::{Pieces, Region};
@@ -36,6 +37,8 @@ pub struct CudaDevice {
     context: Arc<Context>,
     /// Present where the device can map memory under reserved addresses.
     pieces: Option<Arc<Pieces>>,
+    /// Fallback buffers come from the driver's stream-ordered pool.
+    ordered: bool,
 }
 
 impl CudaDevice {
@@ -75,7 +78,19 @@ impl CudaDevice {
         } else {
             None
         };
-        Ok(Self { context: Arc::new(context), pieces })
+        Ok(Self { context: Arc::new(context), pieces, ordered: false })
+    }
+
+    /// This device, with fallback buffers from the driver's own pool (`cuMemAllocAsync`), which
+    /// keeps what is freed: far cheaper than its plain allocation, for programs whose work is
+    /// ordered before later work on the default stream.
+    ///
+    /// # Errors
+    /// The driver's, on devices without memory pools.
+    pub fn stream_ordered(mut self) -> Result<Self, DeviceError> {
+        ordered::keep_freed(&self.context)?;
+        self.ordered = true;
+        Ok(self)
     }
 
     /// A queue of the work on `stream`, a `cudaStream_t` or `CUstream` of this device; null is the
@@ -158,6 +173,9 @@ impl Device for CudaDevice {
 
     fn allocate(&self, size: u64, align: u64) -> Result<Box<dyn Memory>, DeviceError> {
         let context = Arc::clone(&self.context);
+        if self.ordered {
+            return Ok(Box::new(OrderedBlock::allocate(context, size, align)?));
+        }
         Ok(Box::new(Block::allocate(context, size, align)?))
     }
 }

@@ -9,9 +9,6 @@ use cudarc::driver::sys::{self, CUdeviceptr};
 use super::context::Context;
 use crate::device::{DeviceError, Memory};
 
-/// What the driver aligns its blocks to.
-const NATURAL_ALIGNMENT: u64 = 256;
-
 /// One block from `cuMemAlloc`.
 #[derive(Debug)]
 pub(super) struct Block {
@@ -26,11 +23,7 @@ pub(super) struct Block {
 impl Block {
     /// Allocates `size` bytes at a multiple of `align`, a power of two.
     pub(super) fn allocate(context: Arc<Context>, size: u64, align: u64) -> Result<Self, DeviceError> {
-        let slack = if align > NATURAL_ALIGNMENT { align } else { 0 };
-        let bytes = size.checked_add(slack).filter(|&b| b <= context.total);
-        let Some(bytes) = bytes else {
-            return Err(DeviceError::TooLarge { requested: size, largest: context.total });
-        };
+        let bytes = context.with_slack(size, align)?;
         let mut base: CUdeviceptr = 0;
         let entered = context.enter()?;
         // SAFETY: writes to a local; the context is current.
