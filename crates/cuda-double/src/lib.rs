@@ -15,4 +15,4 @@ mod steering;
 mod streams;
 mod virtual_memory;
 
-pub use steering::Double;
+pub use steering::{Double, library};

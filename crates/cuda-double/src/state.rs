@@ -105,7 +105,7 @@ impl State {
         Self {
             settings: Settings {
                 driver_version: 13_000,
-                memory: 1 << 30,
+                memory: 64 << 30,
                 virtual_memory: true,
                 stream_writes: true,
             },

@@ -12,6 +12,19 @@ use libloading::Library;
 use crate::state::lock;
 use crate::streams::run;
 
+/// Where the shared library is, for processes of their own: loaded first (`LD_PRELOAD`), it is the
+/// driver there.
+///
+/// # Panics
+/// Outside of tests and programs that Cargo built beside it.
+#[must_use]
+pub fn library() -> PathBuf {
+    let program = std::env::current_exe().expect("a test has a path");
+    let folders = program.ancestors().skip(1).take(2);
+    let mut places = folders.map(|folder| folder.join("libcuda_double.so"));
+    places.find(|path| path.exists()).expect("the double is built with this crate")
+}
+
 /// The loaded double. One per process; its state is shared by all tests of the process.
 #[derive(Debug)]
 pub struct Double(Library);
@@ -23,16 +36,8 @@ impl Double {
     /// When the shared library was not built beside the test.
     #[must_use]
     pub fn install() -> Self {
-        let beside = std::env::current_exe().expect("a test has a path");
-        let found = beside
-            .ancestors()
-            .skip(1)
-            .take(2)
-            .map(|folder| folder.join("libcuda_double.so"))
-            .find(|path| path.exists())
-            .unwrap_or_else(|| PathBuf::from("libcuda_double.so"));
         // SAFETY: our own library; it has no initialisers.
-        Self(unsafe { Library::new(found) }.expect("the double is built with this crate"))
+        Self(unsafe { Library::new(library()) }.expect("the double is built with this crate"))
     }
 
     /// Makes the `nth` call of `function` from now on (1 is the next) answer `status`.

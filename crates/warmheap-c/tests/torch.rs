@@ -22,6 +22,7 @@ fn turn() -> (MutexGuard<'static, ()>, &'static Double) {
     static DOUBLE: OnceLock<Double> = OnceLock::new();
     let turn = TURNS.lock().unwrap_or_else(PoisonError::into_inner);
     let double = DOUBLE.get_or_init(Double::install);
+    double.configure(1 << 30, true, true);
     warmheap_empty_cache();
     assert_eq!(double.used(0), 0, "a test before this one left memory taken");
     (turn, double)
