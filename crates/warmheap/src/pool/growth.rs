@@ -95,7 +95,7 @@ impl Shared {
         if self.config.heaps == HeapSizing::Elastic {
             let limits = self.driver.limits();
             if limits.elastic {
-                self.take_from_holes(u32::MAX, (limits.granularity >> self.shift) as u32)?;
+                self.take_from_holes(u32::MAX, (limits.granularity >> self.shift) as u32, None)?;
             } else {
                 self.drop_unused_heaps();
             }

@@ -38,6 +38,7 @@ impl Shared {
         let places = match config.heaps {
             HeapSizing::Fixed if config.dynamic_growth => config.max_heaps.max(config.num_heaps),
             HeapSizing::Fixed => config.num_heaps,
+            HeapSizing::Elastic if limits.elastic && config.thread_cache.max_bytes == 0 => 1,
             HeapSizing::Elastic if limits.elastic => HOMES,
             HeapSizing::Elastic => MAX_HEAPS,
         };
@@ -112,6 +113,9 @@ impl Shared {
     /// there, memory that is free in one heap can be taken out and put into another, so heaps of
     /// one's own cost no memory. `None` where there can be none; the thread uses all heaps then.
     pub(crate) fn find_home(&self) -> Option<u16> {
+        if self.config.thread_cache.max_bytes == 0 {
+            return None;
+        }
         if self.config.heaps != HeapSizing::Elastic || !self.driver.limits().elastic {
             return None;
         }
