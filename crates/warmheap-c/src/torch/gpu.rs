@@ -5,6 +5,7 @@ use std::ffi::{c_int, c_void};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 
+use warmheap::config::ThreadCache;
 use warmheap::device::cuda::{CudaDevice, CudaQueue};
 use warmheap::device::{Device, DeviceError, Queue};
 use warmheap::{AllocError, Buffer, Pool, PoolConfig};
@@ -58,7 +59,9 @@ impl Gpu {
     fn open(ordinal: u32) -> Result<Self, String> {
         let config = match std::env::var_os("WARMHEAP_CONFIG") {
             Some(path) => PoolConfig::from_yaml_file(path),
-            None => Ok(PoolConfig::elastic()),
+            // One heap for all threads: autograd frees in its own threads what the program's
+            // thread allocated, and memory must not move to and fro between heaps at each step.
+            None => Ok(PoolConfig::elastic().with_thread_cache(ThreadCache { max_bytes: 0 })),
         };
         let config = config.and_then(PoolConfig::with_environment).map_err(|e| e.to_string())?;
         let open = || {
