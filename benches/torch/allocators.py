@@ -53,7 +53,6 @@ class Warmheap:
         hooks.set_record_stream_fn(self._address("warmheap_record_stream"))
         hooks.set_begin_allocate_to_pool(self._address("warmheap_begin_allocate_to_pool"))
         torch.cuda.memory.change_current_allocator(allocator)
-        self.library.warmheap_init(torch.cuda.device_count())
         self.library.warmheap_statistics_json.restype = ctypes.c_size_t
 
     def _address(self, name):

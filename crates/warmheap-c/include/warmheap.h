@@ -187,7 +187,8 @@ void warmheap_free(void *address, size_t size, int device, void *stream);
 // before that stream's work at the time of the free is done.
 void warmheap_record_stream(void *address, void *stream);
 
-// Hook `set_init_fn`: starts writing statistics, if `WARMHEAP_STATS` names a file.
+// Hook `set_init_fn`: starts writing statistics, if `WARMHEAP_STATS` names a file. The first
+// allocation does too.
 void warmheap_init(int devices);
 
 // Hook `set_reset_fn`, behind `torch.cuda.empty_cache()`: gives memory that nobody uses back to

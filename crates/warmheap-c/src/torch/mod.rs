@@ -65,7 +65,8 @@ pub extern "C" fn warmheap_record_stream(address: *mut c_void, stream: *mut c_vo
     let _ = catch_unwind(|| Gpu::opened().any(|gpu| gpu.record(address.addr() as u64, stream.addr())));
 }
 
-/// Hook `set_init_fn`: starts writing statistics, if `WARMHEAP_STATS` names a file.
+/// Hook `set_init_fn`: starts writing statistics, if `WARMHEAP_STATS` names a file. The first
+/// allocation does too.
 #[unsafe(no_mangle)]
 pub extern "C" fn warmheap_init(devices: c_int) {
     let _ = devices; // Each is opened at its first use.
