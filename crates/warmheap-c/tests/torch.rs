@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::ffi::c_void;
+use std::path::{Path, PathBuf};
 use std::ptr;
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
@@ -21,11 +22,20 @@ fn turn() -> (MutexGuard<'static, ()>, &'static Double) {
     static TURNS: Mutex<()> = Mutex::new(());
     static DOUBLE: OnceLock<Double> = OnceLock::new();
     let turn = TURNS.lock().unwrap_or_else(PoisonError::into_inner);
-    let double = DOUBLE.get_or_init(Double::install);
+    let double = DOUBLE.get_or_init(|| {
+        // SAFETY: the first test to get here does this, before any thread but the tests' exists,
+        // and those wait for their turn.
+        unsafe { std::env::set_var("WARMHEAP_STATS", statistics_file()) };
+        Double::install()
+    });
     double.configure(1 << 30, true, true);
     warmheap_empty_cache();
     assert_eq!(double.used(0), 0, "a test before this one left memory taken");
     (turn, double)
+}
+
+fn statistics_file() -> PathBuf {
+    Path::new(env!("CARGO_TARGET_TMPDIR")).join("statistics.json")
 }
 
 fn malloc(size: usize, stream: usize) -> *mut c_void {
@@ -147,9 +157,7 @@ fn frees_of_nothing_do_nothing() {
 #[test]
 fn statistics_are_readable_while_running() {
     let (_turn, _double) = turn();
-    let file = std::env::temp_dir().join(format!("warmheap-stats-{}.json", std::process::id()));
-    // SAFETY: no other thread of this test reads the environment now: tests take turns.
-    unsafe { std::env::set_var("WARMHEAP_STATS", &file) };
+    let file = statistics_file();
     warmheap_init(1);
     warmheap_reset_peaks();
     let buffer = malloc(32 * MIB, MAIN);
@@ -166,7 +174,6 @@ fn statistics_are_readable_while_running() {
     });
     assert_eq!(written.unwrap()["pid"], std::process::id());
     free(buffer, 32 * MIB, MAIN);
-    std::fs::remove_file(file).unwrap();
 }
 
 /// Random work on three streams against an oracle: no two live buffers overlap, and none overlaps
