@@ -26,8 +26,10 @@ FIGURES = [("tokens_per_s", "tok/s"), ("first_token_ms", "first ms"), ("reserved
 
 def start(allocator):
     """A server with the environment this allocator needs."""
-    # Equal hashes in all processes: checksums are compared.
-    environment = {**os.environ, **ENVIRONMENT.get(allocator, {}), "PYTHONHASHSEED": "0"}
+    # Libraries ask while they are imported whether there is a GPU. The answer must not come from
+    # the driver, which a child of the server could not start again.
+    fork_safe = {"PYTORCH_NVML_BASED_CUDA_CHECK": "1"}
+    environment = {**os.environ, **ENVIRONMENT.get(allocator, {}), **fork_safe}
     return subprocess.Popen([sys.executable, os.path.join(HERE, "server.py")], env=environment,
                             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
