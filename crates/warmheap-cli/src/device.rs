@@ -10,14 +10,20 @@ use warmheap::device::host::HostDevice;
 use warmheap::device::sim::SimDevice;
 
 use crate::failure::Failure;
+use gpus::gpu_count;
 
 /// What `--device` says of itself.
-pub(crate) const HELP: &str = "The device: host, sim, metal or cuda; host and sim take options \
-    after a colon, separated by commas: budget=MIB, and for sim discrete and latency=MICROSECONDS, \
-    as in sim:discrete,budget=4096";
+pub(crate) const HELP: &str = "The device: host, sim, metal or cuda; options follow a colon, separated \
+    by commas: for host and sim budget=MIB, for sim discrete and latency=MICROSECONDS, for cuda the \
+    GPU's number, and ordered to allocate singly with cudaMallocAsync instead of cudaMalloc, as in \
+    sim:discrete,budget=4096 or cuda:0,ordered";
 
-/// The devices that `devices` lists.
-pub(crate) const NAMES: [&str; 5] = ["host", "sim", "sim:discrete", "metal", "cuda"];
+/// The devices that `devices` lists: every GPU that is here, and one line if there is none.
+pub(crate) fn names() -> Vec<String> {
+    let always = ["host", "sim", "sim:discrete", "metal"].map(str::to_owned);
+    let gpus = (0..gpu_count().max(1)).map(|number| format!("cuda:{number}"));
+    always.into_iter().chain(gpus).collect()
+}
 
 /// A device that was named, not opened yet.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,6 +45,8 @@ struct Options {
     budget: Option<u64>,
     discrete: bool,
     latency: Option<Duration>,
+    gpu: u32,
+    ordered: bool,
 }
 
 impl FromStr for Spec {
@@ -63,6 +71,10 @@ impl FromStr for Spec {
 
 impl Spec {
     fn set(&mut self, option: &str) -> Result<(), String> {
+        if let (Kind::Cuda, Ok(gpu)) = (self.kind, option.parse()) {
+            self.options.gpu = gpu;
+            return Ok(());
+        }
         let (key, value) = option.split_once('=').unwrap_or((option, ""));
         match (self.kind, key) {
             (Kind::Host | Kind::Sim, "budget") => {
@@ -73,10 +85,11 @@ impl Spec {
                 self.options.latency = Some(Duration::from_micros(micros));
             }
             (Kind::Sim, "discrete") if value.is_empty() => self.options.discrete = true,
+            (Kind::Cuda, "ordered") if value.is_empty() => self.options.ordered = true,
             _ => {
                 return Err(format!(
                     "`{option}` is no option of it; host takes budget=MIB, sim also discrete and \
-                     latency=MICROSECONDS"
+                     latency=MICROSECONDS, cuda the GPU's number and ordered"
                 ));
             }
         }
@@ -92,7 +105,7 @@ impl Spec {
             })),
             Kind::Sim => Ok(Arc::new(self.sim())),
             Kind::Metal => metal(),
-            Kind::Cuda => cuda(),
+            Kind::Cuda => self.cuda(),
         }
     }
 
@@ -111,6 +124,40 @@ impl Spec {
     }
 }
 
+#[cfg(feature = "cuda")]
+mod gpus {
+    use warmheap::device::cuda::CudaDevice;
+
+    use super::{Arc, Device, Failure, Spec};
+
+    pub(super) fn gpu_count() -> u32 {
+        CudaDevice::count().unwrap_or(0)
+    }
+
+    impl Spec {
+        pub(super) fn cuda(&self) -> Result<Arc<dyn Device>, Failure> {
+            let device = CudaDevice::open(self.options.gpu).map_err(Failure::failed)?;
+            let device = if self.options.ordered { device.stream_ordered() } else { Ok(device) };
+            Ok(Arc::new(device.map_err(Failure::failed)?))
+        }
+    }
+}
+
+#[cfg(not(feature = "cuda"))]
+mod gpus {
+    use super::{Arc, Device, Failure, Spec, absent};
+
+    pub(super) fn gpu_count() -> u32 {
+        0
+    }
+
+    impl Spec {
+        pub(super) fn cuda(&self) -> Result<Arc<dyn Device>, Failure> {
+            Err(absent("cuda", "build with --features cuda"))
+        }
+    }
+}
+
 fn number(key: &str, value: &str, most: u64) -> Result<u64, String> {
     value
         .parse()
@@ -121,10 +168,6 @@ fn number(key: &str, value: &str, most: u64) -> Result<u64, String> {
 
 fn metal() -> Result<Arc<dyn Device>, Failure> {
     Err(absent("metal", "it exists on Apple systems; use --device host or sim here"))
-}
-
-fn cuda() -> Result<Arc<dyn Device>, Failure> {
-    Err(absent("cuda", "build with --features cuda on a machine with an NVIDIA driver"))
 }
 
 fn absent(name: &str, remedy: &str) -> Failure {
@@ -143,10 +186,25 @@ mod tests {
     }
 
     #[test]
+    fn a_gpu_is_named_by_its_number() {
+        let spec: Spec = "cuda:3,ordered".parse().unwrap();
+        assert_eq!((spec.options.gpu, spec.options.ordered), (3, true));
+        assert!("cuda:9999".parse::<Spec>().unwrap().open().is_err());
+    }
+
+    #[test]
     fn what_a_device_does_not_take_is_refused() {
-        for bad in
-            ["", "gpu", "host:discrete", "sim:budget=0", "sim:budget=x", "sim:discrete=1", "metal:budget=1"]
-        {
+        for bad in [
+            "",
+            "gpu",
+            "host:discrete",
+            "sim:budget=0",
+            "sim:budget=x",
+            "sim:discrete=1",
+            "metal:budget=1",
+            "cuda:x",
+            "cuda:ordered=1",
+        ] {
             assert!(bad.parse::<Spec>().is_err(), "{bad}");
         }
     }

@@ -103,6 +103,14 @@ fn parse<T: DeserializeOwned>(path: &Path, file: File, remedy: &str) -> Result<T
         .map_err(|e| Failure::Failed(format!("{}: not the JSON expected ({e}); {remedy}", path.display())))
 }
 
+/// The statistics that a running program keeps in the file at `path`.
+pub(crate) fn statistics<T: DeserializeOwned>(path: &Path) -> Result<T, Failure> {
+    const REMEDY: &str = "start the program with WARMHEAP_STATS set to this file";
+    let file = File::open(path)
+        .map_err(|e| Failure::Failed(format!("{}: cannot be read ({e}); {REMEDY}", path.display())))?;
+    parse(path, file, REMEDY)
+}
+
 /// Writes a result for machines.
 pub(crate) fn write_json(path: &Path, text: &str) -> Result<(), Failure> {
     fs::write(path, text).map_err(|e| {

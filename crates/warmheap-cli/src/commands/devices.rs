@@ -33,7 +33,7 @@ pub(crate) struct Limits {
 }
 
 pub(crate) fn run(json: bool) -> Result<ExitCode, Failure> {
-    let entries: Vec<_> = device::NAMES.iter().map(|name| entry(name)).collect();
+    let entries: Vec<_> = device::names().iter().map(|name| entry(name)).collect();
     show::print(json, &entries, |entries| show::devices::text(entries))?;
     Ok(ExitCode::SUCCESS)
 }

@@ -115,10 +115,12 @@ pub struct Compaction {
     pub interval: Duration,
 }
 
-/// Bounds on the free ranges a thread keeps for its next requests.
+/// Bounds on what a thread keeps for its next requests: free ranges, and on devices whose heaps grow
+/// in place a heap of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ThreadCache {
-    /// The most bytes one thread may hold back, whatever the pool's size; 0 turns caches off.
+    /// The most bytes one thread may hold back, whatever the pool's size; 0 leaves everything to
+    /// the heaps that all threads share.
     pub max_bytes: u64,
 }
 

@@ -8,9 +8,12 @@
 //! | device | feature | memory |
 //! |---|---|---|
 //! | [`host`] | always | mapped pages of this process |
+//! | `cuda` | `cuda` | NVIDIA GPUs; the driver is loaded at run time |
 //! | [`sim`] | always | none: addresses only, with limits, latencies and failures to order |
 
 pub mod conformance;
+#[cfg(feature = "cuda")]
+pub mod cuda;
 mod error;
 pub mod host;
 mod memory;

@@ -95,6 +95,23 @@ impl Shared {
         any
     }
 
+    /// Gives back what no buffer uses and the settings do not promise: of a pool that sizes itself,
+    /// all whole free pages or heaps. Answers the bytes given back.
+    pub(crate) fn trim(&self) -> Result<u64, DeviceError> {
+        let _climbing = lock(&self.growth);
+        let before = self.driver.reserved();
+        self.flush_caches();
+        if self.config.heaps == HeapSizing::Elastic {
+            let limits = self.driver.limits();
+            if limits.elastic {
+                self.take_from_holes(u32::MAX, (limits.granularity >> self.shift) as u32, None)?;
+            } else {
+                self.drop_unused_heaps();
+            }
+        }
+        Ok(before.saturating_sub(self.driver.reserved()))
+    }
+
     /// Adds memory for one range; `false` if the settings leave no way.
     fn grow(&self, want: Want) -> Result<bool, DeviceError> {
         let bytes = self.bytes(u64::from(want.len) + u64::from(want.align) - 1);

@@ -46,7 +46,7 @@ pub use leaks::{Leak, LeakReport};
 pub use request::{Request, Tag};
 
 use crate::config::PoolConfig;
-use crate::device::Device;
+use crate::device::{Device, DeviceError};
 use crate::stats::Statistics;
 use shared::Shared;
 
@@ -146,6 +146,15 @@ impl Pool {
     /// start from them.
     pub fn reset_statistics(&self) {
         self.handle.0.reset_statistics();
+    }
+
+    /// Gives free memory back to the device, thread caches included, and answers how many bytes. A
+    /// pool of fixed heaps keeps them: they were promised.
+    ///
+    /// # Errors
+    /// The device's, when it does not take memory back; the pool is as usable as before.
+    pub fn trim(&self) -> Result<u64, DeviceError> {
+        self.handle.0.trim()
     }
 
     /// The settings the pool was made with.

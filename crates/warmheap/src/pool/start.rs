@@ -39,6 +39,7 @@ impl Shared {
         let places = match config.heaps {
             HeapSizing::Fixed if config.dynamic_growth => config.max_heaps.max(config.num_heaps),
             HeapSizing::Fixed => config.num_heaps,
+            HeapSizing::Elastic if limits.elastic && config.thread_cache.max_bytes == 0 => 1,
             HeapSizing::Elastic if limits.elastic => 2 * HOMES,
             HeapSizing::Elastic => MAX_HEAPS,
         };
@@ -70,7 +71,12 @@ impl Shared {
             match shared.config.heaps {
                 HeapSizing::Fixed => shared.create_fixed()?,
                 HeapSizing::Elastic if limits.elastic => {
-                    shared.reserve_pair()?;
+                    // One heap for all threads, or the first thread's two.
+                    let reserved = match shared.heaps.places() {
+                        1 => shared.reserve_elastic(),
+                        _ => shared.reserve_pair(),
+                    };
+                    reserved?;
                 }
                 HeapSizing::Elastic => {}
             }
@@ -113,7 +119,8 @@ impl Shared {
     /// memory that is free in one heap can be taken out and put into another, so heaps of one's own
     /// cost no memory. `None` where there can be none; the thread uses all heaps then.
     pub(crate) fn find_home(&self) -> Option<Home> {
-        if !self.config.enabled || self.config.heaps != HeapSizing::Elastic || !self.driver.limits().elastic {
+        let apart = self.config.enabled && self.config.thread_cache.max_bytes > 0;
+        if !apart || self.config.heaps != HeapSizing::Elastic || !self.driver.limits().elastic {
             return None;
         }
         let mut pairs = (0..).zip(self.heaps.slots().chunks_exact(2));

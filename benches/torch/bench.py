@@ -1,0 +1,102 @@
+"""Runs models under one allocator after another and compares them.
+
+Every round runs every allocator in a process of its own, in an order that turns with the round.
+Standard output gets a table; --output gets everything as JSON.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import time
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+ALLOCATORS = ["native", "expandable", "async", "rmm-pool", "warmheap", "none"]
+WORKLOADS = ["qwen05b_decode", "qwen05b_serve", "gpt2_train", "qwen7b_decode"]
+ENVIRONMENT = {
+    "expandable": {"PYTORCH_CUDA_ALLOC_CONF": "expandable_segments:True"},
+    "async": {"PYTORCH_CUDA_ALLOC_CONF": "backend:cudaMallocAsync"},
+    "none": {"PYTORCH_NO_CUDA_MEMORY_CACHING": "1"},
+}
+FIGURES = [("tokens_per_s", "tok/s"), ("first_token_ms", "first ms"), ("reserved_mib", "reserved MiB"),
+           ("live_mib", "live MiB")]
+
+
+def start(allocator):
+    """A server with the environment this allocator needs."""
+    # Libraries ask while they are imported whether there is a GPU. The answer must not come from
+    # the driver, which a child of the server could not start again.
+    fork_safe = {"PYTORCH_NVML_BASED_CUDA_CHECK": "1"}
+    environment = {**os.environ, **ENVIRONMENT.get(allocator, {}), **fork_safe}
+    return subprocess.Popen([sys.executable, os.path.join(HERE, "server.py")], env=environment,
+                            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+
+def ask(server, allocator, workloads):
+    server.stdin.write(json.dumps({"allocator": allocator, "workloads": workloads}) + "\n")
+    server.stdin.flush()
+    return json.loads(server.stdout.readline() or '{"error": "the server died"}')
+
+
+def spread(values):
+    """Half the distance between the quartiles, in per cent of the median."""
+    if len(values) < 4:
+        return (max(values) - min(values)) / 2 / statistics.median(values) * 100
+    low, _, high = statistics.quantiles(values, n=4)
+    return (high - low) / 2 / statistics.median(values) * 100
+
+
+def table(results, workloads):
+    """One block for each workload, one line for each allocator."""
+    for workload in workloads:
+        runs = {a: [r[workload] for r in rounds if workload in r] for a, rounds in results.items()}
+        runs = {a: r for a, r in runs.items() if r}
+        shown = [(key, head) for key, head in FIGURES if any(run.get(key) for r in runs.values() for run in r)]
+        print(f"\n{workload}\n{'':12}" + "".join(f"{head:>22}" for _, head in shown) + "  same results")
+        reference = {run["checksum"] for run in runs.get("native", [])}
+        for allocator, run in runs.items():
+            cells = ""
+            for key, _ in shown:
+                values = [r[key] for r in run if r.get(key)]
+                cell = f"{statistics.median(values):.1f} ±{spread(values):.1f} %" if values else "-"
+                cells += f"{cell:>22}"
+            same = "yes" if {r["checksum"] for r in run} == reference else "NO"
+            print(f"{allocator:12}{cells}  {same}")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--allocators", nargs="+", default=ALLOCATORS, choices=ALLOCATORS)
+    parser.add_argument("--workloads", nargs="+", default=WORKLOADS)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--slow-rounds", type=int, default=2, help="rounds for `none`")
+    parser.add_argument("--seconds", type=float, default=480, help="start no measurement after this time")
+    parser.add_argument("--output", help="where to write everything as JSON")
+    options = parser.parse_args()
+
+    began = time.monotonic()
+    servers = {allocator: start(allocator) for allocator in options.allocators}
+    results = {allocator: [] for allocator in options.allocators}
+    for round_ in range(options.rounds):
+        turn = round_ % len(options.allocators)
+        for allocator in options.allocators[turn:] + options.allocators[:turn]:
+            late = time.monotonic() - began > options.seconds
+            if late or (allocator == "none" and round_ >= options.slow_rounds):
+                continue
+            answer = ask(servers[allocator], allocator, options.workloads)
+            print(f"{time.monotonic() - began:6.1f} s  round {round_ + 1}  {allocator:12}"
+                  + answer.get("error", "done"), file=sys.stderr, flush=True)
+            if "error" not in answer:
+                results[allocator].append(answer)
+            if options.output:
+                with open(options.output, "w") as file:
+                    json.dump(results, file, indent=1)
+    for server in servers.values():
+        server.stdin.close()
+    table(results, options.workloads)
+
+
+if __name__ == "__main__":
+    main()

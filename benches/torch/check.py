@@ -1,0 +1,168 @@
+"""Checks that Warmheap is right under PyTorch: streams, sharing, threads, memory running out, graphs.
+
+Prints one line a check; exit status 1 if one fails.
+"""
+
+import sys
+import threading
+import traceback
+
+import torch
+
+import allocators
+
+GIB = 1 << 30
+
+
+def numbers_survive(_):
+    """Tensors of many sizes keep what was written into them while others come and go."""
+    generator = torch.Generator().manual_seed(0)
+    kept = []
+    for step in range(3000):
+        size = int(torch.randint(1, 2_000_000, (), generator=generator))
+        kept.append((step, torch.full((size,), step, dtype=torch.int32, device="cuda")))
+        if len(kept) > 40:
+            number, tensor = kept.pop(int(torch.randint(40, (), generator=generator)))
+            assert bool((tensor == number).all()), f"tensor {number} was overwritten"
+
+
+def streams_share(_):
+    """A side stream reads tensors that the main stream frees and allocates over at once."""
+    side = torch.cuda.Stream()
+    wrong = torch.zeros((), dtype=torch.int64, device="cuda")
+    for step in range(200):
+        tensor = torch.full((4 << 20,), step, dtype=torch.int32, device="cuda")
+        side.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(side):
+            torch.cuda._sleep(2_000_000)
+            wrong += (tensor != step).sum()
+        tensor.record_stream(side)
+        del tensor
+        torch.full((4 << 20,), -1, dtype=torch.int32, device="cuda")
+    torch.cuda.synchronize()
+    assert wrong.item() == 0, f"{wrong.item()} numbers were overwritten while in use"
+
+
+def streams_are_apart(_):
+    """What one stream freed with work in flight is not given to another."""
+    streams = [torch.cuda.Stream() for _ in range(4)]
+    wrong = [torch.zeros((), dtype=torch.int64, device="cuda") for _ in streams]
+    torch.cuda.synchronize()
+    for step in range(100):
+        for number, stream in enumerate(streams):
+            with torch.cuda.stream(stream):
+                tensor = torch.full((1 << 20,), number, dtype=torch.int32, device="cuda")
+                torch.cuda._sleep(200_000)
+                wrong[number] += (tensor != number).sum()
+                del tensor
+    torch.cuda.synchronize()
+    assert sum(w.item() for w in wrong) == 0
+
+
+def giving_back_is_safe(_):
+    """Memory goes back to the device while kernels that use it run."""
+    for step in range(30):
+        tensor = torch.full((64 << 20,), step, dtype=torch.int32, device="cuda")
+        torch.cuda._sleep(20_000_000)
+        total = (tensor == step).sum()
+        del tensor
+        torch.cuda.empty_cache()
+        assert total.item() == 64 << 20
+
+
+def threads_work(_):
+    """Threads with streams of their own, and backward passes in autograd's threads."""
+    failures = []
+
+    def work(seed):
+        try:
+            with torch.cuda.stream(torch.cuda.Stream()):
+                for step in range(100):
+                    x = torch.full((512, 512), float(seed), device="cuda", requires_grad=True)
+                    (x * x).sum().backward()
+                    assert bool((x.grad == 2 * seed).all())
+        except BaseException:  # noqa: BLE001
+            failures.append(traceback.format_exc())
+
+    threads = [threading.Thread(target=work, args=(n,)) for n in range(8)]
+    [t.start() for t in threads]
+    [t.join() for t in threads]
+    assert not failures, failures[0]
+
+
+def running_out_is_survived(heap):
+    """Filling the GPU raises PyTorch's own error; the process goes on and memory comes back."""
+    torch.cuda.empty_cache()
+    before = torch.cuda.mem_get_info()[0]
+    kept = []
+    try:
+        while True:
+            kept.append(torch.empty(2 * GIB, dtype=torch.uint8, device="cuda"))
+    except torch.OutOfMemoryError as error:
+        print(f"    after {len(kept)} tensors of 2 GiB: {error}")
+    assert kept
+    side = torch.cuda.Stream()
+    kept.pop()
+    with torch.cuda.stream(side):
+        kept.append(torch.empty(2 * GIB, dtype=torch.uint8, device="cuda"))
+    kept.clear()
+    assert torch.ones(1000, device="cuda").sum().item() == 1000
+    torch.cuda.synchronize()
+    torch.cuda.empty_cache()
+    after = torch.cuda.mem_get_info()[0]
+    assert before - after < GIB // 4, f"{(before - after) >> 20} MiB did not come back"
+
+
+def graphs_are_refused(_):
+    """Graph capture fails with an error that says why, and ordinary work goes on."""
+    graph = torch.cuda.CUDAGraph()
+    try:
+        with torch.cuda.graph(graph):
+            torch.ones(10, device="cuda")
+    except RuntimeError as error:
+        assert "Warmheap" in str(error), error
+    else:
+        raise AssertionError("the capture was not refused")
+    torch.cuda.synchronize()
+    assert torch.ones(10, device="cuda").sum().item() == 10
+
+
+def statistics_are_told(heap):
+    """Statistics are readable while running."""
+    held = torch.empty(64 << 20, dtype=torch.uint8, device="cuda")
+    device = heap.statistics()["devices"][0]
+    assert device["reserved_bytes"] >= held.numel(), device
+    print(f"    {device['device']}: {device['reserved_bytes'] >> 20} MiB reserved, "
+          f"{sum(s['statistics']['device_calls'] for s in device['streams'])} device calls")
+
+
+def devices_are_apart(_):
+    """Each GPU has its own memory; copies between GPUs work."""
+    for number in range(torch.cuda.device_count()):
+        with torch.cuda.device(number):
+            tensor = torch.full((1 << 20,), number, device="cuda")
+            assert bool((tensor == number).all())
+            there = tensor.to(f"cuda:{(number + 1) % torch.cuda.device_count()}")
+            assert bool((there == number).all())
+
+
+CHECKS = [numbers_survive, streams_share, streams_are_apart, giving_back_is_safe, threads_work,
+          running_out_is_survived, statistics_are_told, devices_are_apart, graphs_are_refused]
+
+
+def main():
+    heap = allocators.install("warmheap")
+    failed = 0
+    for check in CHECKS:
+        try:
+            check(heap)
+            print(f"ok      {check.__name__}", flush=True)
+        except BaseException:  # noqa: BLE001  (the other checks run all the same)
+            failed += 1
+            print(f"FAILED  {check.__name__}\n{traceback.format_exc()}", flush=True)
+    sys.stdout.flush()
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

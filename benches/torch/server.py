@@ -1,0 +1,63 @@
+"""A process that has imported everything and forks one child for each measurement.
+
+Importing PyTorch and transformers takes longer than the measurements. The parent never touches the
+GPU, so each child starts with a fresh one. Orders come as JSON lines on standard input, answers go
+as JSON lines to standard output.
+"""
+
+import gc
+import json
+import os
+import sys
+import traceback
+
+import torch
+import transformers  # noqa: F401  (imported here so that children need not)
+from transformers import DynamicCache, GPT2LMHeadModel, Qwen2ForCausalLM  # noqa: F401
+
+import allocators
+import workloads
+
+
+def measure(allocator, names):
+    """Runs the workloads one after another under one allocator."""
+    chosen = allocators.install(allocator)
+    torch.cuda.init()
+    # The GPU's clocks and the libraries' first calls are no part of any figure.
+    workloads.decode(workloads.qwen("tiny"), [64], 8)
+    results = {}
+    for name in names:
+        gc.collect()
+        torch.cuda.empty_cache()
+        chosen.reset_peaks()
+        results[name] = {**workloads.WORKLOADS[name](), **chosen.peaks()}
+    return results
+
+
+def main():
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # What libraries print is no answer.
+    for line in sys.stdin:
+        order = json.loads(line)
+        reader, writer = os.pipe()
+        child = os.fork()
+        if child == 0:
+            try:
+                answer = measure(order["allocator"], order["workloads"])
+            except BaseException as error:  # noqa: BLE001  (an answer is owed whatever happens)
+                traceback.print_exc()
+                answer = {"error": f"{type(error).__name__}: {error}"}
+            os.write(writer, json.dumps(answer).encode())
+            sys.stderr.flush()
+            # Interpreter shutdown would free on a GPU that is being torn down.
+            os._exit(0)
+        os.close(writer)
+        with os.fdopen(reader, "rb") as pipe:
+            answer = pipe.read()
+        os.waitpid(child, 0)
+        text = answer.decode() or json.dumps({"error": "the process died"})
+        print(text, file=answers, flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,144 @@
+"""The models, and what they are made to do. Random weights: sizes and order do not depend on them.
+
+Every workload answers its figures and a checksum: with equal seeds all allocators must compute the
+same tokens and losses.
+"""
+
+import random
+import time
+
+import torch
+
+QWEN = {
+    "7b": dict(hidden_size=3584, intermediate_size=18944, num_hidden_layers=28, num_attention_heads=28,
+               num_key_value_heads=4, vocab_size=152064, tie_word_embeddings=False),
+    "05b": dict(hidden_size=896, intermediate_size=4864, num_hidden_layers=24, num_attention_heads=14,
+                num_key_value_heads=2, vocab_size=151936, tie_word_embeddings=True),
+    "tiny": dict(hidden_size=128, intermediate_size=256, num_hidden_layers=2, num_attention_heads=2,
+                 num_key_value_heads=1, vocab_size=1000, tie_word_embeddings=True),
+}
+
+
+def qwen(shape):
+    """A Qwen2.5 model of the shapes `shape`, in bfloat16 on the GPU."""
+    from transformers import Qwen2Config, Qwen2ForCausalLM
+
+    torch.manual_seed(0)
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.bfloat16)
+    with torch.device("cuda"):
+        model = Qwen2ForCausalLM(Qwen2Config(**QWEN[shape]))
+    torch.set_default_dtype(before)
+    return model.eval()
+
+
+class Request:
+    """One request being served: prompt, cache, tokens so far."""
+
+    def __init__(self, model, length, answer, seed):
+        from transformers import DynamicCache
+
+        generator = torch.Generator("cuda").manual_seed(seed)
+        vocabulary = model.config.vocab_size
+        self.next = torch.randint(vocabulary, (1, length), generator=generator, device="cuda")
+        self.cache = DynamicCache()
+        self.left = answer
+        self.tokens = []
+
+    def step(self, model):
+        """The prompt, or the next token; waits for the token as a server does."""
+        out = model(self.next, past_key_values=self.cache, use_cache=True, logits_to_keep=1)
+        self.next = out.logits[:, -1].argmax(-1, keepdim=True)
+        self.tokens.append(self.next.item())
+        self.left -= 1
+
+
+@torch.inference_mode()
+def decode(model, prompts, answer):
+    """Prompts one after another. Figures: tokens a second after the first, and time to the first."""
+    first, rest, tokens = [], 0.0, []
+    for number, length in enumerate(prompts):
+        request = Request(model, length, answer, number)
+        torch.cuda.synchronize()
+        start = time.perf_counter()
+        request.step(model)
+        first.append(time.perf_counter() - start)
+        start = time.perf_counter()
+        while request.left:
+            request.step(model)
+        rest += time.perf_counter() - start
+        tokens += request.tokens
+    return {
+        "tokens_per_s": len(prompts) * (answer - 1) / rest,
+        "first_token_ms": 1000 * sorted(first)[len(first) // 2],
+        "checksum": hash(tuple(tokens)),
+    }
+
+
+@torch.inference_mode()
+def serve(model, requests, together):
+    """Requests of many lengths, some at a time, in turns. Figure: tokens a second of all."""
+    lengths = random.Random(1)
+    waiting = [(lengths.randint(20, 1500), lengths.randint(10, 60), n) for n in range(requests)]
+    active, tokens = [], []
+    torch.cuda.synchronize()
+    start = time.perf_counter()
+    while waiting or active:
+        while waiting and len(active) < together:
+            active.append(Request(model, *waiting.pop()))
+        for request in active:
+            request.step(model)
+        tokens += [token for request in active if not request.left for token in request.tokens]
+        active = [request for request in active if request.left]
+    seconds = time.perf_counter() - start
+    return {"tokens_per_s": len(tokens) / seconds, "checksum": hash(tuple(tokens))}
+
+
+def train(steps, batch=16, length=1024, **shape):
+    """GPT-2 under autocast; batch and sequence length change every step. Figure: tokens a second."""
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    torch.manual_seed(0)
+    with torch.device("cuda"):
+        model = GPT2LMHeadModel(GPT2Config(**shape)).train()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4)
+    shapes = random.Random(2)
+    losses, tokens = [], 0
+    torch.cuda.synchronize()
+    start = time.perf_counter()
+    for step in range(steps):
+        size = (shapes.randint(batch // 4, batch), shapes.randint(length // 8, length))
+        generator = torch.Generator("cuda").manual_seed(step)
+        ids = torch.randint(model.config.vocab_size, size, generator=generator, device="cuda")
+        with torch.autocast("cuda", dtype=torch.bfloat16):
+            loss = model(ids, labels=ids).loss
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        losses.append(loss.item())
+        tokens += ids.numel()
+    seconds = time.perf_counter() - start
+    return {"tokens_per_s": tokens / seconds, "losses": losses, "checksum": hash(tuple(losses))}
+
+
+def qwen05b_decode():
+    return decode(qwen("05b"), [512, 64, 1200], 96)
+
+
+def qwen05b_serve():
+    return serve(qwen("05b"), 12, 6)
+
+
+def qwen7b_decode():
+    return decode(qwen("7b"), [512, 64, 1200], 64)
+
+
+def qwen7b_serve():
+    return serve(qwen("7b"), 8, 4)
+
+
+def gpt2_train():
+    return train(24)
+
+
+WORKLOADS = {f.__name__: f for f in [qwen05b_decode, qwen05b_serve, gpt2_train, qwen7b_decode, qwen7b_serve]}

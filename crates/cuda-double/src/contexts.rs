@@ -1,0 +1,199 @@
+//! Devices, contexts and the words for errors.
+
+use std::cell::RefCell;
+use std::ffi::{CStr, c_char, c_int, c_uint};
+
+use cudarc::driver::sys::{CUcontext, CUdevice, CUdevice_attribute, CUresult};
+
+use crate::state::{DEVICES, State, lock, status};
+
+thread_local! {
+    static CURRENT: RefCell<Vec<usize>> = const { RefCell::new(Vec::new()) };
+}
+
+/// A context's handle is its device's number plus one, as a pointer.
+fn handle(device: usize) -> CUcontext {
+    std::ptr::without_provenance_mut(device + 1)
+}
+
+/// The device whose context is current on this thread, or the driver's complaint.
+pub(crate) fn current(state: &mut State, call: &str) -> Result<usize, CUresult> {
+    match CURRENT.with_borrow(|stack| stack.last().copied()) {
+        Some(device) if state.retained[device] > 0 => Ok(device),
+        _ => state.broken(call, "no context is current", CUresult::CUDA_ERROR_INVALID_CONTEXT),
+    }
+}
+
+fn device(number: CUdevice) -> Result<usize, CUresult> {
+    usize::try_from(number).ok().filter(|&n| n < DEVICES).ok_or(CUresult::CUDA_ERROR_INVALID_DEVICE)
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn cuInit(_flags: c_uint) -> CUresult {
+    let mut state = lock();
+    state.initialised = true;
+    status(state.enter("cuInit"))
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn cuDriverGetVersion(version: *mut c_int) -> CUresult {
+    // SAFETY: the caller's pointer, as with the driver.
+    unsafe { *version = lock().settings.driver_version };
+    CUresult::CUDA_SUCCESS
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn cuGetErrorName(error: CUresult, name: *mut *const c_char) -> CUresult {
+    let text: &'static CStr = match error {
+        CUresult::CUDA_ERROR_OUT_OF_MEMORY => c"CUDA_ERROR_OUT_OF_MEMORY",
+        CUresult::CUDA_ERROR_INVALID_VALUE => c"CUDA_ERROR_INVALID_VALUE",
+        CUresult::CUDA_ERROR_ILLEGAL_ADDRESS => c"CUDA_ERROR_ILLEGAL_ADDRESS",
+        _ => c"CUDA_ERROR_OTHER",
+    };
+    // SAFETY: the caller's pointer, as with the driver.
+    unsafe { *name = text.as_ptr() };
+    CUresult::CUDA_SUCCESS
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn cuGetErrorString(_error: CUresult, text: *mut *const c_char) -> CUresult {
+    // SAFETY: the caller's pointer, as with the driver.
+    unsafe { *text = c"the double was told to fail".as_ptr() };
+    CUresult::CUDA_SUCCESS
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn cuDeviceGetCount(count: *mut c_int) -> CUresult {
+    status(lock().enter("cuDeviceGetCount").map(|()| {
+        // SAFETY: the caller's pointer, as with the driver.
+        unsafe { *count = DEVICES as c_int };
+    }))
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn cuDeviceGet(out: *mut CUdevice, ordinal: c_int) -> CUresult {
+    status(lock().enter("cuDeviceGet").and_then(|()| {
+        // SAFETY: the caller's pointer, as with the driver.
+        unsafe { *out = device(ordinal)? as CUdevice };
+        Ok(())
+    }))
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn cuDeviceGetName(out: *mut c_char, len: c_int, number: CUdevice) -> CUresult {
+    status(lock().enter("cuDeviceGetName").and_then(|()| {
+        device(number)?;
+        let name = c"Double";
+        assert!(len as usize > name.count_bytes());
+        // SAFETY: the caller's buffer is `len` long, and the name fits.
+        unsafe { out.copy_from(name.as_ptr(), name.count_bytes() + 1) };
+        Ok(())
+    }))
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn cuDeviceGetAttribute(
+    value: *mut c_int,
+    attribute: CUdevice_attribute,
+    number: CUdevice,
+) -> CUresult {
+    use CUdevice_attribute as A;
+    let mut state = lock();
+    status(state.enter("cuDeviceGetAttribute").and_then(|()| {
+        device(number)?;
+        let answer = match attribute {
+            A::CU_DEVICE_ATTRIBUTE_VIRTUAL_ADDRESS_MANAGEMENT_SUPPORTED => state.settings.virtual_memory,
+            A::CU_DEVICE_ATTRIBUTE_CAN_USE_64_BIT_STREAM_MEM_OPS => state.settings.stream_writes,
+            _ => false,
+        };
+        // SAFETY: the caller's pointer, as with the driver.
+        unsafe { *value = c_int::from(answer) };
+        Ok(())
+    }))
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn cuDeviceTotalMem_v2(bytes: *mut usize, number: CUdevice) -> CUresult {
+    let mut state = lock();
+    status(state.enter("cuDeviceTotalMem").and_then(|()| {
+        device(number)?;
+        // SAFETY: the caller's pointer, as with the driver.
+        unsafe { *bytes = state.settings.memory as usize };
+        Ok(())
+    }))
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn cuDeviceCanAccessPeer(can: *mut c_int, from: CUdevice, to: CUdevice) -> CUresult {
+    status(lock().enter("cuDeviceCanAccessPeer").and_then(|()| {
+        // SAFETY: the caller's pointer, as with the driver.
+        unsafe { *can = c_int::from(device(from)? != device(to)?) };
+        Ok(())
+    }))
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn cuDevicePrimaryCtxRetain(context: *mut CUcontext, number: CUdevice) -> CUresult {
+    let mut state = lock();
+    status(state.enter("cuDevicePrimaryCtxRetain").and_then(|()| {
+        let device = device(number)?;
+        state.retained[device] += 1;
+        // SAFETY: the caller's pointer, as with the driver.
+        unsafe { *context = handle(device) };
+        Ok(())
+    }))
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn cuDevicePrimaryCtxRelease_v2(number: CUdevice) -> CUresult {
+    let mut state = lock();
+    status(state.enter("cuDevicePrimaryCtxRelease").and_then(|()| {
+        let device = device(number)?;
+        if state.retained[device] == 0 {
+            let bad = CUresult::CUDA_ERROR_INVALID_CONTEXT;
+            return state.broken("cuDevicePrimaryCtxRelease", "not retained", bad);
+        }
+        state.retained[device] -= 1;
+        Ok(())
+    }))
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn cuCtxGetCurrent(context: *mut CUcontext) -> CUresult {
+    let top = CURRENT.with_borrow(|stack| stack.last().copied());
+    // SAFETY: the caller's pointer, as with the driver.
+    unsafe { *context = top.map_or(std::ptr::null_mut(), handle) };
+    CUresult::CUDA_SUCCESS
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn cuCtxPushCurrent_v2(context: CUcontext) -> CUresult {
+    let mut state = lock();
+    status(state.enter("cuCtxPushCurrent").and_then(|()| {
+        let device = context.addr().wrapping_sub(1);
+        if device >= DEVICES || state.retained[device] == 0 {
+            let bad = CUresult::CUDA_ERROR_INVALID_CONTEXT;
+            return state.broken("cuCtxPushCurrent", "not a live context", bad);
+        }
+        CURRENT.with_borrow_mut(|stack| stack.push(device));
+        Ok(())
+    }))
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn cuCtxPopCurrent_v2(context: *mut CUcontext) -> CUresult {
+    let mut state = lock();
+    status(state.enter("cuCtxPopCurrent").and_then(|()| {
+        match CURRENT.with_borrow_mut(Vec::pop) {
+            Some(device) => {
+                // SAFETY: the caller's pointer, as with the driver.
+                unsafe { *context = handle(device) };
+                Ok(())
+            }
+            None => {
+                let bad = CUresult::CUDA_ERROR_INVALID_CONTEXT;
+                state.broken("cuCtxPopCurrent", "nothing to pop", bad)
+            }
+        }
+    }))
+}

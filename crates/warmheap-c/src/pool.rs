@@ -1,0 +1,197 @@
+//! Pools: opened from a device and a configuration, asked for statistics, closed.
+
+use std::ffi::c_char;
+use std::sync::Arc;
+
+use warmheap::config::ConfigError;
+use warmheap::device::{Device, cuda::CudaDevice, host::HostDevice};
+use warmheap::{Pool, PoolConfig};
+
+use crate::handles;
+use crate::status::{Failure, guarded, put, text, wh_status};
+
+/// A pool. All zeros names none.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[allow(non_camel_case_types)]
+pub struct wh_pool {
+    /// Of no meaning to callers.
+    pub id: u64,
+}
+
+/// What a pool can tell about itself. Figures ending in `_mb` are MiB (2^20 bytes).
+#[repr(C)]
+#[derive(Debug, Clone, Copy, Default)]
+#[allow(non_camel_case_types)]
+pub struct wh_statistics {
+    /// Requests answered with a buffer.
+    pub total_allocations: u64,
+    /// Buffers given back.
+    pub total_deallocations: u64,
+    /// Requests that no heap could serve and the device did.
+    pub fallback_allocations: u64,
+    /// Requests that nobody could serve.
+    pub failed_allocations: u64,
+    /// Buffers alive now.
+    pub active_allocations: u64,
+    /// `(total - fallback) / total`; 1 when there were none.
+    pub hit_rate: f64,
+    /// Heaps held from the device.
+    pub total_heaps: u64,
+    /// Heaps with a live buffer.
+    pub active_heaps: u64,
+    /// Used part of the heaps, 0 to 1.
+    pub utilization: f64,
+    /// `1 - largest free block / free`, 0 to 1.
+    pub fragmentation: f64,
+    /// The largest request answered.
+    pub largest_allocation_mb: f64,
+    /// The mean request answered.
+    pub avg_allocation_mb: f64,
+    /// Heap memory held from the device.
+    pub total_capacity_mb: f64,
+    /// Heap memory under live buffers.
+    pub used_capacity_mb: f64,
+    /// The most requested bytes alive at once.
+    pub peak_used_mb: f64,
+    /// Memory under live fallback buffers.
+    pub fallback_mb: f64,
+    /// Free memory held back for the next requests.
+    pub cached_mb: f64,
+    /// Calls made to the device.
+    pub device_calls: u64,
+    /// Bytes held from the device now: heaps and fallback buffers.
+    pub reserved_bytes: u64,
+    /// The most bytes held from the device at once.
+    pub peak_reserved_bytes: u64,
+}
+
+/// Opens a pool on `device`: `host`, `cuda` or `cuda:N`. `config` is a configuration as YAML text;
+/// null asks for a pool that sizes itself. Environment variables `WARMHEAP_...` override it.
+///
+/// # Safety
+/// The texts are null or end with a zero byte; `pool` is null or has room for the result.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn wh_pool_open(
+    device: *const c_char,
+    config: *const c_char,
+    pool: *mut wh_pool,
+) -> wh_status {
+    guarded(|| {
+        // SAFETY: the caller's promise.
+        let config = match unsafe { text(config, "config") }? {
+            Some(yaml) => PoolConfig::from_yaml_str(yaml),
+            None => Ok(PoolConfig::elastic()),
+        };
+        // SAFETY: the caller's promise.
+        unsafe { open(device, config, pool) }
+    })
+}
+
+/// As `wh_pool_open`, with the configuration in a file.
+///
+/// # Safety
+/// As `wh_pool_open`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn wh_pool_open_file(
+    device: *const c_char,
+    path: *const c_char,
+    pool: *mut wh_pool,
+) -> wh_status {
+    guarded(|| {
+        // SAFETY: the caller's promise.
+        let path = unsafe { text(path, "path") }?.ok_or_else(|| Failure::argument("path is null"))?;
+        // SAFETY: the caller's promise.
+        unsafe { open(device, PoolConfig::from_yaml_file(path), pool) }
+    })
+}
+
+/// # Safety
+/// As `wh_pool_open`.
+unsafe fn open(
+    device: *const c_char,
+    config: Result<PoolConfig, ConfigError>,
+    out: *mut wh_pool,
+) -> Result<(), Failure> {
+    let config = config.and_then(PoolConfig::with_environment)?;
+    // SAFETY: the caller's promise.
+    let name = unsafe { text(device, "device") }?.ok_or_else(|| Failure::argument("device is null"))?;
+    if out.is_null() {
+        return Err(Failure::argument("pool is null"));
+    }
+    let pool = Pool::new(device_named(name)?, config)?;
+    let id = handles::add_pool(pool);
+    // SAFETY: the caller's promise.
+    unsafe { put(out, "pool", wh_pool { id }) }
+}
+
+fn device_named(name: &str) -> Result<Arc<dyn Device>, Failure> {
+    let unknown =
+        || Failure::argument(format!("no device is named {name:?}; there are host, cuda and cuda:N"));
+    match name.split_once(':').unwrap_or((name, "0")) {
+        ("host", "0") => Ok(Arc::new(HostDevice::new())),
+        ("cuda", ordinal) => {
+            let ordinal = ordinal.parse().map_err(|_| unknown())?;
+            Ok(Arc::new(CudaDevice::open(ordinal)?))
+        }
+        _ => Err(unknown()),
+    }
+}
+
+/// Closes a pool. Its memory goes back to the device with the last of its buffers, which stay
+/// valid until freed.
+#[unsafe(no_mangle)]
+pub extern "C" fn wh_pool_close(pool: wh_pool) -> wh_status {
+    guarded(|| handles::remove_pool(pool.id).map(drop))
+}
+
+/// Gives memory that no buffer uses back to the device.
+#[unsafe(no_mangle)]
+pub extern "C" fn wh_pool_trim(pool: wh_pool) -> wh_status {
+    guarded(|| Ok(handles::pool(pool.id)?.trim().map(drop)?))
+}
+
+/// Sets the pool's counters to zero; what is true now stays.
+#[unsafe(no_mangle)]
+pub extern "C" fn wh_pool_reset_statistics(pool: wh_pool) -> wh_status {
+    guarded(|| {
+        handles::pool(pool.id)?.reset_statistics();
+        Ok(())
+    })
+}
+
+/// A snapshot of the pool's statistics.
+///
+/// # Safety
+/// `statistics` is null or has room for the result.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn wh_pool_statistics(pool: wh_pool, statistics: *mut wh_statistics) -> wh_status {
+    guarded(|| {
+        let pool = handles::pool(pool.id)?;
+        let s = pool.statistics();
+        let snapshot = wh_statistics {
+            total_allocations: s.total_allocations,
+            total_deallocations: s.total_deallocations,
+            fallback_allocations: s.fallback_allocations,
+            failed_allocations: s.failed_allocations,
+            active_allocations: s.active_allocations,
+            hit_rate: s.hit_rate,
+            total_heaps: s.total_heaps,
+            active_heaps: s.active_heaps,
+            utilization: s.utilization,
+            fragmentation: s.fragmentation,
+            largest_allocation_mb: s.largest_allocation_mb,
+            avg_allocation_mb: s.avg_allocation_mb,
+            total_capacity_mb: s.total_capacity_mb,
+            used_capacity_mb: s.used_capacity_mb,
+            peak_used_mb: s.peak_used_mb,
+            fallback_mb: s.fallback_mb,
+            cached_mb: s.cached_mb,
+            device_calls: s.device_calls,
+            reserved_bytes: pool.reserved_bytes(),
+            peak_reserved_bytes: pool.peak_reserved_bytes(),
+        };
+        // SAFETY: the caller's promise.
+        unsafe { put(statistics, "statistics", snapshot) }
+    })
+}

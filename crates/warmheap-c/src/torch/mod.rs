@@ -1,0 +1,117 @@
+//! The functions that PyTorch's pluggable allocator takes.
+//!
+//! `torch.cuda.memory.CUDAPluggableAllocator(library, "warmheap_malloc", "warmheap_free")` is
+//! enough for one stream. Programs that share tensors between streams also set `record_stream`,
+//! and `empty_cache` and graph capture are served by the other hooks. Each GPU gets its pools at
+//! its first use, from the file that `WARMHEAP_CONFIG` names, else sizing themselves.
+//!
+//! These functions may throw C++ exceptions: PyTorch expects an allocator to.
+
+mod arena;
+mod gpu;
+mod report;
+mod throw;
+
+use std::ffi::{c_char, c_int, c_void};
+use std::panic::catch_unwind;
+use std::ptr;
+
+use gpu::{Gpu, Refusal};
+
+/// What a program that captures a CUDA graph is told.
+const NO_GRAPHS: &str = "Warmheap does not serve CUDA graph capture or private memory pools: memory inside a \
+    graph must keep its address between replays. Capture with PyTorch's own allocator, or run without graphs";
+
+/// Allocates for work on `stream`. Throws `c10::OutOfMemoryError` where there is no memory, and
+/// `c10::Error` while a graph is captured on the stream. Null for a size of 0.
+#[unsafe(no_mangle)]
+pub extern "C-unwind" fn warmheap_malloc(size: usize, device: c_int, stream: *mut c_void) -> *mut c_void {
+    if size == 0 {
+        return ptr::null_mut();
+    }
+    let answer =
+        catch_unwind(|| Gpu::at(device).map_err(Refusal::Other)?.allocate(size as u64, stream.addr()));
+    // Exceptions are thrown here, past the stop for panics, which they may not cross.
+    match answer {
+        Ok(Ok(address)) => return ptr::with_exposed_provenance_mut(address as usize),
+        Ok(Err(Refusal::OutOfMemory(reason))) => throw::out_of_memory(&reason),
+        Ok(Err(Refusal::Other(reason))) => throw::refused(&reason),
+        Err(_) => throw::refused("a defect in Warmheap; please report it"),
+    }
+    ptr::null_mut()
+}
+
+/// Takes memory back from `stream`, the one it was allocated for: later work there may use it at
+/// once, other streams when all work that uses it is done.
+#[unsafe(no_mangle)]
+pub extern "C-unwind" fn warmheap_free(
+    address: *mut c_void,
+    size: usize,
+    device: c_int,
+    stream: *mut c_void,
+) {
+    if address.is_null() {
+        return;
+    }
+    let _ = size; // The pool knows.
+    // Destructors call this, so nothing is thrown: what cannot be freed stays taken.
+    let _ = catch_unwind(|| Gpu::at(device)?.free(address.addr() as u64, stream.addr()));
+}
+
+/// Hook `set_record_stream_fn`: `stream` uses the memory at `address` too, which is not reused
+/// before that stream's work at the time of the free is done.
+#[unsafe(no_mangle)]
+pub extern "C" fn warmheap_record_stream(address: *mut c_void, stream: *mut c_void) {
+    let _ = catch_unwind(|| Gpu::opened().any(|gpu| gpu.record(address.addr() as u64, stream.addr())));
+}
+
+/// Hook `set_init_fn`: starts writing statistics, if `WARMHEAP_STATS` names a file. The first
+/// allocation does too.
+#[unsafe(no_mangle)]
+pub extern "C" fn warmheap_init(devices: c_int) {
+    let _ = devices; // Each is opened at its first use.
+    let _ = catch_unwind(report::start_writing);
+}
+
+/// Hook `set_reset_fn`, behind `torch.cuda.empty_cache()`: gives memory that nobody uses back to
+/// the devices.
+#[unsafe(no_mangle)]
+pub extern "C" fn warmheap_empty_cache() {
+    let _ = catch_unwind(|| Gpu::opened().for_each(|gpu| drop(gpu.trim())));
+}
+
+/// Hook `set_begin_allocate_to_pool`: refuses graph capture and `torch.cuda.MemPool` with a clear
+/// error. PyTorch passes arguments, which this does not look at.
+#[unsafe(no_mangle)]
+pub extern "C-unwind" fn warmheap_begin_allocate_to_pool() {
+    throw::refused(NO_GRAPHS);
+}
+
+/// Starts the peaks of all pools anew.
+#[unsafe(no_mangle)]
+pub extern "C" fn warmheap_reset_peaks() {
+    let reset = || {
+        let arenas = Gpu::opened().flat_map(Gpu::arenas);
+        arenas.for_each(|arena| arena.pool.reset_statistics());
+    };
+    let _ = catch_unwind(reset);
+}
+
+/// Writes the statistics of all pools as JSON into `text`, as much as fits into `capacity` bytes
+/// with a zero byte at the end, and returns the bytes that a whole answer takes.
+///
+/// # Safety
+/// `text` is null or has room for `capacity` bytes.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn warmheap_statistics_json(text: *mut c_char, capacity: usize) -> usize {
+    let report = catch_unwind(|| report::report().to_string()).unwrap_or_default();
+    if !text.is_null() && capacity > 0 {
+        let len = report.len().min(capacity - 1);
+        // SAFETY: the caller's promise; `len` and the zero byte fit.
+        unsafe {
+            text.copy_from(report.as_ptr().cast(), len);
+            text.add(len).write(0);
+        }
+    }
+    report.len() + 1
+}

@@ -1,0 +1,221 @@
+//! The functions for PyTorch, on the double of the driver: streams, sharing between them, memory
+//! running out, statistics.
+
+use std::collections::BTreeMap;
+use std::ffi::c_void;
+use std::path::{Path, PathBuf};
+use std::ptr;
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+
+use cuda_double::Double;
+use warmheap_c::{
+    warmheap_begin_allocate_to_pool, warmheap_empty_cache, warmheap_free, warmheap_init, warmheap_malloc,
+    warmheap_record_stream, warmheap_reset_peaks, warmheap_statistics_json,
+};
+
+const MIB: usize = 1 << 20;
+const MAIN: usize = 0;
+const SIDE: usize = 0x51DE;
+
+/// The pools are the process's, so tests take turns and start with nothing reserved.
+fn turn() -> (MutexGuard<'static, ()>, &'static Double) {
+    static TURNS: Mutex<()> = Mutex::new(());
+    static DOUBLE: OnceLock<Double> = OnceLock::new();
+    let turn = TURNS.lock().unwrap_or_else(PoisonError::into_inner);
+    let double = DOUBLE.get_or_init(|| {
+        // SAFETY: the first test to get here does this, before any thread but the tests' exists,
+        // and those wait for their turn.
+        unsafe { std::env::set_var("WARMHEAP_STATS", statistics_file()) };
+        Double::install()
+    });
+    double.configure(1 << 30, true, true);
+    warmheap_empty_cache();
+    assert_eq!(double.used(0), 0, "a test before this one left memory taken");
+    (turn, double)
+}
+
+fn statistics_file() -> PathBuf {
+    Path::new(env!("CARGO_TARGET_TMPDIR")).join("statistics.json")
+}
+
+fn malloc(size: usize, stream: usize) -> *mut c_void {
+    warmheap_malloc(size, 0, stream as *mut c_void)
+}
+
+fn free(address: *mut c_void, size: usize, stream: usize) {
+    warmheap_free(address, size, 0, stream as *mut c_void);
+}
+
+fn statistics() -> serde_json::Value {
+    // SAFETY: asks for the length alone, then passes a buffer of that length.
+    let text = unsafe {
+        let mut text = vec![0_u8; warmheap_statistics_json(ptr::null_mut(), 0) + 100];
+        let len = warmheap_statistics_json(text.as_mut_ptr().cast(), text.len());
+        text.truncate(len - 1);
+        text
+    };
+    serde_json::from_slice(&text).unwrap()
+}
+
+#[test]
+fn a_stream_gets_its_own_memory_back_at_once() {
+    let (_turn, double) = turn();
+    let first = malloc(8 * MIB, MAIN);
+    assert!(!first.is_null());
+    double.hold(MAIN, true);
+    free(first, 8 * MIB, MAIN);
+    assert_eq!(malloc(8 * MIB, MAIN), first);
+    double.hold(MAIN, false);
+    free(first, 8 * MIB, MAIN);
+    assert!(malloc(0, MAIN).is_null());
+    free(ptr::null_mut(), 0, MAIN);
+    assert_eq!(double.violations(), "");
+}
+
+#[test]
+fn another_stream_does_not_get_memory_in_use() {
+    let (_turn, double) = turn();
+    let first = malloc(8 * MIB, MAIN);
+    free(first, 8 * MIB, MAIN);
+    let second = malloc(8 * MIB, SIDE);
+    assert_ne!(first, second);
+    free(second, 8 * MIB, SIDE);
+    assert_eq!(double.violations(), "");
+}
+
+#[test]
+fn memory_shared_with_a_stream_waits_for_it() {
+    let (_turn, double) = turn();
+    let shared = malloc(8 * MIB, MAIN);
+    warmheap_record_stream(shared, SIDE as *mut c_void);
+    warmheap_record_stream(shared, SIDE as *mut c_void);
+    double.hold(SIDE, true);
+    free(shared, 8 * MIB, MAIN);
+
+    let meanwhile = malloc(8 * MIB, MAIN);
+    assert_ne!(meanwhile, shared, "the side stream still uses it");
+    double.hold(SIDE, false);
+    let later = malloc(8 * MIB, MAIN);
+    assert_eq!(later, shared, "the side stream is done with it");
+    free(meanwhile, 8 * MIB, MAIN);
+    free(later, 8 * MIB, MAIN);
+    assert_eq!(double.violations(), "");
+}
+
+#[test]
+fn what_one_stream_does_not_use_another_can_have() {
+    let (_turn, double) = turn();
+    let big = malloc(700 * MIB, MAIN);
+    free(big, 700 * MIB, MAIN);
+    // The device has 1024 MiB.
+    let other = malloc(700 * MIB, SIDE);
+    assert!(!other.is_null());
+    free(other, 700 * MIB, SIDE);
+    assert_eq!(double.violations(), "");
+}
+
+#[test]
+fn out_of_memory_passes_and_the_process_goes_on() {
+    let (_turn, double) = turn();
+    let most = malloc(900 * MIB, MAIN);
+    assert!(!most.is_null());
+    // There is no C++ in this process, so there is nothing to throw.
+    assert!(malloc(200 * MIB, MAIN).is_null());
+    assert!(malloc(200 * MIB, SIDE).is_null());
+    free(most, 900 * MIB, MAIN);
+    let again = malloc(900 * MIB, MAIN);
+    assert!(!again.is_null());
+    free(again, 900 * MIB, MAIN);
+    assert_eq!(double.violations(), "");
+}
+
+#[test]
+fn graph_capture_is_refused() {
+    let (_turn, double) = turn();
+    double.capture(SIDE, true);
+    assert!(malloc(MIB, SIDE).is_null());
+    double.capture(SIDE, false);
+    warmheap_begin_allocate_to_pool();
+    let after = malloc(MIB, SIDE);
+    assert!(!after.is_null());
+    free(after, MIB, SIDE);
+}
+
+#[test]
+fn frees_of_nothing_do_nothing() {
+    let (_turn, double) = turn();
+    let one = malloc(MIB, MAIN);
+    free(one, MIB, MAIN);
+    free(one, MIB, MAIN);
+    free(12345 as *mut c_void, 1, MAIN);
+    warmheap_free(one, MIB, 99, ptr::null_mut());
+    assert!(warmheap_malloc(MIB, -1, ptr::null_mut()).is_null());
+    warmheap_record_stream(one, ptr::null_mut());
+    assert_eq!(double.violations(), "");
+}
+
+#[test]
+fn statistics_are_readable_while_running() {
+    let (_turn, _double) = turn();
+    let file = statistics_file();
+    warmheap_init(1);
+    warmheap_reset_peaks();
+    let buffer = malloc(32 * MIB, MAIN);
+    let now = statistics();
+    let device = &now["devices"][0];
+    assert!(device["device"].as_str().unwrap().starts_with("cuda:0"));
+    assert!(device["reserved_bytes"].as_u64().unwrap() >= 32 << 20);
+    assert!(device["streams"][0]["statistics"]["active_allocations"].as_u64().unwrap() >= 1);
+    let written = (0..50).find_map(|_| {
+        std::thread::sleep(std::time::Duration::from_millis(100));
+        let text = std::fs::read_to_string(&file).ok()?;
+        let value: serde_json::Value = serde_json::from_str(&text).unwrap();
+        (value["devices"][0]["reserved_bytes"].as_u64()? >= 32 << 20).then_some(value)
+    });
+    assert_eq!(written.unwrap()["pid"], std::process::id());
+    free(buffer, 32 * MIB, MAIN);
+}
+
+/// Random work on three streams against an oracle: no two live buffers overlap, and none overlaps
+/// one that a held stream may still use.
+#[test]
+fn no_range_is_handed_out_twice() {
+    let (_turn, double) = turn();
+    let streams = [MAIN, SIDE, 0xBEEF];
+    let mut live: BTreeMap<usize, (usize, usize)> = BTreeMap::new();
+    let mut random = 88_172_645_463_325_252_u64;
+    let mut next = |below: usize| {
+        random ^= random << 13;
+        random ^= random >> 7;
+        random ^= random << 17;
+        (random % below as u64) as usize
+    };
+    for step in 0..20_000 {
+        if live.len() < 40 && next(3) > 0 {
+            let stream = streams[next(3)];
+            let size = 1 + next(if step % 50 == 0 { 24 * MIB } else { 300_000 });
+            let address = malloc(size, stream);
+            assert!(!address.is_null());
+            let start = address.addr();
+            let before = live.range(..start + size).next_back();
+            assert!(before.is_none_or(|(at, (len, _))| at + len <= start), "two live buffers overlap");
+            // SAFETY: the double's memory is the host's; a range without memory behind it faults.
+            unsafe { address.cast::<u8>().write(1) };
+            live.insert(start, (size, stream));
+        } else if let Some((&start, &(size, stream))) = live.iter().nth(next(live.len().max(1))) {
+            live.remove(&start);
+            let address = ptr::with_exposed_provenance_mut(start);
+            if next(10) == 0 {
+                warmheap_record_stream(address, streams[next(3)] as *mut c_void);
+            }
+            free(address, size, stream);
+        }
+        if step % 4_000 == 0 {
+            warmheap_empty_cache();
+        }
+    }
+    for (start, (size, stream)) in live {
+        free(ptr::with_exposed_provenance_mut(start), size, stream);
+    }
+    assert_eq!(double.violations(), "");
+}

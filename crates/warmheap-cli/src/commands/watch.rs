@@ -1,0 +1,73 @@
+//! `warmheap watch`: what the pools of a running program hold, over and over.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::thread::sleep;
+use std::time::{Duration, SystemTime};
+
+use serde::{Deserialize, Serialize};
+use warmheap::Statistics;
+
+use crate::failure::Failure;
+use crate::{input, show};
+
+/// A program that has not written for so long has ended.
+const SILENCE: Duration = Duration::from_secs(10);
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// The file that the program's WARMHEAP_STATS names.
+    #[arg(env = "WARMHEAP_STATS")]
+    file: PathBuf,
+    /// Seconds between looks.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=3600))]
+    interval: u64,
+    /// Look once.
+    #[arg(long)]
+    once: bool,
+}
+
+/// What a program writes.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Report {
+    pub(crate) pid: u32,
+    pub(crate) devices: Vec<Device>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Device {
+    pub(crate) device: String,
+    pub(crate) reserved_bytes: u64,
+    pub(crate) peak_reserved_bytes: u64,
+    pub(crate) streams: Vec<Stream>,
+}
+
+/// The pool of one stream.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Stream {
+    pub(crate) stream: String,
+    pub(crate) reserved_bytes: u64,
+    pub(crate) peak_reserved_bytes: u64,
+    pub(crate) statistics: Statistics,
+}
+
+pub(crate) fn run(args: &Args, json: bool) -> Result<ExitCode, Failure> {
+    loop {
+        let report: Report = input::statistics(&args.file)?;
+        show::print(json, &report, show::watch::text)?;
+        if args.once {
+            return Ok(ExitCode::SUCCESS);
+        }
+        sleep(Duration::from_secs(args.interval));
+        if is_silent(args) {
+            eprintln!("note: process {} has stopped writing", report.pid);
+            return Ok(ExitCode::SUCCESS);
+        }
+    }
+}
+
+fn is_silent(args: &Args) -> bool {
+    let written = args.file.metadata().and_then(|data| data.modified());
+    let age = written.ok().and_then(|at| SystemTime::now().duration_since(at).ok());
+    age.is_some_and(|age| age > SILENCE)
+}

@@ -1,0 +1,68 @@
+//! The command on a GPU: the driver's double in place of the driver, a process for each call.
+
+use assert_cmd::Command;
+use serde_json::Value;
+
+const TRACE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../traces/qwen05b_short.csv.zst");
+
+fn warmheap(arguments: &[&str]) -> Command {
+    let mut command = Command::cargo_bin("warmheap").unwrap();
+    command.env("LD_PRELOAD", cuda_double::library()).args(arguments);
+    command
+}
+
+fn json(arguments: &[&str]) -> Value {
+    let output = warmheap(arguments).arg("--json").assert().success().get_output().stdout.clone();
+    serde_json::from_slice(&output).unwrap()
+}
+
+#[test]
+fn devices_lists_every_gpu() {
+    let devices = json(&["devices"]);
+    let names: Vec<_> = devices.as_array().unwrap().iter().filter_map(|d| d["name"].as_str()).collect();
+    assert!(names.contains(&"cuda:0") && names.contains(&"cuda:1"), "{names:?}");
+}
+
+#[test]
+fn a_trace_replays_on_a_gpu_without_fallback_and_close_to_its_live_memory() {
+    let report = json(&["replay", TRACE, "--device", "cuda", "--rounds", "1"]);
+    assert_eq!(report["failed"], 0);
+    assert_eq!(report["fallback_allocations"], 0);
+    assert_eq!(report["device_calls"]["second_half"], 0);
+    let bytes = |key: &str| report[key].as_f64().unwrap();
+    assert!(bytes("peak_reserved_bytes") < 1.08 * bytes("peak_live_bytes"));
+}
+
+#[test]
+fn both_of_the_drivers_allocators_serve_as_baseline() {
+    for device in ["cuda:0", "cuda:1,ordered"] {
+        let report = json(&["bench", "--trace", TRACE, "--device", device, "--rounds", "1"]);
+        assert!(report.to_string().contains("Double"), "{device}");
+    }
+}
+
+#[test]
+fn a_missing_gpu_is_said_to_be_missing() {
+    let assert = warmheap(&["replay", TRACE, "--device", "cuda:7"]).assert().code(1);
+    let text = String::from_utf8_lossy(&assert.get_output().stderr).into_owned();
+    assert!(text.contains("device 7") && text.contains("shows 2"), "{text}");
+}
+
+#[test]
+fn watch_shows_what_a_program_wrote() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let path = file.path().to_str().unwrap();
+    let written = serde_json::json!({"pid": 42, "devices": [{
+        "device": "cuda:0 GPU", "reserved_bytes": 3 << 20, "peak_reserved_bytes": 5 << 20,
+        "streams": [{"stream": "0x0", "reserved_bytes": 3 << 20, "peak_reserved_bytes": 5 << 20,
+            "statistics": warmheap::Statistics::default()}],
+    }]});
+    std::fs::write(path, written.to_string()).unwrap();
+    assert_eq!(json(&["watch", path, "--once"]), written);
+    let assert = warmheap(&["watch", path, "--once"]).assert().success();
+    let text = String::from_utf8_lossy(&assert.get_output().stdout).into_owned();
+    assert!(text.contains("process 42") && text.contains("5.0 MiB"), "{text}");
+
+    std::fs::write(path, "no json").unwrap();
+    warmheap(&["watch", path, "--once"]).assert().code(1);
+}

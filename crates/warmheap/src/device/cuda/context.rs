@@ -1,0 +1,223 @@
+//! One device's primary context: the one the CUDA runtime, and so every framework in the process,
+//! uses too.
+//!
+//! Everything the other files do goes through [`Context::enter`], which makes the context current
+//! for the length of one call and leaves the thread as it was: a process may drive several devices
+//! from one thread.
+
+use std::ffi::{CStr, c_int};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use cudarc::driver::sys::{
+    self, CUcontext, CUdevice, CUdevice_attribute, CUdeviceptr, CUstream, CUstreamCaptureStatus,
+};
+
+use super::driver::{self, check};
+use crate::device::DeviceError;
+
+/// What the driver aligns its blocks to.
+const NATURAL_ALIGNMENT: u64 = 256;
+
+/// A retained primary context.
+#[derive(Debug)]
+pub(super) struct Context {
+    pub(super) ordinal: c_int,
+    pub(super) name: String,
+    pub(super) total: u64,
+    device: CUdevice,
+    handle: CUcontext,
+    /// A call has answered that the context is beyond use.
+    lost: AtomicBool,
+}
+
+// SAFETY: the driver's context handle may be used from any thread; the rest is plain data.
+unsafe impl Send for Context {}
+// SAFETY: as above; the driver locks for itself.
+unsafe impl Sync for Context {}
+
+/// The context is current on this thread while this lives.
+pub(super) struct Entered<'a> {
+    context: &'a Context,
+    pushed: bool,
+}
+
+impl Context {
+    /// Retains the primary context of device `ordinal`.
+    pub(super) fn open(ordinal: u32) -> Result<Self, DeviceError> {
+        let count = device_count()?;
+        let ordinal = match c_int::try_from(ordinal) {
+            Ok(n) if n < count => n,
+            _ => {
+                return Err(driver::unavailable(format!(
+                    "device {ordinal} was asked for and the driver shows {count}, numbered from 0"
+                )));
+            }
+        };
+        let mut device: CUdevice = 0;
+        // SAFETY: writes to a local; the ordinal was checked.
+        check("cuDeviceGet", unsafe { sys::cuDeviceGet(&mut device, ordinal) })?;
+        let mut name = [0; 128];
+        // SAFETY: the buffer is as long as said, and the driver ends the name with a zero byte.
+        check("cuDeviceGetName", unsafe {
+            sys::cuDeviceGetName(name.as_mut_ptr(), name.len() as c_int, device)
+        })?;
+        // SAFETY: a name that ends with a zero byte inside the buffer, by the call above.
+        let name = unsafe { CStr::from_ptr(name.as_ptr()) }.to_string_lossy();
+        let mut total = 0;
+        // SAFETY: writes to a local.
+        check("cuDeviceTotalMem", unsafe { sys::cuDeviceTotalMem_v2(&mut total, device) })?;
+        let mut handle: CUcontext = std::ptr::null_mut();
+        // SAFETY: writes to a local; released in drop.
+        check("cuDevicePrimaryCtxRetain", unsafe { sys::cuDevicePrimaryCtxRetain(&mut handle, device) })?;
+        Ok(Self {
+            ordinal,
+            name: format!("cuda:{ordinal} {name}"),
+            total: total as u64,
+            device,
+            handle,
+            lost: AtomicBool::new(false),
+        })
+    }
+
+    /// Makes this context current on the calling thread until the answer is dropped.
+    pub(super) fn enter(&self) -> Result<Entered<'_>, DeviceError> {
+        let mut current: CUcontext = std::ptr::null_mut();
+        // SAFETY: writes to a local.
+        self.check("cuCtxGetCurrent", unsafe { sys::cuCtxGetCurrent(&mut current) })?;
+        let pushed = current != self.handle;
+        if pushed {
+            // SAFETY: the handle is retained as long as self lives.
+            self.check("cuCtxPushCurrent", unsafe { sys::cuCtxPushCurrent_v2(self.handle) })?;
+        }
+        Ok(Entered { context: self, pushed })
+    }
+
+    /// One of the device's attributes; 0 for one the driver does not know.
+    pub(super) fn attribute(&self, which: CUdevice_attribute) -> c_int {
+        let mut value = 0;
+        // SAFETY: writes to a local.
+        let status = unsafe { sys::cuDeviceGetAttribute(&mut value, which, self.device) };
+        check("cuDeviceGetAttribute", status).map_or(0, |()| value)
+    }
+
+    /// Whether this device can read the memory of device `other` and the reverse.
+    pub(super) fn can_access(&self, other: c_int) -> bool {
+        let reach = |from, to| {
+            let mut can = 0;
+            // SAFETY: writes to a local; an unknown device is an error status.
+            let status = unsafe { sys::cuDeviceCanAccessPeer(&mut can, from, to) };
+            check("cuDeviceCanAccessPeer", status).is_ok() && can != 0
+        };
+        let mut device: CUdevice = 0;
+        // SAFETY: writes to a local; an unknown ordinal is an error status.
+        let status = unsafe { sys::cuDeviceGet(&mut device, other) };
+        check("cuDeviceGet", status).is_ok() && reach(self.device, device) && reach(device, self.device)
+    }
+
+    /// Whether a call has answered that the context is beyond use.
+    pub(super) fn is_lost(&self) -> bool {
+        self.lost.load(Ordering::Relaxed)
+    }
+
+    /// [`check`], remembering a lost context.
+    pub(super) fn check(&self, call: &'static str, status: sys::CUresult) -> Result<(), DeviceError> {
+        let result = check(call, status);
+        if matches!(result, Err(DeviceError::Lost { .. })) {
+            self.lost.store(true, Ordering::Relaxed);
+        }
+        result
+    }
+
+    /// As [`Context::check`], with the figures of a failed request for memory filled in.
+    pub(super) fn check_memory(
+        &self,
+        call: &'static str,
+        status: sys::CUresult,
+        requested: u64,
+    ) -> Result<(), DeviceError> {
+        match self.check(call, status) {
+            Err(DeviceError::OutOfMemory { .. }) => {
+                Err(DeviceError::OutOfMemory { requested, available: self.available() })
+            }
+            other => other,
+        }
+    }
+
+    /// The bytes to ask for so that `size` of them can start at a multiple of `align`.
+    pub(super) fn with_slack(&self, size: u64, align: u64) -> Result<u64, DeviceError> {
+        let slack = if align > NATURAL_ALIGNMENT { align } else { 0 };
+        let bytes = size.checked_add(slack).filter(|bytes| *bytes <= self.total);
+        bytes.ok_or(DeviceError::TooLarge { requested: size, largest: self.total })
+    }
+
+    /// Bytes free on the device now.
+    pub(super) fn available(&self) -> Option<u64> {
+        let _entered = self.enter().ok()?;
+        let (mut free, mut total) = (0, 0);
+        // SAFETY: writes to locals; the context is current.
+        let status = unsafe { sys::cuMemGetInfo_v2(&mut free, &mut total) };
+        self.check("cuMemGetInfo", status).ok()?;
+        Some(free as u64)
+    }
+
+    /// Whether a CUDA graph is being captured on `stream`.
+    ///
+    /// # Safety
+    /// The stream exists.
+    pub(super) unsafe fn is_capturing(&self, stream: CUstream) -> Result<bool, DeviceError> {
+        if stream.is_null() {
+            // The legacy default stream cannot be captured.
+            return Ok(false);
+        }
+        let none = CUstreamCaptureStatus::CU_STREAM_CAPTURE_STATUS_NONE;
+        let mut capture = none;
+        // SAFETY: writes to a local; the stream exists by the caller's promise.
+        self.check("cuStreamIsCapturing", unsafe { sys::cuStreamIsCapturing(stream, &mut capture) })?;
+        Ok(capture != none)
+    }
+
+    /// Sets `len` bytes at `address` and waits until they are set.
+    pub(super) fn fill(&self, address: CUdeviceptr, len: u64, byte: u8) -> Result<(), DeviceError> {
+        let _entered = self.enter()?;
+        // SAFETY: the caller owns the range and it is mapped; a fault is an error status.
+        self.check("cuMemsetD8", unsafe { sys::cuMemsetD8_v2(address, byte, len as usize) })?;
+        // SAFETY: null is the stream the fill ran on.
+        self.check("cuStreamSynchronize", unsafe { sys::cuStreamSynchronize(std::ptr::null_mut()) })
+    }
+}
+
+impl Entered<'_> {
+    /// Waits until all work of this context is done, so that no kernel reads what goes next.
+    pub(super) fn synchronize(&self) -> Result<(), DeviceError> {
+        // SAFETY: waits, no more; the context is current.
+        self.context.check("cuCtxSynchronize", unsafe { sys::cuCtxSynchronize() })
+    }
+}
+
+impl Drop for Entered<'_> {
+    fn drop(&mut self) {
+        if self.pushed {
+            let mut popped: CUcontext = std::ptr::null_mut();
+            // SAFETY: undoes the push of `enter` on the same thread: `Entered` holds a reference
+            // and is only ever a local.
+            let _ = unsafe { sys::cuCtxPopCurrent_v2(&mut popped) };
+        }
+    }
+}
+
+impl Drop for Context {
+    fn drop(&mut self) {
+        // SAFETY: retained in `open`, released once. Late in a process the driver may be gone and
+        // says so; there is nothing left to do then.
+        let _ = unsafe { sys::cuDevicePrimaryCtxRelease_v2(self.device) };
+    }
+}
+
+/// How many devices the driver shows.
+pub(super) fn device_count() -> Result<c_int, DeviceError> {
+    driver::load()?;
+    let mut count = 0;
+    // SAFETY: writes to a local.
+    check("cuDeviceGetCount", unsafe { sys::cuDeviceGetCount(&mut count) })?;
+    Ok(count)
+}

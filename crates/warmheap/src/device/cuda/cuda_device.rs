@@ -1,0 +1,181 @@
+//! A CUDA device as a source of memory.
+
+use std::ffi::c_void;
+use std::sync::Arc;
+
+use cudarc::driver::sys::CUdevice_attribute;
+
+use super::context::{self, Context};
+use super::ordered::{self, OrderedBlock};
+use super::plain::Block;
+use super::queue::CudaQueue;
+use super::region::{Pieces, Region};
+use crate::device::{Device, DeviceError, HeapKind, HeapRequest, Limits, Memory};
+
+/// What kernels and copies want at least; the driver's own blocks have no less.
+const ALIGNMENT: u64 = 256;
+/// The granule of devices without virtual memory management.
+const PLAIN_GRANULE: u64 = 2 << 20;
+
+/// One NVIDIA GPU of this process, numbered as the driver numbers it.
+///
+/// It shares the device's primary context with the CUDA runtime, so memory from here can be given
+/// to any library in the process. Cheap to clone; usable from any thread, with any or no CUDA
+/// context current, which every call leaves as it found it.
+///
+/// ```no_run
+/// use std::sync::Arc;
+/// use warmheap::device::cuda::CudaDevice;
+/// use warmheap::{Pool, PoolConfig};
+///
+/// let pool = Pool::new(Arc::new(CudaDevice::open(0)?), PoolConfig::elastic())?;
+/// let weights = pool.allocate(64 << 20)?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug, Clone)]
+pub struct CudaDevice {
+    context: Arc<Context>,
+    /// Present where the device can map memory under reserved addresses.
+    pieces: Option<Arc<Pieces>>,
+    /// Fallback buffers come from the driver's stream-ordered pool.
+    ordered: bool,
+}
+
+impl CudaDevice {
+    /// How many devices the driver shows to this process.
+    ///
+    /// # Errors
+    /// [`DeviceError::Unavailable`] without a usable driver, saying what was tried.
+    pub fn count() -> Result<u32, DeviceError> {
+        context::device_count().map(|n| n.max(0) as u32)
+    }
+
+    /// Opens device `ordinal`, counting from 0.
+    ///
+    /// # Errors
+    /// [`DeviceError::Unavailable`] without a usable driver or such a device, saying what was
+    /// tried; any other error of the driver as it came.
+    pub fn open(ordinal: u32) -> Result<Self, DeviceError> {
+        Self::open_shared(ordinal, &[])
+    }
+
+    /// As [`CudaDevice::open`], and elastic heaps are readable and writable by the devices `peers`
+    /// too, so that copies between GPUs are direct. A peer that this device cannot reach is left
+    /// out; each one makes committing memory dearer.
+    ///
+    /// # Errors
+    /// As [`CudaDevice::open`].
+    pub fn open_shared(ordinal: u32, peers: &[u32]) -> Result<Self, DeviceError> {
+        let context = Context::open(ordinal)?;
+        let peers: Vec<i32> = peers
+            .iter()
+            .filter_map(|&peer| i32::try_from(peer).ok())
+            .filter(|&peer| peer != context.ordinal && context.can_access(peer))
+            .collect();
+        let virtual_memory = CUdevice_attribute::CU_DEVICE_ATTRIBUTE_VIRTUAL_ADDRESS_MANAGEMENT_SUPPORTED;
+        let pieces = if context.attribute(virtual_memory) != 0 {
+            Some(Arc::new(Pieces::new(&context, &peers)?))
+        } else {
+            None
+        };
+        Ok(Self { context: Arc::new(context), pieces, ordered: false })
+    }
+
+    /// This device, with fallback buffers from the driver's own pool (`cuMemAllocAsync`), which
+    /// keeps what is freed: far cheaper than its plain allocation, for programs whose work is
+    /// ordered before later work on the default stream.
+    ///
+    /// # Errors
+    /// The driver's, on devices without memory pools.
+    pub fn stream_ordered(mut self) -> Result<Self, DeviceError> {
+        ordered::keep_freed(&self.context)?;
+        self.ordered = true;
+        Ok(self)
+    }
+
+    /// A queue of the work on `stream`, a `cudaStream_t` or `CUstream` of this device; null is the
+    /// default stream.
+    ///
+    /// # Errors
+    /// [`DeviceError::OutOfMemory`] for the queue's counter, 8 bytes of pinned host memory.
+    ///
+    /// # Safety
+    /// The stream exists for as long as the queue and everything that waits for it.
+    pub unsafe fn queue(&self, stream: *mut c_void) -> Result<CudaQueue, DeviceError> {
+        // SAFETY: the caller's promise is passed on.
+        unsafe { CudaQueue::new(Arc::clone(&self.context), stream.cast()) }
+    }
+
+    /// Whether a CUDA graph is being captured on `stream`.
+    ///
+    /// # Errors
+    /// As the driver's.
+    ///
+    /// # Safety
+    /// The stream exists.
+    pub unsafe fn is_capturing(&self, stream: *mut c_void) -> Result<bool, DeviceError> {
+        // SAFETY: the caller's promise is passed on.
+        unsafe { self.context.is_capturing(stream.cast()) }
+    }
+
+    /// Waits until all work on the device is done.
+    ///
+    /// # Errors
+    /// [`DeviceError::Lost`] if some of it failed.
+    pub fn synchronize(&self) -> Result<(), DeviceError> {
+        self.context.enter()?.synchronize()
+    }
+}
+
+impl Device for CudaDevice {
+    fn name(&self) -> &str {
+        &self.context.name
+    }
+
+    fn limits(&self) -> Limits {
+        let total = self.context.total;
+        let granularity = self.pieces.as_ref().map_or(PLAIN_GRANULE, |p| p.granularity);
+        Limits {
+            alignment: ALIGNMENT,
+            granularity,
+            // Addresses are plenty: twice the memory lets a heap go on past holes that were
+            // unmapped.
+            largest_heap: if self.pieces.is_some() {
+                (2 * total).next_multiple_of(granularity)
+            } else {
+                total - total % granularity
+            },
+            largest_buffer: total,
+            budget: Some(total),
+            available: self.context.available(),
+            elastic: self.pieces.is_some(),
+            host_visible: false,
+            zeroed: false,
+        }
+    }
+
+    fn create_heap(&self, request: &HeapRequest) -> Result<Box<dyn Memory>, DeviceError> {
+        let limits = self.limits();
+        if request.size > limits.largest_heap {
+            return Err(DeviceError::TooLarge { requested: request.size, largest: limits.largest_heap });
+        }
+        let context = Arc::clone(&self.context);
+        match (request.kind, &self.pieces) {
+            (HeapKind::Fixed, _) => Ok(Box::new(Block::allocate(context, request.size, ALIGNMENT)?)),
+            (HeapKind::Elastic, Some(pieces)) => {
+                Ok(Box::new(Region::reserve(context, Arc::clone(pieces), request.size)?))
+            }
+            (HeapKind::Elastic, None) => {
+                Err(DeviceError::Unsupported { what: "elastic heaps: it has no virtual memory management" })
+            }
+        }
+    }
+
+    fn allocate(&self, size: u64, align: u64) -> Result<Box<dyn Memory>, DeviceError> {
+        let context = Arc::clone(&self.context);
+        if self.ordered {
+            return Ok(Box::new(OrderedBlock::allocate(context, size, align)?));
+        }
+        Ok(Box::new(Block::allocate(context, size, align)?))
+    }
+}

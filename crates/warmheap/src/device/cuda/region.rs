@@ -1,0 +1,248 @@
+//! Elastic heaps: addresses reserved once, memory mapped and unmapped under them by the granule.
+//!
+//! Every granule is a physical allocation of its own, because the driver unmaps only what was
+//! mapped as one piece and the pool gives back whatever granules are empty. The handle of a piece
+//! is released as soon as it is mapped; unmapping then frees the memory, and nothing is kept here
+//! but which granules are committed, to undo everything on drop.
+
+use std::any::Any;
+use std::ops::Range;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use cudarc::driver::sys::{
+    self, CUdeviceptr, CUmemAccess_flags, CUmemAccessDesc, CUmemAllocationProp, CUmemAllocationType,
+    CUmemLocation, CUmemLocationType,
+};
+
+use super::context::Context;
+use crate::device::{DeviceError, Memory};
+
+/// What an elastic heap is made of: fixed when the device is opened.
+#[derive(Debug)]
+pub(super) struct Pieces {
+    /// Bytes of one granule.
+    pub(super) granularity: u64,
+    properties: Properties,
+    /// Who may use the memory: the device itself, and peers.
+    access: Vec<Access>,
+}
+
+struct Properties(CUmemAllocationProp);
+struct Access(CUmemAccessDesc);
+
+impl Pieces {
+    /// Asks the driver for the granule of `context`'s device.
+    pub(super) fn new(context: &Context, peers: &[i32]) -> Result<Self, DeviceError> {
+        // SAFETY: a C struct for which all zeros means "default" throughout.
+        let mut properties: CUmemAllocationProp = unsafe { std::mem::zeroed() };
+        properties.type_ = CUmemAllocationType::CU_MEM_ALLOCATION_TYPE_PINNED;
+        properties.location = on_device(context.ordinal);
+        let rdma = sys::CUdevice_attribute::CU_DEVICE_ATTRIBUTE_GPU_DIRECT_RDMA_WITH_CUDA_VMM_SUPPORTED;
+        properties.allocFlags.gpuDirectRDMACapable = u8::from(context.attribute(rdma) != 0);
+        let mut granularity = 0;
+        // SAFETY: reads the properties, writes to a local.
+        context.check("cuMemGetAllocationGranularity", unsafe {
+            sys::cuMemGetAllocationGranularity(
+                &mut granularity,
+                &properties,
+                sys::CUmemAllocationGranularity_flags::CU_MEM_ALLOC_GRANULARITY_MINIMUM,
+            )
+        })?;
+        let access = std::iter::once(context.ordinal)
+            .chain(peers.iter().copied())
+            .map(|ordinal| {
+                Access(CUmemAccessDesc {
+                    location: on_device(ordinal),
+                    flags: CUmemAccess_flags::CU_MEM_ACCESS_FLAGS_PROT_READWRITE,
+                })
+            })
+            .collect();
+        Ok(Self { granularity: granularity as u64, properties: Properties(properties), access })
+    }
+}
+
+fn on_device(ordinal: i32) -> CUmemLocation {
+    CUmemLocation { type_: CUmemLocationType::CU_MEM_LOCATION_TYPE_DEVICE, id: ordinal }
+}
+
+/// A reserved address range with memory under some of it.
+#[derive(Debug)]
+pub(super) struct Region {
+    context: Arc<Context>,
+    pieces: Arc<Pieces>,
+    base: CUdeviceptr,
+    size: u64,
+    /// One flag a granule: memory is mapped there.
+    committed: Mutex<Vec<bool>>,
+}
+
+impl Region {
+    /// Reserves `size` bytes of addresses, a multiple of the granule.
+    pub(super) fn reserve(
+        context: Arc<Context>,
+        pieces: Arc<Pieces>,
+        size: u64,
+    ) -> Result<Self, DeviceError> {
+        let mut base: CUdeviceptr = 0;
+        // SAFETY: writes to a local; 0 asks for any address.
+        let status =
+            unsafe { sys::cuMemAddressReserve(&mut base, size as usize, pieces.granularity as usize, 0, 0) };
+        context.check_memory("cuMemAddressReserve", status, size)?;
+        let granules = size / pieces.granularity;
+        Ok(Self { context, pieces, base, size, committed: Mutex::new(vec![false; granules as usize]) })
+    }
+
+    /// The granules of `range`, which the pool promises are whole ones inside the region.
+    fn granules(&self, range: &Range<u64>) -> Range<usize> {
+        let step = self.pieces.granularity;
+        (range.start / step) as usize..(range.end / step) as usize
+    }
+
+    fn at(&self, granule: usize) -> CUdeviceptr {
+        self.base + granule as u64 * self.pieces.granularity
+    }
+
+    /// Puts one granule of new memory under the addresses of granule `index`.
+    fn map(&self, index: usize) -> Result<(), DeviceError> {
+        let step = self.pieces.granularity;
+        let mut handle = 0;
+        // SAFETY: reads the properties, writes to a local.
+        let status = unsafe { sys::cuMemCreate(&mut handle, step as usize, &self.pieces.properties.0, 0) };
+        self.context.check_memory("cuMemCreate", status, step)?;
+        // SAFETY: the granule lies in our reservation and nothing is mapped there, by the flags.
+        let mapped = unsafe { sys::cuMemMap(self.at(index), step as usize, 0, handle, 0) };
+        // SAFETY: the handle is ours; a mapping keeps the memory alive until it is unmapped.
+        let released = unsafe { sys::cuMemRelease(handle) };
+        self.context.check("cuMemMap", mapped)?;
+        self.context.check("cuMemRelease", released)
+    }
+
+    fn unmap(&self, index: usize) -> Result<(), DeviceError> {
+        let step = self.pieces.granularity as usize;
+        // SAFETY: the granule was mapped as one piece, and no work that uses it is in flight: the
+        // callers wait for the device first, or the memory was never handed out.
+        self.context.check("cuMemUnmap", unsafe { sys::cuMemUnmap(self.at(index), step) })
+    }
+
+    /// Maps all of `range` and lets the device and its peers use it; the count says how far it got.
+    fn fill_in(&self, range: Range<usize>) -> Result<(), (usize, DeviceError)> {
+        if range.is_empty() {
+            return Ok(());
+        }
+        for (done, index) in range.clone().enumerate() {
+            self.map(index).map_err(|error| (done, error))?;
+        }
+        let bytes = range.len() as u64 * self.pieces.granularity;
+        let access: Vec<_> = self.pieces.access.iter().map(|a| a.0).collect();
+        // SAFETY: the whole range is mapped; the descriptions live through the call.
+        let status = unsafe {
+            sys::cuMemSetAccess(self.at(range.start), bytes as usize, access.as_ptr(), access.len())
+        };
+        self.context.check_memory("cuMemSetAccess", status, bytes).map_err(|error| (range.len(), error))
+    }
+}
+
+impl Memory for Region {
+    fn address(&self) -> u64 {
+        self.base
+    }
+
+    fn size(&self) -> u64 {
+        self.size
+    }
+
+    fn commit(&self, range: Range<u64>) -> Result<(), DeviceError> {
+        let requested = range.end - range.start;
+        let granules = self.granules(&range);
+        let mut committed = self.committed.lock().unwrap_or_else(PoisonError::into_inner);
+        let _entered = self.context.enter()?;
+        match self.fill_in(granules.clone()) {
+            Ok(()) => {
+                committed[granules].fill(true);
+                Ok(())
+            }
+            Err((done, error)) => {
+                for index in granules.start..granules.start + done {
+                    // Fresh memory that nobody has seen; should even this fail, the granule stays
+                    // marked and is tried again on drop.
+                    committed[index] = self.unmap(index).is_err();
+                }
+                Err(match error {
+                    DeviceError::OutOfMemory { available, .. } => {
+                        DeviceError::OutOfMemory { requested, available }
+                    }
+                    other => other,
+                })
+            }
+        }
+    }
+
+    fn decommit(&self, range: Range<u64>) -> Result<(), DeviceError> {
+        let mut committed = self.committed.lock().unwrap_or_else(PoisonError::into_inner);
+        let entered = self.context.enter()?;
+        // The driver does not wait for kernels before it unmaps, as its free does.
+        entered.synchronize()?;
+        let granules = self.granules(&range);
+        for index in granules.clone() {
+            if let Err(error) = self.unmap(index) {
+                // All or nothing: put memory back under what was already emptied.
+                return match self.fill_in(granules.start..index) {
+                    Ok(()) => Err(error),
+                    Err((_, second)) => {
+                        Err(DeviceError::Lost { reason: format!("{error}; and undoing it failed: {second}") })
+                    }
+                };
+            }
+        }
+        committed[granules].fill(false);
+        Ok(())
+    }
+
+    fn warm(&self, _range: Range<u64>) -> Result<(), DeviceError> {
+        // Mapped device memory is resident: there is no cheaper second use.
+        Ok(())
+    }
+
+    fn fill(&self, range: Range<u64>, byte: u8) -> Result<(), DeviceError> {
+        self.context.fill(self.base + range.start, range.end - range.start, byte)
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+}
+
+impl Drop for Region {
+    fn drop(&mut self) {
+        // Late in a process the driver may be gone; it has then taken everything back itself.
+        let Ok(entered) = self.context.enter() else {
+            return;
+        };
+        let committed = std::mem::take(self.committed.get_mut().unwrap_or_else(PoisonError::into_inner));
+        if committed.contains(&true) && entered.synchronize().is_err() {
+            return;
+        }
+        for (index, _) in committed.iter().enumerate().filter(|(_, mapped)| **mapped) {
+            let _ = self.unmap(index);
+        }
+        // SAFETY: our own reservation, with nothing mapped in it any more.
+        let _ = unsafe { sys::cuMemAddressFree(self.base, self.size as usize) };
+    }
+}
+
+impl std::fmt::Debug for Properties {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "device {}", self.0.location.id)
+    }
+}
+
+impl std::fmt::Debug for Access {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "device {}", self.0.location.id)
+    }
+}
+
+// SAFETY: plain values; the one pointer in the properties is null and never followed.
+unsafe impl Send for Properties {}
+// SAFETY: as above.
+unsafe impl Sync for Properties {}

@@ -1,0 +1,25 @@
+#!/bin/sh
+# Compiles the C test program against the header, and runs it with the shared and the static
+# library; the static one under valgrind too, where valgrind is installed.
+set -eu
+cd "$(dirname "$0")/.."
+
+cargo build --quiet -p warmheap-c
+crate=crates/warmheap-c
+built="${CARGO_TARGET_DIR:-target}/debug"
+out="$built/test-c"
+mkdir -p "$out"
+cc=${CC:-cc}
+flags="-std=c11 -Wall -Wextra -Werror -pedantic -g -I$crate/include"
+
+$cc $flags $crate/tests/c/interface.c -o "$out/shared" -L"$built" -lwarmheap_c -lpthread
+LD_LIBRARY_PATH="$built" "$out/shared"
+$cc $flags $crate/tests/c/interface.c -o "$out/static" "$built/libwarmheap_c.a" -lpthread -ldl -lm
+"$out/static"
+if command -v valgrind >/dev/null; then
+    valgrind --quiet --leak-check=full --errors-for-leak-kinds=definite --error-exitcode=1 \
+        "$out/static" small
+else
+    echo "test-c: valgrind is not installed, memory was not checked" >&2
+fi
+echo "test-c: ok"
