@@ -11,7 +11,7 @@ use warmheap::config::{
 };
 
 fn any_config() -> impl Strategy<Value = PoolConfig> {
-    let size = || prop_oneof![1..=1_u64 << 44, (1..=4096_u64).prop_map(|mib| mib * MIB)];
+    let size = || prop_oneof![1..=1_u64 << 39, (1..=4096_u64).prop_map(|mib| mib * MIB)];
     let heaps = (
         any::<bool>(),
         prop_oneof![Just(HeapSizing::Fixed), Just(HeapSizing::Elastic)],
@@ -31,7 +31,7 @@ fn any_config() -> impl Strategy<Value = PoolConfig> {
         any::<bool>(),
         1e-6..=1.0,
         1..=86_400_000_u64,
-        0..=1_u64 << 44,
+        0..=1_u64 << 39,
         prop_oneof![Just(Scrub::Never), Just(Scrub::OnFree)],
     );
     (heaps, policy, upkeep).prop_map(|(heaps, policy, upkeep)| {
