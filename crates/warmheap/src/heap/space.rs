@@ -6,7 +6,7 @@ use super::blocks::{Block, Blocks, State};
 
 /// How many blocks of one bin are looked at for the tightest fit. Bins are 3 % wide, so more
 /// would buy little; a bound keeps the worst case flat.
-const LOOK: usize = 8;
+pub(super) const LOOK: usize = 8;
 
 /// A range that was handed out. Lengths and offsets are granules.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
