@@ -76,10 +76,11 @@ impl Oracle {
 
     /// Whether the engine has no excuse for refusing: it looks at a few blocks of each size's bin,
     /// and only a full look at a bin can be held to finding what is there.
-    fn must_fit(&self, len: u32, align: u32) -> bool {
+    fn must_fit(&self, len: u32, align: u32, base: u32) -> bool {
         let fits = |hole: &&Stretch| {
-            let start = u64::from(hole.offset).next_multiple_of(align.into());
-            start + u64::from(len) <= u64::from(hole.end())
+            let address = u64::from(base) + u64::from(hole.offset);
+            let start = address.next_multiple_of(align.into());
+            start + u64::from(len) <= address + u64::from(hole.len)
         };
         let surely = u64::from(len) + u64::from(align) - 1;
         let crowd = |bin: usize| self.of(State::Free).filter(|hole| bin_of(hole.len) == bin).count();
@@ -100,6 +101,7 @@ struct Run {
     held: Vec<(u32, u32)>,
     len: u32,
     page: u32,
+    base: u32,
     /// How many blocks the program likes to hold.
     crowd: usize,
     rng: fastrand::Rng,
@@ -114,7 +116,10 @@ impl Run {
         let pages = (most >> rng.u32(0..most.ilog2() + 1)).max(1);
         let len = pages * page;
         let oracle = Oracle(vec![Stretch { offset: 0, len, state: State::Void }]);
-        Self { space: Space::new(len), oracle, held: Vec::new(), len, page, crowd: rng.usize(4..64), rng }
+        let mut space = Space::new(len);
+        let base = rng.u32(..);
+        space.set_base(base);
+        Self { space, oracle, held: Vec::new(), len, page, base, crowd: rng.usize(4..64), rng }
     }
 
     /// A length whose logarithm is uniform, up to a share of the space that lets many live.
@@ -146,10 +151,11 @@ impl Run {
         let len = self.some_len();
         let hole = self.space.best_fit(len);
         let Some(placed) = self.space.allocate(len, align) else {
-            assert!(!self.oracle.must_fit(len, align), "{len} at {align} was refused");
+            assert!(!self.oracle.must_fit(len, align, self.base), "{len} at {align} was refused");
             return;
         };
-        assert!(placed.offset.is_multiple_of(align), "{placed:?} is not at a multiple of {align}");
+        let address = u64::from(self.base) + u64::from(placed.offset);
+        assert!(address.is_multiple_of(align.into()), "{placed:?} is not at a multiple of {align}");
         if align == 1 {
             let from = self.oracle.0[self.oracle.at(placed.offset)];
             assert_eq!(hole, Some(from.len), "best_fit and allocate disagree about {len}");
