@@ -33,5 +33,6 @@ pub use stats::Statistics;
 
 /// The samples of the documents compile and run with the doc tests.
 #[cfg(all(doctest, feature = "yaml"))]
+#[doc = include_str!("../../../README.md")]
 #[doc = include_str!("../../../docs/configuration.md")]
 struct Documents;

@@ -12,6 +12,8 @@
 
 mod bins;
 mod blocks;
+#[cfg(test)]
+mod oracle;
 mod space;
 mod void;
 

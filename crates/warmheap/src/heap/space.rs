@@ -6,7 +6,7 @@ use super::blocks::{Block, Blocks, State};
 
 /// How many blocks of one bin are looked at for the tightest fit. Bins are 3 % wide, so more
 /// would buy little; a bound keeps the worst case flat.
-const LOOK: usize = 8;
+pub(super) const LOOK: usize = 8;
 
 /// A range that was handed out. Lengths and offsets are granules.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,6 +22,9 @@ pub(crate) struct Space {
     pub(super) free: Bins,
     pub(super) voids: Bins,
     len: u32,
+    /// The first granule's own address, counted in granules, modulo 2^32: alignments are of
+    /// addresses.
+    base: u32,
     free_len: u32,
     void_len: u32,
     used_blocks: u32,
@@ -35,6 +38,7 @@ impl Space {
             free: Bins::new(),
             voids: Bins::new(),
             len,
+            base: 0,
             free_len: 0,
             void_len: len,
             used_blocks: 0,
@@ -42,6 +46,18 @@ impl Space {
         let whole = space.blocks.insert((0, len), State::Void, NONE, NONE);
         space.blocks.link(&mut space.voids, whole);
         space
+    }
+
+    /// Says where the space begins, in granules from address 0, modulo 2^32. Alignments count from
+    /// there; without it the space itself is taken to be aligned to anything.
+    pub(crate) fn set_base(&mut self, base: u32) {
+        self.base = base;
+    }
+
+    /// Granules from `offset` to the next address that is a multiple of `align`, a power of two.
+    #[inline]
+    fn to_aligned(&self, offset: u32, align: u32) -> u32 {
+        self.base.wrapping_add(offset).wrapping_neg() & (align - 1)
     }
 
     /// Granules with memory behind them.
@@ -100,7 +116,7 @@ impl Space {
     pub(crate) fn allocate(&mut self, len: u32, align: u32) -> Option<Placed> {
         let found = self.find(len, align)?;
         let &Block { offset, len: whole, before, .. } = self.blocks.get(found);
-        let start = offset.next_multiple_of(align);
+        let start = offset + self.to_aligned(offset, align);
         if start > offset {
             // The front stays free, as a block of its own.
             let front = self.blocks.insert((offset, start - offset), State::Free, before, found);
@@ -193,8 +209,7 @@ impl Space {
         let mut bin = bin_of(len);
         while let Some(found) = self.free.at_or_above(bin) {
             let fits = self.blocks.list(self.free.head(found)).take(LOOK).find(|(_, block)| {
-                let start = u64::from(block.offset).next_multiple_of(u64::from(align));
-                start + u64::from(len) <= u64::from(block.offset) + u64::from(block.len)
+                u64::from(self.to_aligned(block.offset, align)) + u64::from(len) <= u64::from(block.len)
             });
             if let Some((index, _)) = fits {
                 return Some(index);

@@ -29,15 +29,13 @@ impl Space {
                 let pages = len.saturating_sub(have).max(1).checked_next_multiple_of(page)?;
                 (pages <= void.len).then_some(pages)
             };
-            let span = if let Some(pages) = missing(below) {
-                Span { block: index, offset: void.offset, len: pages }
-            } else if let Some(pages) = missing(above) {
-                Span { block: index, offset: void.offset + void.len - pages, len: pages }
-            } else if u64::from(below) + u64::from(void.len) + u64::from(above) >= u64::from(len) {
-                Span { block: index, offset: void.offset, len: void.len }
-            } else {
-                continue;
-            };
+            let end = void.offset + void.len;
+            let from_start = missing(below).map(|len| Span { block: index, offset: void.offset, len });
+            let to_end = missing(above).map(|len| Span { block: index, offset: end - len, len });
+            let joined = u64::from(below) + u64::from(void.len) + u64::from(above) >= u64::from(len);
+            let whole = joined.then_some(Span { block: index, offset: void.offset, len: void.len });
+            let ways = [from_start, to_end, whole].into_iter().flatten();
+            let Some(span) = ways.min_by_key(|span| (span.len, span.offset)) else { continue };
             if best.is_none_or(|best| (span.len, span.offset) < (best.len, best.offset)) {
                 best = Some(span);
             }

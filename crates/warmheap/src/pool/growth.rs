@@ -135,6 +135,8 @@ impl Shared {
         if self.heap_count() >= self.heaps.places() {
             return Ok(false);
         }
+        // Settings may name any number of bytes; devices deal in whole granules.
+        let size = self.bytes(len.into());
         let label = format!("warmheap {}", self.heap_count());
         let memory = self.driver.create_heap(&HeapRequest { size, kind: HeapKind::Fixed, label })?;
         let mut space = Space::new(len);

@@ -132,8 +132,9 @@ impl Slot {
     }
 
     /// Puts a heap of `space` over `memory` into an empty place.
-    pub(crate) fn install(&self, space: Space, memory: Arc<dyn Memory>, elastic: bool) {
+    pub(crate) fn install(&self, mut space: Space, memory: Arc<dyn Memory>, elastic: bool) {
         let address = memory.address();
+        space.set_base((address >> self.shift) as u32);
         self.with(|open| *open.heap = Some(Heap { space, memory, elastic, address }));
     }
 

@@ -24,7 +24,7 @@ impl Shared {
         if self.config.scrub == Scrub::Never {
             // The short way for a large range of this thread's own heap.
             local::enter(self, |session| {
-                let home = session.local.home?;
+                let home = session.local.home.filter(|_| !session.cache.is_closed())?;
                 let range = range.take_if(|range| range.class == EXACT && range.heap == home.large)?;
                 self.heaps.slot(home.large).at_home(&session.owner, |open| open.release(range));
                 if self.config.track_statistics {

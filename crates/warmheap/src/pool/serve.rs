@@ -174,7 +174,11 @@ impl Shared {
             && let Err(error) = self.clear(&range, request.size)
         {
             self.put_back(range);
+            self.failures.fetch_add(1, Relaxed);
             return Err(AllocError::Device(Box::new(error)));
+        }
+        if range.class == FALLBACK {
+            self.fallbacks.fetch_add(1, Relaxed);
         }
         range.tenant().moves_in(request.size, request.tag, site);
         if self.config.track_statistics && !counted {
@@ -186,12 +190,11 @@ impl Shared {
 
     fn fall_back(&self, size: u64, align: u64) -> Result<Range, DeviceError> {
         let range = self.fallback.allocate(&self.driver, size, align)?;
-        self.fallbacks.fetch_add(1, Relaxed);
         if self.config.enabled && self.config.log_exhaustion && self.exhaustion.begins() {
             let mib = size as f64 / (1 << 20) as f64;
             tracing::warn!(
                 size,
-                fallback_allocations = self.fallbacks.load(Relaxed),
+                fallback_allocations = self.fallbacks.load(Relaxed) + 1,
                 "Heap exhausted for {mib:.1}MB allocation, falling back to device allocation"
             );
             tracing::info!("Consider increasing heap_size_mb or num_heaps");

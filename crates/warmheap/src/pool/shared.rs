@@ -52,7 +52,10 @@ impl Shared {
     /// Answers a plain request from this thread's cache.
     #[inline(always)]
     pub(crate) fn hit(&self, request: &Request, site: &'static Location<'static>) -> Option<Range> {
-        if request.align > 1 << self.shift || request.zeroed {
+        let align = request.align;
+        // Not a power of two: refused on the way below, whatever is cached.
+        let odd = align & align.wrapping_sub(1) != 0;
+        if align > 1 << self.shift || odd || request.zeroed {
             return None;
         }
         local::enter(self, |mut session| {

@@ -3,13 +3,14 @@
 //! Two threads that each write one flag and read the other's need a full fence on both sides, or
 //! both may miss the other's write. Where the system can interrupt every core on demand (Linux:
 //! `membarrier`), the frequent side needs only to stop the compiler from reordering, and the rare
-//! side pays microseconds. Elsewhere both sides pay for an ordinary fence.
+//! side pays microseconds. Elsewhere, and under `--cfg warmheap_symmetric`, both sides pay for an
+//! ordinary fence.
 
 /// Whether [`light`] may be free.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Fences {
     /// [`heavy`] reaches every thread of the process.
-    #[cfg_attr(any(loom, not(target_os = "linux")), allow(dead_code))]
+    #[cfg_attr(any(loom, warmheap_symmetric, not(target_os = "linux")), allow(dead_code))]
     Asymmetric,
     /// Both sides fence.
     Symmetric,
@@ -17,7 +18,7 @@ pub(crate) enum Fences {
 
 impl Fences {
     /// Registers the process where the system asks for that; called before the first use.
-    #[cfg(all(target_os = "linux", not(loom)))]
+    #[cfg(all(target_os = "linux", not(any(loom, warmheap_symmetric))))]
     pub(crate) fn detect() -> Self {
         use rustix::thread::{MembarrierCommand, membarrier};
         use std::sync::OnceLock;
@@ -32,7 +33,7 @@ impl Fences {
         })
     }
 
-    #[cfg(any(loom, not(target_os = "linux")))]
+    #[cfg(any(loom, warmheap_symmetric, not(target_os = "linux")))]
     pub(crate) fn detect() -> Self {
         Self::Symmetric
     }
@@ -50,7 +51,7 @@ impl Fences {
     /// The rare side: on return, every thread has either published what it wrote before its last
     /// [`light`], or will see what this thread wrote before this call.
     pub(crate) fn heavy(self) {
-        #[cfg(all(target_os = "linux", not(loom)))]
+        #[cfg(all(target_os = "linux", not(any(loom, warmheap_symmetric))))]
         if self == Self::Asymmetric {
             use rustix::thread::{MembarrierCommand, membarrier};
             // Registration succeeded, after which the call is documented not to fail.

@@ -1,4 +1,4 @@
-//! The biased lock under every interleaving that loom can produce.
+//! The biased lock under the interleavings that loom produces.
 //!
 //! Run with `RUSTFLAGS="--cfg loom" cargo test -p warmheap --lib --release model`.
 
@@ -6,6 +6,16 @@ use loom::sync::Arc;
 use loom::thread;
 
 use super::{Biased, Owner};
+
+/// Every interleaving with at most this many switches away from a thread that could go on. Bugs in
+/// locks this small need two; without a bound three threads take hours.
+const PREEMPTIONS: usize = 3;
+
+fn model(program: impl Fn() + Send + Sync + 'static) {
+    let mut builder = loom::model::Builder::new();
+    builder.preemption_bound = Some(PREEMPTIONS);
+    builder.check(program);
+}
 
 /// Enters as the owner, or takes the value like anybody else.
 fn add_as_owner(lock: &Biased<u32>, owner: &Owner) {
@@ -17,7 +27,7 @@ fn add_as_owner(lock: &Biased<u32>, owner: &Owner) {
 
 #[test]
 fn owner_and_takers_never_meet_inside() {
-    loom::model(|| {
+    model(|| {
         let lock = Arc::new(Biased::new(0));
         let takers: Vec<_> = (0..2)
             .map(|_| {
@@ -39,7 +49,7 @@ fn owner_and_takers_never_meet_inside() {
 
 #[test]
 fn ownership_passes_from_one_thread_to_the_next() {
-    loom::model(|| {
+    model(|| {
         let lock = Arc::new(Biased::new(0));
         let other = {
             let lock = Arc::clone(&lock);

@@ -106,5 +106,6 @@ impl Drop for SimMemory {
     fn drop(&mut self) {
         self.state.give(self.committed());
         self.state.objects.fetch_sub(1, Relaxed);
+        self.state.frees.fetch_add(1, Relaxed);
     }
 }

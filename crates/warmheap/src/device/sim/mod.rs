@@ -41,6 +41,7 @@ struct State {
     budget: AtomicU64,
     live: AtomicU64,
     objects: AtomicU64,
+    frees: AtomicU64,
     /// The next free address; addresses are never reused.
     next: AtomicU64,
 }
@@ -72,6 +73,7 @@ impl SimDevice {
             budget: AtomicU64::new(u64::MAX),
             live: AtomicU64::new(0),
             objects: AtomicU64::new(0),
+            frees: AtomicU64::new(0),
             next: AtomicU64::new(1 << 41),
         };
         Self { limits, state: Arc::new(state) }
@@ -129,6 +131,12 @@ impl SimDevice {
     #[must_use]
     pub fn live_bytes(&self) -> u64 {
         self.state.live.load(Relaxed)
+    }
+
+    /// Heaps and fallback buffers given back so far.
+    #[must_use]
+    pub fn frees(&self) -> u64 {
+        self.state.frees.load(Relaxed)
     }
 
     /// Heaps and fallback buffers held.

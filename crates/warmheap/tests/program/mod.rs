@@ -1,0 +1,258 @@
+//! A random program over a pool, and the oracle that knows what the pool must say of it.
+
+mod oracle;
+mod setup;
+
+use fastrand::Rng;
+use warmheap::device::sim::{Call, SimDevice};
+use warmheap::{AllocError, Buffer, Pool, Request, Tag};
+
+pub(crate) use oracle::Oracle;
+pub(crate) use setup::{Kind, Setup};
+
+/// What the program holds.
+struct Held {
+    buffer: Buffer,
+    request: Ask,
+    /// The byte that the buffer was filled with, where it has bytes.
+    byte: u8,
+}
+
+/// A request, kept: what was asked is compared with what came.
+#[derive(Debug, Clone, Copy)]
+struct Ask {
+    size: u64,
+    align: u64,
+    zeroed: bool,
+    tag: Tag,
+    may_fall_back: bool,
+}
+
+pub(crate) struct Program {
+    pool: Pool,
+    setup: Setup,
+    oracle: Oracle,
+    held: Vec<Held>,
+    tags: [Tag; 3],
+    /// Sizes that come again and again, as a model's do.
+    usual: Vec<u64>,
+    rng: Rng,
+    /// Failures have been ordered and not all of them forgotten.
+    faulty: bool,
+}
+
+impl Program {
+    /// A program, or `None` if the pool could not start on this budget (and took nothing).
+    pub(crate) fn new(kind: Kind, seed: u64) -> Option<Self> {
+        let mut rng = Rng::with_seed(seed);
+        let setup = Setup::random(kind, &mut rng);
+        let pool = match Pool::new(setup.device.clone(), setup.config.clone()) {
+            Ok(pool) => pool,
+            Err(error) => {
+                assert!(setup.budget.is_some(), "{error}");
+                setup.assert_empty();
+                return None;
+            }
+        };
+        let usual = (0..6).map(|_| some_size(&mut rng, setup.largest)).collect();
+        let tags = [Tag::NONE, "weights".into(), "kv-cache".into()];
+        let oracle = Oracle::new(setup.config.track_statistics);
+        Some(Self { pool, setup, oracle, held: Vec::new(), tags, usual, rng, faulty: false })
+    }
+
+    /// One random act, and a look at everything that can be seen.
+    pub(crate) fn step(&mut self) {
+        let few = self.held.len() < 40;
+        match self.rng.u32(0..1000) {
+            0..=1 => {
+                self.pool.reset_statistics();
+                self.oracle.reset();
+            }
+            2..=3 => self.compare_leaks(),
+            4..=7 => self.order_failure(),
+            8..=11 => self.nonsense(),
+            _ if self.held.is_empty() || self.rng.u8(0..100) < if few { 60 } else { 40 } => self.allocate(),
+            _ => self.free(),
+        }
+        self.compare();
+    }
+
+    fn ask(&mut self) -> Ask {
+        let rng = &mut self.rng;
+        let usual = rng.u8(0..4) > 0;
+        let size = if usual { *rng.choice(&self.usual).unwrap() } else { some_size(rng, self.setup.largest) };
+        let align = if rng.u8(0..8) == 0 { 1 << rng.u32(0..25) } else { 0 };
+        let (zeroed, may_fall_back) = (rng.u8(0..16) == 0, rng.u8(0..8) > 0);
+        Ask { size, align, zeroed, tag: rng.choice(self.tags).unwrap(), may_fall_back }
+    }
+
+    fn allocate(&mut self) {
+        let ask @ Ask { size, align, zeroed, tag, may_fall_back } = self.ask();
+        let request = Request::new(size).align(align).tag(tag);
+        let request = if zeroed { request.zeroed() } else { request };
+        let before = self.pool.statistics();
+        let answer =
+            if may_fall_back { self.pool.allocate(request) } else { self.pool.try_allocate(request) };
+        match answer {
+            Ok(buffer) => {
+                self.check(&buffer, ask);
+                self.oracle.allocated(&buffer, align);
+                if buffer.is_fallback() {
+                    assert!(may_fall_back, "try_allocate fell back for {ask:?}");
+                    self.check_fallback(ask);
+                }
+                let byte = self.rng.u8(1..);
+                self.setup.write(&buffer, byte);
+                self.held.push(Held { buffer, request: ask, byte });
+            }
+            Err(AllocError::OutOfMemory(error)) => {
+                assert_eq!(error.requested, size);
+                assert_eq!(error.device.is_some(), may_fall_back);
+                assert!(self.setup.may_fail(may_fall_back) || self.faulty, "{ask:?} failed: {error}");
+                self.oracle.failed();
+            }
+            Err(AllocError::Device(_)) => {
+                assert!(self.faulty && zeroed, "{ask:?} failed");
+                self.oracle.failed();
+                let after = self.pool.statistics();
+                assert_eq!(after.fallback_mb, before.fallback_mb, "a refused buffer stayed");
+            }
+            Err(error) => panic!("{ask:?}: {error}"),
+        }
+    }
+
+    fn check(&mut self, buffer: &Buffer, ask: Ask) {
+        assert_eq!((buffer.size(), buffer.tag()), (ask.size, ask.tag));
+        let align = ask.align.max(self.setup.granule);
+        assert!(buffer.address().is_multiple_of(align), "{buffer:?} for {ask:?}, {:?}", self.setup);
+        let place = buffer.memory().unwrap();
+        assert_eq!(place.address() + place.offset(), buffer.address());
+        assert!(
+            place.offset() + buffer.size() <= place.size(),
+            "{buffer:?} runs past its heap, {:?}",
+            self.setup
+        );
+        if ask.zeroed {
+            self.setup.expect(buffer, 0);
+        }
+    }
+
+    /// No heap could serve what went to the device.
+    fn check_fallback(&self, ask: Ask) {
+        let statistics = self.pool.statistics();
+        if self.faulty || !self.setup.config.enabled {
+            return;
+        }
+        let free = statistics.total_capacity_mb - statistics.used_capacity_mb;
+        let largest = (1.0 - statistics.fragmentation) * free * (1 << 20) as f64;
+        // The engine looks at a few blocks of the size's own bin, which is 3 % wide.
+        let fitting = (ask.size + ask.align.max(256)) as f64 * 1.04 + 512.0;
+        assert!(largest < fitting, "{ask:?} fell back with a hole of {largest} bytes");
+        assert!(!self.setup.grows_without_bound(), "{ask:?} fell back though the pool may grow");
+    }
+
+    fn free(&mut self) {
+        let held = self.held.swap_remove(self.rng.usize(0..self.held.len()));
+        self.setup.expect(&held.buffer, held.byte);
+        self.oracle.freed(&held.buffer, held.request.align);
+        drop(held);
+    }
+
+    /// Requests that make no sense change nothing and are not counted.
+    fn nonsense(&mut self) {
+        let before = self.pool.statistics();
+        assert_eq!(self.pool.allocate(0_u64).unwrap_err(), AllocError::ZeroSize);
+        let odd = Request::new(10).align(48);
+        assert_eq!(self.pool.try_allocate(odd).unwrap_err(), AllocError::BadAlignment { align: 48 });
+        assert_eq!(self.pool.statistics(), before);
+        for size in [1 << 63, u64::MAX] {
+            let error = self.pool.allocate(size).unwrap_err();
+            assert!(matches!(error, AllocError::OutOfMemory(_)), "{error}");
+            self.oracle.failed();
+        }
+    }
+
+    fn order_failure(&mut self) {
+        let Some(sim) = &self.setup.sim else { return };
+        self.faulty = self.rng.bool();
+        if self.faulty {
+            let call = *self.rng.choice(&Call::ALL).unwrap();
+            match self.rng.u8(0..4) {
+                0 => sim.fail_always(call),
+                nth => sim.fail(call, nth.into()),
+            }
+        } else {
+            sim.heal();
+        }
+    }
+
+    fn compare(&self) {
+        let statistics = self.pool.statistics();
+        self.oracle.compare(&statistics);
+        let reserved = self.pool.reserved_bytes();
+        let said = (statistics.total_capacity_mb + statistics.fallback_mb) * (1 << 20) as f64;
+        assert_eq!(reserved as f64, said);
+        if let Some(sim) = &self.setup.sim {
+            assert_eq!(sim.live_bytes(), reserved);
+            assert_eq!(statistics.device_calls, device_calls(sim));
+        }
+    }
+
+    fn compare_leaks(&self) {
+        let report = self.pool.leaks();
+        let known = |leak: &warmheap::Leak| (leak.size, leak.tag);
+        let mut leaks: Vec<_> = report.leaks.iter().map(known).collect();
+        let mut held: Vec<_> = self.held.iter().map(|held| (held.request.size, held.request.tag)).collect();
+        leaks.sort_unstable();
+        held.sort_unstable();
+        assert_eq!(leaks, held);
+        assert!(report.leaks.iter().all(|leak| leak.site.is_some_and(|site| site.file() == file!())));
+    }
+
+    /// Ends the program: half of its buffers go before the pool, the others after it.
+    pub(crate) fn finish(mut self) {
+        if let Some(sim) = &self.setup.sim {
+            sim.heal();
+        }
+        for _ in 0..self.held.len() / 2 {
+            self.free();
+            self.compare();
+        }
+        let Self { pool, setup, held, .. } = self;
+        drop(pool);
+        for held in held {
+            setup.expect(&held.buffer, held.byte);
+        }
+        setup.assert_empty();
+    }
+}
+
+/// Every call a simulated device has had, frees too.
+pub(crate) fn device_calls(sim: &SimDevice) -> u64 {
+    Call::ALL.into_iter().map(|call| sim.calls(call)).sum::<u64>() + sim.frees()
+}
+
+/// A size whose logarithm is uniform.
+fn some_size(rng: &mut Rng, largest: u64) -> u64 {
+    let bits = rng.u32(1..=largest.ilog2());
+    rng.u64(1..=1 << bits)
+}
+
+/// Runs programs of `steps` steps until `ops` are done.
+pub(crate) fn run(kind: Kind, ops: u64, steps: u64) {
+    for seed in 0..ops / steps {
+        let step = std::cell::Cell::new(0);
+        let program = std::panic::AssertUnwindSafe(|| {
+            let Some(mut program) = Program::new(kind, seed << 2 | kind as u64) else { return };
+            for number in 0..steps {
+                step.set(number);
+                program.step();
+            }
+            program.finish();
+        });
+        if let Err(panic) = std::panic::catch_unwind(program) {
+            eprintln!("{kind:?}, seed {seed}, step {}", step.get());
+            std::panic::resume_unwind(panic);
+        }
+    }
+}

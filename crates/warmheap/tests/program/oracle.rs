@@ -1,0 +1,109 @@
+//! What a pool's statistics must say, worked out the slow and plain way.
+
+use std::collections::BTreeMap;
+
+use warmheap::{Buffer, Statistics};
+
+const MIB: f64 = (1 << 20) as f64;
+
+/// The program's own account of what it did.
+#[derive(Debug, Default)]
+pub(crate) struct Oracle {
+    counting: bool,
+    total: u64,
+    freed: u64,
+    fallbacks: u64,
+    failures: u64,
+    requested: u64,
+    largest: u64,
+    peak: u64,
+    /// Live buffers: address to size.
+    live: BTreeMap<u64, u64>,
+    live_bytes: u64,
+    fallback_bytes: u64,
+    /// Bounds on the heap memory under live buffers.
+    least: u64,
+    most: u64,
+}
+
+impl Oracle {
+    pub(crate) fn new(counting: bool) -> Self {
+        Self { counting, ..Self::default() }
+    }
+
+    pub(crate) fn allocated(&mut self, buffer: &Buffer, align: u64) {
+        let (address, size) = (buffer.address(), buffer.size());
+        let below = self.live.range(..address + size).next_back();
+        if let Some((other, len)) = below {
+            assert!(other + len <= address, "{buffer:?} overlaps {len} bytes at {other:#x}");
+        }
+        self.live.insert(address, size);
+        self.live_bytes += size;
+        self.total += 1;
+        self.requested += size;
+        self.largest = self.largest.max(size);
+        self.peak = self.peak.max(self.live_bytes);
+        self.fallbacks += u64::from(buffer.is_fallback());
+        self.hold(buffer, align, u64::wrapping_add);
+    }
+
+    pub(crate) fn freed(&mut self, buffer: &Buffer, align: u64) {
+        assert_eq!(self.live.remove(&buffer.address()), Some(buffer.size()));
+        self.live_bytes -= buffer.size();
+        self.freed += 1;
+        self.hold(buffer, align, u64::wrapping_sub);
+    }
+
+    fn hold(&mut self, buffer: &Buffer, align: u64, change: fn(u64, u64) -> u64) {
+        if buffer.is_fallback() {
+            self.fallback_bytes = change(self.fallback_bytes, buffer.size());
+            return;
+        }
+        let rounded = buffer.size().next_multiple_of(256);
+        // Small sizes share classes, at most a sixteenth above what was asked.
+        let class = rounded <= 1 << 20 && align <= 256;
+        self.least = change(self.least, rounded);
+        self.most = change(self.most, if class { rounded + rounded / 16 } else { rounded });
+    }
+
+    pub(crate) fn failed(&mut self) {
+        self.failures += 1;
+    }
+
+    /// As a reset of the pool's statistics: counters start anew, gauges stay.
+    pub(crate) fn reset(&mut self) {
+        for counter in [&mut self.total, &mut self.freed, &mut self.fallbacks, &mut self.failures] {
+            *counter = 0;
+        }
+        (self.requested, self.largest, self.peak) = (0, 0, self.live_bytes);
+    }
+
+    /// Compares every figure with the pool's.
+    pub(crate) fn compare(&self, seen: &Statistics) {
+        let on = |count: u64| if self.counting { count } else { 0 };
+        assert_eq!(seen.total_allocations, on(self.total), "total_allocations");
+        assert_eq!(seen.total_deallocations, on(self.freed), "total_deallocations");
+        assert_eq!(seen.fallback_allocations, on(self.fallbacks), "fallback_allocations");
+        assert_eq!(seen.failed_allocations, on(self.failures), "failed_allocations");
+        assert_eq!(seen.active_allocations, on(self.live.len() as u64), "active_allocations");
+        let (total, fallbacks) = (on(self.total), on(self.fallbacks));
+        let rate = if total == 0 { 1.0 } else { (total - fallbacks) as f64 / total as f64 };
+        assert_eq!(seen.hit_rate, rate, "hit_rate");
+        assert_eq!(seen.largest_allocation_mb, on(self.largest) as f64 / MIB, "largest_allocation_mb");
+        let average = if total == 0 { 0.0 } else { on(self.requested) as f64 / total as f64 / MIB };
+        assert!((seen.avg_allocation_mb - average).abs() < 1e-9, "avg_allocation_mb");
+        assert_eq!(seen.peak_used_mb, on(self.peak) as f64 / MIB, "peak_used_mb");
+
+        assert_eq!(seen.fallback_mb, self.fallback_bytes as f64 / MIB, "fallback_mb");
+        let used = (seen.used_capacity_mb * MIB) as u64;
+        assert!((self.least..=self.most).contains(&used), "{used} used of {}..{}", self.least, self.most);
+        let capacity = seen.total_capacity_mb;
+        assert!(seen.used_capacity_mb + seen.cached_mb <= capacity, "more is used than there is: {seen:?}");
+        let share = if capacity == 0.0 { 0.0 } else { seen.used_capacity_mb / capacity };
+        assert!((seen.utilization - share).abs() < 1e-9, "utilization");
+        assert!((0.0..=1.0).contains(&seen.fragmentation), "fragmentation {}", seen.fragmentation);
+        assert!(seen.active_heaps <= seen.total_heaps);
+        let idle = self.least == 0;
+        assert!(idle || seen.active_heaps > 0, "no heap is active, but buffers are alive in some");
+    }
+}

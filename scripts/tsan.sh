@@ -1,0 +1,21 @@
+#!/usr/bin/env bash
+# The tests with threads under ThreadSanitizer, the standard library instrumented too.
+#
+# The sanitizer is an unstable option of the compiler; RUSTC_BOOTSTRAP lets the stable one accept
+# it. ThreadSanitizer does not see memory fences, ordinary or asymmetric; it sees the atomic loads
+# and stores around them, and every access that these leave unordered. Built with symmetric fences,
+# so that the lock as other systems than Linux have it is run here as well.
+#
+#   scripts/tsan.sh [TEST FILTER]      WARMHEAP_RACE_STEPS=N: steps of each thread (2000)
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+rustup component list | grep -q '^rust-src.*installed' || rustup component add rust-src
+host=$(rustc -vV | sed -n 's/^host: //p')
+
+export RUSTC_BOOTSTRAP=1
+export RUSTFLAGS="-Zsanitizer=thread --cfg warmheap_symmetric"
+export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-target}/tsan
+export WARMHEAP_RACE_STEPS=${WARMHEAP_RACE_STEPS:-2000}
+export TSAN_OPTIONS="halt_on_error=1 ${TSAN_OPTIONS:-}"
+cargo test -p warmheap --no-default-features -Zbuild-std --target "$host" --test pool_threads -- "$@"
