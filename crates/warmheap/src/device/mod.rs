@@ -8,12 +8,15 @@
 //! | device | feature | memory |
 //! |---|---|---|
 //! | [`host`] | always | mapped pages of this process |
+//! | `metal` | `metal`, on Apple systems | MTLHeaps of a GPU |
 //! | [`sim`] | always | none: addresses only, with limits, latencies and failures to order |
 
 pub mod conformance;
 mod error;
 pub mod host;
 mod memory;
+#[cfg(all(feature = "metal", any(target_vendor = "apple", metal_double)))]
+pub mod metal;
 mod queue;
 pub mod sim;
 
