@@ -134,25 +134,13 @@ impl MetalQueue {
             .unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn forget_completed(&self, in_flight: &mut VecDeque<InFlight>) {
+    /// Reads the counter, and releases what it has passed.
+    fn forget_completed(&self, in_flight: &mut VecDeque<InFlight>) -> u64 {
         let done = self.event.signaledValue();
         while in_flight.front().is_some_and(|first| first.value <= done) {
             in_flight.pop_front();
         }
-    }
-
-    /// A failed command buffer never reaches its signal, so no later reading would tell.
-    fn check(&self) -> Result<(), DeviceError> {
-        let mut in_flight = self.lock();
-        self.forget_completed(&mut in_flight);
-        match in_flight.front() {
-            Some(first) if first.buffer.status() == MTLCommandBufferStatus::Error => {
-                Err(DeviceError::Lost {
-                    reason: failure(&first.buffer),
-                })
-            }
-            _ => Ok(()),
-        }
+        done
     }
 }
 
@@ -172,11 +160,17 @@ fn as_event(event: &ProtocolObject<dyn MTLSharedEvent>) -> &ProtocolObject<dyn M
 
 impl Queue for MetalQueue {
     fn completed(&self) -> Result<u64, DeviceError> {
-        let done = self.event.signaledValue();
-        if done < self.last() {
-            self.check()?;
+        let mut in_flight = self.lock();
+        let done = self.forget_completed(&mut in_flight);
+        match in_flight.front() {
+            // Its signal will never come, so the counter alone would not tell.
+            Some(first) if first.buffer.status() == MTLCommandBufferStatus::Error => {
+                Err(DeviceError::Lost {
+                    reason: failure(&first.buffer),
+                })
+            }
+            _ => Ok(done),
         }
-        Ok(done)
     }
 
     fn wait(&self, value: u64, timeout: Duration) -> Result<bool, DeviceError> {

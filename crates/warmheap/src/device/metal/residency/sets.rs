@@ -292,13 +292,11 @@ impl State {
     /// Stages each set's changes and commits the set once. With `used`, memory is wanted now.
     fn carry_out(&mut self, inner: &Inner, used: bool) {
         let Some(plan) = &mut self.plan else { return };
-        autoreleasepool(|_| {
+        let done = autoreleasepool(|_| {
             let wake = used && plan.alive.used(inner.start.elapsed());
             for (index, change) in plan.policy.take_changes() {
                 while plan.sets.len() <= index {
-                    let Some(set) = inner.new_set(plan.sets.len()) else {
-                        return;
-                    };
+                    let set = inner.new_set(plan.sets.len())?;
                     for queue in &self.queues {
                         queue.addResidencySet(&set);
                     }
@@ -321,7 +319,21 @@ impl State {
             if wake {
                 plan.sets.iter().for_each(|set| set.requestResidency());
             }
+            Some(())
         });
+        if done.is_none() {
+            self.give_up();
+        }
+    }
+
+    /// Goes on as on systems without sets.
+    fn give_up(&mut self) {
+        for set in self.sets() {
+            for queue in &self.queues {
+                queue.removeResidencySet(set);
+            }
+        }
+        self.plan = None;
     }
 }
 
