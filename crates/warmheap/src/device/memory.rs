@@ -102,9 +102,7 @@ pub trait Memory: fmt::Debug + Send + Sync + Any {
     /// [`DeviceError::Unsupported`] where the device has no such state: keep or drop the memory.
     fn set_volatile(&self, volatile: bool) -> Result<Contents, DeviceError> {
         let _ = volatile;
-        Err(DeviceError::Unsupported {
-            what: "volatile memory",
-        })
+        Err(DeviceError::Unsupported { what: "volatile memory" })
     }
 
     /// The concrete type, for callers who need the device's own objects.

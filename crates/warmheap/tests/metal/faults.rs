@@ -12,16 +12,7 @@ fn no_gpu_is_a_clear_error() {
         double::no_gpu(true);
         let error = MetalDevice::system_default(MetalOptions::default()).unwrap_err();
         double::no_gpu(false);
-        assert!(
-            matches!(
-                error,
-                DeviceError::Unavailable {
-                    device: "metal",
-                    ..
-                }
-            ),
-            "{error}"
-        );
+        assert!(matches!(error, DeviceError::Unavailable { device: "metal", .. }), "{error}");
     });
 }
 
@@ -32,18 +23,12 @@ fn a_heap_that_does_not_fit_says_what_is_free() {
         let _half = heap(&device, free / 2);
         assert_eq!(
             device.create_heap(&request(free / 2 + MIB)).unwrap_err(),
-            DeviceError::TooLarge {
-                requested: free / 2 + MIB,
-                largest: free / 2
-            }
+            DeviceError::TooLarge { requested: free / 2 + MIB, largest: free / 2 }
         );
         let _more = heap(&device, MIB);
         assert_eq!(
             device.create_heap(&request(free / 2)).unwrap_err(),
-            DeviceError::OutOfMemory {
-                requested: free / 2,
-                available: Some(free / 2 - MIB)
-            }
+            DeviceError::OutOfMemory { requested: free / 2, available: Some(free / 2 - MIB) }
         );
     });
 }
@@ -53,28 +38,16 @@ fn a_heap_that_does_not_fit_says_what_is_free() {
 fn every_refused_creation_leaves_nothing() {
     for placement in [Placement::Placement, Placement::Automatic] {
         for succeed in 0..2 {
-            with_options(
-                MetalOptions {
-                    placement,
-                    ..MetalOptions::default()
-                },
-                |device| {
-                    turn(|k| k.fail_after = succeed);
-                    let before = counts_now();
-                    let error = device.create_heap(&request(MIB)).unwrap_err();
-                    assert!(
-                        matches!(error, DeviceError::OutOfMemory { requested: MIB, .. }),
-                        "{error}"
-                    );
-                    turn(|k| k.fail_after = 0);
-                    assert!(matches!(
-                        device.allocate(MIB, 16),
-                        Err(DeviceError::OutOfMemory { .. })
-                    ));
-                    assert_eq!(counts_now().bytes, before.bytes);
-                    assert_eq!(device.objects().unwrap().live, 0);
-                },
-            );
+            with_options(MetalOptions { placement, ..MetalOptions::default() }, |device| {
+                turn(|k| k.fail_after = succeed);
+                let before = counts_now();
+                let error = device.create_heap(&request(MIB)).unwrap_err();
+                assert!(matches!(error, DeviceError::OutOfMemory { requested: MIB, .. }), "{error}");
+                turn(|k| k.fail_after = 0);
+                assert!(matches!(device.allocate(MIB, 16), Err(DeviceError::OutOfMemory { .. })));
+                assert_eq!(counts_now().bytes, before.bytes);
+                assert_eq!(device.objects().unwrap().live, 0);
+            });
         }
     }
 }
@@ -85,20 +58,11 @@ fn queues_and_own_buffers_may_be_refused() {
         let memory = heap(&device, MIB);
         for succeed in 0..2 {
             turn(|k| k.fail_after = succeed);
-            assert!(matches!(
-                device.new_queue(),
-                Err(DeviceError::Failed { .. })
-            ));
-            assert!(matches!(
-                memory.fill(0..64, 1),
-                Err(DeviceError::Failed { .. })
-            ));
+            assert!(matches!(device.new_queue(), Err(DeviceError::Failed { .. })));
+            assert!(matches!(memory.fill(0..64, 1), Err(DeviceError::Failed { .. })));
         }
         turn(|k| k.fail_after = 0);
-        assert!(matches!(
-            own_buffer(&*memory, 0..64, None),
-            Err(DeviceError::OutOfMemory { .. })
-        ));
+        assert!(matches!(own_buffer(&*memory, 0..64, None), Err(DeviceError::OutOfMemory { .. })));
         turn(|k| k.fail_after = -1);
         assert!(memory.fill(0..64, 1).is_ok());
     });
@@ -123,9 +87,8 @@ fn the_drivers_own_object_limit_is_an_error() {
     on_device(|device| {
         let memory = heap(&device, MIB);
         turn(|k| k.object_limit = 4);
-        let two: Vec<_> = (0..2)
-            .map(|i| own_buffer(&*memory, i * 4096..(i + 1) * 4096, None).unwrap())
-            .collect();
+        let two: Vec<_> =
+            (0..2).map(|i| own_buffer(&*memory, i * 4096..(i + 1) * 4096, None).unwrap()).collect();
         assert!(own_buffer(&*memory, 8192..12288, None).is_err());
         drop(two);
     });

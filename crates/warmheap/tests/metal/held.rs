@@ -4,9 +4,7 @@ use std::time::Duration;
 
 use objc2::rc::autoreleasepool;
 use objc2_metal::{MTLCommandBuffer, MTLCommandEncoder, MTLCommandQueue};
-use warmheap::device::metal::{
-    MetalDevice, MetalOptions, ResidencyOptions, Storage, WarmUp, own_buffer,
-};
+use warmheap::device::metal::{MetalDevice, MetalOptions, ResidencyOptions, Storage, WarmUp, own_buffer};
 use warmheap::device::{Contents, Device, DeviceError, Queue};
 
 use crate::queues::set;
@@ -54,19 +52,11 @@ fn failed_work_is_a_lost_queue() {
         let memory = heap(&device, MIB);
         turn(|k| k.fail_work = 1);
         let ticket = set(&queue, &*memory, 1, |_| {});
-        let lost = DeviceError::Lost {
-            reason: "the GPU hung".into(),
-        };
+        let lost = DeviceError::Lost { reason: "the GPU hung".into() };
         assert_eq!(queue.completed().unwrap_err(), lost);
-        assert_eq!(
-            queue.wait(ticket, Duration::from_secs(10)).unwrap_err(),
-            lost
-        );
+        assert_eq!(queue.wait(ticket, Duration::from_secs(10)).unwrap_err(), lost);
         turn(|k| k.fail_work = 1);
-        assert!(matches!(
-            memory.fill(0..64, 1),
-            Err(DeviceError::Lost { .. })
-        ));
+        assert!(matches!(memory.fill(0..64, 1), Err(DeviceError::Lost { .. })));
     });
 }
 
@@ -116,10 +106,7 @@ fn a_volatile_heap_that_the_system_took_says_so() {
 #[test]
 fn memory_is_kept_alive_while_idle_and_let_go_in_the_end() {
     let options = MetalOptions {
-        residency: ResidencyOptions {
-            keep_alive: Duration::from_millis(700),
-            ..ResidencyOptions::default()
-        },
+        residency: ResidencyOptions { keep_alive: Duration::from_millis(700), ..ResidencyOptions::default() },
         ..MetalOptions::default()
     };
     with_options(options, |device| {

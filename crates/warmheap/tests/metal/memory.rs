@@ -3,8 +3,8 @@
 use objc2::rc::autoreleasepool;
 use objc2_metal::{MTLBuffer, MTLResource};
 use warmheap::device::metal::{
-    CpuCache, Hazards, MetalDevice, MetalFallback, MetalHeap, MetalOptions, Placement, Storage,
-    WarmUp, binding, own_buffer,
+    CpuCache, Hazards, MetalDevice, MetalFallback, MetalHeap, MetalOptions, Placement, Storage, WarmUp,
+    binding, own_buffer,
 };
 use warmheap::device::{Contents, Device, DeviceError, HeapKind, HeapRequest, Memory};
 
@@ -70,14 +70,8 @@ fn a_heap_is_one_buffer_that_the_gpu_can_write() {
         assert_eq!(bound.offset as u64, 64 * KIB);
         assert_eq!(bound.buffer.length() as u64, 4 * MIB);
         let usage = metal_heap(&*memory).usage();
-        assert!(
-            usage.size >= 4 * MIB && usage.allocated >= 4 * MIB,
-            "{usage:?}"
-        );
-        assert!(
-            usage.used >= 4 * MIB && usage.used + usage.largest_free <= usage.size,
-            "{usage:?}"
-        );
+        assert!(usage.size >= 4 * MIB && usage.allocated >= 4 * MIB, "{usage:?}");
+        assert!(usage.used >= 4 * MIB && usage.used + usage.largest_free <= usage.size, "{usage:?}");
         autoreleasepool(|_| {
             assert_eq!(bound.buffer.label().unwrap().to_string(), "test heap");
         });
@@ -90,13 +84,8 @@ fn every_mode_works() {
         for storage in [Storage::Private, Storage::Shared] {
             for cpu_cache in [CpuCache::Default, CpuCache::WriteCombined] {
                 for hazards in [Hazards::Tracked, Hazards::Untracked] {
-                    let options = MetalOptions {
-                        placement,
-                        storage,
-                        cpu_cache,
-                        hazards,
-                        ..MetalOptions::default()
-                    };
+                    let options =
+                        MetalOptions { placement, storage, cpu_cache, hazards, ..MetalOptions::default() };
                     with_options(options, |device| a_mode_works(&device));
                 }
             }
@@ -117,10 +106,7 @@ fn a_mode_works(device: &MetalDevice) {
 
 #[test]
 fn shared_memory_is_the_same_bytes_for_cpu_and_gpu() {
-    let options = MetalOptions {
-        storage: Storage::Shared,
-        ..MetalOptions::default()
-    };
+    let options = MetalOptions { storage: Storage::Shared, ..MetalOptions::default() };
     with_options(options, |device| {
         let queue = device.new_queue().unwrap();
         let memory = heap(&device, MIB);
@@ -135,35 +121,17 @@ fn shared_memory_is_the_same_bytes_for_cpu_and_gpu() {
 fn impossible_requests_are_refused_before_metal_is_asked() {
     on_device(|device| {
         let limits = device.limits();
-        let elastic = HeapRequest {
-            kind: HeapKind::Elastic,
-            ..request(MIB)
-        };
-        assert!(matches!(
-            device.create_heap(&elastic),
-            Err(DeviceError::Unsupported { .. })
-        ));
+        let elastic = HeapRequest { kind: HeapKind::Elastic, ..request(MIB) };
+        assert!(matches!(device.create_heap(&elastic), Err(DeviceError::Unsupported { .. })));
         let too_large = limits.largest_heap + limits.granularity;
         assert_eq!(
             device.create_heap(&request(too_large)).unwrap_err(),
-            DeviceError::TooLarge {
-                requested: too_large,
-                largest: limits.largest_heap
-            }
+            DeviceError::TooLarge { requested: too_large, largest: limits.largest_heap }
         );
-        assert!(matches!(
-            device.allocate(limits.largest_buffer + 1, 1),
-            Err(DeviceError::TooLarge { .. })
-        ));
-        assert!(matches!(
-            device.allocate(4096, 1 << 40),
-            Err(DeviceError::Unsupported { .. })
-        ));
+        assert!(matches!(device.allocate(limits.largest_buffer + 1, 1), Err(DeviceError::TooLarge { .. })));
+        assert!(matches!(device.allocate(4096, 1 << 40), Err(DeviceError::Unsupported { .. })));
         let memory = heap(&device, MIB);
-        assert!(matches!(
-            memory.commit(0..MIB),
-            Err(DeviceError::Unsupported { .. })
-        ));
+        assert!(matches!(memory.commit(0..MIB), Err(DeviceError::Unsupported { .. })));
     });
 }
 
@@ -196,14 +164,7 @@ fn own_buffers_are_reused_with_their_range() {
         assert_eq!(read(&queue, &*memory, 8192..8196), [0x33; 4]);
         let fallback = device.allocate(1000, 16).unwrap();
         let whole = own_buffer(&*fallback, 0..1000, None).unwrap();
-        assert!(std::ptr::eq(
-            &*whole,
-            fallback
-                .as_any()
-                .downcast_ref::<MetalFallback>()
-                .unwrap()
-                .buffer()
-        ));
+        assert!(std::ptr::eq(&*whole, fallback.as_any().downcast_ref::<MetalFallback>().unwrap().buffer()));
     });
 }
 
@@ -216,30 +177,18 @@ fn own_buffers_that_cannot_be_are_refused() {
         let past = own_buffer(&*memory, MIB - 4096..MIB + 4096, None).unwrap_err();
         assert!(past.to_string().contains("end in the heap"), "{past}");
         assert!(binding(&Elsewhere, 0).is_none());
-        assert!(matches!(
-            own_buffer(&Elsewhere, 0..4096, None),
-            Err(DeviceError::Unsupported { .. })
-        ));
+        assert!(matches!(own_buffer(&Elsewhere, 0..4096, None), Err(DeviceError::Unsupported { .. })));
     });
-    let automatic = MetalOptions {
-        placement: Placement::Automatic,
-        ..MetalOptions::default()
-    };
+    let automatic = MetalOptions { placement: Placement::Automatic, ..MetalOptions::default() };
     with_options(automatic, |device| {
         let memory = heap(&device, MIB);
-        assert!(matches!(
-            own_buffer(&*memory, 0..4096, None),
-            Err(DeviceError::Unsupported { .. })
-        ));
+        assert!(matches!(own_buffer(&*memory, 0..4096, None), Err(DeviceError::Unsupported { .. })));
     });
 }
 
 #[test]
 fn the_object_limit_is_kept_and_idle_objects_give_way() {
-    let options = MetalOptions {
-        object_limit: 4,
-        ..MetalOptions::default()
-    };
+    let options = MetalOptions { object_limit: 4, ..MetalOptions::default() };
     with_options(options, |device| {
         let memory = heap(&device, MIB); // two: the heap and the buffer over it
         let held = own_buffer(&*memory, 0..4096, None).unwrap();
@@ -258,10 +207,7 @@ fn the_object_limit_is_kept_and_idle_objects_give_way() {
 #[test]
 fn warm_up_by_residency_or_without_waiting() {
     for warm_up in [WarmUp::Residency, WarmUp::Fill { wait: false }] {
-        let options = MetalOptions {
-            warm_up,
-            ..MetalOptions::default()
-        };
+        let options = MetalOptions { warm_up, ..MetalOptions::default() };
         with_options(options, |device| {
             let queue = device.new_queue().unwrap();
             device.finish_fills().unwrap();
@@ -290,10 +236,7 @@ fn volatile_heaps_come_back_and_say_what_they_lost() {
         memory.fill(0..MIB, 0x43).unwrap();
         assert_eq!(read(&queue, &*memory, MIB - 4..MIB), [0x43; 4]);
         let fallback = device.allocate(4096, 16).unwrap();
-        assert!(matches!(
-            fallback.set_volatile(true),
-            Err(DeviceError::Unsupported { .. })
-        ));
+        assert!(matches!(fallback.set_volatile(true), Err(DeviceError::Unsupported { .. })));
     });
 }
 

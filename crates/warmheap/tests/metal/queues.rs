@@ -5,8 +5,7 @@ use std::time::Duration;
 use objc2::rc::autoreleasepool;
 use objc2_foundation::NSRange;
 use objc2_metal::{
-    MTLBlitCommandEncoder, MTLCommandBuffer, MTLCommandEncoder, MTLCommandQueue, MTLDevice,
-    MTLSharedEvent,
+    MTLBlitCommandEncoder, MTLCommandBuffer, MTLCommandEncoder, MTLCommandQueue, MTLDevice, MTLSharedEvent,
 };
 use warmheap::device::metal::{MetalQueue, binding};
 use warmheap::device::{Memory, Queue};
@@ -24,11 +23,7 @@ pub(crate) fn set(
         let commands = queue.raw().commandBuffer().unwrap();
         encode(&commands);
         let blit = commands.blitCommandEncoder().unwrap();
-        blit.fillBuffer_range_value(
-            binding(memory, 0).unwrap().buffer,
-            NSRange::new(0, 64),
-            value,
-        );
+        blit.fillBuffer_range_value(binding(memory, 0).unwrap().buffer, NSRange::new(0, 64), value);
         blit.endEncoding();
         queue.submit(&commands)
     })
@@ -75,12 +70,8 @@ fn one_queue_waits_for_another_on_the_gpu() {
         let memory = heap(&device, MIB);
         let (first, second) = (device.new_queue().unwrap(), device.new_queue().unwrap());
         memory.fill(0..64, 0).unwrap();
-        let a = set(&first, &*memory, 1, |commands| {
-            device.encode_wait_for_fills(commands).unwrap()
-        });
-        let b = set(&second, &*memory, 2, |commands| {
-            first.encode_wait(commands, a)
-        });
+        let a = set(&first, &*memory, 1, |commands| device.encode_wait_for_fills(commands).unwrap());
+        let b = set(&second, &*memory, 2, |commands| first.encode_wait(commands, a));
         assert!(second.wait(b, LONG).unwrap());
         assert_eq!(read(&second, &*memory, 0..8), [2; 8]);
     });

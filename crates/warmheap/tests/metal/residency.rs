@@ -10,10 +10,7 @@ use crate::support::{MIB, heap, on_device, with_options};
 
 #[test]
 fn heaps_join_in_one_commit_and_leave_when_dropped() {
-    let options = MetalOptions {
-        warm_up: WarmUp::Residency,
-        ..MetalOptions::default()
-    };
+    let options = MetalOptions { warm_up: WarmUp::Residency, ..MetalOptions::default() };
     with_options(options, |device| {
         if !device.residency().supported {
             return;
@@ -37,10 +34,7 @@ fn heaps_join_in_one_commit_and_leave_when_dropped() {
 #[test]
 fn it_can_be_turned_off() {
     let options = MetalOptions {
-        residency: ResidencyOptions {
-            enabled: false,
-            ..ResidencyOptions::default()
-        },
+        residency: ResidencyOptions { enabled: false, ..ResidencyOptions::default() },
         ..MetalOptions::default()
     };
     with_options(options, |device| {

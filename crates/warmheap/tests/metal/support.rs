@@ -45,11 +45,7 @@ pub(crate) fn heap(device: &MetalDevice, size: u64) -> Box<dyn Memory> {
 }
 
 pub(crate) fn request(size: u64) -> HeapRequest {
-    HeapRequest {
-        size,
-        kind: HeapKind::Fixed,
-        label: "test heap".into(),
-    }
+    HeapRequest { size, kind: HeapKind::Fixed, label: "test heap".into() }
 }
 
 /// The bytes of a range, copied out by the GPU.
@@ -75,14 +71,9 @@ pub(crate) fn read(queue: &MetalQueue, memory: &dyn Memory, range: Range<u64>) -
         }
         blit.endEncoding();
         let ticket = queue.submit(&commands);
-        assert!(
-            queue
-                .wait(ticket, Duration::from_secs(10))
-                .expect("the GPU's copy")
-        );
+        assert!(queue.wait(ticket, Duration::from_secs(10)).expect("the GPU's copy"));
         // SAFETY: `length` bytes, which the GPU has finished writing.
-        unsafe { std::slice::from_raw_parts(target.contents().as_ptr().cast::<u8>(), length) }
-            .to_vec()
+        unsafe { std::slice::from_raw_parts(target.contents().as_ptr().cast::<u8>(), length) }.to_vec()
     })
 }
 
@@ -169,12 +160,7 @@ pub(crate) mod double {
         unsafe { metal_double_drop_shared_device() };
         let left = counts_now();
         assert_eq!(
-            (
-                left.objects,
-                left.resources,
-                left.resident_bytes,
-                left.bytes
-            ),
+            (left.objects, left.resources, left.resident_bytes, left.bytes),
             (0, 0, 0, 0),
             "Metal objects or bytes are left: {left:?}"
         );

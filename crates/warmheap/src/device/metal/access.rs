@@ -31,10 +31,7 @@ pub fn binding(memory: &dyn Memory, offset: u64) -> Option<Binding<'_>> {
     } else {
         memory.downcast_ref::<MetalFallback>()?.buffer()
     };
-    Some(Binding {
-        buffer,
-        offset: offset as usize,
-    })
+    Some(Binding { buffer, offset: offset as usize })
 }
 
 /// An MTLBuffer that is exactly `range` of `memory`, for code that takes no offsets.
@@ -58,8 +55,6 @@ pub fn own_buffer(
     } else if let Some(fallback) = memory.downcast_ref::<MetalFallback>() {
         Ok(fallback.own_buffer())
     } else {
-        Err(DeviceError::Unsupported {
-            what: "MTLBuffers over memory of another device",
-        })
+        Err(DeviceError::Unsupported { what: "MTLBuffers over memory of another device" })
     }
 }

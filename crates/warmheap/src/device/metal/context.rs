@@ -2,6 +2,7 @@
 //!
 //! Owns the MTLDevice, the options, the object budget, the residency of what is alive, and the one
 //! queue on which fills run. Knows nothing of pools.
+#![forbid(unsafe_code)]
 
 use std::ops::Range;
 use std::sync::{Arc, OnceLock};
@@ -11,8 +12,8 @@ use objc2::rc::Retained;
 use objc2::runtime::ProtocolObject;
 use objc2_foundation::NSRange;
 use objc2_metal::{
-    MTLBlitCommandEncoder, MTLBuffer, MTLCommandBuffer, MTLCommandEncoder, MTLCommandQueue,
-    MTLDevice, MTLResourceOptions,
+    MTLBlitCommandEncoder, MTLBuffer, MTLCommandBuffer, MTLCommandEncoder, MTLCommandQueue, MTLDevice,
+    MTLResourceOptions,
 };
 
 use super::objects::Objects;
@@ -46,9 +47,7 @@ impl Context {
 
     /// Bytes this process may still take before it passes what the device recommends.
     pub(super) fn available(&self) -> u64 {
-        self.raw
-            .recommendedMaxWorkingSetSize()
-            .saturating_sub(self.raw.currentAllocatedSize() as u64)
+        self.raw.recommendedMaxWorkingSetSize().saturating_sub(self.raw.currentAllocatedSize() as u64)
     }
 
     /// The queue on which fills run.
@@ -57,9 +56,7 @@ impl Context {
             // Of two threads here at once one queue wins and the other is dropped.
             let _ = self.fills.set(MetalQueue::new(&self.raw, None, None)?);
         }
-        self.fills.get().ok_or(DeviceError::Unsupported {
-            what: "command queues",
-        })
+        self.fills.get().ok_or(DeviceError::Unsupported { what: "command queues" })
     }
 
     /// Has the GPU write `range` of `buffer`. The caller brings an autorelease pool.
@@ -73,20 +70,12 @@ impl Context {
         byte: u8,
         wait: bool,
     ) -> Result<(), DeviceError> {
-        let failed = |reason: &str| DeviceError::Failed {
-            call: "fillBuffer",
-            reason: reason.into(),
-        };
+        let failed = |reason: &str| DeviceError::Failed { call: "fillBuffer", reason: reason.into() };
         let end = range.end.next_multiple_of(4).min(buffer.length() as u64);
         let words = NSRange::new(range.start as usize, (end - range.start) as usize);
         let queue = self.fills()?;
-        let commands = queue
-            .raw()
-            .commandBuffer()
-            .ok_or_else(|| failed("no command buffer"))?;
-        let blit = commands
-            .blitCommandEncoder()
-            .ok_or_else(|| failed("no blit encoder"))?;
+        let commands = queue.raw().commandBuffer().ok_or_else(|| failed("no command buffer"))?;
+        let blit = commands.blitCommandEncoder().ok_or_else(|| failed("no blit encoder"))?;
         blit.fillBuffer_range_value(buffer, words, byte);
         blit.endEncoding();
         let ticket = queue.submit(&commands);
@@ -111,7 +100,5 @@ fn wait_for(queue: &MetalQueue, ticket: u64) -> Result<(), DeviceError> {
     if queue.wait(ticket, LIMIT)? {
         return Ok(());
     }
-    Err(DeviceError::Lost {
-        reason: format!("a fill did not end within {} s", LIMIT.as_secs()),
-    })
+    Err(DeviceError::Lost { reason: format!("a fill did not end within {} s", LIMIT.as_secs()) })
 }

@@ -2,14 +2,14 @@
 //!
 //! Owns the way from a request to a heap or buffer. Asks the device for every limit and computes
 //! none; must never create an object that a limit already rules out.
+#![forbid(unsafe_code)]
 
 use std::sync::Arc;
 
 use objc2::rc::{Retained, autoreleasepool};
 use objc2::runtime::ProtocolObject;
 use objc2_metal::{
-    MTLCommandBuffer, MTLCommandQueue, MTLComputeCommandEncoder, MTLCreateSystemDefaultDevice,
-    MTLDevice,
+    MTLCommandBuffer, MTLCommandQueue, MTLComputeCommandEncoder, MTLCreateSystemDefaultDevice, MTLDevice,
 };
 
 use super::context::Context;
@@ -52,11 +52,7 @@ impl MetalDevice {
         autoreleasepool(|_| {
             let name = format!("metal: {}", raw.name()).into();
             let context = Arc::new(Context::new(raw, options));
-            Self {
-                fixed: Fixed::ask(&context),
-                name,
-                context,
-            }
+            Self { fixed: Fixed::ask(&context), name, context }
         })
     }
 
@@ -75,11 +71,7 @@ impl MetalDevice {
         &self,
         raw: Retained<ProtocolObject<dyn MTLCommandQueue>>,
     ) -> Result<MetalQueue, DeviceError> {
-        MetalQueue::new(
-            &self.context.raw,
-            Some(raw),
-            Some(Arc::clone(&self.context)),
-        )
+        MetalQueue::new(&self.context.raw, Some(raw), Some(Arc::clone(&self.context)))
     }
 
     /// A new command queue of this device.
@@ -130,29 +122,18 @@ impl MetalDevice {
 
     fn refuse(&self, size: u64, largest: u64) -> Result<(), DeviceError> {
         if size > largest {
-            return Err(DeviceError::TooLarge {
-                requested: size,
-                largest,
-            });
+            return Err(DeviceError::TooLarge { requested: size, largest });
         }
         let available = self.context.available();
         if size > available {
-            return Err(DeviceError::OutOfMemory {
-                requested: size,
-                available: Some(available),
-            });
+            return Err(DeviceError::OutOfMemory { requested: size, available: Some(available) });
         }
         Ok(())
     }
 
     /// One buffer spans a heap, so a heap is no larger than a buffer may be.
     fn largest_heap(&self) -> u64 {
-        let Fixed {
-            granularity,
-            largest_buffer,
-            working_set,
-            ..
-        } = self.fixed;
+        let Fixed { granularity, largest_buffer, working_set, .. } = self.fixed;
         largest_buffer.min(working_set) / granularity * granularity
     }
 }
@@ -166,8 +147,7 @@ impl Fixed {
             .into_iter()
             .filter(|length| *length <= largest_buffer)
             .map(|length| {
-                raw.heapBufferSizeAndAlignWithLength_options(length, context.resource_options)
-                    .align
+                raw.heapBufferSizeAndAlignWithLength_options(length, context.resource_options).align
             })
             .max()
             .unwrap_or(1) as u64;
@@ -202,9 +182,7 @@ impl Device for MetalDevice {
 
     fn create_heap(&self, request: &HeapRequest) -> Result<Box<dyn Memory>, DeviceError> {
         if request.kind == HeapKind::Elastic {
-            return Err(DeviceError::Unsupported {
-                what: "heaps that grow in place",
-            });
+            return Err(DeviceError::Unsupported { what: "heaps that grow in place" });
         }
         self.refuse(request.size, self.largest_heap())?;
         Ok(Box::new(MetalHeap::new(&self.context, request)?))

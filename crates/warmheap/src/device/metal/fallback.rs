@@ -1,6 +1,7 @@
 //! A buffer straight from the device, for what no heap could serve.
 //!
 //! Owns one MTLBuffer that lies in no heap; otherwise the same as a heap.
+#![forbid(unsafe_code)]
 
 use std::any::Any;
 use std::ops::Range;
@@ -37,16 +38,12 @@ impl MetalFallback {
                 .raw
                 .newBufferWithLength_options(length as usize, context.resource_options)
                 .ok_or_else(|| DeviceError::OutOfMemory {
-                    requested: size,
-                    available: Some(context.available()),
-                })?;
+                requested: size,
+                available: Some(context.available()),
+            })?;
             let span = Span::new(context, buffer, size, "warmheap fallback");
             let member = context.residency.join_buffer(&span.buffer, length);
-            Ok(Self {
-                _member: member,
-                span,
-                _permit: permit,
-            })
+            Ok(Self { _member: member, span, _permit: permit })
         })
     }
 

@@ -2,6 +2,7 @@
 //!
 //! Owns the MTLHeap, that buffer, and the MTLBuffers that callers asked for over ranges. Calls on
 //! the MTLHeap are serialised here; nothing on the pool's hit path is one.
+#![allow(unsafe_code)]
 
 use std::any::Any;
 use std::ops::Range;
@@ -11,9 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use objc2::rc::autoreleasepool;
 use objc2::runtime::ProtocolObject;
 use objc2_foundation::NSString;
-use objc2_metal::{
-    MTLBuffer, MTLDevice, MTLHeap, MTLHeapDescriptor, MTLPurgeableState, MTLResource,
-};
+use objc2_metal::{MTLBuffer, MTLDevice, MTLHeap, MTLHeapDescriptor, MTLPurgeableState, MTLResource};
 
 use super::context::Context;
 use super::objects::ObjectPermit;
@@ -64,24 +63,17 @@ impl MetalHeap {
         let options = &context.options;
         let length = request.size as usize;
         // The device may want more for a buffer than its length.
-        let size = context
-            .raw
-            .heapBufferSizeAndAlignWithLength_options(length, context.resource_options)
-            .size;
+        let size =
+            context.raw.heapBufferSizeAndAlignWithLength_options(length, context.resource_options).size;
         let descriptor = MTLHeapDescriptor::new();
         descriptor.setSize(size);
         descriptor.setStorageMode(options.storage_mode());
         descriptor.setCpuCacheMode(options.cache_mode());
         descriptor.setHazardTrackingMode(options.hazard_mode());
         descriptor.setType(options.heap_type());
-        let out_of_memory = || DeviceError::OutOfMemory {
-            requested: size as u64,
-            available: Some(context.available()),
-        };
-        let heap = context
-            .raw
-            .newHeapWithDescriptor(&descriptor)
-            .ok_or_else(out_of_memory)?;
+        let out_of_memory =
+            || DeviceError::OutOfMemory { requested: size as u64, available: Some(context.available()) };
+        let heap = context.raw.newHeapWithDescriptor(&descriptor).ok_or_else(out_of_memory)?;
         heap.setLabel(Some(&NSString::from_str(&request.label)));
         let buffer = match options.placement {
             // SAFETY: offset 0 is aligned, and the heap is as large as the device said this
@@ -89,9 +81,7 @@ impl MetalHeap {
             Placement::Placement => unsafe {
                 heap.newBufferWithLength_options_offset(length, context.resource_options, 0)
             },
-            Placement::Automatic => {
-                heap.newBufferWithLength_options(length, context.resource_options)
-            }
+            Placement::Automatic => heap.newBufferWithLength_options(length, context.resource_options),
         }
         .ok_or_else(out_of_memory)?;
         let span = Span::new(context, buffer, request.size, &request.label);
@@ -99,10 +89,7 @@ impl MetalHeap {
         Ok(Self {
             member,
             span,
-            locked: Mutex::new(Locked {
-                placed: PlacedBuffers::default(),
-                heap: Shared(heap),
-            }),
+            locked: Mutex::new(Locked { placed: PlacedBuffers::default(), heap: Shared(heap) }),
             _permits: permits,
         })
     }
@@ -138,8 +125,7 @@ impl MetalHeap {
                 what: "own MTLBuffers in automatic heaps; use placement heaps, or the heap's buffer with an offset",
             });
         }
-        self.lock()
-            .own_buffer(context, self.span.size, range, label)
+        self.lock().own_buffer(context, self.span.size, range, label)
     }
 
     fn lock(&self) -> MutexGuard<'_, Locked> {
@@ -160,9 +146,7 @@ impl Locked {
         }
         let (offset, length) = (range.start as usize, (range.end - range.start) as usize);
         let options = context.resource_options;
-        let need = context
-            .raw
-            .heapBufferSizeAndAlignWithLength_options(length, options);
+        let need = context.raw.heapBufferSizeAndAlignWithLength_options(length, options);
         if offset % need.align != 0 || range.end > size {
             return Err(DeviceError::Failed {
                 call: "newBufferWithLength:options:offset:",
@@ -177,14 +161,8 @@ impl Locked {
             // SAFETY: the offset is aligned as the device asked just now. The end is within the
             // heap: the range is, and both the heap's size and every range's end are whole
             // multiples of the alignment to which the device rounds a buffer's size up.
-            let buffer = unsafe {
-                self.heap
-                    .newBufferWithLength_options_offset(length, options, offset)
-            }
-            .ok_or(DeviceError::OutOfMemory {
-                requested: length as u64,
-                available: None,
-            })?;
+            let buffer = unsafe { self.heap.newBufferWithLength_options_offset(length, options, offset) }
+                .ok_or(DeviceError::OutOfMemory { requested: length as u64, available: None })?;
             if let Some(label) = label {
                 buffer.setLabel(Some(&NSString::from_str(label)));
             }

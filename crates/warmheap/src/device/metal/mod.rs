@@ -22,6 +22,7 @@
 //! Threads: every type here is `Send + Sync`. Calls that change a heap or a residency set are
 //! serialised by a lock of their own; no lock is held while waiting for the GPU. On a thread
 //! without an autorelease pool nothing leaks: every call that autoreleases brings its own pool.
+#![allow(unsafe_code)]
 
 mod access;
 mod context;

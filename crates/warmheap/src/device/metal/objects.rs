@@ -21,29 +21,18 @@ pub(super) struct ObjectPermit(Arc<Objects>);
 
 impl Objects {
     pub(super) fn new(limit: u64) -> Arc<Self> {
-        Arc::new(Self {
-            live: AtomicU64::new(0),
-            limit,
-        })
+        Arc::new(Self { live: AtomicU64::new(0), limit })
     }
 
     pub(super) fn count(&self) -> ObjectCount {
-        ObjectCount {
-            live: self.live.load(Relaxed),
-            limit: self.limit,
-        }
+        ObjectCount { live: self.live.load(Relaxed), limit: self.limit }
     }
 
     pub(super) fn take(self: &Arc<Self>) -> Result<ObjectPermit, DeviceError> {
         self.live
-            .fetch_update(Relaxed, Relaxed, |live| {
-                (live < self.limit).then_some(live + 1)
-            })
+            .fetch_update(Relaxed, Relaxed, |live| (live < self.limit).then_some(live + 1))
             .map(|_| ObjectPermit(Arc::clone(self)))
-            .map_err(|live| DeviceError::TooManyObjects {
-                live,
-                limit: self.limit,
-            })
+            .map_err(|live| DeviceError::TooManyObjects { live, limit: self.limit })
     }
 }
 
@@ -62,10 +51,7 @@ mod tests {
         let objects = Objects::new(2);
         let first = objects.take().unwrap();
         let _second = objects.take().unwrap();
-        assert_eq!(
-            objects.take().unwrap_err(),
-            DeviceError::TooManyObjects { live: 2, limit: 2 }
-        );
+        assert_eq!(objects.take().unwrap_err(), DeviceError::TooManyObjects { live: 2, limit: 2 });
         drop(first);
         assert!(objects.take().is_ok());
         assert_eq!(objects.count(), ObjectCount { live: 1, limit: 2 });

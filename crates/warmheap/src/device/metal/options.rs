@@ -1,8 +1,7 @@
 //! How a Metal device makes its memory: plain choices, with what each costs and demands.
+#![forbid(unsafe_code)]
 
-use objc2_metal::{
-    MTLCPUCacheMode, MTLHazardTrackingMode, MTLHeapType, MTLResourceOptions, MTLStorageMode,
-};
+use objc2_metal::{MTLCPUCacheMode, MTLHazardTrackingMode, MTLHeapType, MTLResourceOptions, MTLStorageMode};
 
 use super::ResidencyOptions;
 

@@ -30,14 +30,8 @@ struct Placed {
 }
 
 impl OwnBuffer {
-    pub(super) fn new(
-        buffer: Retained<ProtocolObject<dyn MTLBuffer>>,
-        permit: Option<ObjectPermit>,
-    ) -> Self {
-        Self(Arc::new(Placed {
-            buffer: Shared(buffer),
-            _permit: permit,
-        }))
+    pub(super) fn new(buffer: Retained<ProtocolObject<dyn MTLBuffer>>, permit: Option<ObjectPermit>) -> Self {
+        Self(Arc::new(Placed { buffer: Shared(buffer), _permit: permit }))
     }
 }
 
@@ -79,8 +73,7 @@ impl PlacedBuffers {
     /// The right to one more object; at the limit, the kept ones that nobody uses go first.
     pub(super) fn permit(&mut self, objects: &Arc<Objects>) -> Result<ObjectPermit, DeviceError> {
         objects.take().or_else(|_| {
-            self.0
-                .retain(|_, (_, buffer)| Arc::strong_count(&buffer.0) > 1);
+            self.0.retain(|_, (_, buffer)| Arc::strong_count(&buffer.0) > 1);
             objects.take()
         })
     }

@@ -3,6 +3,7 @@
 //! Each submission ends by setting the event to the next value; that value is the ticket. One
 //! event per queue, none per free. Must never hold its lock while waiting for the GPU, because
 //! completion handlers read the counter.
+#![forbid(unsafe_code)]
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -49,16 +50,9 @@ impl MetalQueue {
         raw: Option<Retained<ProtocolObject<dyn MTLCommandQueue>>>,
         context: Option<Arc<Context>>,
     ) -> Result<Self, DeviceError> {
-        let missing = |call| DeviceError::Failed {
-            call,
-            reason: "it returned nil".into(),
-        };
-        let raw = raw
-            .or_else(|| device.newCommandQueue())
-            .ok_or_else(|| missing("newCommandQueue"))?;
-        let event = device
-            .newSharedEvent()
-            .ok_or_else(|| missing("newSharedEvent"))?;
+        let missing = |call| DeviceError::Failed { call, reason: "it returned nil".into() };
+        let raw = raw.or_else(|| device.newCommandQueue()).ok_or_else(|| missing("newCommandQueue"))?;
+        let event = device.newSharedEvent().ok_or_else(|| missing("newSharedEvent"))?;
         if let Some(context) = &context {
             context.residency.attach(&raw);
         }
@@ -116,10 +110,7 @@ impl MetalQueue {
             self.forget_completed(&mut in_flight);
             let value = self.last.load(Relaxed) + 1;
             buffer.encodeSignalEvent_value(as_event(&self.event), value);
-            in_flight.push_back(InFlight {
-                value,
-                buffer: Shared::retain(buffer),
-            });
+            in_flight.push_back(InFlight { value, buffer: Shared::retain(buffer) });
             self.last.store(value, Relaxed);
             if commit {
                 buffer.commit();
@@ -129,9 +120,7 @@ impl MetalQueue {
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, VecDeque<InFlight>> {
-        self.in_flight
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+        self.in_flight.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Reads the counter, and releases what it has passed.
@@ -165,9 +154,7 @@ impl Queue for MetalQueue {
         match in_flight.front() {
             // Its signal will never come, so the counter alone would not tell.
             Some(first) if first.buffer.status() == MTLCommandBufferStatus::Error => {
-                Err(DeviceError::Lost {
-                    reason: failure(&first.buffer),
-                })
+                Err(DeviceError::Lost { reason: failure(&first.buffer) })
             }
             _ => Ok(done),
         }

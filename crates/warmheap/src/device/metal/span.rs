@@ -2,6 +2,7 @@
 //!
 //! Shared by heaps and fallback buffers. Reads each fixed fact once, at creation, so that the hit
 //! path asks Objective-C nothing.
+#![allow(unsafe_code)]
 
 use std::fmt;
 use std::ops::{Deref, Range};
@@ -95,9 +96,7 @@ impl Span {
         // SAFETY: the range lies within the buffer (the pool's promise), whose contents are mapped
         // for as long as `self.buffer` lives, and nobody else uses a range while it is filled.
         unsafe {
-            host.as_ptr()
-                .add(range.start as usize)
-                .write_bytes(byte, (range.end - range.start) as usize);
+            host.as_ptr().add(range.start as usize).write_bytes(byte, (range.end - range.start) as usize);
         }
         Ok(())
     }

@@ -3,6 +3,7 @@
 //! [`policy`] decides and is pure; [`sets`] carries its decisions out on MTLResidencySets, where
 //! the system has them (macOS 15, iOS 18: asked at run time). Owns every set and every member's
 //! place; must never hold a member's memory past its drop.
+#![forbid(unsafe_code)]
 
 mod policy;
 mod sets;

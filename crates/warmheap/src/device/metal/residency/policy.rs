@@ -46,18 +46,13 @@ struct Place {
 
 impl Policy {
     pub(super) fn new(bounds: Bounds) -> Self {
-        Self {
-            bounds,
-            loads: Vec::new(),
-            members: BTreeMap::new(),
-            staged: BTreeMap::new(),
-        }
+        Self { bounds, loads: Vec::new(), members: BTreeMap::new(), staged: BTreeMap::new() }
     }
 
     /// Stages a member, or leaves it waiting while it would eat into the reserve.
     pub(super) fn add(&mut self, id: Id, bytes: u64) {
-        let set = (self.resident_bytes() + bytes <= self.bounds.total_bytes)
-            .then(|| self.stage_add(id, bytes));
+        let set =
+            (self.resident_bytes() + bytes <= self.bounds.total_bytes).then(|| self.stage_add(id, bytes));
         self.members.insert(id, Place { bytes, set });
     }
 
@@ -117,19 +112,14 @@ impl Policy {
     fn choose(&mut self, bytes: u64) -> usize {
         let fits = |load: u64| load == 0 || load + bytes <= self.bounds.set_bytes;
         let sets = || self.loads.iter().copied().enumerate();
-        if let Some((set, _)) = sets()
-            .filter(|(_, load)| fits(*load))
-            .max_by_key(|(_, l)| *l)
-        {
+        if let Some((set, _)) = sets().filter(|(_, load)| fits(*load)).max_by_key(|(_, l)| *l) {
             return set;
         }
         if self.loads.len() < self.bounds.max_sets.max(1) {
             self.loads.push(0);
             return self.loads.len() - 1;
         }
-        sets()
-            .min_by_key(|(_, load)| *load)
-            .map_or(0, |(set, _)| set)
+        sets().min_by_key(|(_, load)| *load).map_or(0, |(set, _)| set)
     }
 }
 
@@ -153,11 +143,7 @@ pub(super) struct KeepAlive {
 
 impl KeepAlive {
     pub(super) fn new(keep: Duration) -> Self {
-        Self {
-            keep,
-            last_use: Duration::ZERO,
-            awake: false,
-        }
+        Self { keep, last_use: Duration::ZERO, awake: false }
     }
 
     /// Notes a use and says whether the sets must be woken for it.

@@ -2,6 +2,7 @@
 //!
 //! Owns the sets, the queues they are added to, and a reference to every member. One lock
 //! serialises all calls on all sets; it is never held while waiting for the GPU.
+#![forbid(unsafe_code)]
 
 use std::collections::BTreeMap;
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
@@ -14,8 +15,8 @@ use objc2::runtime::{NSObjectProtocol, ProtocolObject};
 use objc2::sel;
 use objc2_foundation::NSString;
 use objc2_metal::{
-    MTLAllocation, MTLBuffer, MTLCommandQueue, MTLComputeCommandEncoder, MTLDevice, MTLHeap,
-    MTLResidencySet, MTLResidencySetDescriptor, MTLResourceUsage,
+    MTLAllocation, MTLBuffer, MTLCommandQueue, MTLComputeCommandEncoder, MTLDevice, MTLHeap, MTLResidencySet,
+    MTLResidencySetDescriptor, MTLResourceUsage,
 };
 
 use super::policy::{Bounds, Id, KeepAlive, Policy, Tick};
@@ -108,12 +109,7 @@ impl Residency {
         let inner = Arc::new(Inner {
             device: Shared::retain(device),
             start: Instant::now(),
-            state: Mutex::new(State {
-                plan,
-                members: BTreeMap::new(),
-                next: 0,
-                queues: Vec::new(),
-            }),
+            state: Mutex::new(State { plan, members: BTreeMap::new(), next: 0, queues: Vec::new() }),
         });
         let keeper = watch.then(|| Keeper::start(&inner)).flatten();
         Self { inner, keeper }
@@ -143,11 +139,7 @@ impl Residency {
         if let Some(plan) = &mut state.plan {
             plan.policy.add(id, bytes);
         }
-        Member {
-            inner: Arc::clone(&self.inner),
-            id,
-            bytes,
-        }
+        Member { inner: Arc::clone(&self.inner), id, bytes }
     }
 
     /// Adds all sets, those to come included, to a queue.
@@ -161,11 +153,7 @@ impl Residency {
 
     pub(in crate::device::metal) fn detach(&self, queue: &ProtocolObject<dyn MTLCommandQueue>) {
         let mut state = self.inner.lock();
-        let Some(at) = state
-            .queues
-            .iter()
-            .position(|other| std::ptr::eq(&**other, queue))
-        else {
+        let Some(at) = state.queues.iter().position(|other| std::ptr::eq(&**other, queue)) else {
             return;
         };
         let queue = state.queues.swap_remove(at);
@@ -207,16 +195,13 @@ impl Residency {
 
     pub(in crate::device::metal) fn usage(&self) -> ResidencyUse {
         let state = self.inner.lock();
-        state
-            .plan
-            .as_ref()
-            .map_or_else(ResidencyUse::default, |plan| ResidencyUse {
-                supported: true,
-                sets: plan.sets.len(),
-                resident_bytes: plan.policy.resident_bytes(),
-                waiting_bytes: plan.policy.waiting_bytes(),
-                commits: plan.commits,
-            })
+        state.plan.as_ref().map_or_else(ResidencyUse::default, |plan| ResidencyUse {
+            supported: true,
+            sets: plan.sets.len(),
+            resident_bytes: plan.policy.resident_bytes(),
+            waiting_bytes: plan.policy.waiting_bytes(),
+            commits: plan.commits,
+        })
     }
 }
 
@@ -350,10 +335,7 @@ impl Keeper {
             }
         };
         // Without a thread memory is only not refreshed while idle.
-        let thread = std::thread::Builder::new()
-            .name("warmheap-residency".into())
-            .spawn(run)
-            .ok()?;
+        let thread = std::thread::Builder::new().name("warmheap-residency".into()).spawn(run).ok()?;
         Some(Self { stop, thread })
     }
 }
