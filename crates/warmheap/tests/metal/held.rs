@@ -30,6 +30,25 @@ fn nothing_completes_before_the_gpu_says_so() {
     });
 }
 
+/// A fill runs on a queue of the device's own: it must be over before anyone else uses the range.
+#[test]
+fn a_fill_is_done_when_it_returns() {
+    on_device(|device| {
+        let memory = heap(&device, MIB);
+        let queue = device.new_queue().unwrap();
+        hold(true);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                std::thread::sleep(Duration::from_millis(20));
+                hold(false);
+            });
+            memory.fill(0..MIB, 1).unwrap();
+            set(&queue, &*memory, 2, |_| {});
+        });
+        assert_eq!(read(&queue, &*memory, 0..4), [2; 4]);
+    });
+}
+
 #[test]
 fn memory_dropped_in_flight_lives_until_the_gpu_is_done() {
     on_device(|device| {

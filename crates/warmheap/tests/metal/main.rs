@@ -7,6 +7,7 @@ mod faults;
 #[cfg(metal_double)]
 mod held;
 mod memory;
+mod pool;
 mod queues;
 mod residency;
 mod support;

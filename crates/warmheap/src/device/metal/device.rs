@@ -6,12 +6,13 @@
 
 use std::sync::Arc;
 
-use objc2::rc::{Retained, autoreleasepool};
+use objc2::rc::Retained;
 use objc2::runtime::ProtocolObject;
 use objc2_metal::{
     MTLCommandBuffer, MTLCommandQueue, MTLComputeCommandEncoder, MTLCreateSystemDefaultDevice, MTLDevice,
 };
 
+use super::autorelease::pooled;
 use super::context::Context;
 use super::{MetalFallback, MetalHeap, MetalOptions, MetalQueue, ResidencyUse, Storage};
 use crate::device::{Device, DeviceError, HeapKind, HeapRequest, Limits, Memory, ObjectCount};
@@ -49,7 +50,7 @@ impl MetalDevice {
     /// An engine's own MTLDevice.
     #[must_use]
     pub fn from_raw(raw: Retained<ProtocolObject<dyn MTLDevice>>, options: MetalOptions) -> Self {
-        autoreleasepool(|_| {
+        pooled(|| {
             let name = format!("metal: {}", raw.name()).into();
             let context = Arc::new(Context::new(raw, options));
             Self { fixed: Fixed::ask(&context), name, context }

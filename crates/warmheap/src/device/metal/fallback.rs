@@ -9,11 +9,11 @@ use std::ptr::NonNull;
 use std::sync::Arc;
 
 use objc2::Message;
-use objc2::rc::autoreleasepool;
 use objc2::runtime::ProtocolObject;
 use objc2_metal::{MTLBuffer, MTLDevice};
 
 use super::OwnBuffer;
+use super::autorelease::pooled;
 use super::context::Context;
 use super::objects::ObjectPermit;
 use super::residency::Member;
@@ -31,7 +31,7 @@ pub struct MetalFallback {
 impl MetalFallback {
     pub(super) fn new(context: &Arc<Context>, size: u64) -> Result<Self, DeviceError> {
         let permit = context.objects.take()?;
-        autoreleasepool(|_| {
+        pooled(|| {
             // Whole words, so that the GPU can fill the last bytes.
             let length = size.next_multiple_of(4);
             let buffer = context

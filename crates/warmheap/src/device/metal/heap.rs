@@ -9,11 +9,11 @@ use std::ops::Range;
 use std::ptr::NonNull;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use objc2::rc::autoreleasepool;
 use objc2::runtime::ProtocolObject;
 use objc2_foundation::NSString;
 use objc2_metal::{MTLBuffer, MTLDevice, MTLHeap, MTLHeapDescriptor, MTLPurgeableState, MTLResource};
 
+use super::autorelease::pooled;
 use super::context::Context;
 use super::objects::ObjectPermit;
 use super::placed::{OwnBuffer, PlacedBuffers};
@@ -55,7 +55,7 @@ pub struct HeapUse {
 
 impl MetalHeap {
     pub(super) fn new(context: &Arc<Context>, request: &HeapRequest) -> Result<Self, DeviceError> {
-        autoreleasepool(|_| Self::create(context, request))
+        pooled(|| Self::create(context, request))
     }
 
     fn create(context: &Arc<Context>, request: &HeapRequest) -> Result<Self, DeviceError> {
@@ -157,7 +157,7 @@ impl Locked {
             });
         }
         let permit = self.placed.permit(&context.objects)?;
-        autoreleasepool(|_| {
+        pooled(|| {
             // SAFETY: the offset is aligned as the device asked just now. The end is within the
             // heap: the range is, and both the heap's size and every range's end are whole
             // multiples of the alignment to which the device rounds a buffer's size up.

@@ -13,6 +13,7 @@
 //! | `context` | what the device shares with everything made from it |
 //! | `heap`, `fallback` | the two kinds of [`Memory`](super::Memory) |
 //! | `access` | from a region and an offset to what Metal calls take |
+//! | `autorelease` | an autorelease pool around a call |
 //! | `span` | one MTLBuffer over a region: address, contents, fill, warm-up |
 //! | `placed` | MTLBuffers of the caller's own over ranges, kept for reuse |
 //! | `objects` | the budget of driver objects |
@@ -25,6 +26,7 @@
 #![allow(unsafe_code)]
 
 mod access;
+mod autorelease;
 mod context;
 mod device;
 mod fallback;

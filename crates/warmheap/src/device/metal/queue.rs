@@ -10,12 +10,13 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use objc2::rc::{Retained, autoreleasepool};
+use objc2::rc::Retained;
 use objc2::runtime::ProtocolObject;
 use objc2_metal::{
     MTLCommandBuffer, MTLCommandBufferStatus, MTLCommandQueue, MTLDevice, MTLEvent, MTLSharedEvent,
 };
 
+use super::autorelease::pooled;
 use super::context::Context;
 use super::span::Shared;
 use crate::device::{DeviceError, Queue};
@@ -105,7 +106,7 @@ impl MetalQueue {
         if let Some(context) = &self.context {
             context.residency.before_work();
         }
-        autoreleasepool(|_| {
+        pooled(|| {
             let mut in_flight = self.lock();
             self.forget_completed(&mut in_flight);
             let value = self.last.load(Relaxed) + 1;
@@ -135,7 +136,7 @@ impl MetalQueue {
 
 /// What a failed command buffer says of itself.
 fn failure(buffer: &ProtocolObject<dyn MTLCommandBuffer>) -> String {
-    autoreleasepool(|_| {
+    pooled(|| {
         buffer.error().map_or_else(
             || "a command buffer failed without saying why".into(),
             |error| error.localizedDescription().to_string(),

@@ -10,12 +10,13 @@ use std::ptr::NonNull;
 use std::sync::Arc;
 
 use objc2::Message;
-use objc2::rc::{Retained, autoreleasepool};
+use objc2::rc::Retained;
 use objc2::runtime::ProtocolObject;
 use objc2_foundation::NSString;
 use objc2_metal::{MTLBuffer, MTLResource, MTLStorageMode};
 
 use super::WarmUp;
+use super::autorelease::pooled;
 use super::context::Context;
 use crate::device::DeviceError;
 
@@ -110,6 +111,6 @@ impl Span {
     }
 
     fn fill_by_gpu(&self, range: Range<u64>, byte: u8, wait: bool) -> Result<(), DeviceError> {
-        autoreleasepool(|_| self.context.fill(&self.buffer, range, byte, wait))
+        pooled(|| self.context.fill(&self.buffer, range, byte, wait))
     }
 }

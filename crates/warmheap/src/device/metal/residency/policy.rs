@@ -163,3 +163,132 @@ impl KeepAlive {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BOUNDS: Bounds = Bounds { set_bytes: 100, max_sets: 3, total_bytes: 400 };
+
+    fn seconds(seconds: u64) -> Duration {
+        Duration::from_secs(seconds)
+    }
+
+    #[test]
+    fn changes_are_batched_into_one_commit_per_set() {
+        let mut policy = Policy::new(BOUNDS);
+        (0..4).for_each(|id| policy.add(id, 30));
+        let changes = policy.take_changes();
+        assert_eq!(changes.len(), 2);
+        assert_eq!(changes[0], (0, Change { add: vec![0, 1, 2], remove: vec![] }));
+        assert_eq!(changes[1], (1, Change { add: vec![3], remove: vec![] }));
+        assert!(policy.take_changes().is_empty());
+        policy.remove(1);
+        policy.add(4, 40);
+        assert_eq!(policy.take_changes(), vec![(0, Change { add: vec![4], remove: vec![1] })]);
+    }
+
+    #[test]
+    fn what_comes_and_goes_between_commits_costs_none() {
+        let mut policy = Policy::new(BOUNDS);
+        policy.add(0, 10);
+        policy.remove(0);
+        assert!(policy.take_changes().is_empty());
+        policy.add(1, 10);
+        policy.take_changes();
+        policy.remove(1);
+        policy.add(1, 10);
+        assert!(policy.take_changes().is_empty());
+        policy.remove(99);
+        assert!(policy.take_changes().is_empty());
+    }
+
+    #[test]
+    fn a_member_larger_than_a_set_may_be_gets_one_to_itself() {
+        let mut policy = Policy::new(BOUNDS);
+        policy.add(0, 250);
+        policy.add(1, 50);
+        policy.add(2, 50);
+        let sets: Vec<_> = policy.take_changes().into_iter().map(|(set, change)| (set, change.add)).collect();
+        assert_eq!(sets, [(0, vec![0]), (1, vec![1, 2])]);
+    }
+
+    #[test]
+    fn past_the_last_set_the_least_loaded_takes_more() {
+        let mut policy = Policy::new(BOUNDS);
+        [90, 80, 70, 60].into_iter().zip(0..).for_each(|(bytes, id)| policy.add(id, bytes));
+        let changes = policy.take_changes();
+        assert_eq!(changes.len(), 3);
+        assert_eq!(changes[2], (2, Change { add: vec![2, 3], remove: vec![] }));
+    }
+
+    #[test]
+    fn the_systems_reserve_is_kept_and_the_oldest_waiting_moves_up() {
+        let mut policy = Policy::new(BOUNDS);
+        (0..5).for_each(|id| policy.add(id, 100));
+        assert_eq!((policy.resident_bytes(), policy.waiting_bytes()), (400, 100));
+        policy.add(5, 50);
+        policy.take_changes();
+        policy.remove(5); // it never had a place
+        assert!(policy.take_changes().is_empty());
+        policy.remove(0);
+        let changes = policy.take_changes();
+        let added: Vec<Id> = changes.iter().flat_map(|(_, change)| change.add.clone()).collect();
+        assert_eq!(added, [4]);
+        assert_eq!((policy.resident_bytes(), policy.waiting_bytes()), (400, 0));
+    }
+
+    #[test]
+    fn idle_memory_is_refreshed_then_let_go_then_woken() {
+        let mut alive = KeepAlive::new(seconds(180));
+        assert_eq!(alive.tick(seconds(1)), Tick::Nothing);
+        assert!(alive.used(seconds(2)));
+        assert!(!alive.used(seconds(3)));
+        assert_eq!(alive.tick(seconds(183)), Tick::Refresh);
+        assert_eq!(alive.tick(seconds(184)), Tick::LetGo);
+        assert_eq!(alive.tick(seconds(185)), Tick::Nothing);
+        assert!(alive.used(seconds(500)));
+        assert_eq!(alive.tick(seconds(501)), Tick::Refresh);
+    }
+
+    /// Any history of adding, removing and committing keeps the bounds, and what the sets were told
+    /// adds up to what the plan believes.
+    #[test]
+    fn any_history_keeps_the_bounds() {
+        let mut state = 1_u64;
+        let mut random = move |below: u64| {
+            state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+            (state >> 33) % below
+        };
+        for _ in 0..200 {
+            let mut policy = Policy::new(Bounds { set_bytes: 100, max_sets: 8, total_bytes: 600 });
+            let mut sizes = BTreeMap::new();
+            let mut told: BTreeMap<Id, usize> = BTreeMap::new();
+            for id in 0..100 {
+                if random(3) > 0 {
+                    let bytes = 1 + random(100);
+                    policy.add(id, bytes);
+                    sizes.insert(id, bytes);
+                } else {
+                    let gone = random(id + 1);
+                    policy.remove(gone);
+                    sizes.remove(&gone);
+                }
+                if random(4) == 0 {
+                    for (set, change) in policy.take_changes() {
+                        for id in change.remove {
+                            assert_eq!(told.remove(&id), Some(set));
+                        }
+                        for id in change.add {
+                            assert_eq!(told.insert(id, set), None);
+                        }
+                    }
+                    let resident: u64 = told.keys().map(|id| sizes[id]).sum();
+                    assert_eq!(policy.resident_bytes(), resident);
+                    assert_eq!(policy.resident_bytes() + policy.waiting_bytes(), sizes.values().sum::<u64>());
+                    assert!(resident <= 600 && told.values().all(|set| *set < 8));
+                }
+            }
+        }
+    }
+}

@@ -10,7 +10,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use objc2::rc::autoreleasepool;
 use objc2::runtime::{NSObjectProtocol, ProtocolObject};
 use objc2::sel;
 use objc2_foundation::NSString;
@@ -21,6 +20,7 @@ use objc2_metal::{
 
 use super::policy::{Bounds, Id, KeepAlive, Policy, Tick};
 use super::{ResidencyOptions, ResidencyUse};
+use crate::device::metal::autorelease::pooled;
 use crate::device::metal::span::Shared;
 
 /// How often idle memory is asked for again while it is kept alive.
@@ -277,7 +277,7 @@ impl State {
     /// Stages each set's changes and commits the set once. With `used`, memory is wanted now.
     fn carry_out(&mut self, inner: &Inner, used: bool) {
         let Some(plan) = &mut self.plan else { return };
-        let done = autoreleasepool(|_| {
+        let done = pooled(|| {
             let wake = used && plan.alive.used(inner.start.elapsed());
             for (index, change) in plan.policy.take_changes() {
                 while plan.sets.len() <= index {
@@ -331,7 +331,7 @@ impl Keeper {
                 let Some(inner) = Weak::upgrade(&inner) else {
                     return;
                 };
-                autoreleasepool(|_| inner.tick());
+                pooled(|| inner.tick());
             }
         };
         // Without a thread memory is only not refreshed while idle.
