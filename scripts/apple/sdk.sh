@@ -23,6 +23,7 @@ exports:
 TBD
 }
 stub libobjc usr/lib/libobjc.tbd /usr/lib/libobjc.A.dylib
+stub libiconv usr/lib/libiconv.tbd /usr/lib/libiconv.2.dylib # named by the standard library, not used
 for framework in Foundation CoreFoundation CoreGraphics Metal; do
     folder=System/Library/Frameworks/$framework.framework
     stub $framework $folder/$framework.tbd /$folder/Versions/A/$framework

@@ -15,7 +15,7 @@ git ls-files -z | tar -c --null --files-from=- | tar -x -C "$copy"
 double_cargo asan test --no-run -p warmheap --test metal # dependencies, shared by all copies
 cd "$copy"
 found=0
-for patch in "$patches"/*.patch; do
+for patch in "$patches"/${1:-*}.patch; do
     name=$(basename "$patch" .patch)
     expect=$(sed -n 's/^expect: //p' "$patch")
     file=$(sed -n 's|^+++ b/||p' "$patch")
