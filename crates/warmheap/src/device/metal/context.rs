@@ -17,7 +17,7 @@ use objc2_metal::{
 };
 
 use super::objects::Objects;
-use super::residency::Residency;
+use super::residency::{Keeper, Residency};
 use super::span::Shared;
 use super::{MetalOptions, MetalQueue};
 use crate::device::{DeviceError, Queue};
@@ -29,16 +29,19 @@ pub(super) struct Context {
     pub(super) resource_options: MTLResourceOptions,
     pub(super) objects: Arc<Objects>,
     pub(super) residency: Residency,
+    _keeper: Option<Keeper>,
     /// Where fills run; made at the first one.
     fills: OnceLock<MetalQueue>,
 }
 
 impl Context {
     pub(super) fn new(raw: Retained<ProtocolObject<dyn MTLDevice>>, options: MetalOptions) -> Self {
+        let residency = Residency::new(&raw, &options.residency);
         Self {
+            _keeper: residency.keeper(&options.residency),
+            residency,
             resource_options: options.resource(),
             objects: Objects::new(options.object_limit),
-            residency: Residency::new(&raw, &options.residency),
             fills: OnceLock::new(),
             options,
             raw: Shared(raw),
@@ -54,7 +57,7 @@ impl Context {
     pub(super) fn fills(&self) -> Result<&MetalQueue, DeviceError> {
         if self.fills.get().is_none() {
             // Of two threads here at once one queue wins and the other is dropped.
-            let _ = self.fills.set(MetalQueue::new(&self.raw, None, None)?);
+            let _ = self.fills.set(MetalQueue::new(&self.raw, None, &self.residency)?);
         }
         self.fills.get().ok_or(DeviceError::Unsupported { what: "command queues" })
     }

@@ -72,7 +72,7 @@ impl MetalDevice {
         &self,
         raw: Retained<ProtocolObject<dyn MTLCommandQueue>>,
     ) -> Result<MetalQueue, DeviceError> {
-        MetalQueue::new(&self.context.raw, Some(raw), Some(Arc::clone(&self.context)))
+        MetalQueue::new(&self.context.raw, Some(raw), &self.context.residency)
     }
 
     /// A new command queue of this device.
@@ -80,7 +80,7 @@ impl MetalDevice {
     /// # Errors
     /// [`DeviceError::Failed`] if Metal cannot make the queue or its event.
     pub fn new_queue(&self) -> Result<MetalQueue, DeviceError> {
-        MetalQueue::new(&self.context.raw, None, Some(Arc::clone(&self.context)))
+        MetalQueue::new(&self.context.raw, None, &self.context.residency)
     }
 
     /// Has `buffer` wait on the GPU until all fills so far are done: for the first work after a

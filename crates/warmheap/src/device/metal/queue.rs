@@ -7,7 +7,7 @@
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use objc2::rc::Retained;
@@ -17,7 +17,7 @@ use objc2_metal::{
 };
 
 use super::autorelease::pooled;
-use super::context::Context;
+use super::residency::Residency;
 use super::span::Shared;
 use crate::device::{DeviceError, Queue};
 
@@ -35,8 +35,7 @@ pub struct MetalQueue {
     /// Submissions not yet seen complete, oldest first; the lock also keeps tickets in the order
     /// of commits.
     in_flight: Mutex<VecDeque<InFlight>>,
-    /// None for the device's own queue, which its context owns.
-    context: Option<Arc<Context>>,
+    residency: Residency,
 }
 
 #[derive(Debug)]
@@ -49,20 +48,18 @@ impl MetalQueue {
     pub(super) fn new(
         device: &ProtocolObject<dyn MTLDevice>,
         raw: Option<Retained<ProtocolObject<dyn MTLCommandQueue>>>,
-        context: Option<Arc<Context>>,
+        residency: &Residency,
     ) -> Result<Self, DeviceError> {
         let missing = |call| DeviceError::Failed { call, reason: "it returned nil".into() };
         let raw = raw.or_else(|| device.newCommandQueue()).ok_or_else(|| missing("newCommandQueue"))?;
         let event = device.newSharedEvent().ok_or_else(|| missing("newSharedEvent"))?;
-        if let Some(context) = &context {
-            context.residency.attach(&raw);
-        }
+        residency.attach(&raw);
         Ok(Self {
             raw: Shared(raw),
             event: Shared(event),
             last: AtomicU64::new(0),
             in_flight: Mutex::default(),
-            context,
+            residency: residency.clone(),
         })
     }
 
@@ -103,9 +100,7 @@ impl MetalQueue {
     }
 
     fn enqueue(&self, buffer: &ProtocolObject<dyn MTLCommandBuffer>, commit: bool) -> u64 {
-        if let Some(context) = &self.context {
-            context.residency.before_work();
-        }
+        self.residency.before_work();
         pooled(|| {
             let mut in_flight = self.lock();
             self.forget_completed(&mut in_flight);
@@ -183,8 +178,6 @@ impl Queue for MetalQueue {
 
 impl Drop for MetalQueue {
     fn drop(&mut self) {
-        if let Some(context) = &self.context {
-            context.residency.detach(&self.raw);
-        }
+        self.residency.detach(&self.raw);
     }
 }

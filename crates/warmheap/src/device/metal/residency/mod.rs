@@ -10,7 +10,7 @@ mod sets;
 
 use std::time::Duration;
 
-pub(super) use sets::{Member, Residency};
+pub(super) use sets::{Keeper, Member, Residency};
 
 /// What stays wired, and for how long.
 #[derive(Debug, Clone, PartialEq)]

@@ -26,18 +26,15 @@ use crate::device::metal::span::Shared;
 /// How often idle memory is asked for again while it is kept alive.
 const HEARTBEAT: Duration = Duration::from_millis(500);
 
-/// The residency of one device's memory.
-#[derive(Debug)]
-pub(in crate::device::metal) struct Residency {
-    inner: Arc<Inner>,
-    keeper: Option<Keeper>,
-}
+/// The residency of one device's memory. Clones share it.
+#[derive(Debug, Clone)]
+pub(in crate::device::metal) struct Residency(Arc<Inner>);
 
-/// The thread that keeps memory alive between uses; stops when `stop` is dropped.
+/// The thread that keeps memory alive between uses; ends when this is dropped.
 #[derive(Debug)]
-struct Keeper {
-    stop: Sender<()>,
-    thread: JoinHandle<()>,
+pub(in crate::device::metal) struct Keeper {
+    stop: Option<Sender<()>>,
+    thread: Option<JoinHandle<()>>,
 }
 
 #[derive(Debug)]
@@ -83,7 +80,7 @@ impl Resident {
 /// One heap's or buffer's place; leaves on drop.
 #[derive(Debug)]
 pub(in crate::device::metal) struct Member {
-    inner: Arc<Inner>,
+    residency: Residency,
     id: Id,
     bytes: u64,
 }
@@ -105,14 +102,17 @@ impl Residency {
             sets: Vec::new(),
             commits: 0,
         });
-        let watch = plan.is_some() && !options.keep_alive.is_zero();
-        let inner = Arc::new(Inner {
+        Self(Arc::new(Inner {
             device: Shared::retain(device),
             start: Instant::now(),
             state: Mutex::new(State { plan, members: BTreeMap::new(), next: 0, queues: Vec::new() }),
-        });
-        let keeper = watch.then(|| Keeper::start(&inner)).flatten();
-        Self { inner, keeper }
+        }))
+    }
+
+    /// Starts the thread that refreshes memory while it is idle, if there is anything to refresh.
+    pub(in crate::device::metal) fn keeper(&self, options: &ResidencyOptions) -> Option<Keeper> {
+        let wanted = self.0.lock().plan.is_some() && !options.keep_alive.is_zero();
+        wanted.then(|| Keeper::start(&self.0)).flatten()
     }
 
     pub(in crate::device::metal) fn join_heap(
@@ -132,19 +132,19 @@ impl Residency {
     }
 
     fn join(&self, resident: Resident, bytes: u64) -> Member {
-        let mut state = self.inner.lock();
+        let mut state = self.0.lock();
         let id = state.next;
         state.next += 1;
         state.members.insert(id, resident);
         if let Some(plan) = &mut state.plan {
             plan.policy.add(id, bytes);
         }
-        Member { inner: Arc::clone(&self.inner), id, bytes }
+        Member { residency: self.clone(), id, bytes }
     }
 
     /// Adds all sets, those to come included, to a queue.
     pub(in crate::device::metal) fn attach(&self, queue: &ProtocolObject<dyn MTLCommandQueue>) {
-        let mut state = self.inner.lock();
+        let mut state = self.0.lock();
         for set in state.sets() {
             queue.addResidencySet(set);
         }
@@ -152,7 +152,7 @@ impl Residency {
     }
 
     pub(in crate::device::metal) fn detach(&self, queue: &ProtocolObject<dyn MTLCommandQueue>) {
-        let mut state = self.inner.lock();
+        let mut state = self.0.lock();
         let Some(at) = state.queues.iter().position(|other| std::ptr::eq(&**other, queue)) else {
             return;
         };
@@ -164,13 +164,13 @@ impl Residency {
 
     /// Before a submission: commits what is staged and notes the use.
     pub(in crate::device::metal) fn before_work(&self) {
-        self.inner.lock().carry_out(&self.inner, true);
+        self.0.lock().carry_out(&self.0, true);
     }
 
     /// Commits what is staged and asks for it now; false where the system has no sets.
     pub(in crate::device::metal) fn commit_now(&self) -> bool {
-        let mut state = self.inner.lock();
-        state.carry_out(&self.inner, true);
+        let mut state = self.0.lock();
+        state.carry_out(&self.0, true);
         state.plan.is_some()
     }
 
@@ -178,7 +178,7 @@ impl Residency {
         &self,
         encoder: &ProtocolObject<dyn MTLComputeCommandEncoder>,
     ) {
-        let state = self.inner.lock();
+        let state = self.0.lock();
         if state.plan.is_some() {
             return;
         }
@@ -194,7 +194,7 @@ impl Residency {
     }
 
     pub(in crate::device::metal) fn usage(&self) -> ResidencyUse {
-        let state = self.inner.lock();
+        let state = self.0.lock();
         state.plan.as_ref().map_or_else(ResidencyUse::default, |plan| ResidencyUse {
             supported: true,
             sets: plan.sets.len(),
@@ -205,29 +205,19 @@ impl Residency {
     }
 }
 
-impl Drop for Residency {
-    fn drop(&mut self) {
-        if let Some(Keeper { stop, thread }) = self.keeper.take() {
-            drop(stop);
-            // It ends at once, and has nothing to tell.
-            let _ = thread.join();
-        }
-    }
-}
-
 impl Member {
     /// Takes the memory out of its set at once, so that the system may have its pages.
     pub(in crate::device::metal) fn leave(&self) {
-        let mut state = self.inner.lock();
+        let mut state = self.residency.0.lock();
         if let Some(plan) = &mut state.plan {
             plan.policy.remove(self.id);
         }
-        state.carry_out(&self.inner, false);
+        state.carry_out(&self.residency.0, false);
     }
 
     /// Back into a set at the next commit.
     pub(in crate::device::metal) fn rejoin(&self) {
-        if let Some(plan) = &mut self.inner.lock().plan {
+        if let Some(plan) = &mut self.residency.0.lock().plan {
             plan.policy.add(self.id, self.bytes);
         }
     }
@@ -236,7 +226,7 @@ impl Member {
 impl Drop for Member {
     fn drop(&mut self) {
         self.leave();
-        self.inner.lock().members.remove(&self.id);
+        self.residency.0.lock().members.remove(&self.id);
     }
 }
 
@@ -336,6 +326,14 @@ impl Keeper {
         };
         // Without a thread memory is only not refreshed while idle.
         let thread = std::thread::Builder::new().name("warmheap-residency".into()).spawn(run).ok()?;
-        Some(Self { stop, thread })
+        Some(Self { stop: Some(stop), thread: Some(thread) })
+    }
+}
+
+impl Drop for Keeper {
+    fn drop(&mut self) {
+        self.stop = None;
+        // The thread ends at once, and has nothing to tell.
+        let _ = self.thread.take().map(JoinHandle::join);
     }
 }
