@@ -3,15 +3,16 @@
 # crates/warmheap/tests/metal/double: natively with source coverage, under valgrind, under
 # AddressSanitizer, and with planted bugs that must be found. Installs the Debian packages it needs.
 #
-#   scripts/metal-on-linux.sh [tests|valgrind|asan|planted|coverage]...    all of them by default
+#   scripts/metal-on-linux.sh [tests|valgrind|asan|examples|planted|coverage]...    all of them by default
 set -eu
 cd "$(dirname "$0")/.."
 . scripts/metal/cargo.sh
 . scripts/metal/packages.sh
 
 llvm=$(rustc -vV | sed -n 's/^LLVM version: \([0-9]*\).*/\1/p')
-need gobjc-12 libobjc-12-dev valgrind "llvm-$llvm"
+need gobjc-12 g++-12 libobjc-12-dev valgrind "llvm-$llvm"
 
+export LSAN_OPTIONS="suppressions=$PWD/scripts/metal/lsan.supp"
 tests="-p warmheap --lib --test metal"
 profiles=$METAL_DOUBLE/profiles
 
@@ -26,6 +27,10 @@ run_tests() {
     LLVM_PROFILE_FILE=$profiles/%p-%m.profraw double_cargo cover test $tests
 }
 
+run_examples() {
+    for example in metal_pool metal_decode; do double_cargo asan run --quiet -p warmheap --example $example; done
+}
+
 run_valgrind() {
     for program in $(programs cover); do
         case $program in */warmheap-*) only=device::metal ;; *) only= ;; esac
@@ -36,8 +41,7 @@ run_valgrind() {
 }
 
 run_asan() {
-    ASAN_OPTIONS=detect_leaks=1 LSAN_OPTIONS=suppressions=$PWD/scripts/metal/lsan.supp \
-        double_cargo asan test $tests
+    double_cargo asan test $tests
 }
 
 run_planted() {
@@ -58,7 +62,7 @@ run_coverage() {
     awk "BEGIN { exit !($covered >= 95) }"
 }
 
-for step in ${@:-tests valgrind asan planted coverage}; do
+for step in ${@:-tests valgrind asan examples planted coverage}; do
     echo "== Metal on Linux: $step"
     "run_$step"
 done

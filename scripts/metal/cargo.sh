@@ -20,6 +20,11 @@ double_object() { # flavour
             $flags -c "$file" -o "$object" || return 1
         objects="$objects $object"
     done
+    object=$dir/kernels.o
+    g++-12 -std=c++17 -Wall -Wextra -Werror -Wno-attributes -g -O1 -fPIC -fno-exceptions -fno-rtti $flags \
+        -I"$root/crates/warmheap/tests/metal/double" \
+        -c "$root/crates/warmheap/tests/metal/double/kernels.cpp" -o "$object" || return 1
+    objects="$objects $object"
     ld -r $objects -o "$dir/double.o" || return 1
     named=$dir/double-$(sha256sum <"$dir/double.o" | cut -c1-16).o
     mv "$dir/double.o" "$named"

@@ -2,6 +2,7 @@
 
 #[cfg(all(feature = "metal", any(target_vendor = "apple", metal_double)))]
 fn main() -> Result<(), Box<dyn std::error::Error>> {
+    use objc2_metal::MTLBuffer;
     use warmheap::metal::{AsMetal, MetalMemoryPool};
     use warmheap::{PoolConfig, Request};
 
@@ -11,7 +12,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("{} bytes at offset {} of one MTLBuffer", cache.size(), place.offset);
     println!("GPU address {:#x}", cache.address());
     let own = cache.own_mtl_buffer()?; // for code that takes no offset
-    println!("as an MTLBuffer of its own: {:?}", &*own);
+    println!("an MTLBuffer of its own: {} bytes", own.length());
     drop((own, cache));
     println!("{:#?}", pool.statistics());
     Ok(())

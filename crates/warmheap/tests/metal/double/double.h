@@ -5,6 +5,7 @@
 //   runtime.m    the root class, reference counts, autorelease pools, NSString, NSError
 //   memory.m     MTLDevice, MTLHeap, MTLBuffer
 //   work.m       MTLCommandQueue, MTLCommandBuffer, encoders, MTLSharedEvent
+//   compute.m    MTLLibrary and compute pipelines: kernels.cpp is the examples' kernels as C++
 //   residency.m  MTLResidencySet
 #include <objc/objc.h>
 #include <objc/runtime.h>
@@ -103,3 +104,19 @@ enum { NonVolatile = 2, Volatile = 3, Empty = 4 };
 @end
 
 void *metal_double_memory(size_t size);
+
+// A kernel and what is bound to it.
+enum { MAX_BOUND = 4 };
+typedef struct {
+  NSString *kernel; DoubleBuffer *buffer[MAX_BOUND]; NSUInteger offset[MAX_BOUND]; uint64_t bytes[MAX_BOUND];
+  NSUInteger threads;
+} Dispatch;
+void metal_double_dispatch(Dispatch *d);
+
+// A fill of `to`, a copy into it from `from`, or a dispatch.
+typedef struct { DoubleBuffer *to, *from; NSRange range; NSUInteger source; uint8_t byte; Dispatch dispatch; } Step;
+
+@class DoubleCommands;
+@interface DoubleEncoder : NSObject { @public DoubleCommands *commands; BOOL ended; Dispatch next; }
+- (void)encode:(Step)s;
+@end

@@ -4,7 +4,7 @@
 #include <errno.h>
 #include <time.h>
 
-@class DoubleCommands, DoubleQueue;
+@class DoubleQueue;
 
 static pthread_mutex_t gpu = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t progress = PTHREAD_COND_INITIALIZER;
@@ -27,8 +27,6 @@ static DoubleCommands *oldest; // committed and not yet complete, over all queue
 @end
 
 enum { MAX_STEPS = 16 };
-// A fill of `to`, or a copy into it from `from`.
-typedef struct { DoubleBuffer *to, *from; NSRange range; NSUInteger source; uint8_t byte; } Step;
 typedef struct { DoubleEvent *event; uint64_t value; } Mark;
 
 @interface DoubleCommands : NSObject {
@@ -54,27 +52,31 @@ typedef struct { DoubleEvent *event; uint64_t value; } Mark;
 }
 @end
 
-@interface DoubleEncoder : NSObject { @public DoubleCommands *commands; BOOL ended; } @end
 @implementation DoubleEncoder
-- (void)add:(Step)s {
+- (void)encode:(Step)s {
   REQUIRE(!ended, "encoding after endEncoding");
+  REQUIRE(commands->steps < MAX_STEPS, "too many steps for the double");
+  commands->step[commands->steps++] = s;
+}
+- (void)blit:(Step)s {
   NSRange r = s.range;
   REQUIRE(r.length && r.location % 4 == 0 && r.length % 4 == 0, "a blit of bytes %lu + %lu: macOS blits words", r.location, r.length);
   REQUIRE(r.location <= s.to->length && r.length <= s.to->length - r.location, "a blit past the end of a buffer");
   REQUIRE(!s.from || (s.source <= s.from->length && r.length <= s.from->length - s.source), "a blit from past the end of a buffer");
-  REQUIRE(commands->steps < MAX_STEPS, "too many blits for the double");
   [s.to retain]; [s.from retain];
-  commands->step[commands->steps++] = s;
+  [self encode:s];
 }
-- (void)fillBuffer:(DoubleBuffer *)b range:(NSRange)r value:(uint8_t)v { [self add:(Step){ b, nil, r, 0, v }]; }
+- (void)fillBuffer:(DoubleBuffer *)b range:(NSRange)r value:(uint8_t)v { [self blit:(Step){ .to = b, .range = r, .byte = v }]; }
 - (void)copyFromBuffer:(DoubleBuffer *)f sourceOffset:(NSUInteger)o toBuffer:(DoubleBuffer *)t destinationOffset:(NSUInteger)d size:(NSUInteger)n {
-  [self add:(Step){ t, f, { d, n }, o, 0 }];
+  [self blit:(Step){ .to = t, .from = f, .range = { d, n }, .source = o }];
 }
 - (void)useHeap:(id)h { REQUIRE(!ended, "encoding after endEncoding"); ADD(&counts.used_heaps, 1); }
 - (void)useResource:(id)r usage:(NSUInteger)u { REQUIRE(!ended && (u & 3) && u <= 3, "resource usage %lu", u); }
 - (void)endEncoding { REQUIRE(!ended, "endEncoding twice"); ended = YES; commands->encoding = 0; }
 - (void)dealloc {
   REQUIRE(ended, "an encoder dies without endEncoding");
+  [next.kernel release];
+  for (int b = 0; b < MAX_BOUND; b++) [next.buffer[b] release];
   [commands release]; [super dealloc];
 }
 @end
@@ -90,6 +92,7 @@ static int overlap(char *a, char *b, Step *x, Step *y) {
   return a && b && a < b + y->range.length && b < a + x->range.length;
 }
 static int conflict(Step *x, Step *y) {
+  if (!x->to || !y->to) return 0; // what a kernel reads and writes is not known
   char *xw = x->to->memory + x->range.location, *xr = x->from ? x->from->memory + x->source : 0;
   char *yw = y->to->memory + y->range.location, *yr = y->from ? y->from->memory + y->source : 0;
   return overlap(xw, yw, x, y) || overlap(xw, yr, x, y) || overlap(xr, yw, x, y);
@@ -111,6 +114,7 @@ static int may_run(DoubleCommands *c) {
 static void run(DoubleCommands *c) {
   if (knobs.fail_work > 0) { knobs.fail_work--; STORE(&c->status, 5); return; }
   for (Step *s = c->step; s < c->step + c->steps; s++) {
+    if (!s->to) { metal_double_dispatch(&s->dispatch); continue; }
     char *to = s->to->memory + s->range.location;
     [s->to mustBeUsable:"a blit"];
     [s->from mustBeUsable:"a blit"];
@@ -181,7 +185,10 @@ void metal_double_hold(int hold) {
 - (NSUInteger)status { return LOAD(&status); }
 - (id)error { return LOAD(&status) == 5 ? [NSError of:"the GPU hung"] : nil; }
 - (void)dealloc {
-  for (int i = 0; i < steps; i++) { [step[i].to release]; [step[i].from release]; }
+  for (int i = 0; i < steps; i++) {
+    [step[i].to release]; [step[i].from release]; [step[i].dispatch.kernel release];
+    for (int b = 0; b < MAX_BOUND; b++) [step[i].dispatch.buffer[b] release];
+  }
   for (int i = 0; i < waits; i++) [wait[i].event release];
   for (int i = 0; i < signals; i++) [signal[i].event release];
   [queue release]; [super dealloc];
