@@ -42,7 +42,7 @@ double_cargo() { # flavour, cargo's arguments
     # A target must be named, or the flags would also reach build scripts and proc macros.
     RUSTC_BOOTSTRAP=1 \
         RUSTC_WRAPPER=$root/scripts/metal/rustc-wrapper.sh \
-        RUSTFLAGS="--cfg metal_double $extra -Clinker=gcc-12 -Clink-arg=$object -Clink-arg=-lobjc" \
+        RUSTFLAGS="--cfg metal_double $extra -Clinker=gcc-12 -Clink-arg=$object -Clink-arg=-lobjc -Clink-arg=-lm" \
         CARGO_BUILD_TARGET=x86_64-unknown-linux-gnu \
         CARGO_TARGET_DIR=$METAL_DOUBLE/$flavour \
         cargo "$@"

@@ -26,12 +26,13 @@ pub struct Binding<'a> {
 #[must_use]
 pub fn binding(memory: &dyn Memory, offset: u64) -> Option<Binding<'_>> {
     let memory: &dyn Any = memory.as_any();
-    let buffer = if let Some(heap) = memory.downcast_ref::<MetalHeap>() {
-        heap.buffer()
+    let (buffer, lead) = if let Some(heap) = memory.downcast_ref::<MetalHeap>() {
+        (heap.buffer(), 0)
     } else {
-        memory.downcast_ref::<MetalFallback>()?.buffer()
+        let fallback = memory.downcast_ref::<MetalFallback>()?;
+        (fallback.buffer(), fallback.lead())
     };
-    Some(Binding { buffer, offset: offset as usize })
+    Some(Binding { buffer, offset: (lead + offset) as usize })
 }
 
 /// An MTLBuffer that is exactly `range` of `memory`, for code that takes no offsets.
@@ -41,8 +42,8 @@ pub fn binding(memory: &dyn Memory, offset: u64) -> Option<Binding<'_>> {
 /// the ticket of its last use.
 ///
 /// # Errors
-/// [`DeviceError::Unsupported`] for memory that is not Metal's, and for heaps whose driver chooses
-/// offsets; [`DeviceError::TooManyObjects`] at the object limit; [`DeviceError::Failed`] if `range`
+/// [`DeviceError::Unsupported`] for memory that is not Metal's, for heaps whose driver chooses
+/// offsets, and for fallback memory at an alignment beyond Metal's own; [`DeviceError::TooManyObjects`] at the object limit; [`DeviceError::Failed`] if `range`
 /// starts off the heap's alignment or Metal refuses.
 pub fn own_buffer(
     memory: &dyn Memory,
@@ -53,7 +54,7 @@ pub fn own_buffer(
     if let Some(heap) = memory.downcast_ref::<MetalHeap>() {
         heap.own_buffer(range, label)
     } else if let Some(fallback) = memory.downcast_ref::<MetalFallback>() {
-        Ok(fallback.own_buffer())
+        fallback.own_buffer()
     } else {
         Err(DeviceError::Unsupported { what: "MTLBuffers over memory of another device" })
     }

@@ -191,13 +191,7 @@ impl Device for MetalDevice {
 
     fn allocate(&self, size: u64, align: u64) -> Result<Box<dyn Memory>, DeviceError> {
         self.refuse(size, self.fixed.largest_buffer)?;
-        let fallback = MetalFallback::new(&self.context, size)?;
-        if fallback.address() % align != 0 {
-            return Err(DeviceError::Unsupported {
-                what: "buffers of their own at this alignment; it is a page's at most",
-            });
-        }
-        Ok(Box::new(fallback))
+        Ok(Box::new(MetalFallback::new(&self.context, size, align)?))
     }
 
     fn objects(&self) -> Option<ObjectCount> {

@@ -9,6 +9,7 @@ use std::ptr::NonNull;
 use std::sync::Arc;
 
 use objc2::Message;
+use objc2::rc::Retained;
 use objc2::runtime::ProtocolObject;
 use objc2_metal::{MTLBuffer, MTLDevice};
 
@@ -29,19 +30,18 @@ pub struct MetalFallback {
 }
 
 impl MetalFallback {
-    pub(super) fn new(context: &Arc<Context>, size: u64) -> Result<Self, DeviceError> {
+    pub(super) fn new(context: &Arc<Context>, size: u64, align: u64) -> Result<Self, DeviceError> {
         let permit = context.objects.take()?;
         pooled(|| {
-            // Whole words, so that the GPU can fill the last bytes.
-            let length = size.next_multiple_of(4);
-            let buffer = context
-                .raw
-                .newBufferWithLength_options(length as usize, context.resource_options)
-                .ok_or_else(|| DeviceError::OutOfMemory {
-                requested: size,
-                available: Some(context.available()),
-            })?;
-            let span = Span::new(context, buffer, size, "warmheap fallback");
+            let mut buffer = create(context, size, 0)?;
+            if !buffer.gpuAddress().is_multiple_of(align) {
+                // Metal takes no wish: a longer buffer has a part that starts where it should.
+                drop(buffer);
+                buffer = create(context, size, align)?;
+            }
+            let lead = buffer.gpuAddress().next_multiple_of(align) - buffer.gpuAddress();
+            let length = buffer.length() as u64;
+            let span = Span::new(context, buffer, lead, size, "warmheap fallback");
             let member = context.residency.join_buffer(&span.buffer, length);
             Ok(Self { _member: member, span, _permit: permit })
         })
@@ -53,9 +53,35 @@ impl MetalFallback {
         &self.span.buffer
     }
 
-    pub(super) fn own_buffer(&self) -> OwnBuffer {
-        OwnBuffer::new(self.span.buffer.retain(), None)
+    /// Bytes of the MTLBuffer before this memory: 0 unless an alignment beyond Metal's own was asked for.
+    #[must_use]
+    pub fn lead(&self) -> u64 {
+        self.span.lead
     }
+
+    pub(super) fn own_buffer(&self) -> Result<OwnBuffer, DeviceError> {
+        if self.span.lead != 0 {
+            return Err(DeviceError::Unsupported {
+                what: "own MTLBuffers at alignments beyond Metal's own; bind the buffer with its offset",
+            });
+        }
+        Ok(OwnBuffer::new(self.span.buffer.retain(), None))
+    }
+}
+
+/// A buffer of `size` bytes and `slack` more, in whole words, so that the GPU can fill the last.
+fn create(
+    context: &Context,
+    size: u64,
+    slack: u64,
+) -> Result<Retained<ProtocolObject<dyn MTLBuffer>>, DeviceError> {
+    let length = size.saturating_add(slack).next_multiple_of(4);
+    let largest = context.raw.maxBufferLength() as u64;
+    if length > largest {
+        return Err(DeviceError::TooLarge { requested: length, largest });
+    }
+    let made = context.raw.newBufferWithLength_options(length as usize, context.resource_options);
+    made.ok_or_else(|| DeviceError::OutOfMemory { requested: size, available: Some(context.available()) })
 }
 
 impl Memory for MetalFallback {

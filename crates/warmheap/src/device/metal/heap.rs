@@ -72,7 +72,7 @@ impl MetalHeap {
         descriptor.setHazardTrackingMode(options.hazard_mode());
         descriptor.setType(options.heap_type());
         let out_of_memory =
-            || DeviceError::OutOfMemory { requested: size as u64, available: Some(context.available()) };
+            || DeviceError::OutOfMemory { requested: request.size, available: Some(context.available()) };
         let heap = context.raw.newHeapWithDescriptor(&descriptor).ok_or_else(out_of_memory)?;
         heap.setLabel(Some(&NSString::from_str(&request.label)));
         let buffer = match options.placement {
@@ -84,7 +84,7 @@ impl MetalHeap {
             Placement::Automatic => heap.newBufferWithLength_options(length, context.resource_options),
         }
         .ok_or_else(out_of_memory)?;
-        let span = Span::new(context, buffer, request.size, &request.label);
+        let span = Span::new(context, buffer, 0, request.size, &request.label);
         let member = context.residency.join_heap(&heap, size as u64);
         Ok(Self {
             member,

@@ -56,8 +56,10 @@ impl<P: ?Sized> Deref for Shared<P> {
 pub(super) struct Span {
     pub(super) context: Arc<Context>,
     pub(super) buffer: Shared<dyn MTLBuffer>,
+    /// Bytes of the buffer before the region, where only a part of it starts on the alignment.
+    pub(super) lead: u64,
     pub(super) address: u64,
-    /// The CPU's address, 0 if it has none.
+    /// The CPU's address of the region, 0 if it has none.
     contents: usize,
     pub(super) size: u64,
 }
@@ -66,17 +68,19 @@ impl Span {
     pub(super) fn new(
         context: &Arc<Context>,
         buffer: Retained<ProtocolObject<dyn MTLBuffer>>,
+        lead: u64,
         size: u64,
         label: &str,
     ) -> Self {
         buffer.setLabel(Some(&NSString::from_str(label)));
         let contents = match buffer.storageMode() {
-            MTLStorageMode::Shared => buffer.contents().as_ptr() as usize,
+            MTLStorageMode::Shared => buffer.contents().as_ptr() as usize + lead as usize,
             _ => 0,
         };
         Self {
             context: Arc::clone(context),
-            address: buffer.gpuAddress(),
+            lead,
+            address: buffer.gpuAddress() + lead,
             contents,
             size,
             buffer: Shared(buffer),
@@ -111,6 +115,7 @@ impl Span {
     }
 
     fn fill_by_gpu(&self, range: Range<u64>, byte: u8, wait: bool) -> Result<(), DeviceError> {
+        let range = range.start + self.lead..range.end + self.lead;
         pooled(|| self.context.fill(&self.buffer, range, byte, wait))
     }
 }
