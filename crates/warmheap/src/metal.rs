@@ -72,7 +72,7 @@ impl Deref for MetalMemoryPool {
 }
 
 /// Why a Metal pool could not be made.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum MetalStartError {
     /// There is no GPU to use.
