@@ -124,12 +124,12 @@ mod report {
     }
 
     /// Nanoseconds a call: the median of 51 samples of `calls` each.
-    fn median(calls: u32, mut call: impl FnMut() -> Result<()>) -> Result<f64> {
+    fn median<T>(calls: u32, mut call: impl FnMut() -> Result<T>) -> Result<f64> {
         let mut samples = Vec::new();
         for _ in 0..51 {
             let start = Instant::now();
             for _ in 0..calls {
-                call()?;
+                drop(call()?);
             }
             samples.push(start.elapsed().as_secs_f64() * 1e9 / f64::from(calls));
         }
@@ -151,18 +151,18 @@ mod report {
         let whole = pool.allocate(size / 2)?;
         let memory = whole.memory().ok_or("no memory")?;
         let start = memory.offset();
-        let fallback = |bytes| median(10, || Ok(drop(device.allocate(bytes, 16)?)));
+        let fallback = |bytes| median(10, || Ok(device.allocate(bytes, 16)?));
         let mut next = 0;
         Ok(json!({
             "device_buffer_4_kib": fallback(4096)?,
             "device_buffer_1_mib": fallback(MIB)?,
             "device_buffer_64_mib": fallback((64 * MIB).min(size / 4))?,
-            "pool_hit_64_kib": median(10_000, || Ok(drop(black_box(pool.allocate(Request::new(64 << 10))?))))?,
-            "binding": median(10_000, || binding(black_box(&*memory), start).map(|_| ()).ok_or_else(|| "not Metal".into()))?,
-            "own_buffer_reused": median(1000, || Ok(drop(own_buffer(&*memory, start..start + 65536, None)?)))?,
+            "pool_hit_64_kib": median(10_000, || Ok(black_box(pool.allocate(Request::new(64 << 10))?)))?,
+            "binding": median(10_000, || binding(black_box(&*memory), start).map(|place| place.offset).ok_or_else(|| "not Metal".into()))?,
+            "own_buffer_reused": median(1000, || Ok(own_buffer(&*memory, start..start + 65536, None)?))?,
             "own_buffer_new": median(10, || {
                 next = (next + 65536) % (size / 4);
-                Ok(drop(own_buffer(&*memory, start + next..start + next + 65536, None)?))
+                Ok(own_buffer(&*memory, start + next..start + next + 65536, None)?)
             })?,
         }))
     }
