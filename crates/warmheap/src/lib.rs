@@ -19,6 +19,8 @@ pub mod advice;
 pub mod config;
 pub mod device;
 mod heap;
+#[cfg(all(feature = "metal", any(target_vendor = "apple", metal_double)))]
+pub mod metal;
 mod pool;
 pub mod stats;
 mod sync;

@@ -25,6 +25,8 @@ fn sample() -> Statistics {
     s.fallback_mb = 8.0;
     s.cached_mb = 0.5;
     s.device_calls = 30;
+    s.device_objects = 8;
+    s.device_object_limit = 450_000;
     s
 }
 
@@ -101,6 +103,8 @@ fn prometheus_text_reads_back_in_bytes_and_ratios() {
         ("warmheap_fallback_bytes", 8_388_608.0),
         ("warmheap_cached_bytes", 524_288.0),
         ("warmheap_device_calls_total", 30.0),
+        ("warmheap_device_objects", 8.0),
+        ("warmheap_device_object_limit", 450_000.0),
     ];
     assert_eq!(samples.len(), expected.len());
     for (name, value) in expected {

@@ -23,6 +23,17 @@ pub enum DeviceError {
         /// The device's limit in bytes.
         largest: u64,
     },
+    /// The device has memory, but its objects are used up: one more buffer object would pass the
+    /// limit set for this process.
+    #[error(
+        "{live} of {limit} device objects are in use; address memory by heap and offset, or release buffer objects"
+    )]
+    TooManyObjects {
+        /// Objects held now.
+        live: u64,
+        /// The limit.
+        limit: u64,
+    },
     /// The device cannot do this at all.
     #[error("the device does not support {what}")]
     Unsupported {

@@ -33,6 +33,15 @@ pub struct HeapRequest {
     pub label: String,
 }
 
+/// What became of memory that was volatile; see [`Memory::set_volatile`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Contents {
+    /// As it was.
+    Kept,
+    /// The system took the pages.
+    Lost,
+}
+
 /// A region of device memory. Dropping it frees it.
 ///
 /// Implementations are called from any thread. Calls on disjoint ranges may run at the same time.
@@ -82,6 +91,19 @@ pub trait Memory: fmt::Debug + Send + Sync + Any {
     /// # Errors
     /// [`DeviceError::Failed`] if the device lost the work.
     fn fill(&self, range: Range<u64>, byte: u8) -> Result<(), DeviceError>;
+
+    /// Lets the system take the pages of this idle memory when it is short (`true`), or claims them
+    /// for use again (`false`) and says whether the contents survived.
+    ///
+    /// While volatile the memory must not be touched, filled or warmed; it costs nothing to claim
+    /// it back when the system did not need it. Contents count as uninitialised after `Lost`.
+    ///
+    /// # Errors
+    /// [`DeviceError::Unsupported`] where the device has no such state: keep or drop the memory.
+    fn set_volatile(&self, volatile: bool) -> Result<Contents, DeviceError> {
+        let _ = volatile;
+        Err(DeviceError::Unsupported { what: "volatile memory" })
+    }
 
     /// The concrete type, for callers who need the device's own objects.
     fn as_any(&self) -> &dyn Any;

@@ -9,6 +9,7 @@
 //! |---|---|---|
 //! | [`host`] | always | mapped pages of this process |
 //! | `cuda` | `cuda` | NVIDIA GPUs; the driver is loaded at run time |
+//! | `metal` | `metal`, on Apple systems | MTLHeaps of a GPU |
 //! | [`sim`] | always | none: addresses only, with limits, latencies and failures to order |
 
 pub mod conformance;
@@ -17,11 +18,13 @@ pub mod cuda;
 mod error;
 pub mod host;
 mod memory;
+#[cfg(all(feature = "metal", any(target_vendor = "apple", metal_double)))]
+pub mod metal;
 mod queue;
 pub mod sim;
 
 pub use error::DeviceError;
-pub use memory::{HeapKind, HeapRequest, Memory};
+pub use memory::{Contents, HeapKind, HeapRequest, Memory};
 pub use queue::Queue;
 
 /// A source of memory: a GPU, this process's address space, or a simulation of one.
@@ -54,6 +57,21 @@ pub trait Device: std::fmt::Debug + Send + Sync {
     /// # Errors
     /// As [`Device::create_heap`]. A failed call takes nothing.
     fn allocate(&self, size: u64, align: u64) -> Result<Box<dyn Memory>, DeviceError>;
+
+    /// How many driver objects are held and how many may be, where objects are scarce beside bytes
+    /// (Metal allows a process about 499,000 resources).
+    fn objects(&self) -> Option<ObjectCount> {
+        None
+    }
+}
+
+/// Driver objects of a device: see [`Device::objects`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ObjectCount {
+    /// Objects held now.
+    pub live: u64,
+    /// The most that may be held at once.
+    pub limit: u64,
 }
 
 /// What a device can give, in bytes.

@@ -7,6 +7,7 @@ use super::counters::Totals;
 use super::lock;
 use super::shared::Shared;
 use crate::config::MIB;
+use crate::device::ObjectCount;
 use crate::stats::Statistics;
 
 /// Gauges over all heaps, in granules.
@@ -70,6 +71,7 @@ impl Shared {
         let free = gauges.free + cached;
         let fallbacks = counted(self.fallbacks.load(Relaxed));
         let total = totals.allocations;
+        let objects = self.driver.device().objects().unwrap_or(ObjectCount { live: 0, limit: 0 });
         Statistics {
             total_allocations: total,
             total_deallocations: totals.deallocations,
@@ -89,6 +91,8 @@ impl Shared {
             fallback_mb: mib(self.fallback.bytes()),
             cached_mb: mib(self.bytes(cached)),
             device_calls: self.driver.calls(),
+            device_objects: objects.live,
+            device_object_limit: objects.limit,
         }
     }
 

@@ -52,6 +52,10 @@ pub struct Statistics {
     pub cached_mb: f64,
     /// Calls made to the device since start-up began, warm-up included.
     pub device_calls: u64,
+    /// Driver objects held now, on devices where they are scarce beside bytes; 0 elsewhere.
+    pub device_objects: u64,
+    /// The most driver objects that may be held; 0 where there is no such limit.
+    pub device_object_limit: u64,
 }
 
 impl Statistics {

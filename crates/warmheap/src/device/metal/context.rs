@@ -1,0 +1,107 @@
+//! What a Metal device shares with every heap, buffer and queue made from it.
+//!
+//! Owns the MTLDevice, the options, the object budget, the residency of what is alive, and the one
+//! queue on which fills run. Knows nothing of pools.
+#![forbid(unsafe_code)]
+
+use std::ops::Range;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use objc2::rc::Retained;
+use objc2::runtime::ProtocolObject;
+use objc2_foundation::NSRange;
+use objc2_metal::{
+    MTLBlitCommandEncoder, MTLBuffer, MTLCommandBuffer, MTLCommandEncoder, MTLCommandQueue, MTLDevice,
+    MTLResourceOptions,
+};
+
+use super::objects::Objects;
+use super::residency::{Keeper, Residency};
+use super::span::Shared;
+use super::{MetalOptions, MetalQueue};
+use crate::device::{DeviceError, Queue};
+
+#[derive(Debug)]
+pub(super) struct Context {
+    pub(super) raw: Shared<dyn MTLDevice>,
+    pub(super) options: MetalOptions,
+    pub(super) resource_options: MTLResourceOptions,
+    pub(super) objects: Arc<Objects>,
+    pub(super) residency: Residency,
+    _keeper: Option<Keeper>,
+    /// Where fills run; made at the first one.
+    fills: OnceLock<MetalQueue>,
+}
+
+impl Context {
+    pub(super) fn new(raw: Retained<ProtocolObject<dyn MTLDevice>>, options: MetalOptions) -> Self {
+        let residency = Residency::new(&raw, &options.residency);
+        Self {
+            _keeper: residency.keeper(&options.residency),
+            residency,
+            resource_options: options.resource(),
+            objects: Objects::new(options.object_limit),
+            fills: OnceLock::new(),
+            options,
+            raw: Shared(raw),
+        }
+    }
+
+    /// Bytes this process may still take before it passes what the device recommends.
+    pub(super) fn available(&self) -> u64 {
+        self.raw.recommendedMaxWorkingSetSize().saturating_sub(self.raw.currentAllocatedSize() as u64)
+    }
+
+    /// The queue on which fills run.
+    pub(super) fn fills(&self) -> Result<&MetalQueue, DeviceError> {
+        if self.fills.get().is_none() {
+            // Of two threads here at once one queue wins and the other is dropped.
+            let _ = self.fills.set(MetalQueue::new(&self.raw, None, &self.residency)?);
+        }
+        self.fills.get().ok_or(DeviceError::Unsupported { what: "command queues" })
+    }
+
+    /// Has the GPU write `range` of `buffer`. The caller brings an autorelease pool.
+    ///
+    /// Blits on macOS write whole words: the end is rounded up to one, which stays within the
+    /// range's own last alignment unit.
+    pub(super) fn fill(
+        &self,
+        buffer: &ProtocolObject<dyn MTLBuffer>,
+        range: Range<u64>,
+        byte: u8,
+        wait: bool,
+    ) -> Result<(), DeviceError> {
+        let failed = |reason: &str| DeviceError::Failed { call: "fillBuffer", reason: reason.into() };
+        let end = range.end.next_multiple_of(4).min(buffer.length() as u64);
+        let words = NSRange::new(range.start as usize, (end - range.start) as usize);
+        let queue = self.fills()?;
+        let commands = queue.raw().commandBuffer().ok_or_else(|| failed("no command buffer"))?;
+        let blit = commands.blitCommandEncoder().ok_or_else(|| failed("no blit encoder"))?;
+        blit.fillBuffer_range_value(buffer, words, byte);
+        blit.endEncoding();
+        let ticket = queue.submit(&commands);
+        if wait {
+            wait_for(queue, ticket)?;
+        }
+        Ok(())
+    }
+
+    /// Waits until every fill has been done.
+    pub(super) fn finish_fills(&self) -> Result<(), DeviceError> {
+        match self.fills.get() {
+            Some(queue) => wait_for(queue, queue.last()),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Fills are short; only a lost device takes longer than this.
+fn wait_for(queue: &MetalQueue, ticket: u64) -> Result<(), DeviceError> {
+    const LIMIT: Duration = Duration::from_secs(60);
+    if queue.wait(ticket, LIMIT)? {
+        return Ok(());
+    }
+    Err(DeviceError::Lost { reason: format!("a fill did not end within {} s", LIMIT.as_secs()) })
+}

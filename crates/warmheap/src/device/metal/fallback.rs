@@ -1,0 +1,111 @@
+//! A buffer straight from the device, for what no heap could serve.
+//!
+//! Owns one MTLBuffer that lies in no heap; otherwise the same as a heap.
+#![forbid(unsafe_code)]
+
+use std::any::Any;
+use std::ops::Range;
+use std::ptr::NonNull;
+use std::sync::Arc;
+
+use objc2::Message;
+use objc2::rc::Retained;
+use objc2::runtime::ProtocolObject;
+use objc2_metal::{MTLBuffer, MTLDevice};
+
+use super::OwnBuffer;
+use super::autorelease::pooled;
+use super::context::Context;
+use super::objects::ObjectPermit;
+use super::residency::Member;
+use super::span::Span;
+use crate::device::{DeviceError, Memory};
+
+/// An MTLBuffer made by the device itself. Dropping it gives the memory back.
+#[derive(Debug)]
+pub struct MetalFallback {
+    _member: Member,
+    span: Span,
+    _permit: ObjectPermit,
+}
+
+impl MetalFallback {
+    pub(super) fn new(context: &Arc<Context>, size: u64, align: u64) -> Result<Self, DeviceError> {
+        let permit = context.objects.take()?;
+        pooled(|| {
+            let mut buffer = create(context, size, 0)?;
+            if !buffer.gpuAddress().is_multiple_of(align) {
+                // Metal takes no wish: a longer buffer has a part that starts where it should.
+                drop(buffer);
+                buffer = create(context, size, align)?;
+            }
+            let lead = buffer.gpuAddress().next_multiple_of(align) - buffer.gpuAddress();
+            let length = buffer.length() as u64;
+            let span = Span::new(context, buffer, lead, size, "warmheap fallback");
+            let member = context.residency.join_buffer(&span.buffer, length);
+            Ok(Self { _member: member, span, _permit: permit })
+        })
+    }
+
+    /// The MTLBuffer.
+    #[must_use]
+    pub fn buffer(&self) -> &ProtocolObject<dyn MTLBuffer> {
+        &self.span.buffer
+    }
+
+    /// Bytes of the MTLBuffer before this memory: 0 unless an alignment beyond Metal's own was asked for.
+    #[must_use]
+    pub fn lead(&self) -> u64 {
+        self.span.lead
+    }
+
+    pub(super) fn own_buffer(&self) -> Result<OwnBuffer, DeviceError> {
+        if self.span.lead != 0 {
+            return Err(DeviceError::Unsupported {
+                what: "own MTLBuffers at alignments beyond Metal's own; bind the buffer with its offset",
+            });
+        }
+        Ok(OwnBuffer::new(self.span.buffer.retain(), None))
+    }
+}
+
+/// A buffer of `size` bytes and `slack` more, in whole words, so that the GPU can fill the last.
+fn create(
+    context: &Context,
+    size: u64,
+    slack: u64,
+) -> Result<Retained<ProtocolObject<dyn MTLBuffer>>, DeviceError> {
+    let length = size.saturating_add(slack).next_multiple_of(4);
+    let largest = context.raw.maxBufferLength() as u64;
+    if length > largest {
+        return Err(DeviceError::TooLarge { requested: length, largest });
+    }
+    let made = context.raw.newBufferWithLength_options(length as usize, context.resource_options);
+    made.ok_or_else(|| DeviceError::OutOfMemory { requested: size, available: Some(context.available()) })
+}
+
+impl Memory for MetalFallback {
+    fn address(&self) -> u64 {
+        self.span.address
+    }
+
+    fn size(&self) -> u64 {
+        self.span.size
+    }
+
+    fn host(&self) -> Option<NonNull<u8>> {
+        self.span.host()
+    }
+
+    fn warm(&self, range: Range<u64>) -> Result<(), DeviceError> {
+        self.span.warm(range, false)
+    }
+
+    fn fill(&self, range: Range<u64>, byte: u8) -> Result<(), DeviceError> {
+        self.span.fill(range, byte)
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+}

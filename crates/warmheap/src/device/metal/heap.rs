@@ -1,0 +1,221 @@
+//! A heap: an MTLHeap with one MTLBuffer over all of it.
+//!
+//! Owns the MTLHeap, that buffer, and the MTLBuffers that callers asked for over ranges. Calls on
+//! the MTLHeap are serialised here; nothing on the pool's hit path is one.
+#![allow(unsafe_code)]
+
+use std::any::Any;
+use std::ops::Range;
+use std::ptr::NonNull;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use objc2::runtime::ProtocolObject;
+use objc2_foundation::NSString;
+use objc2_metal::{MTLBuffer, MTLDevice, MTLHeap, MTLHeapDescriptor, MTLPurgeableState, MTLResource};
+
+use super::autorelease::pooled;
+use super::context::Context;
+use super::objects::ObjectPermit;
+use super::placed::{OwnBuffer, PlacedBuffers};
+use super::residency::Member;
+use super::span::{Shared, Span};
+use super::{Placement, WarmUp};
+use crate::device::{Contents, DeviceError, HeapRequest, Memory};
+
+/// An MTLHeap of the pool's. Dropping it gives the memory back, once no MTLBuffer over a range of
+/// it is retained any more.
+#[derive(Debug)]
+pub struct MetalHeap {
+    // Order of fields is order of release: what lies in the heap goes first.
+    member: Member,
+    span: Span,
+    locked: Mutex<Locked>,
+    _permits: [ObjectPermit; 2],
+}
+
+/// What is only touched under the lock.
+#[derive(Debug)]
+struct Locked {
+    placed: PlacedBuffers,
+    heap: Shared<dyn MTLHeap>,
+}
+
+/// What the driver says of a heap, in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HeapUse {
+    /// The heap's size, which Metal may have rounded up.
+    pub size: u64,
+    /// Under live MTLBuffers: all of it, for one buffer spans the heap.
+    pub used: u64,
+    /// What the heap costs now; 0 once the system has taken its pages.
+    pub allocated: u64,
+    /// The largest MTLBuffer the driver could still place.
+    pub largest_free: u64,
+}
+
+impl MetalHeap {
+    pub(super) fn new(context: &Arc<Context>, request: &HeapRequest) -> Result<Self, DeviceError> {
+        pooled(|| Self::create(context, request))
+    }
+
+    fn create(context: &Arc<Context>, request: &HeapRequest) -> Result<Self, DeviceError> {
+        let permits = [context.objects.take()?, context.objects.take()?];
+        let options = &context.options;
+        let length = request.size as usize;
+        // The device may want more for a buffer than its length.
+        let size =
+            context.raw.heapBufferSizeAndAlignWithLength_options(length, context.resource_options).size;
+        let descriptor = MTLHeapDescriptor::new();
+        descriptor.setSize(size);
+        descriptor.setStorageMode(options.storage_mode());
+        descriptor.setCpuCacheMode(options.cache_mode());
+        descriptor.setHazardTrackingMode(options.hazard_mode());
+        descriptor.setType(options.heap_type());
+        let out_of_memory =
+            || DeviceError::OutOfMemory { requested: request.size, available: Some(context.available()) };
+        let heap = context.raw.newHeapWithDescriptor(&descriptor).ok_or_else(out_of_memory)?;
+        heap.setLabel(Some(&NSString::from_str(&request.label)));
+        let buffer = match options.placement {
+            // SAFETY: offset 0 is aligned, and the heap is as large as the device said this
+            // buffer needs.
+            Placement::Placement => unsafe {
+                heap.newBufferWithLength_options_offset(length, context.resource_options, 0)
+            },
+            Placement::Automatic => heap.newBufferWithLength_options(length, context.resource_options),
+        }
+        .ok_or_else(out_of_memory)?;
+        let span = Span::new(context, buffer, 0, request.size, &request.label);
+        let member = context.residency.join_heap(&heap, size as u64);
+        Ok(Self {
+            member,
+            span,
+            locked: Mutex::new(Locked { placed: PlacedBuffers::default(), heap: Shared(heap) }),
+            _permits: permits,
+        })
+    }
+
+    /// The MTLBuffer over the whole heap.
+    #[must_use]
+    pub fn buffer(&self) -> &ProtocolObject<dyn MTLBuffer> {
+        &self.span.buffer
+    }
+
+    /// What the driver says of this heap. Asks Objective-C; not for the hit path.
+    #[must_use]
+    pub fn usage(&self) -> HeapUse {
+        let locked = self.lock();
+        let heap = &locked.heap;
+        HeapUse {
+            size: heap.size() as u64,
+            used: heap.usedSize() as u64,
+            allocated: heap.currentAllocatedSize() as u64,
+            largest_free: heap.maxAvailableSizeWithAlignment(0) as u64,
+        }
+    }
+
+    /// See [`own_buffer`](super::own_buffer).
+    pub(super) fn own_buffer(
+        &self,
+        range: Range<u64>,
+        label: Option<&str>,
+    ) -> Result<OwnBuffer, DeviceError> {
+        let context = &self.span.context;
+        if context.options.placement == Placement::Automatic {
+            return Err(DeviceError::Unsupported {
+                what: "own MTLBuffers in automatic heaps; use placement heaps, or the heap's buffer with an offset",
+            });
+        }
+        self.lock().own_buffer(context, self.span.size, range, label)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Locked> {
+        self.locked.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Locked {
+    fn own_buffer(
+        &mut self,
+        context: &Context,
+        size: u64,
+        range: Range<u64>,
+        label: Option<&str>,
+    ) -> Result<OwnBuffer, DeviceError> {
+        if let Some(buffer) = self.placed.reuse(&range) {
+            return Ok(buffer);
+        }
+        let (offset, length) = (range.start as usize, (range.end - range.start) as usize);
+        let options = context.resource_options;
+        let need = context.raw.heapBufferSizeAndAlignWithLength_options(length, options);
+        if offset % need.align != 0 || range.end > size {
+            return Err(DeviceError::Failed {
+                call: "newBufferWithLength:options:offset:",
+                reason: format!(
+                    "bytes {}..{} of a heap of {size} cannot be a buffer: it must start on a multiple of {} and end in the heap",
+                    range.start, range.end, need.align
+                ),
+            });
+        }
+        let permit = self.placed.permit(&context.objects)?;
+        pooled(|| {
+            // SAFETY: the offset is aligned as the device asked just now. The end is within the
+            // heap: the range is, and both the heap's size and every range's end are whole
+            // multiples of the alignment to which the device rounds a buffer's size up.
+            let buffer = unsafe { self.heap.newBufferWithLength_options_offset(length, options, offset) }
+                .ok_or(DeviceError::OutOfMemory { requested: length as u64, available: None })?;
+            if let Some(label) = label {
+                buffer.setLabel(Some(&NSString::from_str(label)));
+            }
+            Ok(self.placed.keep(range, buffer, permit))
+        })
+    }
+}
+
+impl Memory for MetalHeap {
+    fn address(&self) -> u64 {
+        self.span.address
+    }
+
+    fn size(&self) -> u64 {
+        self.span.size
+    }
+
+    fn host(&self) -> Option<NonNull<u8>> {
+        self.span.host()
+    }
+
+    fn warm(&self, range: Range<u64>) -> Result<(), DeviceError> {
+        let wanted = self.span.context.options.warm_up == WarmUp::Residency;
+        let resident = wanted && self.span.context.residency.commit_now();
+        self.span.warm(range, resident)
+    }
+
+    fn fill(&self, range: Range<u64>, byte: u8) -> Result<(), DeviceError> {
+        self.span.fill(range, byte)
+    }
+
+    /// Volatile heaps leave their residency set, which would keep them wired. MTLBuffers kept for
+    /// reuse are dropped with the contents.
+    fn set_volatile(&self, volatile: bool) -> Result<Contents, DeviceError> {
+        let mut locked = self.lock();
+        let state = if volatile {
+            self.member.leave();
+            locked.placed.clear();
+            MTLPurgeableState::Volatile
+        } else {
+            MTLPurgeableState::NonVolatile
+        };
+        let before = locked.heap.setPurgeableState(state);
+        if !volatile {
+            self.member.rejoin();
+        }
+        Ok(match before {
+            MTLPurgeableState::Empty => Contents::Lost,
+            _ => Contents::Kept,
+        })
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+}

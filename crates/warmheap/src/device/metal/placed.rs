@@ -1,0 +1,95 @@
+//! MTLBuffers of the caller's own, placed over ranges of a heap and kept for reuse.
+//!
+//! A pool hands the same ranges out again and again; an object made for a range serves the next
+//! user of exactly that range. Owns the objects no one uses; must never keep one that overlaps
+//! a newer one, nor let kept ones starve the object budget.
+#![forbid(unsafe_code)]
+
+use std::collections::BTreeMap;
+use std::ops::{Deref, Range};
+use std::sync::Arc;
+
+use objc2::rc::Retained;
+use objc2::runtime::ProtocolObject;
+use objc2_metal::MTLBuffer;
+
+use super::objects::{ObjectPermit, Objects};
+use super::span::Shared;
+use crate::device::DeviceError;
+
+/// An MTLBuffer that is exactly one range of memory. Clones share the object; retaining the inner
+/// MTLBuffer beyond the last clone takes it out of the object budget's sight.
+#[derive(Debug, Clone)]
+pub struct OwnBuffer(Arc<Placed>);
+
+#[derive(Debug)]
+struct Placed {
+    buffer: Shared<dyn MTLBuffer>,
+    /// None for a fallback's buffer, whose memory holds the permit.
+    _permit: Option<ObjectPermit>,
+}
+
+impl OwnBuffer {
+    pub(super) fn new(buffer: Retained<ProtocolObject<dyn MTLBuffer>>, permit: Option<ObjectPermit>) -> Self {
+        Self(Arc::new(Placed { buffer: Shared(buffer), _permit: permit }))
+    }
+}
+
+impl Deref for OwnBuffer {
+    type Target = ProtocolObject<dyn MTLBuffer>;
+
+    fn deref(&self) -> &Self::Target {
+        &self.0.buffer
+    }
+}
+
+/// The objects over one heap, by start.
+#[derive(Debug, Default)]
+pub(super) struct PlacedBuffers(BTreeMap<u64, (u64, OwnBuffer)>);
+
+impl PlacedBuffers {
+    /// The object over exactly `range`, if there is one; objects over parts of it are from earlier
+    /// users and go.
+    pub(super) fn reuse(&mut self, range: &Range<u64>) -> Option<OwnBuffer> {
+        if let Some((end, buffer)) = self.0.get(&range.start)
+            && *end == range.end
+        {
+            return Some(buffer.clone());
+        }
+        // Kept ranges do not overlap each other, so at most one reaches in from before.
+        let first = self
+            .0
+            .range(..range.start)
+            .next_back()
+            .filter(|(_, (end, _))| *end > range.start)
+            .map_or(range.start, |(start, _)| *start);
+        let stale: Vec<u64> = self.0.range(first..range.end).map(|(s, _)| *s).collect();
+        for start in stale {
+            self.0.remove(&start);
+        }
+        None
+    }
+
+    /// The right to one more object; at the limit, the kept ones that nobody uses go first.
+    pub(super) fn permit(&mut self, objects: &Arc<Objects>) -> Result<ObjectPermit, DeviceError> {
+        objects.take().or_else(|_| {
+            self.0.retain(|_, (_, buffer)| Arc::strong_count(&buffer.0) > 1);
+            objects.take()
+        })
+    }
+
+    pub(super) fn keep(
+        &mut self,
+        range: Range<u64>,
+        buffer: Retained<ProtocolObject<dyn MTLBuffer>>,
+        permit: ObjectPermit,
+    ) -> OwnBuffer {
+        let buffer = OwnBuffer::new(buffer, Some(permit));
+        self.0.insert(range.start, (range.end, buffer.clone()));
+        buffer
+    }
+
+    pub(super) fn clear(&mut self) {
+        self.0.clear();
+    }
+}

@@ -1,0 +1,109 @@
+//! A device that refuses: every failure is an error that says what happened, and costs nothing.
+
+use warmheap::device::metal::{MetalDevice, MetalOptions, Placement, own_buffer};
+use warmheap::device::{Device, DeviceError};
+
+use crate::support::double::{self, counts_now, turn};
+use crate::support::{MIB, alone, heap, on_device, request, with_options};
+
+#[test]
+fn no_gpu_is_a_clear_error() {
+    alone(|| {
+        double::no_gpu(true);
+        let error = MetalDevice::system_default(MetalOptions::default()).unwrap_err();
+        double::no_gpu(false);
+        assert!(matches!(error, DeviceError::Unavailable { device: "metal", .. }), "{error}");
+    });
+}
+
+#[test]
+fn a_heap_that_does_not_fit_says_what_is_free() {
+    on_device(|device| {
+        let free = device.limits().available.unwrap();
+        let _half = heap(&device, free / 2);
+        assert_eq!(
+            device.create_heap(&request(free / 2 + MIB)).unwrap_err(),
+            DeviceError::TooLarge { requested: free / 2 + MIB, largest: free / 2 }
+        );
+        let _more = heap(&device, MIB);
+        assert_eq!(
+            device.create_heap(&request(free / 2)).unwrap_err(),
+            DeviceError::OutOfMemory { requested: free / 2, available: Some(free / 2 - MIB) }
+        );
+    });
+}
+
+/// Fails the n-th creation, for each n until none fails.
+#[test]
+fn every_refused_creation_leaves_nothing() {
+    for placement in [Placement::Placement, Placement::Automatic] {
+        for succeed in 0..2 {
+            with_options(MetalOptions { placement, ..MetalOptions::default() }, |device| {
+                turn(|k| k.fail_after = succeed);
+                let before = counts_now();
+                let error = device.create_heap(&request(MIB)).unwrap_err();
+                assert!(matches!(error, DeviceError::OutOfMemory { requested: MIB, .. }), "{error}");
+                turn(|k| k.fail_after = 0);
+                assert!(matches!(device.allocate(MIB, 16), Err(DeviceError::OutOfMemory { .. })));
+                assert_eq!(counts_now().bytes, before.bytes);
+                assert_eq!(device.objects().unwrap().live, 0);
+            });
+        }
+    }
+}
+
+#[test]
+fn queues_and_own_buffers_may_be_refused() {
+    on_device(|device| {
+        let memory = heap(&device, MIB);
+        for succeed in 0..2 {
+            turn(|k| k.fail_after = succeed);
+            assert!(matches!(device.new_queue(), Err(DeviceError::Failed { .. })));
+            assert!(matches!(memory.fill(0..64, 1), Err(DeviceError::Failed { .. })));
+        }
+        turn(|k| k.fail_after = 0);
+        assert!(matches!(own_buffer(&*memory, 0..64, None), Err(DeviceError::OutOfMemory { .. })));
+        turn(|k| k.fail_after = -1);
+        assert!(memory.fill(0..64, 1).is_ok());
+    });
+}
+
+#[test]
+fn without_residency_sets_work_goes_on() {
+    on_device(|device| {
+        let queue = device.new_queue().unwrap();
+        let memory = heap(&device, MIB);
+        turn(|k| k.fail_sets = 1);
+        crate::queues::set(&queue, &*memory, 1, |_| {});
+        assert!(!device.residency().supported);
+        memory.set_volatile(true).unwrap();
+        memory.set_volatile(false).unwrap();
+    });
+}
+
+/// The process's limit is below the pool's own budget here: the driver says no first.
+#[test]
+fn the_drivers_own_object_limit_is_an_error() {
+    on_device(|device| {
+        let memory = heap(&device, MIB);
+        turn(|k| k.object_limit = 4);
+        let two: Vec<_> =
+            (0..2).map(|i| own_buffer(&*memory, i * 4096..(i + 1) * 4096, None).unwrap()).collect();
+        assert!(own_buffer(&*memory, 8192..12288, None).is_err());
+        drop(two);
+    });
+}
+
+/// Nothing assumes 256: the device's own answer decides.
+#[test]
+fn another_alignment_is_obeyed() {
+    alone(|| {
+        turn(|k| k.align = 65536);
+        let device = MetalDevice::system_default(MetalOptions::default()).unwrap();
+        let limits = device.limits();
+        assert_eq!((limits.alignment, limits.granularity), (65536, 65536));
+        let memory = heap(&device, MIB);
+        assert!(own_buffer(&*memory, 256..512, None).is_err());
+        assert!(own_buffer(&*memory, 65536..131_072, None).is_ok());
+    });
+}

@@ -1,0 +1,164 @@
+//! With a GPU that waits for the test: what is in flight, and what must not happen meanwhile.
+
+use std::time::Duration;
+
+use objc2::rc::autoreleasepool;
+use objc2_metal::{MTLCommandBuffer, MTLCommandEncoder, MTLCommandQueue};
+use warmheap::device::metal::{MetalDevice, MetalOptions, ResidencyOptions, Storage, WarmUp, own_buffer};
+use warmheap::device::{Contents, Device, DeviceError, Queue};
+
+use crate::queues::set;
+use crate::support::double::{counts_now, hold, turn};
+use crate::support::{MIB, alone, heap, on_device, read, with_options};
+
+#[test]
+fn nothing_completes_before_the_gpu_says_so() {
+    on_device(|device| {
+        let memory = heap(&device, MIB);
+        let queue = device.new_queue().unwrap();
+        hold(true);
+        let ticket = set(&queue, &*memory, 1, |_| {});
+        assert_eq!(queue.completed().unwrap(), 0);
+        assert!(!queue.wait(ticket, Duration::from_millis(2)).unwrap());
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                std::thread::sleep(Duration::from_millis(60));
+                hold(false);
+            });
+            assert!(queue.wait(ticket, Duration::from_secs(10)).unwrap());
+        });
+    });
+}
+
+/// A fill runs on a queue of the device's own: it must be over before anyone else uses the range.
+#[test]
+fn a_fill_is_done_when_it_returns() {
+    on_device(|device| {
+        let memory = heap(&device, MIB);
+        let queue = device.new_queue().unwrap();
+        hold(true);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                std::thread::sleep(Duration::from_millis(20));
+                hold(false);
+            });
+            memory.fill(0..MIB, 1).unwrap();
+            set(&queue, &*memory, 2, |_| {});
+        });
+        assert_eq!(read(&queue, &*memory, 0..4), [2; 4]);
+    });
+}
+
+#[test]
+fn memory_dropped_in_flight_lives_until_the_gpu_is_done() {
+    on_device(|device| {
+        let queue = device.new_queue().unwrap();
+        let memory = heap(&device, MIB);
+        hold(true);
+        set(&queue, &*memory, 1, |_| {});
+        drop(memory);
+        assert_eq!(counts_now().bytes, MIB);
+        hold(false);
+        assert_eq!(queue.completed().unwrap(), 1);
+        assert_eq!(counts_now().bytes, 0);
+    });
+}
+
+#[test]
+fn failed_work_is_a_lost_queue() {
+    on_device(|device| {
+        let queue = device.new_queue().unwrap();
+        let memory = heap(&device, MIB);
+        turn(|k| k.fail_work = 1);
+        let ticket = set(&queue, &*memory, 1, |_| {});
+        let lost = DeviceError::Lost { reason: "the GPU hung".into() };
+        assert_eq!(queue.completed().unwrap_err(), lost);
+        assert_eq!(queue.wait(ticket, Duration::from_secs(10)).unwrap_err(), lost);
+        turn(|k| k.fail_work = 1);
+        assert!(matches!(memory.fill(0..64, 1), Err(DeviceError::Lost { .. })));
+    });
+}
+
+#[test]
+fn a_host_fill_waits_for_a_warm_up_in_flight() {
+    let options = MetalOptions {
+        storage: Storage::Shared,
+        warm_up: WarmUp::Fill { wait: false },
+        ..MetalOptions::default()
+    };
+    with_options(options, |device| {
+        let memory = heap(&device, MIB);
+        hold(true);
+        memory.warm(0..MIB).unwrap();
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                std::thread::sleep(Duration::from_millis(20));
+                hold(false);
+            });
+            memory.fill(0..64, 7).unwrap();
+        });
+        // SAFETY: within the heap; nothing is in flight.
+        assert_eq!(unsafe { memory.host().unwrap().read() }, 7);
+    });
+}
+
+#[test]
+fn a_volatile_heap_that_the_system_took_says_so() {
+    on_device(|device| {
+        let queue = device.new_queue().unwrap();
+        let memory = heap(&device, MIB);
+        set(&queue, &*memory, 1, |_| {});
+        let resident = counts_now().resident_bytes;
+        assert_eq!(resident as u64, MIB);
+        drop(own_buffer(&*memory, 0..4096, None).unwrap());
+        memory.set_volatile(true).unwrap();
+        assert_eq!(counts_now().resident_bytes, 0);
+        turn(|k| k.under_pressure = 1);
+        assert_eq!(memory.set_volatile(false).unwrap(), Contents::Lost);
+        turn(|k| k.under_pressure = 0);
+        set(&queue, &*memory, 2, |_| {});
+        assert_eq!(counts_now().resident_bytes, resident);
+        assert_eq!(read(&queue, &*memory, 0..4), [2; 4]);
+    });
+}
+
+#[test]
+fn memory_is_kept_alive_while_idle_and_let_go_in_the_end() {
+    let options = MetalOptions {
+        residency: ResidencyOptions { keep_alive: Duration::from_millis(700), ..ResidencyOptions::default() },
+        ..MetalOptions::default()
+    };
+    with_options(options, |device| {
+        let queue = device.new_queue().unwrap();
+        let memory = heap(&device, MIB);
+        set(&queue, &*memory, 1, |_| {});
+        assert_eq!(counts_now().residency_requests, 1);
+        std::thread::sleep(Duration::from_millis(1800));
+        let idle = counts_now();
+        assert!(idle.residency_requests >= 2, "{idle:?}");
+        assert_eq!(idle.residency_ends, 1, "{idle:?}");
+        set(&queue, &*memory, 2, |_| {});
+        assert_eq!(counts_now().residency_requests, idle.residency_requests + 1);
+    });
+}
+
+#[test]
+fn older_systems_declare_heaps_to_each_encoder() {
+    alone(|| {
+        turn(|k| k.old_system = 1);
+        let device = MetalDevice::system_default(MetalOptions::default()).unwrap();
+        assert!(!device.residency().supported);
+        let queue = device.new_queue().unwrap();
+        let memory = heap(&device, MIB);
+        memory.warm(0..MIB).unwrap();
+        let _fallback = device.allocate(4096, 16).unwrap();
+        autoreleasepool(|_| {
+            let commands = queue.raw().commandBuffer().unwrap();
+            let encoder = commands.computeCommandEncoder().unwrap();
+            device.use_memory(&encoder);
+            encoder.endEncoding();
+            queue.submit(&commands);
+        });
+        assert_eq!(counts_now().used_heaps, 1);
+    });
+}

@@ -1,0 +1,172 @@
+//! What the tests share: a device, reading memory back through the GPU, and on the double the
+//! check that every object and byte is gone at the end.
+
+use std::ops::Range;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use objc2::rc::autoreleasepool;
+use objc2_metal::{
+    MTLBlitCommandEncoder, MTLBuffer, MTLCommandBuffer, MTLCommandEncoder, MTLCommandQueue,
+    MTLCreateSystemDefaultDevice, MTLDevice, MTLResourceOptions,
+};
+use std::time::Duration;
+use warmheap::device::metal::{MetalDevice, MetalOptions, MetalQueue, binding};
+use warmheap::device::{HeapKind, HeapRequest, Memory, Queue};
+
+pub(crate) const KIB: u64 = 1 << 10;
+pub(crate) const MIB: u64 = 1 << 20;
+
+/// Runs `test` alone, on the default device; on the double, with fresh knobs, and asserts
+/// afterwards that nothing is left.
+pub(crate) fn on_device(test: impl FnOnce(MetalDevice)) {
+    with_options(MetalOptions::default(), test);
+}
+
+pub(crate) fn with_options(options: MetalOptions, test: impl FnOnce(MetalDevice)) {
+    alone(|| {
+        test(MetalDevice::system_default(options).expect("a Metal device"));
+    });
+}
+
+/// Runs `test` while no other test runs.
+pub(crate) fn alone(test: impl FnOnce()) {
+    static ONE: Mutex<()> = Mutex::new(());
+    let _guard: MutexGuard<'_, ()> = ONE.lock().unwrap_or_else(PoisonError::into_inner);
+    #[cfg(metal_double)]
+    double::begin();
+    test();
+    #[cfg(metal_double)]
+    double::end();
+}
+
+pub(crate) fn heap(device: &MetalDevice, size: u64) -> Box<dyn Memory> {
+    use warmheap::device::Device;
+    device.create_heap(&request(size)).expect("a heap")
+}
+
+pub(crate) fn request(size: u64) -> HeapRequest {
+    HeapRequest { size, kind: HeapKind::Fixed, label: "test heap".into() }
+}
+
+/// The bytes of a range, copied out by the GPU.
+pub(crate) fn read(queue: &MetalQueue, memory: &dyn Memory, range: Range<u64>) -> Vec<u8> {
+    autoreleasepool(|_| {
+        let length = (range.end - range.start) as usize;
+        let device = MTLCreateSystemDefaultDevice().expect("a Metal device");
+        let target = device
+            .newBufferWithLength_options(length, MTLResourceOptions::StorageModeShared)
+            .expect("a buffer to read into");
+        let from = binding(memory, range.start).expect("Metal memory");
+        let commands = queue.raw().commandBuffer().expect("a command buffer");
+        let blit = commands.blitCommandEncoder().expect("an encoder");
+        // SAFETY: both ranges lie within their buffers.
+        unsafe {
+            blit.copyFromBuffer_sourceOffset_toBuffer_destinationOffset_size(
+                from.buffer,
+                from.offset,
+                &target,
+                0,
+                length,
+            );
+        }
+        blit.endEncoding();
+        let ticket = queue.submit(&commands);
+        assert!(queue.wait(ticket, Duration::from_secs(10)).expect("the GPU's copy"));
+        // SAFETY: `length` bytes, which the GPU has finished writing.
+        unsafe { std::slice::from_raw_parts(target.contents().as_ptr().cast::<u8>(), length) }.to_vec()
+    })
+}
+
+/// The double's knobs and counters.
+#[cfg(metal_double)]
+pub(crate) mod double {
+    use std::time::{Duration, Instant};
+
+    /// What the double does; `double.h` says what each means.
+    #[repr(C)]
+    pub(crate) struct Knobs {
+        pub(crate) budget: u64,
+        pub(crate) align: u64,
+        pub(crate) object_limit: u64,
+        pub(crate) fail_after: i64,
+        held: i32,
+        pub(crate) fail_work: i32,
+        pub(crate) old_system: i32,
+        pub(crate) fail_sets: i32,
+        pub(crate) under_pressure: i32,
+    }
+
+    #[repr(C)]
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+    pub(crate) struct Counts {
+        pub(crate) objects: i64,
+        pub(crate) resources: i64,
+        pub(crate) resident_bytes: i64,
+        pub(crate) set_commits: i64,
+        pub(crate) residency_requests: i64,
+        pub(crate) residency_ends: i64,
+        pub(crate) used_heaps: i64,
+        pub(crate) bytes: u64,
+    }
+
+    unsafe extern "C" {
+        static mut knobs: Knobs;
+        static mut counts: Counts;
+        fn metal_double_hold(hold: i32);
+        fn metal_double_no_gpu(no: i32);
+        fn metal_double_drop_shared_device();
+    }
+
+    pub(crate) fn turn(change: impl FnOnce(&mut Knobs)) {
+        // SAFETY: tests run one at a time, and turn knobs while no other thread calls Metal.
+        change(unsafe { &mut *(&raw mut knobs) });
+    }
+
+    pub(crate) fn counts_now() -> Counts {
+        // SAFETY: a plain read of integers; the double writes them atomically.
+        unsafe { (&raw const counts).read_volatile() }
+    }
+
+    /// Has the GPU accept work without running it, or run all it has.
+    pub(crate) fn hold(yes: bool) {
+        // SAFETY: takes the double's own lock.
+        unsafe { metal_double_hold(i32::from(yes)) };
+    }
+
+    pub(crate) fn no_gpu(no: bool) {
+        // SAFETY: a flag read at the next creation of a device.
+        unsafe { metal_double_no_gpu(i32::from(no)) };
+    }
+
+    pub(crate) fn begin() {
+        turn(|k| {
+            *k = Knobs {
+                budget: 256 << 20,
+                align: 256,
+                object_limit: 1000,
+                fail_after: -1,
+                held: 0,
+                fail_work: 0,
+                old_system: 0,
+                fail_sets: 0,
+                under_pressure: 0,
+            };
+        });
+        // SAFETY: as in `turn`.
+        unsafe { counts = Counts::default() };
+    }
+
+    /// Every object and byte must go.
+    pub(crate) fn end() {
+        // SAFETY: the system's own reference to the device; nobody uses it any more.
+        unsafe { metal_double_drop_shared_device() };
+        // A joined thread may still be running the destructors of its thread-local caches.
+        let deadline = Instant::now() + Duration::from_secs(5);
+        let mut left = counts_now();
+        while (left.objects, left.resources, left.resident_bytes, left.bytes) != (0, 0, 0, 0) {
+            assert!(Instant::now() < deadline, "Metal objects or bytes are left: {left:?}");
+            std::thread::sleep(Duration::from_millis(1));
+            left = counts_now();
+        }
+    }
+}
