@@ -29,7 +29,8 @@ pub mod trace;
 
 pub use config::PoolConfig;
 pub use pool::{
-    AllocError, Buffer, Leak, LeakReport, OutOfMemory, Placement, Pool, Request, StartError, Tag,
+    AllocError, Buffer, Leak, LeakReport, OutOfMemory, Placement, Pool, PoolQueue, Request, StartError, Tag,
+    Ticket,
 };
 pub use stats::Statistics;
 

@@ -4,11 +4,12 @@
 use std::fmt;
 use std::mem::ManuallyDrop;
 use std::ops::Deref;
+use std::panic::Location;
 use std::ptr::NonNull;
 use std::sync::Arc;
 
 use super::range::{FALLBACK, Range};
-use super::request::Tag;
+use super::request::{Request, Tag};
 use super::shared::Shared;
 use crate::device::Memory;
 
@@ -76,6 +77,19 @@ impl Buffer {
     #[must_use]
     pub fn memory(&self) -> Option<Placement> {
         self.pool().memory(&self.range).map(|(memory, offset)| Placement { memory, offset })
+    }
+
+    /// Whether the range would serve `request` as if it had been cut for it.
+    pub(crate) fn suits(&self, pool: &Shared, request: &Request) -> bool {
+        std::ptr::eq(self.pool.as_ptr(), pool) && pool.suits(&self.range, request)
+    }
+
+    /// The same range for another request, counted as freed and allocated.
+    pub(crate) fn handed_on(mut self, request: &Request, site: &'static Location<'static>) -> Self {
+        self.pool().recount(self.size, request.size);
+        self.range.tenant().moves_in(request.size, request.tag, site);
+        self.size = request.size;
+        self
     }
 
     #[inline(always)]

@@ -4,13 +4,14 @@
 //! under a heap's lock, so frees and hits go on meanwhile.
 #![forbid(unsafe_code)]
 
-use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, Weak};
 
 use super::heap::{Heap, Open};
 use super::heaps::Want;
 use super::local::Home;
 use super::lock;
+use super::queue::Timeline;
 use super::range::Range;
 use super::shared::Shared;
 use crate::config::{HeapSizing, MAX_HEAPS, MIB};
@@ -32,6 +33,12 @@ impl Shared {
     /// Climbs the ladder until a range is found or nothing is left to try.
     #[cold]
     pub(crate) fn make_available(&self, want: Want) -> Option<Range> {
+        // What has come back from queues since anyone looked is the cheapest memory there is.
+        if self.poll_queues()
+            && let Some(range) = self.search(want)
+        {
+            return Some(range);
+        }
         let _climbing = lock(&self.growth);
         // Whoever climbed before may have left room for both.
         if let Some(range) = self.search(want) {
@@ -55,6 +62,25 @@ impl Shared {
                 return Some(range);
             }
         }
+    }
+
+    /// Keeps a queue in mind, as long as somebody else does.
+    pub(crate) fn watch(&self, timeline: &Arc<Timeline>) {
+        let mut timelines = lock(&self.timelines);
+        timelines.retain(|known| known.strong_count() > 0);
+        timelines.push(Arc::downgrade(timeline));
+    }
+
+    /// The queues that are in use.
+    pub(crate) fn queues(&self) -> Vec<Arc<Timeline>> {
+        lock(&self.timelines).iter().filter_map(Weak::upgrade).collect()
+    }
+
+    /// Frees what has completed on any queue; `true` if that was something. A lost queue has
+    /// nothing to give, and says so to those who poll it.
+    fn poll_queues(&self) -> bool {
+        let freed = |queue: &Arc<Timeline>| queue.poll(usize::MAX).unwrap_or(0);
+        self.queues().iter().map(freed).sum::<usize>() > 0
     }
 
     /// Looks in this thread's own heap, or in all if it has none.

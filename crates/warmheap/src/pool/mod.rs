@@ -28,6 +28,7 @@ mod heaps;
 mod leaks;
 mod ledger;
 mod local;
+mod queue;
 mod range;
 mod reclaim;
 mod request;
@@ -43,10 +44,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 pub use buffer::{Buffer, Placement};
 pub use error::{AllocError, OutOfMemory, StartError};
 pub use leaks::{Leak, LeakReport};
+pub use queue::{PoolQueue, Ticket};
 pub use request::{Request, Tag};
 
 use crate::config::PoolConfig;
-use crate::device::{Device, DeviceError};
+use crate::device::{Device, DeviceError, Queue};
 use crate::stats::Statistics;
 use shared::Shared;
 
@@ -134,6 +136,19 @@ impl Pool {
             None => shared.serve(&request, site, may_fall_back)?,
         };
         Ok(Buffer::new(shared, range, request.size))
+    }
+
+    /// Makes one of the device's queues known to the pool, so that buffers can wait for its work
+    /// and the pool can look there when memory is short.
+    #[must_use]
+    pub fn queue(&self, queue: Arc<dyn Queue>) -> PoolQueue {
+        let queue = PoolQueue::new(self.clone(), queue);
+        self.shared().watch(queue.timeline());
+        queue
+    }
+
+    pub(crate) fn shared(&self) -> &Shared {
+        &self.handle.0
     }
 
     /// A snapshot of the pool's statistics.

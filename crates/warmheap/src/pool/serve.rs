@@ -229,6 +229,27 @@ impl Shared {
         Some((memory, offset))
     }
 
+    /// Whether a range that is out is what `request` would be given.
+    pub(crate) fn suits(&self, range: &Range, request: &Request) -> bool {
+        let plain = !request.zeroed && request.align <= 1 << self.shift;
+        let want = self.check(request).ok().and_then(|align| self.want(request.size, align));
+        plain && want.is_some_and(|want| (want.class, want.len) == (range.class, range.len))
+    }
+
+    /// Counts a buffer freed and its range allocated again, by the way of a queue.
+    pub(crate) fn recount(&self, freed: u64, allocated: u64) {
+        if self.config.track_statistics {
+            let shard = |local: &Local| {
+                local.counters.freed(freed, &self.peak);
+                local.counters.allocated(allocated, &self.peak);
+            };
+            self.count(shard, |past| {
+                past.freed(freed, &self.peak);
+                past.allocated(allocated, &self.peak);
+            });
+        }
+    }
+
     /// Works inside this thread's cache, attaching it first if need be. `None` if the thread can
     /// have no cache, or another thread is at it now, or the work yields nothing.
     #[inline]

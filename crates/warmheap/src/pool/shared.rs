@@ -17,6 +17,7 @@ use super::driver::Driver;
 use super::fallback::Fallback;
 use super::heaps::Heaps;
 use super::local::{self, Local, Session};
+use super::queue::Timeline;
 use super::range::Range;
 use super::request::Request;
 use crate::config::{PoolConfig, Scrub};
@@ -44,6 +45,8 @@ pub(crate) struct Shared {
     /// Held by the one thread that makes memory available.
     pub(crate) growth: Mutex<()>,
     pub(crate) closed: AtomicBool,
+    /// The queues that retired buffers may wait for.
+    pub(crate) timelines: Mutex<Vec<Weak<Timeline>>>,
     /// Keeps a closed pool alive until its last buffer is back.
     pub(crate) orphans: Mutex<Option<Arc<Self>>>,
 }

@@ -63,6 +63,7 @@ impl Shared {
             exhaustion: Bursts::default(),
             growth: Mutex::new(()),
             closed: AtomicBool::new(false),
+            timelines: Mutex::default(),
             orphans: Mutex::new(None),
             config,
             driver,

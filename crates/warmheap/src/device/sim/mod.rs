@@ -7,6 +7,7 @@
 
 mod faults;
 mod memory;
+mod queue;
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -16,6 +17,7 @@ use super::{Device, DeviceError, HeapKind, HeapRequest, Limits, Memory};
 pub use faults::Call;
 use faults::Faults;
 use memory::SimMemory;
+pub use queue::SimQueue;
 
 /// A device with no memory behind it. Clones are the same device.
 ///

@@ -1,0 +1,237 @@
+//! Memory that a queue still uses is nobody else's.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use warmheap::device::sim::{SimDevice, SimQueue};
+use warmheap::device::{DeviceError, Queue};
+use warmheap::{Buffer, Pool, PoolConfig};
+
+const MIB: u64 = 1 << 20;
+
+fn pool() -> (SimDevice, Pool) {
+    let sim = SimDevice::new();
+    let pool = Pool::new(Arc::new(sim.clone()), PoolConfig::elastic()).unwrap();
+    (sim, pool)
+}
+
+fn range(buffer: &Buffer) -> (u64, u64) {
+    (buffer.address(), buffer.address() + buffer.size())
+}
+
+#[test]
+fn a_retired_buffer_is_not_handed_out_before_its_ticket() {
+    let (_, pool) = pool();
+    let sim = Arc::new(SimQueue::new());
+    let queue = pool.queue(sim.clone());
+    let buffer = pool.allocate(4 * MIB).unwrap();
+    let address = buffer.address();
+    let value = sim.submit();
+    buffer.retire(&queue.ticket(value));
+    let others: Vec<_> = (0..32).map(|_| pool.allocate(4 * MIB).unwrap()).collect();
+    assert!(others.iter().all(|other| other.address() != address));
+    drop(others);
+    sim.complete(value);
+    assert_eq!(queue.poll(), Ok(1));
+    let again: Vec<_> = (0..64).map(|_| pool.allocate(4 * MIB).unwrap()).collect();
+    assert!(again.iter().any(|other| other.address() == address));
+}
+
+#[test]
+fn the_same_queue_has_its_memory_back_at_once() {
+    let (_, pool) = pool();
+    let sim = Arc::new(SimQueue::new());
+    let queue = pool.queue(sim.clone());
+    for size in [1000, MIB, 3 * MIB] {
+        let buffer = queue.allocate(size).unwrap();
+        let address = buffer.address();
+        buffer.retire(&queue.ticket(sim.submit()));
+        let next = queue.allocate(size).unwrap();
+        assert_eq!(next.address(), address);
+        assert_eq!(queue.retired_bytes(), 0);
+    }
+    let statistics = pool.statistics();
+    assert_eq!((statistics.total_allocations, statistics.total_deallocations), (6, 6));
+}
+
+#[test]
+fn short_memory_is_looked_for_in_queues_before_the_device() {
+    let sim = SimDevice::new().budget(8 * MIB);
+    let pool = Pool::new(Arc::new(sim.clone()), PoolConfig::elastic()).unwrap();
+    let counter = Arc::new(SimQueue::new());
+    let queue = pool.queue(counter.clone());
+    pool.allocate(6 * MIB).unwrap().retire(&queue.ticket(counter.submit()));
+    let error = pool.allocate(6 * MIB).unwrap_err();
+    assert!(error.to_string().contains("out of memory"), "{error}");
+    counter.complete_all();
+    let buffer = pool.allocate(6 * MIB).unwrap();
+    assert!(!buffer.is_fallback());
+}
+
+#[test]
+fn a_lost_queue_keeps_its_memory_to_itself_and_gives_it_back_in_the_end() {
+    let (sim, pool) = pool();
+    let counter = Arc::new(SimQueue::new());
+    let queue = pool.queue(counter.clone());
+    let value = counter.submit();
+    let buffer = pool.allocate(4 * MIB).unwrap();
+    let held = range(&buffer);
+    buffer.retire(&queue.ticket(value));
+    counter.lose("the GPU fell off the bus");
+    assert!(matches!(queue.poll(), Err(DeviceError::Lost { .. })));
+    let others: Vec<_> = (0..64).map(|_| pool.allocate(MIB).unwrap()).collect();
+    assert!(others.iter().all(|other| range(other).1 <= held.0 || held.1 <= range(other).0));
+    drop((others, queue, pool));
+    assert_eq!(sim.live_bytes(), 0);
+}
+
+#[test]
+fn a_queue_that_never_completes_costs_its_memory_and_nothing_else() {
+    #[derive(Debug)]
+    struct Stuck;
+    impl Queue for Stuck {
+        fn completed(&self) -> Result<u64, DeviceError> {
+            Ok(0)
+        }
+        fn wait(&self, _: u64, _: Duration) -> Result<bool, DeviceError> {
+            Ok(false)
+        }
+    }
+    let (sim, pool) = pool();
+    let queue = pool.queue(Arc::new(Stuck));
+    pool.allocate(4 * MIB).unwrap().retire(&queue.ticket(1));
+    drop((queue, pool));
+    assert!(sim.live_bytes() >= 4 * MIB, "memory in use was given back");
+}
+
+/// Every range in flight, by its start; `claim` is what a GPU would do to a range it is given.
+#[derive(Default)]
+struct Oracle {
+    in_flight: BTreeMap<u64, (u64, u64)>,
+}
+
+impl Oracle {
+    fn claim(&self, buffer: &Buffer, completed: u64) -> Result<(), String> {
+        let (start, end) = range(buffer);
+        let below = self.in_flight.range(..end).next_back();
+        match below {
+            Some((other, (other_end, value))) if *other_end > start && *value > completed => {
+                Err(format!("{start:#x}..{end:#x} overlaps {other:#x}..{other_end:#x} of ticket {value}"))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Random retiring against a queue that lags; what the queue tells the pool may be a lie.
+fn program(operations: u64, lie: u64) -> Result<(), String> {
+    let (_, pool) = pool();
+    let counter = Arc::new(SimQueue::new());
+    let liar = Arc::new(Liar { counter: Arc::clone(&counter), lie });
+    let queue = pool.queue(liar);
+    let mut random = fastrand::Rng::with_seed(7);
+    let mut live: Vec<Buffer> = Vec::new();
+    let mut oracle = Oracle::default();
+    let mut completed = 0;
+    for _ in 0..operations {
+        match random.u32(..100) {
+            0..45 => {
+                let size = 1 << random.u32(8..23);
+                let buffer = pool.allocate(size + random.u64(..size)).map_err(|error| error.to_string())?;
+                oracle.claim(&buffer, completed)?;
+                live.push(buffer);
+            }
+            45..90 if !live.is_empty() => {
+                let buffer = live.swap_remove(random.usize(..live.len()));
+                let (start, end) = range(&buffer);
+                let value = counter.submit();
+                oracle.in_flight.insert(start, (end, value));
+                buffer.retire(&queue.ticket(value));
+            }
+            90..95 if !live.is_empty() => {
+                drop(live.swap_remove(random.usize(..live.len())));
+            }
+            _ => {
+                completed += random.u64(..8);
+                completed = completed.min(counter.submit() - 1);
+                counter.complete(completed);
+                oracle.in_flight.retain(|_, (_, value)| *value > completed);
+            }
+        }
+        if live.len() > 512 {
+            live.truncate(128);
+        }
+    }
+    counter.complete_all();
+    Ok(())
+}
+
+/// Reports its counter as further than it is.
+#[derive(Debug)]
+struct Liar {
+    counter: Arc<SimQueue>,
+    lie: u64,
+}
+
+impl Queue for Liar {
+    fn completed(&self) -> Result<u64, DeviceError> {
+        self.counter.completed().map(|value| value + self.lie)
+    }
+
+    fn wait(&self, value: u64, timeout: Duration) -> Result<bool, DeviceError> {
+        self.counter.wait(value, timeout)
+    }
+}
+
+fn operations() -> u64 {
+    let raised = std::env::var("WARMHEAP_IN_FLIGHT_OPS").ok().and_then(|count| count.parse().ok());
+    raised.unwrap_or(60_000)
+}
+
+#[test]
+fn nothing_is_reused_before_its_signal() {
+    program(operations(), 0).unwrap();
+}
+
+#[test]
+fn the_oracle_sees_a_range_handed_out_early() {
+    let error = program(operations(), 4).unwrap_err();
+    assert!(error.contains("overlaps"), "{error}");
+}
+
+#[test]
+fn completion_threads_free_while_others_retire() {
+    let (sim, pool) = pool();
+    let counter = Arc::new(SimQueue::new());
+    let queue = pool.queue(counter.clone());
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !stop.load(Ordering::Relaxed) {
+                counter.complete_all();
+                queue.poll().unwrap();
+            }
+        });
+        let workers: Vec<_> = (0..3_u64)
+            .map(|seed| {
+                let (pool, queue, counter) = (&pool, &queue, &counter);
+                scope.spawn(move || {
+                    let mut random = fastrand::Rng::with_seed(seed);
+                    for _ in 0..20_000 {
+                        let buffer = pool.allocate(random.u64(1..MIB)).unwrap();
+                        buffer.retire(&queue.ticket(counter.submit()));
+                    }
+                })
+            })
+            .collect();
+        workers.into_iter().for_each(|worker| worker.join().unwrap());
+        stop.store(true, Ordering::Relaxed);
+    });
+    counter.complete_all();
+    queue.poll().unwrap();
+    assert_eq!(pool.statistics().active_allocations, 0);
+    drop((queue, pool));
+    assert_eq!(sim.live_bytes(), 0);
+}
