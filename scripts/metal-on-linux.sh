@@ -3,7 +3,7 @@
 # crates/warmheap/tests/metal/double: natively with source coverage, under valgrind, under
 # AddressSanitizer, and with planted bugs that must be found. Installs the Debian packages it needs.
 #
-#   scripts/metal-on-linux.sh [tests|valgrind|asan|examples|planted|coverage]...    all of them by default
+#   scripts/metal-on-linux.sh [tests|valgrind|asan|examples|trace|planted|coverage]...    all of them by default
 set -eu
 cd "$(dirname "$0")/.."
 . scripts/metal/cargo.sh
@@ -29,6 +29,12 @@ run_tests() {
 
 run_examples() {
     for example in metal_pool metal_decode; do double_cargo asan run --quiet -p warmheap --example $example; done
+}
+
+# A real model's allocations, on the pool, on the double, checked for overlaps.
+run_trace() {
+    double_cargo asan run --quiet -p warmheap-cli --bin warmheap -- \
+        replay traces/qwen05b_short.csv.zst --device metal --verify
 }
 
 run_valgrind() {
@@ -62,7 +68,7 @@ run_coverage() {
     awk "BEGIN { exit !($covered >= 95) }"
 }
 
-for step in ${@:-tests valgrind asan examples planted coverage}; do
+for step in ${@:-tests valgrind asan examples trace planted coverage}; do
     echo "== Metal on Linux: $step"
     "run_$step"
 done

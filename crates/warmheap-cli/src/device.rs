@@ -166,6 +166,16 @@ fn number(key: &str, value: &str, most: u64) -> Result<u64, String> {
         .ok_or_else(|| format!("`{key}` needs a whole number from 1 to {most}, as in {key}=100"))
 }
 
+#[cfg(any(target_vendor = "apple", metal_double))]
+fn metal() -> Result<Arc<dyn Device>, Failure> {
+    use warmheap::metal::{MetalDevice, MetalOptions};
+    match MetalDevice::system_default(MetalOptions::default()) {
+        Ok(device) => Ok(Arc::new(device)),
+        Err(error) => Err(Failure::Failed(error.to_string())),
+    }
+}
+
+#[cfg(not(any(target_vendor = "apple", metal_double)))]
 fn metal() -> Result<Arc<dyn Device>, Failure> {
     Err(absent("metal", "it exists on Apple systems; use --device host or sim here"))
 }

@@ -10,4 +10,5 @@ mod memory;
 mod pool;
 mod queues;
 mod residency;
+mod suites;
 mod support;

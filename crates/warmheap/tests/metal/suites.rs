@@ -1,0 +1,18 @@
+//! The suite that every device passes.
+
+use warmheap::device::conformance;
+use warmheap::metal::{MetalOptions, Placement, Storage, WarmUp};
+
+use crate::support::with_options;
+
+#[test]
+fn every_kind_of_heap_conforms() {
+    for storage in [Storage::Private, Storage::Shared] {
+        for placement in [Placement::Placement, Placement::Automatic] {
+            for warm_up in [WarmUp::Fill { wait: true }, WarmUp::Residency] {
+                let options = MetalOptions { storage, placement, warm_up, ..MetalOptions::default() };
+                with_options(options, |device| conformance::run(&device).unwrap());
+            }
+        }
+    }
+}
