@@ -29,6 +29,9 @@ struct Arguments {
     /// A trace, or a directory of traces; may be repeated [default: the repository's]
     #[arg(long = "trace", value_name = "PATH")]
     traces: Vec<PathBuf>,
+    /// Only contestants with this in their name; may be repeated
+    #[arg(long, value_name = "TEXT")]
+    only: Vec<String>,
     /// Timed rounds; the median counts
     #[arg(long, default_value_t = 7)]
     rounds: usize,
@@ -42,7 +45,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     if arguments.traces.is_empty() {
         arguments.traces.push(BUNDLED.into());
     }
-    let settings = Settings { traces: arguments.traces, rounds: arguments.rounds.max(1) };
+    let settings =
+        Settings { traces: arguments.traces, only: arguments.only, rounds: arguments.rounds.max(1) };
     let kinds = if arguments.tables.is_empty() { Kind::all() } else { arguments.tables };
     let mut report = show::Report::new(contestants::absent());
     for kind in kinds {

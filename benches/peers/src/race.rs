@@ -179,6 +179,10 @@ impl fmt::Debug for Runner {
     }
 }
 
+/// Seconds after which a contestant plays no more rounds: one that is a thousand times slower than
+/// the others is known well enough, and nobody needs to wait for it.
+const PATIENCE: f64 = 2.0;
+
 /// Nanoseconds per operation (wall time over the operations of all threads), median of `rounds`:
 /// for each runner, one figure for each way of playing.
 pub(crate) fn race(runners: &[Runner], program: &Program, ways: &[How], rounds: usize) -> Vec<Vec<f64>> {
@@ -186,9 +190,10 @@ pub(crate) fn race(runners: &[Runner], program: &Program, ways: &[How], rounds: 
     for _ in 0..rounds {
         for (runner, times) in runners.iter().zip(&mut times) {
             for (how, times) in ways.iter().zip(times) {
-                let wall = runner.entrant.play(program, *how);
-                let ops = program.ops.len() * how.threads;
-                times.push(wall.as_secs_f64() * 1e9 / ops as f64);
+                let ops = (program.ops.len() * how.threads) as f64;
+                if times.iter().sum::<f64>() * ops < PATIENCE * 1e9 {
+                    times.push(runner.entrant.play(program, *how).as_secs_f64() * 1e9 / ops);
+                }
             }
         }
     }

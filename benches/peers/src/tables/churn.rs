@@ -11,7 +11,7 @@ pub(super) fn table(settings: &Settings) -> Table {
     let program = Churn { live: 4096, replaced: 4096, pairs: 50_000, sizes }.program(1);
     let columns = [("1 thread, ns/op", 1), ("2 threads, ns/op", 1), ("peak reserved / live", 3)];
     let mut table = Table::new("churn, 4096 live, 4 KiB-16 MiB", &columns);
-    let runners = contestants::all();
+    let runners = settings.pick(contestants::all());
     let books = warm_up(&runners, &program);
     let times = race(&runners, &program, &[ONE_THREAD, TWO_THREADS], settings.rounds);
     for ((runner, times), books) in runners.iter().zip(times).zip(books) {

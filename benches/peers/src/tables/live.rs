@@ -30,13 +30,13 @@ fn table(title: &str, replaced: impl Fn(usize) -> usize, settings: &Settings) ->
         .into_iter()
         .map(|live| {
             let program = Churn { live, replaced: replaced(live), pairs: 50_000, sizes }.program(1);
-            let runners = runners();
+            let runners = settings.pick(runners());
             warm_up(&runners, &program);
             let times = race(&runners, &program, &[ONE_THREAD], settings.rounds);
             times.into_iter().flatten().collect()
         })
         .collect();
-    for (index, runner) in runners().iter().enumerate() {
+    for (index, runner) in settings.pick(runners()).iter().enumerate() {
         table.row(runner.name, times.iter().map(|times| Some(times[index])));
     }
     table

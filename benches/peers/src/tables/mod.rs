@@ -43,7 +43,18 @@ pub(crate) enum Kind {
 #[derive(Debug)]
 pub(crate) struct Settings {
     pub(crate) traces: Vec<PathBuf>,
+    /// Parts of contestants' names; empty for everyone.
+    pub(crate) only: Vec<String>,
     pub(crate) rounds: usize,
+}
+
+impl Settings {
+    /// Those of `runners` that take part.
+    fn pick(&self, mut runners: Vec<Runner>) -> Vec<Runner> {
+        let wanted = |name: &str| self.only.is_empty() || self.only.iter().any(|part| name.contains(part));
+        runners.retain(|runner| wanted(runner.name));
+        runners
+    }
 }
 
 type Tables = Result<Vec<Table>, Box<dyn Error>>;

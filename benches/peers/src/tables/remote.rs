@@ -10,7 +10,7 @@ pub(super) fn tables(settings: &Settings) -> Tables {
     let mut tables = Vec::new();
     for (name, program) in programs(settings)? {
         let mut table = Table::new(format!("{name}, frees from another thread"), &columns);
-        let runners = contestants::all();
+        let runners = settings.pick(contestants::all());
         warm_up(&runners, &program);
         let times = race(&runners, &program, &[ONE_THREAD, REMOTE], settings.rounds);
         for (runner, times) in runners.iter().zip(times) {

@@ -17,7 +17,7 @@ pub(super) fn tables(settings: &Settings) -> Tables {
     for (name, program) in programs(settings)? {
         let mut table = Table::new(name, &columns);
         let packing = |books: &Books| books.peak_reserved.map(|held| held as f64 / program.peak_live as f64);
-        let runners = contestants::all();
+        let runners = settings.pick(contestants::all());
         let books = warm_up(&runners, &program);
         let times = race(&runners, &program, &[ONE_THREAD, TWO_THREADS], settings.rounds);
         for ((runner, times), books) in runners.iter().zip(times).zip(&books) {
