@@ -36,9 +36,11 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
 
     let mut table = Table::new();
     table.load_style(UTF8_FULL_CONDENSED).set_header(["instructions per operation", "counted", "budget"]);
-    table.add_rows(lines.iter().map(|(path, count, allowed)| {
-        [(*path).to_owned(), format!("{count:.1}"), format!("{allowed:.1}")]
-    }));
+    table.add_rows(
+        lines.iter().map(|(path, count, allowed)| {
+            [(*path).to_owned(), format!("{count:.1}"), format!("{allowed:.1}")]
+        }),
+    );
     for column in table.column_iter_mut().skip(1) {
         column.set_cell_alignment(CellAlignment::Right);
     }

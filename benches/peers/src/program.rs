@@ -110,7 +110,8 @@ impl Program {
                 }
                 Action::Free => {
                     let freed = live.remove(&event.pointer);
-                    let (slot, size) = freed.ok_or_else(|| format!("{}: free of an unknown pointer", path.display()))?;
+                    let (slot, size) =
+                        freed.ok_or_else(|| format!("{}: free of an unknown pointer", path.display()))?;
                     idle.push(slot);
                     live_bytes -= size;
                     Op::new(slot, 0)

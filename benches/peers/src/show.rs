@@ -41,7 +41,8 @@ pub(crate) struct Row {
 impl Table {
     /// Columns are named with the unit they are in.
     pub(crate) fn new(title: impl Into<String>, columns: &[(&str, usize)]) -> Self {
-        let columns = columns.iter().map(|(name, digits)| Column { name: (*name).to_owned(), digits: *digits });
+        let columns =
+            columns.iter().map(|(name, digits)| Column { name: (*name).to_owned(), digits: *digits });
         Self { title: title.into(), columns: columns.collect(), rows: Vec::new() }
     }
 

@@ -55,8 +55,7 @@ impl Contestant for GpuAllocator {
 
     #[inline]
     fn allocate(&self, size: u64) -> Option<Allocation> {
-        let requirements =
-            vk::MemoryRequirements { size, alignment: ALIGNMENT, memory_type_bits: u32::MAX };
+        let requirements = vk::MemoryRequirements { size, alignment: ALIGNMENT, memory_type_bits: u32::MAX };
         let request = AllocationCreateDesc {
             name: "",
             requirements,

@@ -84,5 +84,9 @@ pub(crate) fn all() -> Vec<Runner> {
 
 /// Who is not among [`all`] here, and why.
 pub(crate) fn absent() -> Vec<String> {
-    gpu::GpuAllocator::new().err().map(|why| format!("gpu-allocator did not run: {why}")).into_iter().collect()
+    gpu::GpuAllocator::new()
+        .err()
+        .map(|why| format!("gpu-allocator did not run: {why}"))
+        .into_iter()
+        .collect()
 }
