@@ -5,7 +5,7 @@
 //! step for such changes, and every void starts and ends on a multiple of it.
 
 use super::NONE;
-use super::bins::Bins;
+use super::bins::{Bins, bin_of};
 use super::blocks::State;
 use super::space::Space;
 
@@ -70,7 +70,9 @@ impl Space {
             (start < end).then_some((start, end))
         };
         let mut bin = self.free.last()?;
-        loop {
+        // Shorter blocks hold no whole page, however many there are of them.
+        let least = bin_of(page);
+        while bin >= least {
             let longest = self
                 .blocks
                 .list(self.free.head(bin))
@@ -80,9 +82,9 @@ impl Space {
                 let len = want.max(1).checked_next_multiple_of(page).unwrap_or(want).min(end - start);
                 return Some(Span { block, offset: end - len, len });
             }
-            // Shorter blocks can still hold one aligned page; blocks under a page cannot.
             bin = self.free.below(bin)?;
         }
+        None
     }
 
     fn free_at(&self, block: u32) -> u32 {
