@@ -14,6 +14,7 @@ use super::error::{AllocError, OutOfMemory};
 use super::heap::Open;
 use super::heaps::Want;
 use super::local::{self, Local, Session};
+use super::lock;
 use super::range::{EXACT, FALLBACK, Range};
 use super::request::Request;
 use super::shared::Shared;
@@ -189,7 +190,12 @@ impl Shared {
     }
 
     fn fall_back(&self, size: u64, align: u64) -> Result<Range, DeviceError> {
-        let range = self.fallback.allocate(&self.driver, size, align)?;
+        let ask = || self.fallback.allocate(&self.driver, size, align);
+        let range = ask().or_else(|error| {
+            let _climbing = lock(&self.growth);
+            self.make_way(error)?;
+            ask()
+        })?;
         if self.config.enabled && self.config.log_exhaustion && self.exhaustion.begins() {
             let mib = size as f64 / (1 << 20) as f64;
             tracing::warn!(
@@ -282,7 +288,7 @@ impl Shared {
             Some(())
         });
         if counted.is_none() {
-            past(&mut super::lock(&self.past));
+            past(&mut lock(&self.past));
         }
     }
 }
