@@ -54,6 +54,15 @@ fn read(address: u64, len: usize) -> Vec<u8> {
 }
 
 #[test]
+fn the_backend_conforms() {
+    let (turn, double) = Turn::take();
+    let device = CudaDevice::open(0).unwrap();
+    warmheap::device::conformance::run(&device).unwrap_or_else(|failures| panic!("{failures}"));
+    drop(device);
+    turn.end(double);
+}
+
+#[test]
 fn elastic_heaps_hold_only_what_is_committed() {
     let (turn, double) = Turn::take();
     let device = CudaDevice::open(0).unwrap();

@@ -256,7 +256,13 @@ impl Shared {
             Some(Arc::clone(&heap.memory))
         });
         let Some(memory) = memory else { return Ok(false) };
-        self.driver.commit(&*memory, self.bytes(span.offset.into()), self.bytes(span.len.into()))?;
+        let committed =
+            self.driver.commit(&*memory, self.bytes(span.offset.into()), self.bytes(span.len.into()));
+        if let Err(error) = committed {
+            // At the device's limit even the little that lies in holes counts.
+            let taken = self.take_from_holes(span.len, page, Some((home, span.block)))?;
+            return if taken > 0 { Ok(true) } else { Err(error) };
+        }
         self.open(home, |open| {
             if let Some(heap) = open.heap_mut() {
                 heap.space.commit(span.block, span.offset, span.len);

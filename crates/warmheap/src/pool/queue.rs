@@ -155,7 +155,11 @@ impl Timeline {
         }
         while freed < most {
             // The lock is let go before the buffer is: dropping may take any other lock.
-            let ready = lock(&self.retired).pop_front_if(|retired| retired.value <= completed);
+            let ready = {
+                let mut retired = lock(&self.retired);
+                let ready = retired.front().is_some_and(|retired| retired.value <= completed);
+                if ready { retired.pop_front() } else { None }
+            };
             let Some(Retired { buffer, .. }) = ready else { break };
             self.bytes.fetch_sub(buffer.size(), Relaxed);
             freed += 1;

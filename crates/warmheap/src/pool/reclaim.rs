@@ -93,7 +93,9 @@ impl Shared {
         if self.config.scrub == Scrub::OnFree
             && let Err(error) = self.clear(&range, size)
         {
-            tracing::error!(size, %error, "freed memory could not be cleared; its heap is out of order");
+            // Better lost than in the next tenant's hands.
+            tracing::error!(size, %error, "freed memory could not be cleared and is not used again");
+            return;
         }
         if self.config.track_statistics {
             let shard = |local: &Local| local.counters.freed(size, &self.peak);

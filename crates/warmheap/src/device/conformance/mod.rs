@@ -1,7 +1,7 @@
 //! What every device must do, as checks that anyone can run.
 //!
 //! A backend is done when [`run`] passes on it; nothing above the device layer need be tried on it
-//! first. The checks use only [`Device`] and [`Memory`](super::Memory), take tens of MiB for some
+//! first. The checks use only [`Device`] and [`Memory`], take tens of MiB for some
 //! milliseconds, and give back all they took. They own no opinion on speed, and they never panic: a
 //! device that breaks a rule, or panics itself, yields a [`Failure`] that names the rule and what
 //! was seen.
@@ -45,9 +45,9 @@ pub enum Check {
     /// Memory that is said to be zeroed is, also where somebody wrote before.
     Zeroed,
     /// More than the limits allow in one piece is refused as
-    /// [`TooLarge`](super::DeviceError::TooLarge), with the figures.
+    /// [`TooLarge`](DeviceError::TooLarge), with the figures.
     TooLarge,
-    /// More than the device has is refused as [`OutOfMemory`](super::DeviceError::OutOfMemory), and
+    /// More than the device has is refused as [`OutOfMemory`](DeviceError::OutOfMemory), and
     /// refusals lose nothing.
     OutOfMemory,
     /// Live regions never overlap, heaps or buffers.

@@ -29,7 +29,7 @@ const PLAIN_GRANULE: u64 = 2 << 20;
 /// use warmheap::{Pool, PoolConfig};
 ///
 /// let pool = Pool::new(Arc::new(CudaDevice::open(0)?), PoolConfig::elastic())?;
-/// let weights = pool.allocate(64 << 20)?;
+/// let weights = pool.allocate(64_u64 << 20)?;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug, Clone)]

@@ -5,7 +5,7 @@
 //! Fallback buffers are what a driver's allocation is: mapped, every page touched, unmapped on
 //! free, once per buffer.
 //!
-//! All system calls are in [`mapping`]; nothing above it is unsafe.
+//! All system calls are in `mapping`; nothing above it is unsafe.
 
 mod mapping;
 mod memory;

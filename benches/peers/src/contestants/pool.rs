@@ -1,0 +1,92 @@
+//! The pool, whole: safe buffers, growth, the call site kept, and statistics unless said otherwise.
+
+use std::sync::Arc;
+
+use warmheap::config::{HeapSizing, PoolConfig};
+use warmheap::device::sim::SimDevice;
+use warmheap::{Buffer, Pool};
+
+use super::Contestant;
+
+/// On a device whose heaps grow in place.
+pub(crate) fn elastic() -> Pool {
+    pool(SimDevice::new(), PoolConfig::elastic())
+}
+
+/// On a device whose heaps keep the size they were made with.
+pub(crate) fn discrete() -> Pool {
+    pool(SimDevice::new().discrete(), PoolConfig::elastic())
+}
+
+/// As [`elastic`], with statistics off.
+pub(crate) fn untracked() -> Pool {
+    let mut config = PoolConfig::elastic();
+    config.track_statistics = false;
+    pool(SimDevice::new(), config)
+}
+
+/// With `count` heaps of `size` bytes, all made at start-up.
+pub(crate) fn fixed(count: usize, size: u64) -> Pool {
+    let mut config = PoolConfig::default();
+    config.heaps = HeapSizing::Fixed;
+    config.num_heaps = count;
+    config.max_heaps = count;
+    config.heap_size = size;
+    config.warmup_sizes.clear();
+    pool(SimDevice::new().discrete(), config)
+}
+
+fn pool(device: SimDevice, config: PoolConfig) -> Pool {
+    Pool::new(Arc::new(device), config).expect("the simulated device has room")
+}
+
+impl Contestant for Pool {
+    type Held = Buffer;
+
+    #[inline(always)]
+    fn allocate(&self, size: u64) -> Option<Buffer> {
+        Pool::allocate(self, size).ok()
+    }
+
+    #[inline(always)]
+    fn free(&self, slot: &mut Option<Buffer>) {
+        *slot = None;
+    }
+
+    fn reserved(&self) -> Option<u64> {
+        Some(self.peak_reserved_bytes())
+    }
+}
+
+/// A pool that fails where its heaps are full, instead of asking the device.
+pub(crate) struct HeapsOnly(Pool);
+
+impl HeapsOnly {
+    pub(crate) fn elastic(budget: u64) -> Self {
+        Self(pool(SimDevice::new().budget(budget), PoolConfig::elastic()))
+    }
+
+    pub(crate) fn discrete(budget: u64) -> Self {
+        Self(pool(SimDevice::new().discrete().budget(budget), PoolConfig::elastic()))
+    }
+
+    pub(crate) fn one_heap(size: u64) -> Self {
+        Self(fixed(1, size))
+    }
+}
+
+impl Contestant for HeapsOnly {
+    type Held = Buffer;
+
+    fn allocate(&self, size: u64) -> Option<Buffer> {
+        self.0.try_allocate(size).ok()
+    }
+
+    fn free(&self, slot: &mut Option<Buffer>) {
+        *slot = None;
+    }
+
+    fn reserved(&self) -> Option<u64> {
+        Some(self.0.peak_reserved_bytes())
+    }
+}

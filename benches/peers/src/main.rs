@@ -1,0 +1,63 @@
+//! The pool and other allocators side by side: same work, same loop, one process.
+//!
+//! Every table of the benchmarks page comes from this command. Each is made by one module of
+//! [`tables`] from contestants ([`contestants`]) that play programs ([`program`]) in interleaved
+//! rounds ([`race`]). Figures are printed, as tables or JSON, by [`show`] alone.
+
+mod contestants;
+mod program;
+mod race;
+mod show;
+mod tables;
+
+use std::error::Error;
+use std::path::PathBuf;
+
+use clap::Parser;
+
+use tables::{Kind, Settings};
+
+/// The traces in the repository.
+const BUNDLED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../traces");
+
+/// Run the pool and other allocators side by side.
+#[derive(Debug, Parser)]
+struct Arguments {
+    /// The tables to make; all if none is named
+    #[arg(value_enum)]
+    tables: Vec<Kind>,
+    /// A trace, or a directory of traces; may be repeated [default: the repository's]
+    #[arg(long = "trace", value_name = "PATH")]
+    traces: Vec<PathBuf>,
+    /// Only contestants with this in their name; may be repeated
+    #[arg(long, value_name = "TEXT")]
+    only: Vec<String>,
+    /// Timed rounds; the median counts
+    #[arg(long, default_value_t = 7)]
+    rounds: usize,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let mut arguments = Arguments::parse();
+    if arguments.traces.is_empty() {
+        arguments.traces.push(BUNDLED.into());
+    }
+    let settings =
+        Settings { traces: arguments.traces, only: arguments.only, rounds: arguments.rounds.max(1) };
+    let kinds = if arguments.tables.is_empty() { Kind::all() } else { arguments.tables };
+    let mut report = show::Report::new(contestants::absent());
+    for kind in kinds {
+        for table in kind.tables(&settings)? {
+            if !arguments.json {
+                show::print(&table.to_text())?;
+            }
+            report.tables.push(table);
+        }
+    }
+    let end = if arguments.json { report.to_json()? } else { report.notes() };
+    show::print(&end)?;
+    Ok(())
+}

@@ -1,0 +1,206 @@
+//! Rounds: every contestant plays the same program by the same loop, in turns.
+//!
+//! The loop is compiled for each contestant, so that nothing stands between it and the allocator.
+//! Rounds of different contestants are interleaved, so that a noisy moment hits all of them, and
+//! the median of a contestant's rounds counts. Contestants live through all rounds of a race: the
+//! first round, which is not timed, finds them cold.
+
+use std::fmt;
+use std::sync::Barrier;
+use std::sync::mpsc::{self, Receiver, SyncSender};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::contestants::Contestant;
+use crate::program::{Op, Program};
+
+/// Buffers handed to the completion thread at a time, and batches under way at most.
+const BATCH: usize = 64;
+const BATCHES: usize = 64;
+
+/// Who plays and who frees.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct How {
+    /// Threads that each play the whole program on the one allocator.
+    pub(crate) threads: usize,
+    /// One more thread does all the freeing.
+    pub(crate) remote_free: bool,
+}
+
+pub(crate) const ONE_THREAD: How = How { threads: 1, remote_free: false };
+pub(crate) const TWO_THREADS: How = How { threads: 2, remote_free: false };
+pub(crate) const REMOTE: How = How { threads: 1, remote_free: true };
+
+/// A contestant whose type is forgotten between rounds.
+pub(crate) trait Entrant {
+    /// From the first thread's start to the last one's end.
+    fn play(&self, program: &Program, how: How) -> Duration;
+
+    /// As played by one thread: allocations that failed, and the most memory held so far.
+    fn books(&self, program: &Program) -> Books;
+}
+
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Books {
+    pub(crate) failed: u64,
+    /// `None` for those that hand out address space instead of device memory.
+    pub(crate) peak_reserved: Option<u64>,
+}
+
+impl<C: Contestant> Entrant for C {
+    fn play(&self, program: &Program, how: How) -> Duration {
+        let start = Barrier::new(how.threads);
+        let (sender, receiver) = mpsc::sync_channel(BATCHES);
+        let played: Vec<Played<C>> = thread::scope(|scope| {
+            let completion = how.remote_free.then(|| scope.spawn(|| complete(self, receiver)));
+            let workers: Vec<_> = (0..how.threads)
+                .map(|_| {
+                    let (sender, start) = (sender.clone(), &start);
+                    scope.spawn(move || work(self, program, start, how.remote_free.then_some(sender)))
+                })
+                .collect();
+            drop(sender);
+            let threads = workers.into_iter().chain(completion);
+            threads.map(|thread| thread.join().expect("a contestant panicked")).collect()
+        });
+        let start = played.iter().map(|played| played.start).min().expect("there is a thread");
+        let end = played.iter().map(|played| played.end).max().expect("there is a thread");
+        for mut slot in played.into_iter().flat_map(|played| played.slots) {
+            self.free(&mut slot);
+        }
+        end - start
+    }
+
+    fn books(&self, program: &Program) -> Books {
+        let mut slots = empty_slots::<C>(program);
+        let mut books = Books { failed: 0, peak_reserved: None };
+        for op in program.setup.iter().chain(&program.ops) {
+            let slot = &mut slots[op.slot()];
+            match op.size() {
+                0 => self.free(slot),
+                size => {
+                    *slot = self.allocate(size);
+                    books.failed += u64::from(slot.is_none());
+                    books.peak_reserved = books.peak_reserved.max(self.reserved());
+                }
+            }
+        }
+        slots.iter_mut().for_each(|slot| self.free(slot));
+        books
+    }
+}
+
+struct Played<C: Contestant> {
+    start: Instant,
+    end: Instant,
+    slots: Vec<Option<C::Held>>,
+}
+
+fn empty_slots<C: Contestant>(program: &Program) -> Vec<Option<C::Held>> {
+    let mut slots = Vec::new();
+    slots.resize_with(program.slots, || None);
+    slots
+}
+
+fn work<C: Contestant>(
+    contestant: &C,
+    program: &Program,
+    gate: &Barrier,
+    completion: Option<SyncSender<Vec<C::Held>>>,
+) -> Played<C> {
+    let mut slots = empty_slots::<C>(program);
+    let local = |slot: &mut Option<C::Held>| contestant.free(slot);
+    drive(contestant, &program.setup, &mut slots, local);
+    gate.wait();
+    let start = Instant::now();
+    match completion {
+        None => drive(contestant, &program.ops, &mut slots, local),
+        Some(completion) => {
+            let mut batch = Vec::with_capacity(BATCH);
+            drive(contestant, &program.ops, &mut slots, |slot| {
+                batch.extend(slot.take());
+                if batch.len() == BATCH {
+                    send(&completion, std::mem::replace(&mut batch, Vec::with_capacity(BATCH)));
+                }
+            });
+            send(&completion, batch);
+        }
+    }
+    Played { start, end: Instant::now(), slots }
+}
+
+/// The loop that is timed, the same for all.
+#[inline(never)]
+fn drive<C: Contestant>(
+    contestant: &C,
+    ops: &[Op],
+    slots: &mut [Option<C::Held>],
+    mut free: impl FnMut(&mut Option<C::Held>),
+) {
+    for op in ops {
+        let slot = &mut slots[op.slot()];
+        match op.size() {
+            0 => free(slot),
+            size => {
+                let empty = std::mem::replace(slot, contestant.allocate(size));
+                // Programs allocate into empty slots only; said, so that no drop is compiled here.
+                std::mem::forget(empty);
+            }
+        }
+    }
+}
+
+fn send<H: Send>(completion: &SyncSender<Vec<H>>, batch: Vec<H>) {
+    completion.send(batch).unwrap_or_else(|_| panic!("the completion thread died"));
+}
+
+/// The completion thread: frees what arrives until the workers have finished.
+fn complete<C: Contestant>(contestant: &C, batches: Receiver<Vec<C::Held>>) -> Played<C> {
+    let mut start = None;
+    for batch in batches {
+        start.get_or_insert_with(Instant::now);
+        for held in batch {
+            contestant.free(&mut Some(held));
+        }
+    }
+    let end = Instant::now();
+    Played { start: start.unwrap_or(end), end, slots: Vec::new() }
+}
+
+/// One contestant of a race.
+pub(crate) struct Runner {
+    pub(crate) name: &'static str,
+    pub(crate) entrant: Box<dyn Entrant>,
+}
+
+impl fmt::Debug for Runner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name)
+    }
+}
+
+/// Seconds after which a contestant plays no more rounds: one that is a thousand times slower than
+/// the others is known well enough, and nobody needs to wait for it.
+const PATIENCE: f64 = 2.0;
+
+/// Nanoseconds per operation (wall time over the operations of all threads), median of `rounds`:
+/// for each runner, one figure for each way of playing.
+pub(crate) fn race(runners: &[Runner], program: &Program, ways: &[How], rounds: usize) -> Vec<Vec<f64>> {
+    let mut times = vec![vec![Vec::with_capacity(rounds); ways.len()]; runners.len()];
+    for _ in 0..rounds {
+        for (runner, times) in runners.iter().zip(&mut times) {
+            for (how, times) in ways.iter().zip(times) {
+                let ops = (program.ops.len() * how.threads) as f64;
+                if times.iter().sum::<f64>() * ops < PATIENCE * 1e9 {
+                    times.push(runner.entrant.play(program, *how).as_secs_f64() * 1e9 / ops);
+                }
+            }
+        }
+    }
+    times.into_iter().map(|ways| ways.into_iter().map(median).collect()).collect()
+}
+
+pub(crate) fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[(values.len() - 1) / 2]
+}

@@ -1,0 +1,97 @@
+//! Figures as tables for people and JSON for machines. Nothing is measured here.
+
+use std::io::{self, Write};
+
+use comfy_table::presets::UTF8_FULL_CONDENSED;
+use comfy_table::{CellAlignment, Table as Grid};
+use serde::Serialize;
+
+/// Everything that was measured.
+#[derive(Debug, Serialize)]
+pub(crate) struct Report {
+    processors: usize,
+    /// Contestants that could not run, and why.
+    absent: Vec<String>,
+    pub(crate) tables: Vec<Table>,
+}
+
+/// One table: a row for each contestant or setting, a column for each figure.
+#[derive(Debug, Serialize)]
+pub(crate) struct Table {
+    pub(crate) title: String,
+    pub(crate) columns: Vec<Column>,
+    pub(crate) rows: Vec<Row>,
+}
+
+#[derive(Debug, Serialize)]
+pub(crate) struct Column {
+    name: String,
+    /// Digits after the point that mean something.
+    #[serde(skip)]
+    digits: usize,
+}
+
+#[derive(Debug, Serialize)]
+pub(crate) struct Row {
+    name: String,
+    /// One for each column; null where the figure does not exist.
+    values: Vec<Option<f64>>,
+}
+
+impl Table {
+    /// Columns are named with the unit they are in.
+    pub(crate) fn new(title: impl Into<String>, columns: &[(&str, usize)]) -> Self {
+        let columns =
+            columns.iter().map(|(name, digits)| Column { name: (*name).to_owned(), digits: *digits });
+        Self { title: title.into(), columns: columns.collect(), rows: Vec::new() }
+    }
+
+    pub(crate) fn row(&mut self, name: impl Into<String>, values: impl IntoIterator<Item = Option<f64>>) {
+        self.rows.push(Row { name: name.into(), values: values.into_iter().collect() });
+    }
+
+    pub(crate) fn to_text(&self) -> String {
+        let mut grid = Grid::new();
+        let names = self.columns.iter().map(|column| column.name.as_str());
+        grid.load_style(UTF8_FULL_CONDENSED).set_header([self.title.as_str()].into_iter().chain(names));
+        for row in &self.rows {
+            let figures = row.values.iter().zip(&self.columns).map(|(value, column)| match value {
+                Some(value) => format!("{value:.*}", column.digits),
+                None => "-".to_owned(),
+            });
+            grid.add_row([row.name.clone()].into_iter().chain(figures));
+        }
+        for column in grid.column_iter_mut().skip(1) {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+        grid.to_string()
+    }
+}
+
+impl Report {
+    pub(crate) fn new(absent: Vec<String>) -> Self {
+        let processors = std::thread::available_parallelism().map_or(1, usize::from);
+        Self { processors, absent, tables: Vec::new() }
+    }
+
+    pub(crate) fn notes(&self) -> String {
+        let mut notes = format!("{} processors", self.processors);
+        for absent in &self.absent {
+            notes.push_str("; ");
+            notes.push_str(absent);
+        }
+        notes
+    }
+
+    pub(crate) fn to_json(&self) -> serde_json::Result<String> {
+        serde_json::to_string_pretty(self)
+    }
+}
+
+/// Prints a line on standard output; a reader that has seen enough is no error.
+pub(crate) fn print(text: &str) -> io::Result<()> {
+    match writeln!(io::stdout(), "{text}") {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error),
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,106 @@
+//! The tables: what is asked of whom.
+
+mod churn;
+mod fill;
+mod heaps;
+mod live;
+mod million;
+mod remote;
+mod statistics;
+mod traces;
+
+use std::error::Error;
+use std::path::PathBuf;
+
+use clap::ValueEnum;
+
+use crate::program::Program;
+use crate::race::{Books, Runner};
+use crate::show::Table;
+
+/// A table, or one for each trace.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum Kind {
+    /// Traces of real engines: time and packing
+    Traces,
+    /// Random replacement of 4096 buffers of 4 KiB to 16 MiB
+    Churn,
+    /// How full 8 GiB are when the first request fails
+    Fill,
+    /// Cost by the number of live buffers
+    Live,
+    /// Cost by the number of heaps
+    Heaps,
+    /// Frees from another thread
+    Remote,
+    /// Statistics on and off
+    Statistics,
+    /// A million buffers freed in random order
+    Million,
+}
+
+/// What the command line says.
+#[derive(Debug)]
+pub(crate) struct Settings {
+    pub(crate) traces: Vec<PathBuf>,
+    /// Parts of contestants' names; empty for everyone.
+    pub(crate) only: Vec<String>,
+    pub(crate) rounds: usize,
+}
+
+impl Settings {
+    /// Those of `runners` that take part.
+    fn pick(&self, mut runners: Vec<Runner>) -> Vec<Runner> {
+        let wanted = |name: &str| self.only.is_empty() || self.only.iter().any(|part| name.contains(part));
+        runners.retain(|runner| wanted(runner.name));
+        runners
+    }
+}
+
+type Tables = Result<Vec<Table>, Box<dyn Error>>;
+
+impl Kind {
+    pub(crate) fn all() -> Vec<Self> {
+        Self::value_variants().to_vec()
+    }
+
+    pub(crate) fn tables(self, settings: &Settings) -> Tables {
+        match self {
+            Self::Traces => traces::tables(settings),
+            Self::Churn => Ok(vec![churn::table(settings)]),
+            Self::Fill => Ok(vec![fill::table()]),
+            Self::Live => Ok(live::tables(settings)),
+            Self::Heaps => Ok(vec![heaps::table(settings)]),
+            Self::Remote => remote::tables(settings),
+            Self::Statistics => statistics::tables(settings),
+            Self::Million => Ok(vec![million::table()]),
+        }
+    }
+}
+
+/// The traces that were asked for, by name, compiled.
+fn programs(settings: &Settings) -> Result<Vec<(String, Program)>, Box<dyn Error>> {
+    let mut files = Vec::new();
+    for path in &settings.traces {
+        if path.is_dir() {
+            for entry in path.read_dir()? {
+                files.push(entry?.path());
+            }
+        } else {
+            files.push(path.clone());
+        }
+    }
+    files.retain(|file| file.to_string_lossy().contains(".csv"));
+    files.sort();
+    let program = |file: PathBuf| {
+        let name = file.file_name().unwrap_or_default().to_string_lossy();
+        let name = name.split('.').next().unwrap_or_default().to_owned();
+        Ok((name, Program::from_trace(&file)?))
+    };
+    files.into_iter().map(program).collect()
+}
+
+/// One cold round of each, so that heaps and tables exist before the clock runs.
+fn warm_up(runners: &[Runner], program: &Program) -> Vec<Books> {
+    runners.iter().map(|runner| runner.entrant.books(program)).collect()
+}

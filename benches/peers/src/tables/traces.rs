@@ -1,0 +1,34 @@
+//! What real engines do: time per operation with one thread and two, and memory held.
+
+use super::{Settings, Tables, programs, warm_up};
+use crate::contestants::{self, OneRange, runner};
+use crate::race::{Books, ONE_THREAD, TWO_THREADS, race};
+use crate::show::Table;
+
+pub(super) fn tables(settings: &Settings) -> Tables {
+    let columns = [
+        ("1 thread, ns/op", 1),
+        ("2 threads, ns/op", 1),
+        ("2 threads / 1", 2),
+        ("peak reserved / live", 3),
+        ("failed", 0),
+    ];
+    let mut tables = Vec::new();
+    for (name, program) in programs(settings)? {
+        let mut table = Table::new(name, &columns);
+        let packing = |books: &Books| books.peak_reserved.map(|held| held as f64 / program.peak_live as f64);
+        let runners = settings.pick(contestants::all());
+        let books = warm_up(&runners, &program);
+        let times = race(&runners, &program, &[ONE_THREAD, TWO_THREADS], settings.rounds);
+        for ((runner, times), books) in runners.iter().zip(times).zip(&books) {
+            let (one, two) = (times[0], times[1]);
+            let failed = books.failed as f64;
+            table.row(runner.name, [Some(one), Some(two), Some(two / one), packing(books), Some(failed)]);
+        }
+        let bound = runner("best fit, one growing range", OneRange::new());
+        let books = bound.entrant.books(&program);
+        table.row(bound.name, [None, None, None, packing(&books), Some(books.failed as f64)]);
+        tables.push(table);
+    }
+    Ok(tables)
+}
