@@ -18,6 +18,7 @@ use super::lock;
 use super::range::{EXACT, FALLBACK, Range};
 use super::request::Request;
 use super::shared::Shared;
+use crate::config::Scrub;
 use crate::device::{DeviceError, Memory};
 
 /// The most ranges cut at once for a small class, and the most granules of them.
@@ -235,9 +236,11 @@ impl Shared {
         Some((memory, offset))
     }
 
-    /// Whether a range that is out is what `request` would be given.
+    /// Whether a range that is out is what `request` would be given, as it is: nothing that must be
+    /// cleared first, by the request's wish or the settings'.
     pub(crate) fn suits(&self, range: &Range, request: &Request) -> bool {
-        let plain = !request.zeroed && request.align <= 1 << self.shift;
+        let as_is = !request.zeroed && self.config.scrub == Scrub::Never;
+        let plain = as_is && request.align <= 1 << self.shift;
         let want = self.check(request).ok().and_then(|align| self.want(request.size, align));
         plain && want.is_some_and(|want| (want.class, want.len) == (range.class, range.len))
     }
