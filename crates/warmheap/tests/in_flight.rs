@@ -5,9 +5,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use warmheap::device::sim::{SimDevice, SimQueue};
+use warmheap::config::Scrub;
+use warmheap::device::sim::{Call, SimDevice, SimQueue};
 use warmheap::device::{DeviceError, Queue};
-use warmheap::{Buffer, Pool, PoolConfig};
+use warmheap::{Buffer, Pool, PoolConfig, Request};
 
 const MIB: u64 = 1 << 20;
 
@@ -54,6 +55,28 @@ fn the_same_queue_has_its_memory_back_at_once() {
     }
     let statistics = pool.statistics();
     assert_eq!((statistics.total_allocations, statistics.total_deallocations), (6, 6));
+}
+
+#[test]
+fn what_must_be_cleared_first_waits_for_its_ticket_on_the_same_queue_too() {
+    for (scrub, zeroed) in [(Scrub::Never, true), (Scrub::OnFree, false)] {
+        let sim = SimDevice::new();
+        let mut config = PoolConfig::elastic();
+        config.scrub = scrub;
+        let pool = Pool::new(Arc::new(sim.clone()), config).unwrap();
+        let counter = Arc::new(SimQueue::new());
+        let queue = pool.queue(counter.clone());
+        let buffer = queue.allocate(MIB).unwrap();
+        let address = buffer.address();
+        buffer.retire(&queue.ticket(counter.submit()));
+        let request = Request::new(MIB);
+        let next = queue.allocate(if zeroed { request.zeroed() } else { request }).unwrap();
+        assert_ne!(next.address(), address, "{scrub:?}");
+        counter.complete_all();
+        queue.poll().unwrap();
+        drop(next);
+        assert!(sim.calls(Call::Fill) > 0);
+    }
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use std::error::Error;
 use std::ptr::NonNull;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use objc2::rc::{Retained, autoreleasepool};
@@ -13,7 +14,7 @@ use objc2_metal::{
 };
 use warmheap::device::Queue;
 use warmheap::metal::{AsMetal, MetalDevice, MetalMemoryPool, MetalOptions, MetalQueue, Storage};
-use warmheap::{Buffer, PoolConfig, Request};
+use warmheap::{Buffer, PoolConfig, PoolQueue, Request, Ticket};
 
 use crate::model::{self, STEPS, WIDTH};
 
@@ -39,17 +40,22 @@ pub(crate) fn run() -> Result<()> {
     for step in 1..=STEPS {
         let before = read(&x, WIDTH)?;
         let hidden = pool.allocate(Request::new(STATE as u64).tag("hidden"))?;
-        gpu.run(&gpu.layer, [&on_gpu, &x, &hidden], None)?;
+        gpu.wait(gpu.submit(&gpu.layer, [&on_gpu, &x, &hidden], None)?)?;
         cache.extend(read(&hidden, WIDTH)?);
         // The cache is one token longer each step: a new buffer, as engines without paging do.
         let states = gpu.upload(&cache, "kv-cache")?;
         let next = pool.allocate(Request::new(STATE as u64).tag("state"))?;
-        gpu.run(&gpu.attend, [&states, &hidden, &next], Some(step as u32))?;
+        let attended = gpu.submit(&gpu.attend, [&states, &hidden, &next], Some(step as u32))?;
+        // The GPU is at work on these; the pool has them back when it is done.
+        let ticket = gpu.ticket(attended);
+        [states, hidden, std::mem::replace(&mut x, next)].into_iter().for_each(|used| used.retire(&ticket));
 
+        // Meanwhile the CPU computes the same.
         let expected = model::layer(&weights, &before);
-        worst = worst.max(distance(&expected, &read(&hidden, WIDTH)?));
-        worst = worst.max(distance(&model::attend(&cache, &expected), &read(&next, WIDTH)?));
-        x = next;
+        worst = worst.max(distance(&expected, &cache[cache.len() - WIDTH..]));
+        let expected = model::attend(&cache, &expected);
+        gpu.wait(attended)?;
+        worst = worst.max(distance(&expected, &read(&x, WIDTH)?));
     }
     let statistics = pool.statistics();
     println!("{STEPS} tokens in {:?} on {}", start.elapsed(), pool.device().name());
@@ -67,7 +73,9 @@ pub(crate) fn run() -> Result<()> {
 
 struct Gpu<'a> {
     pool: &'a MetalMemoryPool,
-    queue: MetalQueue,
+    queue: Arc<MetalQueue>,
+    /// The same queue, as the pool knows it.
+    work: PoolQueue,
     layer: Pipeline,
     attend: Pipeline,
 }
@@ -85,7 +93,8 @@ impl<'a> Gpu<'a> {
             Ok(pipeline.map_err(|error| error.localizedDescription().to_string())?)
         };
         let (layer, attend) = (pipeline("layer")?, pipeline("attend")?);
-        Ok(Self { pool, queue: pool.metal().new_queue()?, layer, attend })
+        let queue = Arc::new(pool.metal().new_queue()?);
+        Ok(Self { pool, work: pool.queue(queue.clone()), queue, layer, attend })
     }
 
     fn upload(&self, values: &[f32], tag: &str) -> Result<Buffer> {
@@ -96,15 +105,16 @@ impl<'a> Gpu<'a> {
         Ok(buffer)
     }
 
-    /// Runs one kernel over a state and waits for it.
-    fn run(&self, kernel: &Pipeline, buffers: [&Buffer; 3], states: Option<u32>) -> Result<()> {
+    /// Submits one kernel over a state, and returns the value that the queue completes it as.
+    fn submit(&self, kernel: &Pipeline, buffers: [&Buffer; 3], states: Option<u32>) -> Result<u64> {
         autoreleasepool(|_| {
             let commands = self.queue.raw().commandBuffer().ok_or("no command buffer")?;
             let encoder = commands.computeCommandEncoder().ok_or("no encoder")?;
             encoder.setComputePipelineState(kernel);
             for (index, buffer) in buffers.into_iter().enumerate() {
                 let place = buffer.metal().ok_or("not in Metal memory")?;
-                // SAFETY: the kernels stay within the buffers, which live until the wait below.
+                // SAFETY: the kernels stay within the buffers, which the caller keeps until the
+                // work is done, or retires under its ticket.
                 unsafe { encoder.setBuffer_offset_atIndex(Some(place.buffer), place.offset, index) };
             }
             if let Some(states) = states {
@@ -114,12 +124,21 @@ impl<'a> Gpu<'a> {
             let one = |width| MTLSize { width, height: 1, depth: 1 };
             encoder.dispatchThreadgroups_threadsPerThreadgroup(one(WIDTH / 64), one(64));
             encoder.endEncoding();
-            let ticket = self.queue.submit(&commands);
-            if !self.queue.wait(ticket, Duration::from_secs(10))? {
-                return Err("the GPU did not finish".into());
-            }
-            Ok(())
+            Ok(self.queue.submit(&commands))
         })
+    }
+
+    /// What buffers are retired under.
+    fn ticket(&self, value: u64) -> Ticket {
+        self.work.ticket(value)
+    }
+
+    fn wait(&self, value: u64) -> Result<()> {
+        if self.queue.wait(value, Duration::from_secs(10))? {
+            Ok(())
+        } else {
+            Err("the GPU did not finish".into())
+        }
     }
 }
 

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use crate::device::{Device, DeviceError, HeapKind, HeapRequest, Limits, Memory};
+use crate::device::{Contents, Device, DeviceError, HeapKind, HeapRequest, Limits, Memory};
 
 /// See the module's essay.
 #[derive(Debug)]
@@ -94,6 +94,11 @@ impl Driver {
     pub(crate) fn fill(&self, memory: &dyn Memory, offset: u64, len: u64) -> Result<(), DeviceError> {
         self.count();
         memory.fill(offset..offset + len, 0)
+    }
+
+    pub(crate) fn set_volatile(&self, memory: &dyn Memory, volatile: bool) -> Result<Contents, DeviceError> {
+        self.count();
+        memory.set_volatile(volatile)
     }
 
     pub(crate) fn allocate(&self, size: u64, align: u64) -> Result<Arc<dyn Memory>, DeviceError> {

@@ -1,4 +1,4 @@
-//! Making memory available when no heap fits: caches given up, then heaps grown.
+//! Making memory available when no heap fits: caches given up, heaps at rest claimed, heaps grown.
 //!
 //! One thread at a time climbs; the others wait for it and look again. The device is never called
 //! under a heap's lock, so frees and hits go on meanwhile.
@@ -14,7 +14,7 @@ use super::lock;
 use super::queue::Timeline;
 use super::range::Range;
 use super::shared::Shared;
-use crate::config::{HeapSizing, MAX_HEAPS, MIB};
+use crate::config::{HeapSizing, MAX_HEAPS, MIB, PoolConfig};
 use crate::device::{DeviceError, HeapKind, HeapRequest};
 use crate::heap::{Space, Span};
 
@@ -49,13 +49,22 @@ impl Shared {
         {
             return Some(range);
         }
+        while self.wake(want) {
+            if let Some(range) = self.search(want) {
+                return Some(range);
+            }
+        }
         loop {
             match self.grow(want) {
                 Ok(true) => {}
                 Ok(false) => return self.search_everywhere(want),
                 Err(error) => {
                     tracing::debug!(%error, "the pool could not grow");
-                    return self.search_everywhere(want);
+                    // What is free in others' heaps may do as it lies; else it may make way.
+                    let found = self.search_everywhere(want);
+                    if found.is_some() || self.make_way(error).is_err() {
+                        return found;
+                    }
                 }
             }
             if let Some(range) = self.search(want) {
@@ -128,14 +137,20 @@ impl Shared {
         let before = self.driver.reserved();
         self.flush_caches();
         if self.config.heaps == HeapSizing::Elastic {
-            let limits = self.driver.limits();
-            if limits.elastic {
-                self.take_from_holes(u32::MAX, (limits.granularity >> self.shift) as u32, None)?;
-            } else {
-                self.drop_unused_heaps();
-            }
+            self.give_back()?;
         }
         Ok(before.saturating_sub(self.driver.reserved()))
+    }
+
+    /// Gives back all whole free pages or heaps of a pool that sizes itself.
+    pub(crate) fn give_back(&self) -> Result<(), DeviceError> {
+        let limits = self.driver.limits();
+        if limits.elastic {
+            self.take_from_holes(u32::MAX, (limits.granularity >> self.shift) as u32, None)?;
+        } else {
+            self.drop_unused_heaps();
+        }
+        Ok(())
     }
 
     /// Adds memory for one range; `false` if the settings leave no way.
@@ -151,8 +166,10 @@ impl Shared {
         }
     }
 
-    pub(crate) fn may_add_heap(&self) -> bool {
-        self.config.dynamic_growth && self.heap_count() < self.config.max_heaps
+    /// Heaps that were promised and given up since may be made again, whatever the settings.
+    fn may_add_heap(&self) -> bool {
+        let PoolConfig { dynamic_growth, num_heaps, max_heaps, .. } = self.config;
+        self.heap_count() < if dynamic_growth { max_heaps.max(num_heaps) } else { num_heaps }
     }
 
     /// Creates a heap of `size` bytes; `false` if there is no place for it.
@@ -194,17 +211,20 @@ impl Shared {
 
     /// Destroys a heap if nobody holds a range of it.
     pub(crate) fn drop_heap(&self, heap: u16) {
-        let unused = self.heaps.slot(heap).with(|open| {
-            let unused = open.heap().is_some_and(|heap| heap.space.used_blocks() == 0);
-            if unused { open.remove() } else { None }
-        });
-        if let Some(Heap { space, memory, .. }) = unused {
-            self.driver.destroy_heap(memory, self.bytes(space.committed().into()));
+        let unused = |open: &mut Open<'_>| open.remove_if(|heap| heap.space.used_blocks() == 0);
+        if let Some(heap) = self.heaps.slot(heap).with(unused) {
+            self.destroy(heap);
         }
     }
 
+    /// Gives a heap that is in no slot back to the device.
+    pub(crate) fn destroy(&self, Heap { space, memory, .. }: Heap) {
+        self.driver.destroy_heap(memory, self.bytes(space.committed().into()));
+    }
+
     /// Destroys heaps that nobody holds a range of.
-    pub(crate) fn drop_unused_heaps(&self) {
+    fn drop_unused_heaps(&self) {
+        self.drop_resting();
         for heap in 0..self.heaps.slots().len() as u16 {
             self.drop_heap(heap);
         }

@@ -165,6 +165,11 @@ impl Open<'_> {
         self.heap.take()
     }
 
+    /// Takes the heap out of its place if it is as wanted.
+    pub(crate) fn remove_if(&mut self, wanted: impl FnOnce(&Heap) -> bool) -> Option<Heap> {
+        self.heap.take_if(|heap| wanted(heap))
+    }
+
     /// Cuts one range.
     #[inline]
     pub(crate) fn allocate(&mut self, want: Want) -> Option<Range> {

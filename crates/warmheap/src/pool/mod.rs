@@ -9,7 +9,7 @@
 //!
 //! This layer owns policy: who is served from where, what is kept, when to grow, when to fall
 //! back. It never knows which device it runs on, and calls it through [`driver`] alone. Locks are
-//! taken in one order: growth, list of caches, a cache, depot, a heap; never two heaps at once, and
+//! taken in one order: growth, list of caches, a cache, depot, heaps at rest, a heap; never two heaps at once, and
 //! no device call under a heap's lock except by the drop of a pool that nobody uses any more.
 
 mod buffer;
@@ -32,6 +32,7 @@ mod queue;
 mod range;
 mod reclaim;
 mod request;
+mod rest;
 mod serve;
 mod shared;
 mod snapshot;
@@ -173,6 +174,25 @@ impl Pool {
         self.handle.0.trim()
     }
 
+    /// Lets the system take the memory of heaps that no buffer lies in, thread caches included, until
+    /// requests need those heaps again; answers how many bytes that is. For an engine that goes
+    /// idle and may not be asked again: it keeps its heaps, and others can use their pages.
+    ///
+    /// A heap at rest still counts as held. It is claimed back, which costs one device call and
+    /// perhaps new pages, when no other heap can serve a request; it is destroyed when the device
+    /// has no memory or objects for anything else. Work on the GPU must be done with every buffer
+    /// that was dropped; buffers that were retired see to that themselves.
+    ///
+    /// On devices without such a state (see [`Memory::set_volatile`](crate::device::Memory::set_volatile))
+    /// and for heaps that grow in place, which [`Pool::trim`] empties, nothing happens and the
+    /// answer is 0.
+    ///
+    /// # Errors
+    /// The device's; the pool is as usable as before.
+    pub fn rest(&self) -> Result<u64, DeviceError> {
+        self.handle.0.rest()
+    }
+
     /// The settings the pool was made with.
     #[must_use]
     pub fn config(&self) -> &PoolConfig {
@@ -200,7 +220,9 @@ impl Pool {
     /// Bytes of bookkeeping kept for heaps and buffers, outside device memory.
     #[must_use]
     pub fn metadata_bytes(&self) -> usize {
-        self.handle.0.heaps.slots().iter().map(heap::Slot::metadata_bytes).sum()
+        let Shared { heaps, resting, .. } = self.shared();
+        let resting: usize = lock(resting).iter().map(|heap| heap.space.metadata_bytes()).sum();
+        heaps.slots().iter().map(heap::Slot::metadata_bytes).sum::<usize>() + resting
     }
 
     /// The buffers that are alive, with the place each was asked for.

@@ -14,9 +14,11 @@ use super::error::{AllocError, OutOfMemory};
 use super::heap::Open;
 use super::heaps::Want;
 use super::local::{self, Local, Session};
+use super::lock;
 use super::range::{EXACT, FALLBACK, Range};
 use super::request::Request;
 use super::shared::Shared;
+use crate::config::Scrub;
 use crate::device::{DeviceError, Memory};
 
 /// The most ranges cut at once for a small class, and the most granules of them.
@@ -189,7 +191,12 @@ impl Shared {
     }
 
     fn fall_back(&self, size: u64, align: u64) -> Result<Range, DeviceError> {
-        let range = self.fallback.allocate(&self.driver, size, align)?;
+        let ask = || self.fallback.allocate(&self.driver, size, align);
+        let range = ask().or_else(|error| {
+            let _climbing = lock(&self.growth);
+            self.make_way(error)?;
+            ask()
+        })?;
         if self.config.enabled && self.config.log_exhaustion && self.exhaustion.begins() {
             let mib = size as f64 / (1 << 20) as f64;
             tracing::warn!(
@@ -229,9 +236,11 @@ impl Shared {
         Some((memory, offset))
     }
 
-    /// Whether a range that is out is what `request` would be given.
+    /// Whether a range that is out is what `request` would be given, as it is: nothing that must be
+    /// cleared first, by the request's wish or the settings'.
     pub(crate) fn suits(&self, range: &Range, request: &Request) -> bool {
-        let plain = !request.zeroed && request.align <= 1 << self.shift;
+        let as_is = !request.zeroed && self.config.scrub == Scrub::Never;
+        let plain = as_is && request.align <= 1 << self.shift;
         let want = self.check(request).ok().and_then(|align| self.want(request.size, align));
         plain && want.is_some_and(|want| (want.class, want.len) == (range.class, range.len))
     }
@@ -282,7 +291,7 @@ impl Shared {
             Some(())
         });
         if counted.is_none() {
-            past(&mut super::lock(&self.past));
+            past(&mut lock(&self.past));
         }
     }
 }

@@ -15,6 +15,7 @@ use super::counters::{Peak, Totals};
 use super::depot::Depot;
 use super::driver::Driver;
 use super::fallback::Fallback;
+use super::heap::Heap;
 use super::heaps::Heaps;
 use super::local::{self, Local, Session};
 use super::queue::Timeline;
@@ -44,6 +45,8 @@ pub(crate) struct Shared {
     pub(crate) exhaustion: Bursts,
     /// Held by the one thread that makes memory available.
     pub(crate) growth: Mutex<()>,
+    /// Heaps that are in no slot because the system may take their pages.
+    pub(crate) resting: Mutex<Vec<Heap>>,
     pub(crate) closed: AtomicBool,
     /// The queues that retired buffers may wait for.
     pub(crate) timelines: Mutex<Vec<Weak<Timeline>>>,

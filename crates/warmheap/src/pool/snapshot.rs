@@ -8,6 +8,7 @@ use super::lock;
 use super::shared::Shared;
 use crate::config::MIB;
 use crate::device::ObjectCount;
+use crate::heap::Space;
 use crate::stats::Statistics;
 
 /// Gauges over all heaps, in granules.
@@ -38,17 +39,18 @@ impl Shared {
 
     fn gauges(&self) -> Gauges {
         let mut gauges = Gauges::default();
+        let mut add = |space: &Space| {
+            gauges.heaps += 1;
+            gauges.active += u64::from(space.used_blocks() > 0);
+            gauges.committed += u64::from(space.committed());
+            gauges.free += u64::from(space.free_len());
+            gauges.used += u64::from(space.used_len());
+            gauges.largest_free = gauges.largest_free.max(space.largest_free().into());
+        };
         for slot in self.heaps.slots() {
-            slot.with(|open| {
-                let Some(heap) = open.heap() else { return };
-                gauges.heaps += 1;
-                gauges.active += u64::from(heap.space.used_blocks() > 0);
-                gauges.committed += u64::from(heap.space.committed());
-                gauges.free += u64::from(heap.space.free_len());
-                gauges.used += u64::from(heap.space.used_len());
-                gauges.largest_free = gauges.largest_free.max(heap.space.largest_free().into());
-            });
+            slot.with(|open| open.heap().map(|heap| add(&heap.space)));
         }
+        lock(&self.resting).iter().for_each(|heap| add(&heap.space));
         gauges
     }
 

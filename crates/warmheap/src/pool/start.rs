@@ -12,6 +12,7 @@ use super::error::StartError;
 use super::fallback::Fallback;
 use super::heaps::Heaps;
 use super::local::Home;
+use super::lock;
 use super::shared::Shared;
 use crate::config::{HeapSizing, MAX_HEAPS, MIB, PoolConfig, Strategy};
 use crate::device::{Device, HeapKind, HeapRequest};
@@ -62,6 +63,7 @@ impl Shared {
             failures: AtomicU64::new(0),
             exhaustion: Bursts::default(),
             growth: Mutex::new(()),
+            resting: Mutex::default(),
             closed: AtomicBool::new(false),
             timelines: Mutex::default(),
             orphans: Mutex::new(None),
@@ -170,9 +172,10 @@ impl Shared {
         Ok(())
     }
 
-    /// Heaps held from the device.
+    /// Heaps held from the device, those at rest included.
     pub(crate) fn heap_count(&self) -> usize {
-        self.heaps.slots().iter().filter(|slot| slot.with(|open| open.heap().is_some())).count()
+        let slots = self.heaps.slots().iter();
+        slots.filter(|slot| slot.with(|open| open.heap().is_some())).count() + lock(&self.resting).len()
     }
 }
 
@@ -180,9 +183,9 @@ impl Drop for Shared {
     fn drop(&mut self) {
         for slot in self.heaps.slots() {
             if let Some(heap) = slot.with(|open| open.remove()) {
-                let committed = self.bytes(heap.space.committed().into());
-                self.driver.destroy_heap(heap.memory, committed);
+                self.destroy(heap);
             }
         }
+        self.drop_resting();
     }
 }

@@ -10,5 +10,6 @@ mod memory;
 mod pool;
 mod queues;
 mod residency;
+mod retire;
 mod suites;
 mod support;

@@ -71,6 +71,7 @@ impl Program {
             2..=3 => self.compare_leaks(),
             4..=7 => self.order_failure(),
             8..=11 => self.nonsense(),
+            12..=15 => self.rest(),
             _ if self.held.is_empty() || self.rng.u8(0..100) < if few { 60 } else { 40 } => self.allocate(),
             _ => self.free(),
         }
@@ -170,6 +171,15 @@ impl Program {
             assert!(matches!(error, AllocError::OutOfMemory(_)), "{error}");
             self.oracle.failed();
         }
+    }
+
+    /// The system takes what is at rest from time to time; nobody should notice.
+    fn rest(&mut self) {
+        if let Some(sim) = &self.setup.sim {
+            sim.set_pressure(self.rng.bool());
+        }
+        let rested = self.pool.rest();
+        assert!(rested.is_ok() || self.faulty, "{rested:?}");
     }
 
     fn order_failure(&mut self) {

@@ -51,7 +51,7 @@ impl Setup {
             (Arc::new(host), None)
         } else {
             let sim = budget.map_or_else(SimDevice::new, |budget| SimDevice::new().budget(budget));
-            let sim = if kind == Kind::Elastic { sim } else { sim.discrete() };
+            let sim = if kind == Kind::Elastic { sim } else { sim.discrete().purgeable() };
             (Arc::new(sim.clone()), Some(sim))
         };
         Self { granule: device.limits().alignment, device, sim, config, budget, largest }

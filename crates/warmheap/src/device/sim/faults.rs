@@ -19,12 +19,21 @@ pub enum Call {
     Warm,
     /// [`Memory::fill`](crate::device::Memory::fill).
     Fill,
+    /// [`Memory::set_volatile`](crate::device::Memory::set_volatile).
+    SetVolatile,
 }
 
 impl Call {
     /// Every kind.
-    pub const ALL: [Self; 6] =
-        [Self::CreateHeap, Self::Allocate, Self::Commit, Self::Decommit, Self::Warm, Self::Fill];
+    pub const ALL: [Self; 7] = [
+        Self::CreateHeap,
+        Self::Allocate,
+        Self::Commit,
+        Self::Decommit,
+        Self::Warm,
+        Self::Fill,
+        Self::SetVolatile,
+    ];
 
     fn name(self) -> &'static str {
         match self {
@@ -34,6 +43,7 @@ impl Call {
             Self::Decommit => "decommit",
             Self::Warm => "warm",
             Self::Fill => "fill",
+            Self::SetVolatile => "set_volatile",
         }
     }
 }

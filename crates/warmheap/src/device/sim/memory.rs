@@ -2,11 +2,11 @@
 
 use std::any::Any;
 use std::ops::Range;
-use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::{Call, State};
-use crate::device::{DeviceError, HeapKind, Memory};
+use crate::device::{Contents, DeviceError, HeapKind, Memory};
 
 #[derive(Debug)]
 pub(super) struct SimMemory {
@@ -16,13 +16,14 @@ pub(super) struct SimMemory {
     granularity: u64,
     /// Committed pages of an elastic heap, one bit each; `None` for fixed memory.
     pages: Option<Mutex<Vec<u64>>>,
+    volatile: AtomicBool,
 }
 
 impl SimMemory {
     pub(super) fn new(state: Arc<State>, address: u64, size: u64, kind: HeapKind, granularity: u64) -> Self {
         state.objects.fetch_add(1, Relaxed);
         let pages = (kind == HeapKind::Elastic).then(Mutex::default);
-        Self { state, address, size, granularity, pages }
+        Self { state, address, size, granularity, pages, volatile: AtomicBool::new(false) }
     }
 
     /// Turns the pages of `range` to `committed`; all of them must be the opposite now.
@@ -47,6 +48,14 @@ impl SimMemory {
             pages.resize(range.end.div_ceil(64), 0);
         }
         range.for_each(|page| pages[page / 64] ^= 1 << (page % 64));
+        Ok(())
+    }
+
+    /// Volatile memory must not be touched.
+    fn usable(&self, call: &'static str) -> Result<(), DeviceError> {
+        if self.volatile.load(Relaxed) {
+            return Err(DeviceError::Failed { call, reason: "the memory is volatile".into() });
+        }
         Ok(())
     }
 
@@ -90,11 +99,30 @@ impl Memory for SimMemory {
     }
 
     fn warm(&self, range: Range<u64>) -> Result<(), DeviceError> {
-        self.state.enter(Call::Warm, range.end - range.start)
+        self.state.enter(Call::Warm, range.end - range.start)?;
+        self.usable("warm")
     }
 
     fn fill(&self, range: Range<u64>, _byte: u8) -> Result<(), DeviceError> {
-        self.state.enter(Call::Fill, range.end - range.start)
+        self.state.enter(Call::Fill, range.end - range.start)?;
+        self.usable("fill")
+    }
+
+    fn set_volatile(&self, volatile: bool) -> Result<Contents, DeviceError> {
+        self.state.enter(Call::SetVolatile, self.size)?;
+        if !self.state.purgeable.load(Relaxed) {
+            return Err(DeviceError::Unsupported { what: "volatile memory" });
+        }
+        if self.volatile.swap(volatile, Relaxed) == volatile {
+            let reason = format!("volatile is {volatile} already");
+            return Err(DeviceError::Failed { call: "set_volatile", reason });
+        }
+        if volatile {
+            self.state.volatile.fetch_add(self.size, Relaxed);
+            return Ok(Contents::Kept);
+        }
+        self.state.volatile.fetch_sub(self.size, Relaxed);
+        Ok(if self.state.pressure.load(Relaxed) { Contents::Lost } else { Contents::Kept })
     }
 
     fn as_any(&self) -> &dyn Any {
@@ -105,6 +133,9 @@ impl Memory for SimMemory {
 impl Drop for SimMemory {
     fn drop(&mut self) {
         self.state.give(self.committed());
+        if *self.volatile.get_mut() {
+            self.state.volatile.fetch_sub(self.size, Relaxed);
+        }
         self.state.objects.fetch_sub(1, Relaxed);
         self.state.frees.fetch_add(1, Relaxed);
     }

@@ -9,7 +9,7 @@ mod faults;
 mod memory;
 mod queue;
 
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -44,6 +44,9 @@ struct State {
     live: AtomicU64,
     objects: AtomicU64,
     frees: AtomicU64,
+    purgeable: AtomicBool,
+    pressure: AtomicBool,
+    volatile: AtomicU64,
     /// The next free address; addresses are never reused.
     next: AtomicU64,
 }
@@ -76,6 +79,9 @@ impl SimDevice {
             live: AtomicU64::new(0),
             objects: AtomicU64::new(0),
             frees: AtomicU64::new(0),
+            purgeable: AtomicBool::new(false),
+            pressure: AtomicBool::new(false),
+            volatile: AtomicU64::new(0),
             next: AtomicU64::new(1 << 41),
         };
         Self { limits, state: Arc::new(state) }
@@ -96,6 +102,13 @@ impl SimDevice {
         self
     }
 
+    /// Memory can be made volatile.
+    #[must_use]
+    pub fn purgeable(self) -> Self {
+        self.state.purgeable.store(true, Relaxed);
+        self
+    }
+
     /// Other fixed facts; the budget is kept.
     #[must_use]
     pub fn limits(mut self, limits: Limits) -> Self {
@@ -106,6 +119,11 @@ impl SimDevice {
     /// Every call takes at least this long from now on.
     pub fn set_latency(&self, latency: Duration) {
         *self.state.latency.lock().unwrap_or_else(PoisonError::into_inner) = latency;
+    }
+
+    /// While the system is short of memory it takes what is volatile: it is `Lost` when claimed.
+    pub fn set_pressure(&self, pressure: bool) {
+        self.state.pressure.store(pressure, Relaxed);
     }
 
     /// The `nth` call of this kind from now (1 is the next) fails; the others work.
@@ -139,6 +157,12 @@ impl SimDevice {
     #[must_use]
     pub fn frees(&self) -> u64 {
         self.state.frees.load(Relaxed)
+    }
+
+    /// Bytes that are volatile now.
+    #[must_use]
+    pub fn volatile_bytes(&self) -> u64 {
+        self.state.volatile.load(Relaxed)
     }
 
     /// Heaps and fallback buffers held.
