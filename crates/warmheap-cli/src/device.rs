@@ -180,6 +180,7 @@ fn metal() -> Result<Arc<dyn Device>, Failure> {
     Err(absent("metal", "it exists on Apple systems; use --device host or sim here"))
 }
 
+#[cfg(not(all(feature = "cuda", any(target_vendor = "apple", metal_double))))]
 fn absent(name: &str, remedy: &str) -> Failure {
     Failure::Failed(format!("device {name} is not part of this command: {remedy}"))
 }
