@@ -42,10 +42,10 @@ class Rmm:
 
 
 class Warmheap:
-    """The shared library that WARMHEAP_LIBRARY names, with all its hooks."""
+    """The shared library that LIBWARMHEAP names, with all its hooks."""
 
     def __init__(self):
-        path = os.path.abspath(os.environ["WARMHEAP_LIBRARY"])
+        path = os.path.abspath(os.environ["LIBWARMHEAP"])
         self.library = ctypes.CDLL(path)
         allocator = torch.cuda.memory.CUDAPluggableAllocator(path, "warmheap_malloc", "warmheap_free")
         hooks = allocator.allocator()

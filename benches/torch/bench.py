@@ -29,7 +29,8 @@ def start(allocator):
     # Libraries ask while they are imported whether there is a GPU. The answer must not come from
     # the driver, which a child of the server could not start again.
     fork_safe = {"PYTORCH_NVML_BASED_CUDA_CHECK": "1"}
-    environment = {**os.environ, **ENVIRONMENT.get(allocator, {}), **fork_safe}
+    repeatable = {"CUBLAS_WORKSPACE_CONFIG": ":4096:8"}
+    environment = {**os.environ, **ENVIRONMENT.get(allocator, {}), **fork_safe, **repeatable}
     return subprocess.Popen([sys.executable, os.path.join(HERE, "server.py")], env=environment,
                             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 

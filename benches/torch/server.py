@@ -23,6 +23,7 @@ def measure(allocator, names):
     """Runs the workloads one after another under one allocator."""
     chosen = allocators.install(allocator)
     torch.cuda.init()
+    workloads.repeatable()
     # The GPU's clocks and the libraries' first calls are no part of any figure.
     workloads.decode(workloads.qwen("tiny"), [64], 8)
     results = {}
@@ -37,11 +38,13 @@ def measure(allocator, names):
 def main():
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # What libraries print is no answer.
+    gc.freeze()  # The children's collections leave what was imported alone.
     for line in sys.stdin:
         order = json.loads(line)
         reader, writer = os.pipe()
         child = os.fork()
         if child == 0:
+            os.environ.pop("PYTORCH_NVML_BASED_CUDA_CHECK", None)  # Slow, and needed by the parent alone.
             try:
                 answer = measure(order["allocator"], order["workloads"])
             except BaseException as error:  # noqa: BLE001  (an answer is owed whatever happens)

@@ -19,6 +19,17 @@ QWEN = {
 }
 
 
+def repeatable():
+    """Lets every run compute the same numbers, whatever the allocator, and the allocator be seen.
+
+    cuDNN's attention does neither: it plans anew for each length of a sequence, which takes more
+    time than all the rest of a step, and its plans differ from process to process.
+    """
+    torch.backends.cuda.enable_cudnn_sdp(False)
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    torch.utils.deterministic.fill_uninitialized_memory = False
+
+
 def qwen(shape):
     """A Qwen2.5 model of the shapes `shape`, in bfloat16 on the GPU."""
     from transformers import Qwen2Config, Qwen2ForCausalLM

@@ -11,6 +11,8 @@ use warmheap::device::cuda::CudaDevice;
 use warmheap::device::{Device, DeviceError, HeapKind, HeapRequest, Memory, Queue};
 
 const MIB: u64 = 1 << 20;
+/// Bytes of one granule of an elastic heap.
+const GRANULE: u64 = 16 * MIB;
 const STREAM: usize = 7;
 
 /// The double's state is the process's, so tests take turns; each leaves nothing behind.
@@ -67,19 +69,20 @@ fn elastic_heaps_hold_only_what_is_committed() {
     let (turn, double) = Turn::take();
     let device = CudaDevice::open(0).unwrap();
     assert!(device.name().starts_with("cuda:0"));
+    assert_eq!(device.limits().granularity, GRANULE);
     let heap = elastic(&device, 512 * MIB).unwrap();
     assert_eq!(double.used(0), 0);
 
-    heap.commit(0..8 * MIB).unwrap();
-    heap.commit(64 * MIB..66 * MIB).unwrap();
-    assert_eq!(double.used(0), 10 * MIB);
-    heap.fill(64 * MIB..66 * MIB, 0xA5).unwrap();
-    assert!(read(heap.address() + 64 * MIB, 4096).iter().all(|&b| b == 0xA5));
+    heap.commit(0..4 * GRANULE).unwrap();
+    heap.commit(8 * GRANULE..9 * GRANULE).unwrap();
+    assert_eq!(double.used(0), 5 * GRANULE);
+    heap.fill(8 * GRANULE..9 * GRANULE, 0xA5).unwrap();
+    assert!(read(heap.address() + 8 * GRANULE, 4096).iter().all(|&b| b == 0xA5));
 
-    heap.decommit(2 * MIB..6 * MIB).unwrap();
-    assert_eq!(double.used(0), 6 * MIB);
-    heap.commit(4 * MIB..6 * MIB).unwrap();
-    assert_eq!(device.limits().available, Some((1 << 30) - 8 * MIB));
+    heap.decommit(GRANULE..3 * GRANULE).unwrap();
+    assert_eq!(double.used(0), 3 * GRANULE);
+    heap.commit(2 * GRANULE..3 * GRANULE).unwrap();
+    assert_eq!(device.limits().available, Some((1 << 30) - 4 * GRANULE));
 
     drop(heap);
     assert_eq!(double.used(0), 0);
@@ -95,9 +98,9 @@ fn devices_of_one_thread_do_not_mix() {
     let second = CudaDevice::open_shared(1, &[0, 1]).unwrap();
     let a = first.allocate(MIB, 1).unwrap();
     let heap = elastic(&second, 32 * MIB).unwrap();
-    heap.commit(0..4 * MIB).unwrap();
+    heap.commit(0..2 * GRANULE).unwrap();
     let b = second.allocate(2 * MIB, 1).unwrap();
-    assert_eq!((double.used(0), double.used(1)), (MIB, 6 * MIB));
+    assert_eq!((double.used(0), double.used(1)), (MIB, 2 * GRANULE + 2 * MIB));
     a.fill(0..MIB, 1).unwrap();
     heap.fill(0..MIB, 2).unwrap();
     drop((a, b, heap, first, second));
@@ -222,14 +225,14 @@ fn life(kept: &mut Vec<Box<dyn Any>>) -> Result<(), DeviceError> {
     let queue = unsafe { device.queue(STREAM as *mut c_void) }?;
     let heap = Arc::new(elastic(&device, 64 * MIB)?);
     kept.push(Box::new(Arc::clone(&heap)));
-    heap.commit(0..8 * MIB)?;
-    heap.fill(0..8 * MIB, 3)?;
+    heap.commit(0..4 * GRANULE)?;
+    heap.fill(0..4 * GRANULE, 3)?;
     let buffer = Arc::new(device.allocate(MIB, 1024)?);
     kept.push(Box::new(Arc::clone(&buffer)));
     buffer.fill(0..MIB, 4)?;
     queue.signal()?;
-    heap.decommit(0..4 * MIB)?;
-    heap.commit(2 * MIB..4 * MIB)
+    heap.decommit(0..2 * GRANULE)?;
+    heap.commit(GRANULE..2 * GRANULE)
 }
 
 #[test]

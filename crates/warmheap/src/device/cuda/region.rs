@@ -17,6 +17,11 @@ use cudarc::driver::sys::{
 use super::context::Context;
 use crate::device::{DeviceError, Memory};
 
+/// Bytes of one granule, at least. The driver would do 2 MiB, but what it charges is mostly for the
+/// piece, whatever its size: on an H200 mapping and unmapping a GiB takes 34 ms in pieces of 2 MiB,
+/// 4.5 ms in pieces of 16 MiB (`benches/cuda/costs.py`).
+const PIECE: u64 = 16 << 20;
+
 /// What an elastic heap is made of: fixed when the device is opened.
 #[derive(Debug)]
 pub(super) struct Pieces {
@@ -57,7 +62,8 @@ impl Pieces {
                 })
             })
             .collect();
-        Ok(Self { granularity: granularity as u64, properties: Properties(properties), access })
+        let granularity = PIECE.next_multiple_of((granularity as u64).max(1));
+        Ok(Self { granularity, properties: Properties(properties), access })
     }
 }
 
