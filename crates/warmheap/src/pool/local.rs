@@ -118,8 +118,8 @@ pub(crate) fn enter<R>(shared: *const Shared, work: impl FnOnce(Session<'_>) -> 
     // shares only in `attach` and at the thread's end, and neither runs during this call.
     let local = unsafe { &*current };
     // SAFETY: shares are reached through the list of the thread that made them, and that thread
-    // adopted the cache and the home. Both are left only when the cache is closed, after which
-    // entering the cache yields nothing and the home is not touched.
+    // adopted the cache and the home. The cache stays its own; the home is left only when the cache
+    // is closed, which requests never meet (their handle keeps the pool open) and frees look for.
     let owner = unsafe { Owner::new() };
     let cache = local.cache.enter(&owner)?;
     Some(work(Session { cache, local, owner }))
