@@ -159,8 +159,9 @@ enum wh_status wh_pool_open_file(const char *device, const char *path, struct wh
 // valid until freed.
 enum wh_status wh_pool_close(struct wh_pool pool);
 
-// Gives memory that no buffer uses back to the device.
-enum wh_status wh_pool_trim(struct wh_pool pool);
+// Gives memory that no buffer uses back to the device until at most `target` bytes are held; 0
+// asks for all of it.
+enum wh_status wh_pool_trim(struct wh_pool pool, uint64_t target);
 
 // Sets the pool's counters to zero; what is true now stays.
 enum wh_status wh_pool_reset_statistics(struct wh_pool pool);

@@ -145,10 +145,11 @@ pub extern "C" fn wh_pool_close(pool: wh_pool) -> wh_status {
     guarded(|| handles::remove_pool(pool.id).map(drop))
 }
 
-/// Gives memory that no buffer uses back to the device.
+/// Gives memory that no buffer uses back to the device until at most `target` bytes are held; 0
+/// asks for all of it.
 #[unsafe(no_mangle)]
-pub extern "C" fn wh_pool_trim(pool: wh_pool) -> wh_status {
-    guarded(|| Ok(handles::pool(pool.id)?.trim().map(drop)?))
+pub extern "C" fn wh_pool_trim(pool: wh_pool, target: u64) -> wh_status {
+    guarded(|| Ok(handles::pool(pool.id)?.trim(target).map(drop)?))
 }
 
 /// Sets the pool's counters to zero; what is true now stays.

@@ -105,7 +105,7 @@ fn a_pool_that_sizes_itself_wakes_what_fits_and_drops_what_does_not() {
     assert_eq!(pool.reserved_bytes(), 264 * MIB);
     drop((buffer, larger));
     pool.rest().unwrap();
-    assert_eq!(pool.trim(), Ok(264 * MIB));
+    assert_eq!(pool.trim(0), Ok(264 * MIB));
     assert_eq!(sim.live_bytes(), 0);
 }
 

@@ -134,7 +134,7 @@ impl Gpu {
         self.device.synchronize()?;
         self.let_go();
         for arena in self.arenas() {
-            arena.pool.trim()?;
+            arena.pool.trim(0)?;
         }
         Ok(())
     }

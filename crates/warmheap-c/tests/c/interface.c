@@ -75,7 +75,7 @@ static void nonsense_is_answered(void) {
     assert(wh_pool_open("cuda:999", NULL, &pool) == WH_UNAVAILABLE);
 
     assert(wh_pool_close(pool) == WH_INVALID_HANDLE);
-    assert(wh_pool_trim(pool) == WH_INVALID_HANDLE);
+    assert(wh_pool_trim(pool, 0) == WH_INVALID_HANDLE);
     assert(wh_pool_statistics(pool, NULL) == WH_INVALID_HANDLE);
     assert(wh_allocate(pool, 1, 0, 0, NULL, &buffer) == WH_INVALID_HANDLE);
     assert(wh_free(buffer) == WH_INVALID_HANDLE);
@@ -122,7 +122,10 @@ static void a_pool_that_sizes_itself_gives_all_back(void) {
     assert(wh_pool_statistics(pool, &statistics) == WH_OK);
     assert(statistics.reserved_bytes >= 300 * MIB && statistics.fallback_allocations == 0);
     assert(wh_free(buffer) == WH_OK);
-    assert(wh_pool_trim(pool) == WH_OK);
+    assert(wh_pool_trim(pool, 100 * MIB) == WH_OK);
+    assert(wh_pool_statistics(pool, &statistics) == WH_OK);
+    assert(statistics.reserved_bytes > 90 * MIB && statistics.reserved_bytes <= 100 * MIB);
+    assert(wh_pool_trim(pool, 0) == WH_OK);
     assert(wh_pool_statistics(pool, &statistics) == WH_OK);
     assert(statistics.reserved_bytes == 0);
     assert(wh_pool_close(pool) == WH_OK);

@@ -16,7 +16,7 @@ use super::range::Range;
 use super::shared::Shared;
 use crate::config::{HeapSizing, MAX_HEAPS, MIB, PoolConfig};
 use crate::device::{DeviceError, HeapKind, HeapRequest};
-use crate::heap::{Space, Span};
+use crate::heap::Space;
 
 /// Elastic heaps may have one part in this many of live bytes in holes before pages are taken out
 /// of holes instead of being added.
@@ -87,7 +87,7 @@ impl Shared {
 
     /// Frees what has completed on any queue; `true` if that was something. A lost queue has
     /// nothing to give, and says so to those who poll it.
-    fn poll_queues(&self) -> bool {
+    pub(crate) fn poll_queues(&self) -> bool {
         let freed = |queue: &Arc<Timeline>| queue.poll(usize::MAX).unwrap_or(0);
         self.queues().iter().map(freed).sum::<usize>() > 0
     }
@@ -130,29 +130,6 @@ impl Shared {
         any
     }
 
-    /// Gives back what no buffer uses and the settings do not promise: of a pool that sizes itself,
-    /// all whole free pages or heaps. Answers the bytes given back.
-    pub(crate) fn trim(&self) -> Result<u64, DeviceError> {
-        let _climbing = lock(&self.growth);
-        let before = self.driver.reserved();
-        self.flush_caches();
-        if self.config.heaps == HeapSizing::Elastic {
-            self.give_back()?;
-        }
-        Ok(before.saturating_sub(self.driver.reserved()))
-    }
-
-    /// Gives back all whole free pages or heaps of a pool that sizes itself.
-    pub(crate) fn give_back(&self) -> Result<(), DeviceError> {
-        let limits = self.driver.limits();
-        if limits.elastic {
-            self.take_from_holes(u32::MAX, (limits.granularity >> self.shift) as u32, None)?;
-        } else {
-            self.drop_unused_heaps();
-        }
-        Ok(())
-    }
-
     /// Adds memory for one range; `false` if the settings leave no way.
     fn grow(&self, want: Want) -> Result<bool, DeviceError> {
         let bytes = self.bytes(u64::from(want.len) + u64::from(want.align) - 1);
@@ -190,7 +167,7 @@ impl Shared {
     /// Creates a heap as large as the pool's size suggests, at least `bytes`.
     fn add_chosen_heap(&self, bytes: u64) -> Result<bool, DeviceError> {
         let limits = self.driver.limits();
-        self.drop_unused_heaps();
+        self.drop_unused_heaps(0);
         // The last places must last: the fuller the table, the larger the heap.
         let heaps = self.heap_count().min(MAX_HEAPS - 1);
         let share = HEAP_SHARE.min((MAX_HEAPS - heaps) as u64);
@@ -220,14 +197,6 @@ impl Shared {
     /// Gives a heap that is in no slot back to the device.
     pub(crate) fn destroy(&self, Heap { space, memory, .. }: Heap) {
         self.driver.destroy_heap(memory, self.bytes(space.committed().into()));
-    }
-
-    /// Destroys heaps that nobody holds a range of.
-    fn drop_unused_heaps(&self) {
-        self.drop_resting();
-        for heap in 0..self.heaps.slots().len() as u16 {
-            self.drop_heap(heap);
-        }
     }
 
     /// Commits memory in this thread's heap, next to a hole, so that the hole becomes long enough.
@@ -287,40 +256,5 @@ impl Shared {
     fn step(&self, page: u32) -> u32 {
         let step = (self.driver.reserved() / STEP) >> self.shift;
         u32::try_from(step).unwrap_or(u32::MAX / 2).next_multiple_of(page)
-    }
-
-    /// Decommits up to `want` granules of whole free pages, from the longest holes of each heap but
-    /// those beside the void that is `growing` (its heap and block). Returns how much that was.
-    pub(crate) fn take_from_holes(
-        &self,
-        want: u32,
-        page: u32,
-        growing: Option<(u16, u32)>,
-    ) -> Result<u32, DeviceError> {
-        let mut taken = 0;
-        for index in 0..self.heaps.slots().len() as u16 {
-            let growing = growing.filter(|(home, _)| *home == index).map(|(_, void)| void);
-            while taken < want {
-                // Booked first, so that nobody is given the range while the device takes it back.
-                let booked = self.open(index, |open| {
-                    let heap = open.heap_mut().filter(|heap| heap.elastic)?;
-                    let Span { block, offset, len } = heap.space.plan_trim(want - taken, page, growing)?;
-                    let void = heap.space.decommit(block, offset, len);
-                    Some((Span { block: void, offset, len }, Arc::clone(&heap.memory)))
-                });
-                let Some((Span { block, offset, len }, memory)) = booked else { break };
-                let done = self.driver.decommit(&*memory, self.bytes(offset.into()), self.bytes(len.into()));
-                if let Err(error) = done {
-                    self.open(index, |open| {
-                        if let Some(heap) = open.heap_mut() {
-                            heap.space.commit(block, offset, len);
-                        }
-                    });
-                    return Err(error);
-                }
-                taken += len;
-            }
-        }
-        Ok(taken)
     }
 }

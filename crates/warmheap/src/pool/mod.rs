@@ -37,6 +37,7 @@ mod serve;
 mod shared;
 mod snapshot;
 mod start;
+mod trim;
 
 use std::fmt;
 use std::panic::Location;
@@ -165,13 +166,17 @@ impl Pool {
         self.handle.0.reset_statistics();
     }
 
-    /// Gives free memory back to the device, thread caches included, and answers how many bytes. A
-    /// pool of fixed heaps keeps them: they were promised.
+    /// Gives free memory back to the device until at most `target` bytes are held, or nothing more
+    /// can go; 0 asks for all that is free. Answers the bytes given back.
+    ///
+    /// Buffers whose work has completed are freed first. Thread caches are given up if the rest is
+    /// not enough. Of heaps of a fixed size, those beyond the configured `num_heaps` can go, where
+    /// nobody uses them. May be called from any thread, and while others allocate.
     ///
     /// # Errors
     /// The device's, when it does not take memory back; the pool is as usable as before.
-    pub fn trim(&self) -> Result<u64, DeviceError> {
-        self.handle.0.trim()
+    pub fn trim(&self, target: u64) -> Result<u64, DeviceError> {
+        self.handle.0.trim(target)
     }
 
     /// Lets the system take the memory of heaps that no buffer lies in, thread caches included, until

@@ -77,7 +77,7 @@ impl Shared {
         self.drop_resting();
         if self.config.heaps == HeapSizing::Elastic {
             // What was given back before a failure counts.
-            let _ = self.give_back();
+            let _ = self.give_back(0);
         }
         if self.driver.reserved() < before { Ok(()) } else { Err(error) }
     }

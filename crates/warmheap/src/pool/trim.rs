@@ -1,0 +1,95 @@
+//! Giving memory back to the device: whole free pages where heaps grow in place, unused heaps elsewhere.
+//!
+//! Owns what may go and in which order; when it goes is decided by those who ask. Whoever calls
+//! climbs (holds the lock of growth), so voids and places change under one hand at a time; no heap
+//! is locked while the device is called. What the settings promise stays.
+#![forbid(unsafe_code)]
+
+use std::sync::Arc;
+
+use super::lock;
+use super::shared::Shared;
+use crate::config::HeapSizing;
+use crate::device::DeviceError;
+use crate::heap::Span;
+
+impl Shared {
+    /// Gives back what no buffer uses and the settings do not promise, until at most `target` bytes
+    /// are held. Answers the bytes given back.
+    pub(crate) fn trim(&self, target: u64) -> Result<u64, DeviceError> {
+        self.poll_queues();
+        let _climbing = lock(&self.growth);
+        let before = self.driver.reserved();
+        self.give_back(target)?;
+        // Threads are disturbed only if what lies in heaps is not enough.
+        if self.driver.reserved() > target && self.flush_caches() {
+            self.give_back(target)?;
+        }
+        Ok(before.saturating_sub(self.driver.reserved()))
+    }
+
+    /// Gives back free pages or unused heaps, beyond what the settings promise, while more than
+    /// `target` bytes are held. The caller climbs.
+    pub(crate) fn give_back(&self, target: u64) -> Result<(), DeviceError> {
+        let limits = self.driver.limits();
+        if self.config.heaps == HeapSizing::Elastic && limits.elastic {
+            let excess = self.driver.reserved().saturating_sub(target);
+            let want = u32::try_from(excess.div_ceil(1 << self.shift)).unwrap_or(u32::MAX);
+            self.take_from_holes(want, (limits.granularity >> self.shift) as u32, None)?;
+        } else {
+            self.drop_unused_heaps(target);
+        }
+        Ok(())
+    }
+
+    /// Destroys heaps that nobody holds a range of, those at rest first, while more than `target`
+    /// bytes are held and more heaps than were promised. The caller climbs.
+    pub(crate) fn drop_unused_heaps(&self, target: u64) {
+        let promised = if self.config.heaps == HeapSizing::Fixed { self.config.num_heaps } else { 0 };
+        let excessive = || self.driver.reserved() > target && self.heap_count() > promised;
+        while excessive() {
+            let Some(heap) = lock(&self.resting).pop() else { break };
+            self.destroy(heap);
+        }
+        for heap in 0..self.heaps.slots().len() as u16 {
+            if excessive() {
+                self.drop_heap(heap);
+            }
+        }
+    }
+
+    /// Decommits up to `want` granules of whole free pages, from the longest holes of each heap but
+    /// those beside the void that is `growing` (its heap and block). Returns how much that was.
+    pub(crate) fn take_from_holes(
+        &self,
+        want: u32,
+        page: u32,
+        growing: Option<(u16, u32)>,
+    ) -> Result<u32, DeviceError> {
+        let mut taken = 0;
+        for index in 0..self.heaps.slots().len() as u16 {
+            let growing = growing.filter(|(home, _)| *home == index).map(|(_, void)| void);
+            while taken < want {
+                // Booked first, so that nobody is given the range while the device takes it back.
+                let booked = self.open(index, |open| {
+                    let heap = open.heap_mut().filter(|heap| heap.elastic)?;
+                    let Span { block, offset, len } = heap.space.plan_trim(want - taken, page, growing)?;
+                    let void = heap.space.decommit(block, offset, len);
+                    Some((Span { block: void, offset, len }, Arc::clone(&heap.memory)))
+                });
+                let Some((Span { block, offset, len }, memory)) = booked else { break };
+                let done = self.driver.decommit(&*memory, self.bytes(offset.into()), self.bytes(len.into()));
+                if let Err(error) = done {
+                    self.open(index, |open| {
+                        if let Some(heap) = open.heap_mut() {
+                            heap.space.commit(block, offset, len);
+                        }
+                    });
+                    return Err(error);
+                }
+                taken += len;
+            }
+        }
+        Ok(taken)
+    }
+}
