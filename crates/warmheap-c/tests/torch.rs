@@ -23,9 +23,15 @@ fn turn() -> (MutexGuard<'static, ()>, &'static Double) {
     static DOUBLE: OnceLock<Double> = OnceLock::new();
     let turn = TURNS.lock().unwrap_or_else(PoisonError::into_inner);
     let double = DOUBLE.get_or_init(|| {
+        // Pools take every variable with this prefix for a setting; those that size tests are none.
+        let ours = std::env::vars_os().map(|(name, _)| name);
+        let ours = ours.filter(|name| name.to_string_lossy().starts_with("WARMHEAP_")).collect::<Vec<_>>();
         // SAFETY: the first test to get here does this, before any thread but the tests' exists,
         // and those wait for their turn.
-        unsafe { std::env::set_var("WARMHEAP_STATS", statistics_file()) };
+        unsafe {
+            ours.iter().for_each(|name| std::env::remove_var(name));
+            std::env::set_var("WARMHEAP_STATS", statistics_file());
+        }
         Double::install()
     });
     double.configure(1 << 30, true, true);

@@ -36,7 +36,13 @@ impl Folder {
 /// Runs the command; a process killed by a signal has code -1.
 pub(crate) fn warmheap(args: &[&str]) -> Run {
     let mut command = Command::cargo_bin("warmheap").unwrap();
-    let output = command.args(args).env_remove("WARMHEAP_LOG").output().unwrap();
+    // The command takes every variable with this prefix for its own; those of the tests are not.
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("WARMHEAP_") {
+            command.env_remove(name);
+        }
+    }
+    let output = command.args(args).output().unwrap();
     Run {
         code: output.status.code().unwrap_or(-1),
         stdout: String::from_utf8(output.stdout).unwrap(),
