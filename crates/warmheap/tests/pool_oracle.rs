@@ -31,3 +31,13 @@ fn pools_that_choose_their_heaps() {
 fn pools_on_host_memory_keep_contents() {
     program::run(Kind::Host, ops(5), 1_000);
 }
+
+/// Programs as the fuzzer makes them; what it finds is kept here.
+#[test]
+fn programs_spelt_in_bytes() {
+    let mut rng = fastrand::Rng::with_seed(1);
+    for _ in 0..ops(1) / 100 {
+        let bytes: Vec<u8> = (0..rng.usize(..400)).map(|_| rng.u8(..)).collect();
+        program::run_bytes(&bytes);
+    }
+}

@@ -1,12 +1,13 @@
 //! A random program over a pool, and the oracle that knows what the pool must say of it.
 
+mod choices;
 mod oracle;
 mod setup;
 
-use fastrand::Rng;
 use warmheap::device::sim::{Call, SimDevice};
 use warmheap::{AllocError, Buffer, Pool, Request, Tag};
 
+pub(crate) use choices::Choices;
 pub(crate) use oracle::Oracle;
 pub(crate) use setup::{Kind, Setup};
 
@@ -36,15 +37,14 @@ pub(crate) struct Program {
     tags: [Tag; 3],
     /// Sizes that come again and again, as a model's do.
     usual: Vec<u64>,
-    rng: Rng,
+    rng: Choices,
     /// Failures have been ordered and not all of them forgotten.
     faulty: bool,
 }
 
 impl Program {
     /// A program, or `None` if the pool could not start on this budget (and took nothing).
-    pub(crate) fn new(kind: Kind, seed: u64) -> Option<Self> {
-        let mut rng = Rng::with_seed(seed);
+    pub(crate) fn new(kind: Kind, mut rng: Choices) -> Option<Self> {
         let setup = Setup::random(kind, &mut rng);
         let pool = match Pool::new(setup.device.clone(), setup.config.clone()) {
             Ok(pool) => pool,
@@ -243,9 +243,21 @@ pub(crate) fn device_calls(sim: &SimDevice) -> u64 {
 }
 
 /// A size whose logarithm is uniform.
-fn some_size(rng: &mut Rng, largest: u64) -> u64 {
+fn some_size(rng: &mut Choices, largest: u64) -> u64 {
     let bits = rng.u32(1..=largest.ilog2());
     rng.u64(1..=1 << bits)
+}
+
+/// Runs the program that `bytes` spell: the kind of the pool, then a choice after the other.
+pub(crate) fn run_bytes(bytes: &[u8]) {
+    const KINDS: [Kind; 4] = [Kind::Fixed, Kind::Elastic, Kind::Discrete, Kind::Host];
+    let Some((kind, bytes)) = bytes.split_first() else { return };
+    let kind = KINDS[usize::from(*kind) % KINDS.len()];
+    let Some(mut program) = Program::new(kind, Choices::from_bytes(bytes.to_vec())) else { return };
+    while !program.rng.are_used_up() {
+        program.step();
+    }
+    program.finish();
 }
 
 /// Runs programs of `steps` steps until `ops` are done.
@@ -253,7 +265,9 @@ pub(crate) fn run(kind: Kind, ops: u64, steps: u64) {
     for seed in 0..ops / steps {
         let step = std::cell::Cell::new(0);
         let program = std::panic::AssertUnwindSafe(|| {
-            let Some(mut program) = Program::new(kind, seed << 2 | kind as u64) else { return };
+            let Some(mut program) = Program::new(kind, Choices::from_seed(seed << 2 | kind as u64)) else {
+                return;
+            };
             for number in 0..steps {
                 step.set(number);
                 program.step();

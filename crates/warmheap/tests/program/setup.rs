@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
-use fastrand::Rng;
 use warmheap::Buffer;
 use warmheap::config::{HeapSizing, PoolConfig, Scrub, Strategy};
 use warmheap::device::Device;
 use warmheap::device::host::HostDevice;
 use warmheap::device::sim::SimDevice;
+
+use super::Choices;
 
 const MIB: u64 = 1 << 20;
 
@@ -37,7 +38,7 @@ pub(crate) struct Setup {
 }
 
 impl Setup {
-    pub(crate) fn random(kind: Kind, rng: &mut Rng) -> Self {
+    pub(crate) fn random(kind: Kind, rng: &mut Choices) -> Self {
         let sizing = match kind {
             Kind::Fixed => HeapSizing::Fixed,
             Kind::Elastic | Kind::Discrete => HeapSizing::Elastic,
@@ -57,7 +58,7 @@ impl Setup {
         Self { granule: device.limits().alignment, device, sim, config, budget, largest }
     }
 
-    fn config(sizing: HeapSizing, small: bool, rng: &mut Rng) -> PoolConfig {
+    fn config(sizing: HeapSizing, small: bool, rng: &mut Choices) -> PoolConfig {
         let mut config = PoolConfig::default();
         config.heaps = sizing;
         config.enabled = rng.u8(0..16) > 0;
