@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tracing_subscriber::fmt::MakeWriter;
 use warmheap::device::sim::SimDevice;
-use warmheap::{Pool, PoolConfig, Request};
+use warmheap::{Pool, PoolConfig, Request, Site};
 
 const MIB: u64 = 1 << 20;
 
@@ -152,6 +152,22 @@ fn buffers_that_outlive_their_pool_are_reported_with_their_call_sites() {
     }
     assert!(text.contains("ERROR"), "{text}");
     drop(kept);
+}
+
+#[test]
+fn a_line_of_another_language_is_a_call_site_too() {
+    let pool = pool(two_heaps());
+    let site = Site::foreign("serve.py", 42);
+    assert!(pool.allocate_at_once(500_u64, site).is_none(), "this thread holds nothing yet");
+    drop(pool.allocate_at(500_u64, site).unwrap());
+    let again = pool.allocate_at_once(500_u64, site).unwrap();
+    let large = pool.try_allocate_at(5 * MIB, Site::foreign("serve.py", 43)).unwrap();
+    let report = pool.leaks();
+    assert_eq!(again.site(), Some(site));
+    assert_eq!(report.leaks.iter().filter(|leak| leak.site == Some(site)).count(), 1);
+    let text = report.to_string();
+    assert!(text.contains("allocated at serve.py:42") && text.contains("allocated at serve.py:43"), "{text}");
+    drop((again, large));
 }
 
 #[test]

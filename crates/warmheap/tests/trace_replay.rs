@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use warmheap::config::{MIB, Strategy};
-use warmheap::device::sim::{Call, SimDevice};
+use warmheap::device::sim::{Call, SimDevice, SimQueue};
 use warmheap::device::{Device, host::HostDevice};
 use warmheap::trace::replay::{Replay, Report, play_phases};
 use warmheap::trace::{Compile, Program, Recorder, TraceReader, TraceWriter};
@@ -122,6 +122,8 @@ fn a_recorded_run_replays() {
     for name in ["run.csv", "run.csv.gz", "run.csv.zst"] {
         let path: PathBuf = folder.path().join(name);
         let pool = pool(SimDevice::new().budget(64 * MIB), PoolConfig::elastic());
+        let sim = Arc::new(SimQueue::new());
+        let queue = pool.queue(sim.clone());
         let recorder = Recorder::new(pool, TraceWriter::create(&path).unwrap());
         let kept = recorder.allocate(3 * MIB).unwrap();
         std::thread::scope(|scope| {
@@ -135,15 +137,18 @@ fn a_recorded_run_replays() {
         });
         assert!(recorder.allocate(1_u64 << 30).is_err());
         assert_eq!(kept.size(), 3 * MIB);
+        // A buffer that is retired is free from then on, as far as the program that ran goes.
+        recorder.allocate(MIB).unwrap().retire(&queue.ticket(sim.submit()));
         let late = recorder.clone();
-        assert_eq!(recorder.finish().unwrap(), 2 + 4 * 499);
+        assert_eq!(recorder.finish().unwrap(), 4 + 4 * 499);
         // What comes after the end is served, and not recorded.
         drop(late.allocate(64_u64).unwrap());
         drop(kept);
+        sim.complete_all();
 
         let program = Program::compile(TraceReader::open(&path).unwrap(), Compile::default()).unwrap();
         let summary = program.summary();
-        assert_eq!((summary.allocations, summary.recorded_failures), (1 + 2 * 499, 1));
+        assert_eq!((summary.allocations, summary.recorded_failures), (2 + 2 * 499, 1));
         assert_eq!(summary.end_live_bytes, 3 * MIB);
         let threads: std::collections::HashSet<_> =
             TraceReader::open(&path).unwrap().map(|event| event.unwrap().thread).collect();

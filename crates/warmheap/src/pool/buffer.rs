@@ -4,13 +4,13 @@
 use std::fmt;
 use std::mem::ManuallyDrop;
 use std::ops::Deref;
-use std::panic::Location;
 use std::ptr::NonNull;
 use std::sync::Arc;
 
 use super::range::{FALLBACK, Range};
 use super::request::{Request, Tag};
 use super::shared::Shared;
+use super::site::Site;
 use crate::device::Memory;
 
 /// A range of device memory, given back when dropped.
@@ -73,6 +73,12 @@ impl Buffer {
         self.range.tenant().tag()
     }
 
+    /// Where the buffer was asked for.
+    #[must_use]
+    pub fn site(&self) -> Option<Site> {
+        self.range.tenant().site()
+    }
+
     /// The heap or fallback allocation that the buffer lies in, for the device's own objects.
     #[must_use]
     pub fn memory(&self) -> Option<Placement> {
@@ -85,7 +91,7 @@ impl Buffer {
     }
 
     /// The same range for another request, counted as freed and allocated.
-    pub(crate) fn handed_on(mut self, request: &Request, site: &'static Location<'static>) -> Self {
+    pub(crate) fn handed_on(mut self, request: &Request, site: Site) -> Self {
         self.pool().recount(self.size, request.size);
         self.range.tenant().moves_in(request.size, request.tag, site);
         self.size = request.size;

@@ -3,9 +3,9 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::panic::Location;
 
 use super::request::Tag;
+use super::site::Site;
 
 /// One buffer that is alive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -16,7 +16,7 @@ pub struct Leak {
     /// The request's tag.
     pub tag: Tag,
     /// Where it was asked for.
-    pub site: Option<&'static Location<'static>>,
+    pub site: Option<Site>,
 }
 
 /// The buffers that are alive, and how many were made and freed.
@@ -51,7 +51,7 @@ impl fmt::Display for LeakReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { acquired, released, leaks } = self;
         write!(f, "Acquired: {acquired}, Released: {released}, Leaked: {} buffers", leaks.len())?;
-        let mut sites: BTreeMap<(Option<&Location<'_>>, Tag), (usize, u64)> = BTreeMap::new();
+        let mut sites: BTreeMap<(Option<Site>, Tag), (usize, u64)> = BTreeMap::new();
         for leak in leaks {
             let (count, bytes) = sites.entry((leak.site, leak.tag)).or_default();
             *count += 1;

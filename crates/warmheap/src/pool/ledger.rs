@@ -5,17 +5,16 @@
 //! by them.
 #![allow(unsafe_code)]
 
-use std::panic::Location;
-use std::ptr;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering::Relaxed};
 
 use super::request::Tag;
+use super::site::Site;
 
 /// The record of one range.
 #[derive(Debug, Default)]
 pub(crate) struct Tenant {
-    site: AtomicPtr<Location<'static>>,
+    site: AtomicPtr<()>,
     size: AtomicU64,
     tag: AtomicU32,
     /// The range's block in its heap; fixed from the moment the heap hands it out.
@@ -24,8 +23,8 @@ pub(crate) struct Tenant {
 
 impl Tenant {
     #[inline(always)]
-    pub(crate) fn moves_in(&self, size: u64, tag: Tag, site: &'static Location<'static>) {
-        self.site.store(ptr::from_ref(site).cast_mut(), Relaxed);
+    pub(crate) fn moves_in(&self, size: u64, tag: Tag, site: Site) {
+        self.site.store(site.into_word(), Relaxed);
         self.size.store(size, Relaxed);
         self.tag.store(tag.index(), Relaxed);
     }
@@ -44,9 +43,9 @@ impl Tenant {
     }
 
     /// Where the holder asked; `None` before the first.
-    pub(crate) fn site(&self) -> Option<&'static Location<'static>> {
-        // SAFETY: the field is null or was stored from a `&'static Location<'static>`.
-        unsafe { self.site.load(Relaxed).as_ref() }
+    pub(crate) fn site(&self) -> Option<Site> {
+        // SAFETY: the field is null or was stored from a site's word.
+        unsafe { Site::from_word(self.site.load(Relaxed)) }
     }
 }
 

@@ -35,12 +35,12 @@ mod request;
 mod rest;
 mod serve;
 mod shared;
+mod site;
 mod snapshot;
 mod start;
 mod trim;
 
 use std::fmt;
-use std::panic::Location;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 pub use buffer::{Buffer, Placement};
@@ -48,6 +48,7 @@ pub use error::{AllocError, OutOfMemory, StartError};
 pub use leaks::{Leak, LeakReport};
 pub use queue::{PoolQueue, Ticket};
 pub use request::{Request, Tag};
+pub use site::Site;
 
 use crate::config::PoolConfig;
 use crate::device::{Device, DeviceError, Queue};
@@ -112,7 +113,33 @@ impl Pool {
     #[track_caller]
     #[inline]
     pub fn allocate(&self, request: impl Into<Request>) -> Result<Buffer, AllocError> {
-        self.allocate_at(request.into(), true, Location::caller())
+        self.answer(request.into(), true, Site::caller())
+    }
+
+    /// As [`Pool::allocate`], with the place to keep for leak reports: for bindings, whose callers
+    /// are not the line of Rust that calls this.
+    ///
+    /// # Errors
+    /// As [`Pool::allocate`].
+    #[inline]
+    pub fn allocate_at(
+        &self,
+        request: impl Into<Request>,
+        site: impl Into<Site>,
+    ) -> Result<Buffer, AllocError> {
+        self.answer(request.into(), true, site.into())
+    }
+
+    /// A buffer out of what the calling thread holds, or `None`: no device call, and no waiting for
+    /// another thread. For callers that must not wait where they are, with a lock of their own, and
+    /// can call [`Pool::allocate_at`] once they may. `None` says nothing about memory.
+    #[inline]
+    #[must_use]
+    pub fn allocate_at_once(&self, request: impl Into<Request>, site: impl Into<Site>) -> Option<Buffer> {
+        let (request, site) = (request.into(), site.into());
+        let shared = self.shared();
+        let range = shared.hit(&request, site).or_else(|| shared.at_home(&request, site))?;
+        Some(Buffer::new(shared, range, request.size))
     }
 
     /// As [`Pool::allocate`], but never straight from the device: what no heap can serve fails.
@@ -122,16 +149,24 @@ impl Pool {
     #[track_caller]
     #[inline]
     pub fn try_allocate(&self, request: impl Into<Request>) -> Result<Buffer, AllocError> {
-        self.allocate_at(request.into(), false, Location::caller())
+        self.answer(request.into(), false, Site::caller())
+    }
+
+    /// As [`Pool::try_allocate`], with the place to keep for leak reports.
+    ///
+    /// # Errors
+    /// As [`Pool::allocate`].
+    #[inline]
+    pub fn try_allocate_at(
+        &self,
+        request: impl Into<Request>,
+        site: impl Into<Site>,
+    ) -> Result<Buffer, AllocError> {
+        self.answer(request.into(), false, site.into())
     }
 
     #[inline(always)]
-    fn allocate_at(
-        &self,
-        request: Request,
-        may_fall_back: bool,
-        site: &'static Location<'static>,
-    ) -> Result<Buffer, AllocError> {
+    fn answer(&self, request: Request, may_fall_back: bool, site: Site) -> Result<Buffer, AllocError> {
         let shared = &*self.handle.0;
         let range = match shared.hit(&request, site) {
             Some(range) => range,

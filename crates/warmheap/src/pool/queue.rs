@@ -10,7 +10,6 @@
 #![forbid(unsafe_code)]
 
 use std::collections::VecDeque;
-use std::panic::Location;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -19,6 +18,7 @@ use super::buffer::Buffer;
 use super::error::AllocError;
 use super::lock;
 use super::request::Request;
+use super::site::Site;
 use super::{Pool, shared::Shared};
 use crate::device::{DeviceError, Queue};
 
@@ -104,12 +104,23 @@ impl PoolQueue {
     /// As [`Pool::allocate`].
     #[track_caller]
     pub fn allocate(&self, request: impl Into<Request>) -> Result<Buffer, AllocError> {
-        let request = request.into();
-        let site = Location::caller();
+        self.allocate_at(request, Site::caller())
+    }
+
+    /// As [`PoolQueue::allocate`], with the place to keep for leak reports.
+    ///
+    /// # Errors
+    /// As [`Pool::allocate`].
+    pub fn allocate_at(
+        &self,
+        request: impl Into<Request>,
+        site: impl Into<Site>,
+    ) -> Result<Buffer, AllocError> {
+        let (request, site) = (request.into(), site.into());
         if let Some(buffer) = self.timeline.take_back(self.pool.shared(), &request) {
             return Ok(buffer.handed_on(&request, site));
         }
-        self.pool.allocate_at(request, true, site)
+        self.pool.allocate_at(request, site)
     }
 
     /// Frees the retired buffers whose work has completed, and says how many those were.

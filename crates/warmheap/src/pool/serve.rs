@@ -1,7 +1,6 @@
 //! Answering a request that this thread's cache could not: depot, heaps, the ladder, the device.
 #![forbid(unsafe_code)]
 
-use std::panic::Location;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -18,6 +17,7 @@ use super::lock;
 use super::range::{EXACT, FALLBACK, Range};
 use super::request::Request;
 use super::shared::Shared;
+use super::site::Site;
 use crate::config::Scrub;
 use crate::device::{DeviceError, Memory};
 
@@ -31,7 +31,7 @@ impl Shared {
     pub(crate) fn serve(
         &self,
         request: &Request,
-        site: &'static Location<'static>,
+        site: Site,
         may_fall_back: bool,
     ) -> Result<Range, AllocError> {
         if let Some(range) = self.at_home(request, site) {
@@ -58,7 +58,7 @@ impl Shared {
 
     /// The short way for a plain request that is too large for a class: this thread's own heap.
     #[inline(always)]
-    fn at_home(&self, request: &Request, site: &'static Location<'static>) -> Option<Range> {
+    pub(crate) fn at_home(&self, request: &Request, site: Site) -> Option<Range> {
         let last = request.size.wrapping_sub(1);
         let len = u32::try_from((last >> self.shift).wrapping_add(1)).ok()?;
         if len <= LARGEST || request.align > 1 << self.shift || request.zeroed {
@@ -148,7 +148,7 @@ impl Shared {
         want: Option<Want>,
         request: &Request,
         align: u64,
-        site: &'static Location<'static>,
+        site: Site,
         may_fall_back: bool,
     ) -> Result<Range, AllocError> {
         if let Some(range) = want.and_then(|want| self.make_available(want)) {
@@ -169,7 +169,7 @@ impl Shared {
         &self,
         range: Range,
         request: &Request,
-        site: &'static Location<'static>,
+        site: Site,
         counted: bool,
     ) -> Result<Range, AllocError> {
         if request.zeroed

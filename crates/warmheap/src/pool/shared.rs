@@ -5,7 +5,6 @@
 //! are inlined into the caller; whatever they cannot do is handed to `serve` and `reclaim`.
 #![forbid(unsafe_code)]
 
-use std::panic::Location;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Mutex, Weak};
 
@@ -21,6 +20,7 @@ use super::local::{self, Local, Session};
 use super::queue::Timeline;
 use super::range::Range;
 use super::request::Request;
+use super::site::Site;
 use crate::config::{PoolConfig, Scrub};
 
 /// Everything behind a pool's handles.
@@ -57,7 +57,7 @@ pub(crate) struct Shared {
 impl Shared {
     /// Answers a plain request from this thread's cache.
     #[inline(always)]
-    pub(crate) fn hit(&self, request: &Request, site: &'static Location<'static>) -> Option<Range> {
+    pub(crate) fn hit(&self, request: &Request, site: Site) -> Option<Range> {
         let align = request.align;
         // Not a power of two: refused on the way below, whatever is cached.
         let odd = align & align.wrapping_sub(1) != 0;

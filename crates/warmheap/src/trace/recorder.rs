@@ -13,7 +13,7 @@ use std::time::Instant;
 use super::error::TraceError;
 use super::event::{Action, Event};
 use super::writer::TraceWriter;
-use crate::{AllocError, Buffer, Pool, Request};
+use crate::{AllocError, Buffer, Pool, Request, Site, Ticket};
 
 /// A pool whose allocations and frees are written to a trace. Cheap to clone; usable from any
 /// thread.
@@ -26,9 +26,17 @@ pub struct Recorder {
 /// A pool's buffer whose free will be recorded.
 #[derive(Debug)]
 pub struct Recorded {
-    // Dropped after `drop` has recorded it.
+    // Dropped first: the free is written before the pool has the buffer back.
+    life: Life,
     buffer: Buffer,
+}
+
+/// Records a free when it ends.
+#[derive(Debug)]
+struct Life {
     log: Arc<Log>,
+    address: u64,
+    size: u64,
 }
 
 #[derive(Debug)]
@@ -67,12 +75,25 @@ impl Recorder {
     /// [`Recorder::finish`].
     #[track_caller]
     pub fn allocate(&self, request: impl Into<Request>) -> Result<Recorded, AllocError> {
+        self.allocate_at(request, Site::caller())
+    }
+
+    /// As [`Recorder::allocate`], with the place to keep for leak reports.
+    ///
+    /// # Errors
+    /// As [`Recorder::allocate`].
+    pub fn allocate_at(
+        &self,
+        request: impl Into<Request>,
+        site: impl Into<Site>,
+    ) -> Result<Recorded, AllocError> {
         let request = request.into();
         let size = request.size;
-        match self.pool.allocate(request) {
+        match self.pool.allocate_at(request, site) {
             Ok(buffer) => {
-                self.log.add(Action::Allocate, buffer.address(), size);
-                Ok(Recorded { buffer, log: Arc::clone(&self.log) })
+                let address = buffer.address();
+                self.log.add(Action::Allocate, address, size);
+                Ok(Recorded { life: Life { log: Arc::clone(&self.log), address, size }, buffer })
             }
             Err(error) => {
                 self.log.add(Action::AllocateFailure, 0, size);
@@ -126,6 +147,15 @@ fn thread_number() -> u64 {
     NUMBER.try_with(|n| *n).unwrap_or(u64::MAX)
 }
 
+impl Recorded {
+    /// As [`Buffer::retire`]; the free is recorded now.
+    pub fn retire(self, ticket: &Ticket) {
+        let Self { life, buffer } = self;
+        drop(life);
+        buffer.retire(ticket);
+    }
+}
+
 impl Deref for Recorded {
     type Target = Buffer;
 
@@ -134,8 +164,8 @@ impl Deref for Recorded {
     }
 }
 
-impl Drop for Recorded {
+impl Drop for Life {
     fn drop(&mut self) {
-        self.log.add(Action::Free, self.address(), self.size());
+        self.log.add(Action::Free, self.address, self.size);
     }
 }
