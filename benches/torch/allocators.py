@@ -52,6 +52,8 @@ class Warmheap:
         hooks.set_reset_fn(self._address("warmheap_empty_cache"))
         hooks.set_record_stream_fn(self._address("warmheap_record_stream"))
         hooks.set_begin_allocate_to_pool(self._address("warmheap_begin_allocate_to_pool"))
+        hooks.set_end_allocate_to_pool_fn(self._address("warmheap_end_allocate_to_pool"))
+        hooks.set_release_pool(self._address("warmheap_release_pool"))
         torch.cuda.memory.change_current_allocator(allocator)
         self.library.warmheap_statistics_json.restype = ctypes.c_size_t
 

@@ -14,7 +14,7 @@ import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 ALLOCATORS = ["native", "expandable", "async", "rmm-pool", "warmheap", "none"]
-WORKLOADS = ["qwen05b_decode", "qwen05b_serve", "gpt2_train", "qwen7b_decode"]
+WORKLOADS = ["gpt2_train", "gpt2_losses", "qwen05b_decode", "qwen05b_serve", "qwen7b_decode"]
 ENVIRONMENT = {
     "expandable": {"PYTORCH_CUDA_ALLOC_CONF": "expandable_segments:True"},
     "async": {"PYTORCH_CUDA_ALLOC_CONF": "backend:cudaMallocAsync"},
@@ -49,22 +49,32 @@ def spread(values):
     return (high - low) / 2 / statistics.median(values) * 100
 
 
+def shown(values):
+    return f"{statistics.median(values):.1f} ±{spread(values):.1f} %" if values else "-"
+
+
+def ratio(runs, others):
+    """The median of the rounds' ratios: what disturbs a machine lasts longer than a round."""
+    rounds = {run["round"]: run["tokens_per_s"] for run in others}
+    ratios = [run["tokens_per_s"] / rounds[run["round"]] for run in runs if run["round"] in rounds]
+    return f"{statistics.median(ratios):.2f}" if ratios else "-"
+
+
 def table(results, workloads):
     """One block for each workload, one line for each allocator."""
     for workload in workloads:
-        runs = {a: [r[workload] for r in rounds if workload in r] for a, rounds in results.items()}
+        runs = {a: [{**r[workload], "round": r["round"]} for r in rounds if workload in r]
+                for a, rounds in results.items()}
         runs = {a: r for a, r in runs.items() if r}
-        shown = [(key, head) for key, head in FIGURES if any(run.get(key) for r in runs.values() for run in r)]
-        print(f"\n{workload}\n{'':12}" + "".join(f"{head:>22}" for _, head in shown) + "  same results")
-        reference = {run["checksum"] for run in runs.get("native", [])}
+        figures = [(key, head) for key, head in FIGURES if any(run.get(key) for r in runs.values() for run in r)]
+        heads = "".join(f"{head:>20}" for _, head in figures)
+        print(f"\n{workload}\n{'':12}{'rounds':>7}{heads}{'x native':>10}{'x none':>8}  same results")
+        native = runs.get("native", [])
         for allocator, run in runs.items():
-            cells = ""
-            for key, _ in shown:
-                values = [r[key] for r in run if r.get(key)]
-                cell = f"{statistics.median(values):.1f} ±{spread(values):.1f} %" if values else "-"
-                cells += f"{cell:>22}"
-            same = "yes" if {r["checksum"] for r in run} == reference else "NO"
-            print(f"{allocator:12}{cells}  {same}")
+            cells = "".join(f"{shown([r[key] for r in run if r.get(key)]):>20}" for key, _ in figures)
+            same = {r["checksum"] for r in run} == {r["checksum"] for r in native}
+            print(f"{allocator:12}{len(run):7}{cells}{ratio(run, native):>10}"
+                  f"{ratio(run, runs.get('none', [])):>8}  {'yes' if same else 'NO'}")
 
 
 def main():
@@ -72,7 +82,6 @@ def main():
     parser.add_argument("--allocators", nargs="+", default=ALLOCATORS, choices=ALLOCATORS)
     parser.add_argument("--workloads", nargs="+", default=WORKLOADS)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--slow-rounds", type=int, default=2, help="rounds for `none`")
     parser.add_argument("--seconds", type=float, default=480, help="start no measurement after this time")
     parser.add_argument("--output", help="where to write everything as JSON")
     options = parser.parse_args()
@@ -83,14 +92,13 @@ def main():
     for round_ in range(options.rounds):
         turn = round_ % len(options.allocators)
         for allocator in options.allocators[turn:] + options.allocators[:turn]:
-            late = time.monotonic() - began > options.seconds
-            if late or (allocator == "none" and round_ >= options.slow_rounds):
+            if time.monotonic() - began > options.seconds:
                 continue
             answer = ask(servers[allocator], allocator, options.workloads)
             print(f"{time.monotonic() - began:6.1f} s  round {round_ + 1}  {allocator:12}"
                   + answer.get("error", "done"), file=sys.stderr, flush=True)
             if "error" not in answer:
-                results[allocator].append(answer)
+                results[allocator].append({"round": round_, **answer})
             if options.output:
                 with open(options.output, "w") as file:
                     json.dump(results, file, indent=1)

@@ -103,6 +103,10 @@ unsafe extern "C" fn cuCtxSynchronize() -> CUresult {
     let mut state = lock();
     status(state.enter("cuCtxSynchronize").and_then(|()| {
         current(&mut state, "cuCtxSynchronize")?;
+        if state.streams.values().any(|s| s.capturing) {
+            let bad = CUresult::CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED;
+            return state.broken("cuCtxSynchronize", "waiting breaks the capture of a graph", bad);
+        }
         let due = state.streams.values_mut().flat_map(|s| std::mem::take(&mut s.pending)).collect();
         drop(state);
         run(due);

@@ -105,11 +105,23 @@ typedef struct wh_statistics {
   double cached_mb;
   // Calls made to the device.
   uint64_t device_calls;
+  // Driver objects held, where they are scarce beside bytes.
+  uint64_t device_objects;
+  // The most driver objects that may be held; 0 without such a limit.
+  uint64_t device_object_limit;
   // Bytes held from the device now: heaps and fallback buffers.
   uint64_t reserved_bytes;
   // The most bytes held from the device at once.
   uint64_t peak_reserved_bytes;
 } wh_statistics;
+
+// One of PyTorch's private pools: `c10::cuda::MempoolId_t`.
+typedef struct warmheap_pool_id {
+  // Of no meaning here.
+  uint64_t first;
+  // Of no meaning here.
+  uint64_t second;
+} warmheap_pool_id;
 
 #ifdef __cplusplus
 extern "C" {
@@ -177,7 +189,7 @@ enum wh_status wh_pool_statistics(struct wh_pool pool, struct wh_statistics *sta
 const char *wh_last_error(void);
 
 // Allocates for work on `stream`. Throws `c10::OutOfMemoryError` where there is no memory, and
-// `c10::Error` while a graph is captured on the stream. Null for a size of 0.
+// `c10::Error` where something else is wrong. Null for a size of 0.
 void *warmheap_malloc(size_t size, int device, void *stream);
 
 // Takes memory back from `stream`, the one it was allocated for: later work there may use it at
@@ -188,17 +200,25 @@ void warmheap_free(void *address, size_t size, int device, void *stream);
 // before that stream's work at the time of the free is done.
 void warmheap_record_stream(void *address, void *stream);
 
-// Hook `set_init_fn`: starts writing statistics, if `WARMHEAP_STATS` names a file. The first
-// allocation does too.
+// Hook `set_init_fn`: starts writing statistics, if `WARMHEAP_STATS` names a file. The first use of
+// a GPU does too.
 void warmheap_init(int devices);
 
 // Hook `set_reset_fn`, behind `torch.cuda.empty_cache()`: gives memory that nobody uses back to
 // the devices.
 void warmheap_empty_cache(void);
 
-// Hook `set_begin_allocate_to_pool`: refuses graph capture and `torch.cuda.MemPool` with a clear
-// error. PyTorch passes arguments, which this does not look at.
-void warmheap_begin_allocate_to_pool(void);
+// Hook `set_begin_allocate_to_pool`: a graph is about to be captured, and what the capture
+// allocates belongs to private pool `id`. Throws `c10::Error` if another capture is under way on
+// the device. `filter`, which PyTorch passes to tell the capture's streams, is not needed.
+void warmheap_begin_allocate_to_pool(int device, struct warmheap_pool_id id, const void *filter);
+
+// Hook `set_end_allocate_to_pool_fn`: the capture is over.
+void warmheap_end_allocate_to_pool(int device, struct warmheap_pool_id id);
+
+// Hook `set_release_pool`: one of the graphs captured into private pool `id` is gone. With the last
+// one, and the last buffer, the pool's memory goes back to the device.
+void warmheap_release_pool(int device, struct warmheap_pool_id id);
 
 // Starts the peaks of all pools anew.
 void warmheap_reset_peaks(void);

@@ -24,8 +24,9 @@ pub use pool::{
 };
 pub use status::{wh_last_error, wh_status};
 pub use torch::{
-    warmheap_begin_allocate_to_pool, warmheap_empty_cache, warmheap_free, warmheap_init, warmheap_malloc,
-    warmheap_record_stream, warmheap_reset_peaks, warmheap_statistics_json,
+    warmheap_begin_allocate_to_pool, warmheap_empty_cache, warmheap_end_allocate_to_pool, warmheap_free,
+    warmheap_init, warmheap_malloc, warmheap_pool_id, warmheap_record_stream, warmheap_release_pool,
+    warmheap_reset_peaks, warmheap_statistics_json,
 };
 
 /// The version of this interface: a program compiled against a header with the same major number

@@ -60,6 +60,10 @@ pub struct wh_statistics {
     pub cached_mb: f64,
     /// Calls made to the device.
     pub device_calls: u64,
+    /// Driver objects held, where they are scarce beside bytes.
+    pub device_objects: u64,
+    /// The most driver objects that may be held; 0 without such a limit.
+    pub device_object_limit: u64,
     /// Bytes held from the device now: heaps and fallback buffers.
     pub reserved_bytes: u64,
     /// The most bytes held from the device at once.
@@ -169,30 +173,45 @@ pub extern "C" fn wh_pool_reset_statistics(pool: wh_pool) -> wh_status {
 pub unsafe extern "C" fn wh_pool_statistics(pool: wh_pool, statistics: *mut wh_statistics) -> wh_status {
     guarded(|| {
         let pool = handles::pool(pool.id)?;
-        let s = pool.statistics();
-        let snapshot = wh_statistics {
-            total_allocations: s.total_allocations,
-            total_deallocations: s.total_deallocations,
-            fallback_allocations: s.fallback_allocations,
-            failed_allocations: s.failed_allocations,
-            active_allocations: s.active_allocations,
-            hit_rate: s.hit_rate,
-            total_heaps: s.total_heaps,
-            active_heaps: s.active_heaps,
-            utilization: s.utilization,
-            fragmentation: s.fragmentation,
-            largest_allocation_mb: s.largest_allocation_mb,
-            avg_allocation_mb: s.avg_allocation_mb,
-            total_capacity_mb: s.total_capacity_mb,
-            used_capacity_mb: s.used_capacity_mb,
-            peak_used_mb: s.peak_used_mb,
-            fallback_mb: s.fallback_mb,
-            cached_mb: s.cached_mb,
-            device_calls: s.device_calls,
-            reserved_bytes: pool.reserved_bytes(),
-            peak_reserved_bytes: pool.peak_reserved_bytes(),
-        };
+        let snapshot = snapshot(&pool);
         // SAFETY: the caller's promise.
         unsafe { put(statistics, "statistics", snapshot) }
     })
+}
+
+/// The pool's figures in C's struct: all that the library has (the header's test sees to that), and
+/// what is held from the device.
+fn snapshot(pool: &Pool) -> wh_statistics {
+    macro_rules! filled {
+        ($statistics:expr, [$($field:ident),+], $($own:ident),+) => {
+            wh_statistics { $($field: $statistics.$field,)+ $($own: pool.$own()),+ }
+        };
+    }
+    filled!(
+        pool.statistics(),
+        [
+            total_allocations,
+            total_deallocations,
+            fallback_allocations,
+            failed_allocations,
+            active_allocations,
+            hit_rate,
+            total_heaps,
+            active_heaps,
+            utilization,
+            fragmentation,
+            largest_allocation_mb,
+            avg_allocation_mb,
+            total_capacity_mb,
+            used_capacity_mb,
+            peak_used_mb,
+            fallback_mb,
+            cached_mb,
+            device_calls,
+            device_objects,
+            device_object_limit
+        ],
+        reserved_bytes,
+        peak_reserved_bytes
+    )
 }

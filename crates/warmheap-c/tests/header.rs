@@ -19,3 +19,13 @@ fn header_is_current() {
     let kept = std::fs::read_to_string(&path).unwrap_or_default();
     assert!(kept == made, "include/warmheap.h is not current; run with UPDATE_HEADER=1");
 }
+
+/// Cbindgen reads the struct as it is written, so it is written by hand; nothing may be left out.
+#[test]
+fn every_statistic_has_its_field() {
+    let header = include_str!("../include/warmheap.h");
+    let all: serde_json::Value = serde_json::from_str(&warmheap::Statistics::default().to_json()).unwrap();
+    for name in all.as_object().unwrap().keys() {
+        assert!(header.contains(&format!(" {name};")), "wh_statistics has no {name}");
+    }
+}

@@ -9,8 +9,9 @@ use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use cuda_double::Double;
 use warmheap_c::{
-    warmheap_begin_allocate_to_pool, warmheap_empty_cache, warmheap_free, warmheap_init, warmheap_malloc,
-    warmheap_record_stream, warmheap_reset_peaks, warmheap_statistics_json,
+    warmheap_begin_allocate_to_pool, warmheap_empty_cache, warmheap_end_allocate_to_pool, warmheap_free,
+    warmheap_init, warmheap_malloc, warmheap_pool_id, warmheap_record_stream, warmheap_release_pool,
+    warmheap_reset_peaks, warmheap_statistics_json,
 };
 
 const MIB: usize = 1 << 20;
@@ -135,16 +136,102 @@ fn out_of_memory_passes_and_the_process_goes_on() {
     assert_eq!(double.violations(), "");
 }
 
+const GRAPH: warmheap_pool_id = warmheap_pool_id { first: 1, second: 0 };
+
+/// Captures on the side stream, into private pool [`GRAPH`], what `work` does.
+fn captured<R>(double: &Double, work: impl FnOnce() -> R) -> R {
+    warmheap_begin_allocate_to_pool(0, GRAPH, ptr::null());
+    double.capture(SIDE, true);
+    let done = work();
+    double.capture(SIDE, false);
+    warmheap_end_allocate_to_pool(0, GRAPH);
+    done
+}
+
 #[test]
-fn graph_capture_is_refused() {
+fn memory_of_a_graph_stays_with_it() {
+    let (_turn, double) = turn();
+    let (scratch, output) = captured(double, || {
+        let scratch = malloc(8 * MIB, SIDE);
+        free(scratch, 8 * MIB, SIDE);
+        assert_eq!(malloc(8 * MIB, SIDE), scratch, "a capture reuses what it freed");
+        let larger = malloc(80 * MIB, SIDE);
+        free(larger, 80 * MIB, SIDE);
+        free(scratch, 8 * MIB, SIDE);
+        // Refused while the capture lasts: the device must not be waited for.
+        warmheap_empty_cache();
+        (scratch, malloc(MIB, SIDE))
+    });
+    let held = double.used(0);
+    assert!(held >= 89 << 20, "what the graph wrote to is held: {held}");
+    warmheap_empty_cache();
+    assert_eq!(double.used(0), held);
+    let ordinary = malloc(8 * MIB, SIDE);
+    assert_ne!(ordinary, scratch, "the graph writes there when it is replayed");
+    free(ordinary, 8 * MIB, SIDE);
+
+    // A second graph shares the private pool and its memory.
+    let second = captured(double, || malloc(60 * MIB, SIDE));
+    free(second, 60 * MIB, SIDE);
+    warmheap_empty_cache();
+    assert_eq!(double.used(0), held);
+    warmheap_release_pool(0, GRAPH);
+    warmheap_empty_cache();
+    assert_eq!(double.used(0), held, "one graph is left");
+
+    // Both graphs are gone, then the last buffer.
+    warmheap_release_pool(0, GRAPH);
+    assert_eq!(double.used(0), held, "the output is still in use");
+    free(output, MIB, SIDE);
+    warmheap_empty_cache();
+    assert_eq!(double.used(0), 0);
+    assert_eq!(double.violations(), "");
+}
+
+#[test]
+fn memory_shared_during_a_capture_waits_for_its_end() {
+    let (_turn, double) = turn();
+    let shared = malloc(8 * MIB, MAIN);
+    warmheap_record_stream(shared, SIDE as *mut c_void);
+    let meanwhile = captured(double, || {
+        free(shared, 8 * MIB, MAIN);
+        malloc(8 * MIB, MAIN)
+    });
+    assert_ne!(meanwhile, shared, "the stream could not be marked yet");
+    assert_eq!(malloc(8 * MIB, MAIN), shared, "it was marked when the capture ended");
+    free(meanwhile, 8 * MIB, MAIN);
+    free(shared, 8 * MIB, MAIN);
+    warmheap_release_pool(0, GRAPH);
+    assert_eq!(double.violations(), "");
+}
+
+#[test]
+fn captures_that_were_not_announced_or_overlap_are_refused() {
     let (_turn, double) = turn();
     double.capture(SIDE, true);
     assert!(malloc(MIB, SIDE).is_null());
     double.capture(SIDE, false);
-    warmheap_begin_allocate_to_pool();
-    let after = malloc(MIB, SIDE);
-    assert!(!after.is_null());
-    free(after, MIB, SIDE);
+
+    let other = warmheap_pool_id { first: 2, second: 0 };
+    captured(double, || {
+        free(malloc(MIB, SIDE), MIB, SIDE);
+        warmheap_begin_allocate_to_pool(0, other, ptr::null());
+        warmheap_release_pool(0, other);
+        let more = malloc(MIB, SIDE);
+        assert!(!more.is_null(), "the first capture goes on");
+        free(more, MIB, SIDE);
+    });
+    // A capture that broke off without its end does not stand in the way of the next.
+    warmheap_begin_allocate_to_pool(0, other, ptr::null());
+    double.capture(SIDE, true);
+    free(malloc(MIB, SIDE), MIB, SIDE);
+    double.capture(SIDE, false);
+    let kept = captured(double, || malloc(MIB, SIDE));
+    assert!(!kept.is_null());
+    warmheap_release_pool(0, other);
+    warmheap_release_pool(0, GRAPH);
+    warmheap_release_pool(0, GRAPH);
+    free(kept, MIB, SIDE);
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! Devices by the names that people type.
 
+use std::mem;
 use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -107,6 +108,14 @@ impl Spec {
             Kind::Metal => metal(),
             Kind::Cuda => self.cuda(),
         }
+    }
+
+    /// The same device again, allocating singly from its driver's own pool, if it has one and that
+    /// is not how it was named.
+    pub(crate) fn open_driver_pool(&self) -> Option<Result<Arc<dyn Device>, Failure>> {
+        let mut spec = self.clone();
+        let other = self.kind == Kind::Cuda && !mem::replace(&mut spec.options.ordered, true);
+        other.then(|| spec.open())
     }
 
     fn sim(&self) -> SimDevice {

@@ -35,11 +35,18 @@ fn a_trace_replays_on_a_gpu_without_fallback_and_close_to_its_live_memory() {
 }
 
 #[test]
-fn both_of_the_drivers_allocators_serve_as_baseline() {
-    for device in ["cuda:0", "cuda:1,ordered"] {
-        let report = json(&["bench", "--trace", TRACE, "--device", device, "--rounds", "1"]);
-        assert!(report.to_string().contains("Double"), "{device}");
-    }
+fn both_of_the_drivers_allocators_are_compared_with() {
+    let bench = |device| json(&["bench", "--trace", TRACE, "--device", device, "--rounds", "1"]);
+    let (plain, ordered) = (bench("cuda:0"), bench("cuda:1,ordered"));
+    assert!(plain["baseline"]["ns_per_op"].as_f64() > Some(0.0), "{plain}");
+    assert!(plain["driver_pool"]["ns_per_op"].as_f64() > Some(0.0), "{plain}");
+    assert!(ordered["driver_pool"].is_null(), "the baseline is that pool already");
+    assert!(ordered["device"].as_str().unwrap().contains("cuda:1"));
+
+    let assert =
+        warmheap(&["bench", "--trace", TRACE, "--device", "cuda", "--rounds", "1"]).assert().success();
+    let text = String::from_utf8_lossy(&assert.get_output().stdout).into_owned();
+    assert!(text.contains("Baseline ┆ cudaMallocAsync ┆"), "{text}");
 }
 
 #[test]

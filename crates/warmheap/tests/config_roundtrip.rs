@@ -33,6 +33,7 @@ fn any_config() -> impl Strategy<Value = PoolConfig> {
         1..=86_400_000_u64,
         0..=1_u64 << 39,
         prop_oneof![Just(Scrub::Never), Just(Scrub::OnFree)],
+        any::<bool>(),
     );
     (heaps, policy, upkeep).prop_map(|(heaps, policy, upkeep)| {
         PoolConfig::default()
@@ -54,6 +55,7 @@ fn any_config() -> impl Strategy<Value = PoolConfig> {
             })
             .with_thread_cache(ThreadCache { max_bytes: upkeep.3 })
             .with_scrub(upkeep.4)
+            .with_thread_heaps(upkeep.5)
     })
 }
 

@@ -1,71 +1,55 @@
-//! The memory of one stream.
+//! The pools of a GPU, one for each stream.
 //!
 //! A pool of its own for each stream is what makes reuse right: a range freed here goes to later
 //! work of the same stream, which the GPU runs after the work that used it before. It reaches
 //! another stream only by way of the device, which is waited for when memory goes back to it.
+//!
+//! Streams are few and never leave, so they stand in a list that is read without a lock.
 #![forbid(unsafe_code)]
 
-use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::iter;
+use std::sync::{Mutex, OnceLock, PoisonError};
 
-use rustc_hash::FxBuildHasher;
-use warmheap::{AllocError, Buffer, Pool};
+use warmheap::{Pool, StartError};
 
-/// See the module's essay.
+/// The pool of one stream.
 #[derive(Debug)]
 pub(super) struct Arena {
     pub(super) stream: usize,
     pub(super) pool: Pool,
-    live: Mutex<HashMap<u64, Held, FxBuildHasher>>,
+    next: OnceLock<Box<Self>>,
 }
 
-/// A buffer that PyTorch holds.
-#[derive(Debug)]
-pub(super) struct Held {
-    pub(super) buffer: Buffer,
-    /// Other streams that use it.
-    pub(super) guests: Vec<usize>,
+/// See the module's essay.
+#[derive(Debug, Default)]
+pub(super) struct Arenas {
+    first: OnceLock<Box<Arena>>,
+    /// Held by whoever adds one.
+    adding: Mutex<()>,
 }
 
-impl Arena {
-    pub(super) fn new(stream: usize, pool: Pool) -> Self {
-        Self { stream, pool, live: Mutex::default() }
+impl Arenas {
+    /// Those that exist by now, in the order of their streams' first use.
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Arena> {
+        iter::successors(self.first.get(), |arena| arena.next.get()).map(|arena| &**arena)
     }
 
-    /// Memory from the heap alone.
-    pub(super) fn try_allocate(&self, size: u64) -> Result<u64, AllocError> {
-        self.pool.try_allocate(size).map(|buffer| self.hold(buffer))
-    }
-
-    /// Memory by any means.
-    pub(super) fn allocate(&self, size: u64) -> Result<u64, AllocError> {
-        self.pool.allocate(size).map(|buffer| self.hold(buffer))
-    }
-
-    fn hold(&self, buffer: Buffer) -> u64 {
-        let address = buffer.address();
-        self.live().insert(address, Held { buffer, guests: Vec::new() });
-        address
-    }
-
-    /// Takes the buffer at `address` out of PyTorch's hands.
-    pub(super) fn take(&self, address: u64) -> Option<Held> {
-        self.live().remove(&address)
-    }
-
-    /// Notes that `stream` uses the buffer at `address`; `false` if it is not one of ours.
-    pub(super) fn record(&self, address: u64, stream: usize) -> bool {
-        let mut live = self.live();
-        let Some(held) = live.get_mut(&address) else {
-            return false;
-        };
-        if stream != self.stream && !held.guests.contains(&stream) {
-            held.guests.push(stream);
+    /// The pool of `stream`; `make` makes one at its first use.
+    pub(super) fn of(
+        &self,
+        stream: usize,
+        make: impl FnOnce() -> Result<Pool, StartError>,
+    ) -> Result<&Pool, StartError> {
+        let find = || self.iter().find(|arena| arena.stream == stream);
+        if let Some(known) = find() {
+            return Ok(&known.pool);
         }
-        true
-    }
-
-    fn live(&self) -> MutexGuard<'_, HashMap<u64, Held, FxBuildHasher>> {
-        self.live.lock().unwrap_or_else(PoisonError::into_inner)
+        let _adding = self.adding.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = find() {
+            return Ok(&known.pool);
+        }
+        let end = self.iter().last().map_or(&self.first, |last| &last.next);
+        let arena = Box::new(Arena { stream, pool: make()?, next: OnceLock::new() });
+        Ok(&end.get_or_init(|| arena).pool)
     }
 }

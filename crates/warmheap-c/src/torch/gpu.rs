@@ -1,39 +1,37 @@
-//! One GPU: its arenas, and the buffers that wait for other streams.
+//! One GPU: its pools, the buffers PyTorch holds, those that wait for other streams, and graphs.
 
-use std::collections::HashMap;
 use std::ffi::{c_int, c_void};
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
+use std::sync::{Arc, OnceLock};
 
-use warmheap::config::ThreadCache;
-use warmheap::device::cuda::{CudaDevice, CudaQueue};
-use warmheap::device::{Device, DeviceError, Queue};
+use warmheap::device::cuda::CudaDevice;
+use warmheap::device::{Device, DeviceError};
 use warmheap::{AllocError, Buffer, Pool, PoolConfig};
 
-use super::arena::Arena;
+use super::arena::{Arena, Arenas};
+use super::graphs::{Graphs, warmheap_pool_id};
+use super::guests::Guests;
+use super::live::{Held, Live};
+use super::report;
 
 /// The most GPUs of one process.
 const GPUS: usize = 64;
 static ALL: [OnceLock<Result<Gpu, String>>; GPUS] = [const { OnceLock::new() }; GPUS];
+
+/// What a program is told that captures a graph by itself.
+const UNANNOUNCED: &str = "a CUDA graph is being captured on this stream and Warmheap was not told: capture \
+    with torch.cuda.graph, with all three hooks for private pools set (docs/pytorch.md)";
+const ONE_AT_A_TIME: &str = "another CUDA graph is being captured on this GPU: Warmheap serves one capture at a \
+    time for each device";
 
 /// See the module's essay.
 #[derive(Debug)]
 pub(super) struct Gpu {
     pub(super) device: CudaDevice,
     config: PoolConfig,
-    arenas: RwLock<Vec<Arc<Arena>>>,
-    queues: Mutex<HashMap<usize, Arc<CudaQueue>>>,
-    waiting: Mutex<Vec<Waiting>>,
-    /// How many wait, to be read without the lock.
-    waiters: AtomicUsize,
-}
-
-/// A freed buffer that other streams may still use.
-#[derive(Debug)]
-struct Waiting {
-    /// Held for its drop, which gives the memory to the stream that allocated it.
-    _buffer: Buffer,
-    tickets: Vec<(Arc<CudaQueue>, u64)>,
+    arenas: Arenas,
+    live: Live,
+    guests: Guests,
+    graphs: Graphs,
 }
 
 /// Why there is no memory.
@@ -57,11 +55,11 @@ impl Gpu {
     }
 
     fn open(ordinal: u32) -> Result<Self, String> {
+        report::start_writing();
         let config = match std::env::var_os("WARMHEAP_CONFIG") {
             Some(path) => PoolConfig::from_yaml_file(path),
-            // One heap for all threads: autograd frees in its own threads what the program's
-            // thread allocated, and memory must not move to and fro between heaps at each step.
-            None => Ok(PoolConfig::elastic().with_thread_cache(ThreadCache { max_bytes: 0 })),
+            // Autograd frees in its own threads what the program's thread allocated.
+            None => Ok(PoolConfig::elastic().with_thread_heaps(false)),
         };
         let config = config.and_then(PoolConfig::with_environment).map_err(|e| e.to_string())?;
         let open = || {
@@ -71,120 +69,100 @@ impl Gpu {
         Ok(Self {
             device: open().map_err(|e| e.to_string())?,
             config,
-            arenas: RwLock::default(),
-            queues: Mutex::default(),
-            waiting: Mutex::default(),
-            waiters: AtomicUsize::new(0),
+            arenas: Arenas::default(),
+            live: Live::default(),
+            guests: Guests::default(),
+            graphs: Graphs::default(),
         })
     }
 
     /// Memory for work on `stream`.
     pub(super) fn allocate(&self, size: u64, stream: usize) -> Result<u64, Refusal> {
         // SAFETY: PyTorch's streams exist while it allocates for them.
-        let capturing = unsafe { self.device.is_capturing(stream as *mut c_void) };
-        if capturing.map_err(|e| Refusal::Other(e.to_string()))? {
-            return Err(Refusal::Other(super::NO_GRAPHS.into()));
+        let buffer = if unsafe { self.device.is_capturing(stream as *mut c_void) }? {
+            let buffer = self.graphs.allocate(&self.device, size, stream);
+            buffer.ok_or_else(|| Refusal::Other(UNANNOUNCED.into()))?
+        } else {
+            self.allocate_now(size, stream)?
+        };
+        match buffer {
+            Ok(buffer) => Ok(self.live.hold(buffer, stream)),
+            Err(error @ AllocError::OutOfMemory(_)) => {
+                Err(Refusal::OutOfMemory(format!("{}: {error}", self.device.name())))
+            }
+            Err(other) => Err(Refusal::Other(other.to_string())),
         }
-        self.let_go();
-        let arena = self.arena(stream).map_err(Refusal::Other)?;
-        match arena.try_allocate(size) {
-            Err(AllocError::OutOfMemory(_)) => {}
-            other => return other.map_err(|e| Refusal::Other(e.to_string())),
-        }
-        // What other streams hold and do not use may be enough.
-        self.trim().map_err(|e| Refusal::Other(e.to_string()))?;
-        arena.allocate(size).map_err(|error| match error {
-            AllocError::OutOfMemory(_) => Refusal::OutOfMemory(format!("{}: {error}", self.device.name())),
-            other => Refusal::Other(other.to_string()),
-        })
     }
 
-    /// Takes back what `stream` was given at `address`.
-    pub(super) fn free(&self, address: u64, stream: usize) -> Result<(), String> {
-        let arena = self.arena(stream)?;
-        let held = arena.take(address);
-        let held = held.ok_or_else(|| format!("{address:#x} was not allocated on stream {stream:#x}"))?;
-        if held.guests.is_empty() {
-            return Ok(());
-        }
-        let mark = |&guest| {
-            let queue = self.queue(guest)?;
-            let ticket = queue.signal()?;
-            Ok((queue, ticket))
-        };
-        match held.guests.iter().map(mark).collect::<Result<_, DeviceError>>() {
-            Ok(tickets) => {
-                let mut waiting = self.waiting();
-                waiting.push(Waiting { _buffer: held.buffer, tickets });
-                self.waiters.store(waiting.len(), Ordering::Relaxed);
-                Ok(())
+    fn allocate_now(&self, size: u64, stream: usize) -> Result<Result<Buffer, AllocError>, Refusal> {
+        self.guests.let_go();
+        let make = || Pool::new(Arc::new(self.device.clone()), self.config.clone());
+        let pool = self.arenas.of(stream, make).map_err(|e| Refusal::Other(e.to_string()))?;
+        match pool.try_allocate(size) {
+            // What other streams hold and do not use may be enough.
+            Err(AllocError::OutOfMemory(_)) => {
+                self.trim()?;
+                Ok(pool.allocate(size))
             }
-            // A guest stream that cannot be marked: everything is waited for instead.
-            Err(_) => self.device.synchronize().map_err(|e| e.to_string()),
+            other => Ok(other),
+        }
+    }
+
+    /// Takes back what was given at `address`; nothing, if it is not one of ours.
+    pub(super) fn free(&self, address: u64) {
+        let Some(Held { buffer, guests, .. }) = self.live.take(address) else {
+            return;
+        };
+        if !guests.is_empty() {
+            self.guests.outlive(&self.device, buffer, guests);
         }
     }
 
     /// Notes that `stream` uses the buffer at `address`; `false` if it is not one of ours.
     pub(super) fn record(&self, address: u64, stream: usize) -> bool {
-        self.arenas().iter().any(|arena| arena.record(address, stream))
+        self.live.record(address, stream)
     }
 
-    /// Gives memory that nobody uses back to the device.
+    /// A capture into PyTorch's private pool `id` begins.
+    pub(super) fn begin_capture(&self, id: warmheap_pool_id) -> Result<(), Refusal> {
+        if self.graphs.begin(&self.device, id) { Ok(()) } else { Err(Refusal::Other(ONE_AT_A_TIME.into())) }
+    }
+
+    /// That capture has ended.
+    pub(super) fn end_capture(&self, id: warmheap_pool_id) {
+        self.graphs.end(id);
+        self.guests.mark_again(&self.device);
+    }
+
+    /// One of the graphs captured into private pool `id` is gone.
+    pub(super) fn release_graph(&self, id: warmheap_pool_id) {
+        self.graphs.release(&self.device, id);
+    }
+
+    /// Bytes held for graphs.
+    pub(super) fn graph_bytes(&self) -> u64 {
+        self.graphs.reserved()
+    }
+
+    /// Gives memory that nobody uses back to the device; nothing while a graph is captured.
     pub(super) fn trim(&self) -> Result<(), DeviceError> {
+        if self.graphs.tidy(&self.device) {
+            return Ok(());
+        }
+        self.guests.mark_again(&self.device);
         self.device.synchronize()?;
-        self.let_go();
-        for arena in self.arenas() {
-            arena.pool.trim(0)?;
-        }
-        Ok(())
+        self.guests.let_go();
+        self.arenas().try_for_each(|arena| arena.pool.trim(0).map(drop))
     }
 
-    /// The arenas that exist by now.
-    pub(super) fn arenas(&self) -> Vec<Arc<Arena>> {
-        self.arenas.read().unwrap_or_else(PoisonError::into_inner).clone()
+    /// The pools that exist by now.
+    pub(super) fn arenas(&self) -> impl Iterator<Item = &Arena> {
+        self.arenas.iter()
     }
+}
 
-    fn arena(&self, stream: usize) -> Result<Arc<Arena>, String> {
-        let find = |arenas: &[Arc<Arena>]| arenas.iter().find(|arena| arena.stream == stream).cloned();
-        let known = find(&self.arenas.read().unwrap_or_else(PoisonError::into_inner));
-        if let Some(arena) = known {
-            return Ok(arena);
-        }
-        let mut arenas = self.arenas.write().unwrap_or_else(PoisonError::into_inner);
-        if let Some(arena) = find(&arenas) {
-            return Ok(arena);
-        }
-        let device = Arc::new(self.device.clone());
-        let pool = Pool::new(device, self.config.clone()).map_err(|e| e.to_string())?;
-        let arena = Arc::new(Arena::new(stream, pool));
-        arenas.push(Arc::clone(&arena));
-        Ok(arena)
-    }
-
-    fn queue(&self, stream: usize) -> Result<Arc<CudaQueue>, DeviceError> {
-        let mut queues = self.queues.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(queue) = queues.get(&stream) {
-            return Ok(Arc::clone(queue));
-        }
-        // SAFETY: PyTorch never destroys the streams it hands out.
-        let queue = Arc::new(unsafe { self.device.queue(stream as *mut c_void) }?);
-        queues.insert(stream, Arc::clone(&queue));
-        Ok(queue)
-    }
-
-    /// Drops the waiting buffers whose streams are done with them.
-    fn let_go(&self) {
-        if self.waiters.load(Ordering::Relaxed) == 0 {
-            return;
-        }
-        let mut waiting = self.waiting();
-        // A lost device uses nothing any more.
-        let busy = |(queue, ticket): &(Arc<CudaQueue>, u64)| queue.completed().is_ok_and(|at| at < *ticket);
-        waiting.retain(|entry| entry.tickets.iter().any(busy));
-        self.waiters.store(waiting.len(), Ordering::Relaxed);
-    }
-
-    fn waiting(&self) -> MutexGuard<'_, Vec<Waiting>> {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+impl From<DeviceError> for Refusal {
+    fn from(error: DeviceError) -> Self {
+        Self::Other(error.to_string())
     }
 }

@@ -1,14 +1,18 @@
 //! The functions that PyTorch's pluggable allocator takes.
 //!
 //! `torch.cuda.memory.CUDAPluggableAllocator(library, "warmheap_malloc", "warmheap_free")` is
-//! enough for one stream. Programs that share tensors between streams also set `record_stream`,
-//! and `empty_cache` and graph capture are served by the other hooks. Each GPU gets its pools at
+//! enough for one stream. Programs that share tensors between streams also set `record_stream`;
+//! `empty_cache` and graph capture are served by the other hooks. Each GPU gets its pools at
 //! its first use, from the file that `WARMHEAP_CONFIG` names, else sizing themselves.
 //!
 //! These functions may throw C++ exceptions: PyTorch expects an allocator to.
 
 mod arena;
 mod gpu;
+mod graphs;
+mod guests;
+mod keeper;
+mod live;
 mod report;
 mod throw;
 
@@ -17,13 +21,12 @@ use std::panic::catch_unwind;
 use std::ptr;
 
 use gpu::{Gpu, Refusal};
+pub use graphs::warmheap_pool_id;
 
-/// What a program that captures a CUDA graph is told.
-const NO_GRAPHS: &str = "Warmheap does not serve CUDA graph capture or private memory pools: memory inside a \
-    graph must keep its address between replays. Capture with PyTorch's own allocator, or run without graphs";
+const DEFECT: &str = "a defect in Warmheap; please report it";
 
 /// Allocates for work on `stream`. Throws `c10::OutOfMemoryError` where there is no memory, and
-/// `c10::Error` while a graph is captured on the stream. Null for a size of 0.
+/// `c10::Error` where something else is wrong. Null for a size of 0.
 #[unsafe(no_mangle)]
 pub extern "C-unwind" fn warmheap_malloc(size: usize, device: c_int, stream: *mut c_void) -> *mut c_void {
     if size == 0 {
@@ -36,7 +39,7 @@ pub extern "C-unwind" fn warmheap_malloc(size: usize, device: c_int, stream: *mu
         Ok(Ok(address)) => return ptr::with_exposed_provenance_mut(address as usize),
         Ok(Err(Refusal::OutOfMemory(reason))) => throw::out_of_memory(&reason),
         Ok(Err(Refusal::Other(reason))) => throw::refused(&reason),
-        Err(_) => throw::refused("a defect in Warmheap; please report it"),
+        Err(_) => throw::refused(DEFECT),
     }
     ptr::null_mut()
 }
@@ -53,9 +56,9 @@ pub extern "C-unwind" fn warmheap_free(
     if address.is_null() {
         return;
     }
-    let _ = size; // The pool knows.
+    let _ = (size, stream); // The buffer knows.
     // Destructors call this, so nothing is thrown: what cannot be freed stays taken.
-    let _ = catch_unwind(|| Gpu::at(device)?.free(address.addr() as u64, stream.addr()));
+    let _ = catch_unwind(|| Gpu::at(device).map(|gpu| gpu.free(address.addr() as u64)));
 }
 
 /// Hook `set_record_stream_fn`: `stream` uses the memory at `address` too, which is not reused
@@ -65,8 +68,8 @@ pub extern "C" fn warmheap_record_stream(address: *mut c_void, stream: *mut c_vo
     let _ = catch_unwind(|| Gpu::opened().any(|gpu| gpu.record(address.addr() as u64, stream.addr())));
 }
 
-/// Hook `set_init_fn`: starts writing statistics, if `WARMHEAP_STATS` names a file. The first
-/// allocation does too.
+/// Hook `set_init_fn`: starts writing statistics, if `WARMHEAP_STATS` names a file. The first use of
+/// a GPU does too.
 #[unsafe(no_mangle)]
 pub extern "C" fn warmheap_init(devices: c_int) {
     let _ = devices; // Each is opened at its first use.
@@ -80,11 +83,35 @@ pub extern "C" fn warmheap_empty_cache() {
     let _ = catch_unwind(|| Gpu::opened().for_each(|gpu| drop(gpu.trim())));
 }
 
-/// Hook `set_begin_allocate_to_pool`: refuses graph capture and `torch.cuda.MemPool` with a clear
-/// error. PyTorch passes arguments, which this does not look at.
+/// Hook `set_begin_allocate_to_pool`: a graph is about to be captured, and what the capture
+/// allocates belongs to private pool `id`. Throws `c10::Error` if another capture is under way on
+/// the device. `filter`, which PyTorch passes to tell the capture's streams, is not needed.
 #[unsafe(no_mangle)]
-pub extern "C-unwind" fn warmheap_begin_allocate_to_pool() {
-    throw::refused(NO_GRAPHS);
+pub extern "C-unwind" fn warmheap_begin_allocate_to_pool(
+    device: c_int,
+    id: warmheap_pool_id,
+    filter: *const c_void,
+) {
+    let _ = filter;
+    let answer = catch_unwind(|| Gpu::at(device).map_err(Refusal::Other)?.begin_capture(id));
+    match answer {
+        Ok(Ok(())) => {}
+        Ok(Err(Refusal::OutOfMemory(reason) | Refusal::Other(reason))) => throw::refused(&reason),
+        Err(_) => throw::refused(DEFECT),
+    }
+}
+
+/// Hook `set_end_allocate_to_pool_fn`: the capture is over.
+#[unsafe(no_mangle)]
+pub extern "C" fn warmheap_end_allocate_to_pool(device: c_int, id: warmheap_pool_id) {
+    let _ = catch_unwind(|| Gpu::at(device).map(|gpu| gpu.end_capture(id)));
+}
+
+/// Hook `set_release_pool`: one of the graphs captured into private pool `id` is gone. With the last
+/// one, and the last buffer, the pool's memory goes back to the device.
+#[unsafe(no_mangle)]
+pub extern "C" fn warmheap_release_pool(device: c_int, id: warmheap_pool_id) {
+    let _ = catch_unwind(|| Gpu::at(device).map(|gpu| gpu.release_graph(id)));
 }
 
 /// Starts the peaks of all pools anew.

@@ -21,10 +21,9 @@ pub(super) fn report() -> Value {
 }
 
 fn of_gpu(gpu: &Gpu) -> Value {
-    let arenas = gpu.arenas();
-    let sum = |f: fn(&warmheap::Pool) -> u64| arenas.iter().map(|arena| f(&arena.pool)).sum::<u64>();
-    let streams: Vec<Value> = arenas
-        .iter()
+    let sum = |f: fn(&warmheap::Pool) -> u64| gpu.arenas().map(|arena| f(&arena.pool)).sum::<u64>();
+    let streams: Vec<Value> = gpu
+        .arenas()
         .map(|arena| {
             json!({
                 "stream": format!("{:#x}", arena.stream),
@@ -36,9 +35,10 @@ fn of_gpu(gpu: &Gpu) -> Value {
         .collect();
     json!({
         "device": gpu.device.name(),
-        "reserved_bytes": sum(|pool| pool.reserved_bytes()),
+        "reserved_bytes": sum(|pool| pool.reserved_bytes()) + gpu.graph_bytes(),
         // Exact for one stream; streams that peak at different times make it an upper bound.
-        "peak_reserved_bytes": sum(|pool| pool.peak_reserved_bytes()),
+        "peak_reserved_bytes": sum(|pool| pool.peak_reserved_bytes()) + gpu.graph_bytes(),
+        "graph_bytes": gpu.graph_bytes(),
         "streams": streams,
     })
 }

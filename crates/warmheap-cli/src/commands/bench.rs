@@ -2,9 +2,10 @@
 //!
 //! The baseline is a pool switched off: every allocation and every free is the device's own. On host
 //! memory that is mapping pages, touching each and unmapping them: what a driver does that maps and
-//! clears. Rounds of both alternate in one process, so that whatever disturbs
-//! the machine disturbs both.
+//! clears. On CUDA that is `cudaMalloc`, and the driver's own pool, `cudaMallocAsync`, takes part as a
+//! third. Rounds of all alternate in one process, so that whatever disturbs the machine disturbs all.
 
+use std::iter;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -14,6 +15,7 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 use warmheap::advice::{self, Finding, Grades};
 use warmheap::config::MIB;
+use warmheap::device::Device;
 use warmheap::trace::replay::{Phases, play_phases};
 use warmheap::{Pool, PoolConfig, Statistics};
 
@@ -65,6 +67,8 @@ pub(crate) struct Output {
     /// Time between the first and last event of serving, for each token, as recorded.
     pub(crate) compute_ms_per_token: Option<f64>,
     pub(crate) baseline: Side,
+    /// The driver's own pool, where the device has one beside its plain allocation.
+    pub(crate) driver_pool: Option<Side>,
     pub(crate) pool: Side,
     /// Share of the baseline's allocation time while serving that the pool saves.
     pub(crate) reduction: f64,
@@ -88,6 +92,8 @@ pub(crate) struct Output {
 pub(crate) struct Side {
     pub(crate) loading_ms: f64,
     pub(crate) serving_ms: f64,
+    /// Of loading and serving together.
+    pub(crate) ns_per_op: f64,
     pub(crate) ms_per_token: Option<f64>,
     /// Modelled: as if nothing but the trace's compute time and this allocation time passed.
     pub(crate) tokens_per_second: Option<f64>,
@@ -108,16 +114,18 @@ pub(crate) fn run(args: &Args, json: bool) -> Result<ExitCode, Failure> {
         input::write_json(path, &show::to_json(&output)?)?;
     }
     show::print(json, &output, show::bench::text)?;
-    Ok(match output.baseline.failed + output.pool.failed {
-        0 => ExitCode::SUCCESS,
+    let sides = [&output.baseline, &output.pool].into_iter().chain(&output.driver_pool);
+    Ok(match sides.map(|side| side.failed).sum() {
+        0_u64 => ExitCode::SUCCESS,
         _ => ExitCode::FAILURE,
     })
 }
 
 fn measure(args: &Args, trace: &Trace, config: PoolConfig) -> Result<Output, Failure> {
     let device = args.device.open()?;
-    let off = switched_off();
-    let baseline = Pool::new(Arc::clone(&device), off).map_err(Failure::failed)?;
+    let off = |device: Arc<dyn Device>| Pool::new(device, switched_off()).map_err(Failure::failed);
+    let baseline = off(Arc::clone(&device))?;
+    let driver_pool = args.device.open_driver_pool().transpose()?.map(off).transpose()?;
     let started = Instant::now();
     let pool = Pool::new(Arc::clone(&device), config).map_err(Failure::failed)?;
     let startup = started.elapsed();
@@ -127,13 +135,16 @@ fn measure(args: &Args, trace: &Trace, config: PoolConfig) -> Result<Output, Fai
         Some(rounds) => (rounds.get(), Duration::MAX),
         None => (ROUNDS, PATIENCE),
     };
-    let progress = Progress::new("measuring", 2 * rounds);
+    let others: Vec<&Pool> = iter::once(&baseline).chain(&driver_pool).collect();
+    let progress = Progress::new("measuring", (others.len() + 1) * rounds);
     let started = Instant::now();
-    let (mut without, mut with) = (vec![], vec![]);
+    let (mut without, mut with) = (vec![vec![]; others.len()], vec![]);
     let mut statistics = Statistics::default();
-    while without.is_empty() || (without.len() < rounds && started.elapsed() < time) {
-        without.push(play_phases(&trace.program, &baseline, || {}));
-        progress.step();
+    while with.is_empty() || (with.len() < rounds && started.elapsed() < time) {
+        for (pool, rounds) in others.iter().zip(&mut without) {
+            rounds.push(play_phases(&trace.program, pool, || {}));
+            progress.step();
+        }
         with.push(play_phases(&trace.program, &pool, || {
             statistics = pool.statistics();
         }));
@@ -144,8 +155,8 @@ fn measure(args: &Args, trace: &Trace, config: PoolConfig) -> Result<Output, Fai
     let summary = trace.program.summary();
     let tokens = args.tokens.map(|n| n.get() as u64).or(trace.sidecar.decode_steps);
     let compute = tokens.map(|tokens| milliseconds(summary.serving) / tokens as f64);
-    let rounds = with.len();
-    let (baseline, with) = (side(&without, tokens, compute), side(&with, tokens, compute));
+    let side = |rounds: &Vec<Phases>| side(rounds, summary.events, tokens, compute);
+    let (baseline, with, rounds) = (side(&without[0]), side(&with), with.len());
     Ok(Output {
         trace: trace.name.clone(),
         workload: trace.sidecar.workload.clone(),
@@ -157,6 +168,7 @@ fn measure(args: &Args, trace: &Trace, config: PoolConfig) -> Result<Output, Fai
         compute_ms_per_token: compute,
         reduction: 1.0 - with.serving_ms / baseline.serving_ms.max(f64::MIN_POSITIVE),
         baseline,
+        driver_pool: without.get(1).map(side),
         pool: with,
         startup_ms: milliseconds(startup),
         hit_rate: statistics.hit_rate,
@@ -186,13 +198,18 @@ fn switched_off() -> PoolConfig {
     PoolConfig::default().with_enabled(false).with_log_exhaustion(false).with_warmup_sizes([])
 }
 
-fn side(rounds: &[Phases], tokens: Option<u64>, compute: Option<f64>) -> Side {
+fn side(rounds: &[Phases], events: u64, tokens: Option<u64>, compute: Option<f64>) -> Side {
     let serving_ms = median(rounds.iter().map(|round| milliseconds(round.serving)));
     let ms_per_token = tokens.map(|tokens| serving_ms / tokens as f64);
     let total = compute.zip(ms_per_token).map(|(compute, own)| compute + own);
     Side {
         loading_ms: median(rounds.iter().map(|round| milliseconds(round.loading))),
         serving_ms,
+        ns_per_op: median(
+            rounds
+                .iter()
+                .map(|round| milliseconds(round.loading + round.serving) * 1e6 / events.max(1) as f64),
+        ),
         ms_per_token,
         tokens_per_second: total.filter(|ms| *ms > 0.0).map(|ms| 1000.0 / ms),
         failed: rounds.iter().map(|round| round.failed).sum(),

@@ -33,34 +33,59 @@ fn title(output: &Output) -> String {
     )
 }
 
+/// The sides compared, with the heads of their columns.
+fn sides(output: &Output) -> Vec<(&'static str, &Side)> {
+    let driver_pool = output.driver_pool.iter().map(|side| ("cudaMallocAsync", side));
+    [("Baseline", &output.baseline)].into_iter().chain(driver_pool).chain([("Pool", &output.pool)]).collect()
+}
+
+/// A table of the sides: a name and a figure a row, and what the pool changes of the baseline.
+fn compared(sides: &[(&str, &Side)], rows: &[(&str, Figure, Unit)], more: Option<Vec<String>>) -> String {
+    let header = [""].into_iter().chain(sides.iter().map(|(head, _)| *head)).chain(["Change"]);
+    let rows = rows.iter().map(|(name, figure, unit)| {
+        let figures: Vec<f64> = sides.iter().map(|(_, side)| figure(side)).collect();
+        let ends = figures.first().zip(figures.last());
+        let change = ends.map(|(baseline, pool)| change(*baseline, *pool));
+        [(*name).to_owned()].into_iter().chain(figures.iter().map(|f| unit(*f))).chain(change).collect()
+    });
+    table(header, rows.chain(more))
+}
+
+type Figure = fn(&Side) -> f64;
+type Unit = fn(f64) -> String;
+
 fn costs(output: &Output) -> String {
-    let (baseline, pool) = (&output.baseline, &output.pool);
-    let line =
-        |name: &str, without: f64, with: f64| [name.to_owned(), ms(without), ms(with), change(without, with)];
-    let serving = match (baseline.ms_per_token, pool.ms_per_token) {
-        (Some(without), Some(with)) => line("Allocation overhead per token", without, with),
-        _ => line("Allocation overhead while serving", baseline.serving_ms, pool.serving_ms),
+    let sides = sides(output);
+    let serving: (&str, Figure, Unit) = if sides.iter().all(|(_, side)| side.ms_per_token.is_some()) {
+        ("Allocation overhead per token", |side| side.ms_per_token.unwrap_or_default(), ms)
+    } else {
+        ("Allocation overhead while serving", |side| side.serving_ms, ms)
     };
-    let loading = line("Allocation while loading the model", baseline.loading_ms, pool.loading_ms);
-    let startup = ["Start-up, once".to_owned(), "-".to_owned(), ms(output.startup_ms), String::new()];
-    table(["", "Baseline", "Pool", "Change"], [serving, loading, startup])
+    let rows = [
+        serving,
+        ("Allocation while loading the model", |side| side.loading_ms, ms),
+        ("Per allocation or free", |side| side.ns_per_op, ns),
+    ];
+    let none = sides[1..].iter().map(|_| "-".to_owned());
+    let startup = ["Start-up, once".to_owned()].into_iter().chain(none);
+    compared(&sides, &rows, Some(startup.chain([ms(output.startup_ms), String::new()]).collect()))
 }
 
 fn throughput(output: &Output) -> String {
-    let rate = |side: &Side| side.tokens_per_second;
-    let (Some(compute), Some(without), Some(with)) =
-        (output.compute_ms_per_token, rate(&output.baseline), rate(&output.pool))
+    let sides = sides(output);
+    let Some(compute) = output
+        .compute_ms_per_token
+        .filter(|_| sides.iter().all(|(_, side)| side.tokens_per_second.is_some()))
     else {
         return "No throughput is modelled: nothing says how many tokens the trace decodes; give \
                 --tokens N"
             .to_owned();
     };
-    let tokens = |rate: f64| format!("{rate:.2} tok/s");
-    let rows = [["Throughput, modelled".to_owned(), tokens(without), tokens(with), change(without, with)]];
+    let rate: Figure = |side| side.tokens_per_second.unwrap_or_default();
     format!(
         "{}\nModelled: {} of compute per token, as recorded in the trace, plus the allocation time \
          measured here.",
-        table(["", "Baseline", "Pool", "Change"], rows),
+        compared(&sides, &[("Throughput, modelled", rate, |rate| format!("{rate:.2} tok/s"))], None),
         ms(compute)
     )
 }
@@ -101,7 +126,10 @@ fn statistics(statistics: &Statistics) -> Vec<[String; 2]> {
 }
 
 fn footnote(output: &Output) -> String {
-    let baseline = if output.device == "host" {
+    let baseline = if output.driver_pool.is_some() {
+        "cudaMalloc and cudaFree for each buffer; cudaMallocAsync: the driver's own pool, which keeps \
+         what is freed"
+    } else if output.device == "host" {
         "each allocation maps its pages and touches every one, each free unmaps them: what a driver \
          does that maps and clears"
     } else {
@@ -115,6 +143,10 @@ fn ms(milliseconds: f64) -> String {
         small if small < 1.0 => format!("{small:.4} ms"),
         _ => format!("{milliseconds:.2} ms"),
     }
+}
+
+fn ns(nanoseconds: f64) -> String {
+    format!("{nanoseconds:.1} ns")
 }
 
 fn change(before: f64, after: f64) -> String {

@@ -50,6 +50,8 @@ setters! {
     with_compaction => compaction: Compaction;
     /// Bounds of the per-thread caches.
     with_thread_cache => thread_cache: ThreadCache;
+    /// Whether threads have heaps of their own.
+    with_thread_heaps => thread_heaps: bool;
     /// Whether freed memory is cleared.
     with_scrub => scrub: Scrub;
 }

@@ -128,6 +128,7 @@ static KEYS: &[Key] = &[
     number!("compaction.threshold", Rule::Ratio, compaction.threshold, f64::from, f64::from),
     number!("compaction.interval_ms", MILLISECONDS, compaction.interval, milliseconds, duration),
     number!("thread_cache_mb", Rule::Size { zero: true }, thread_cache.max_bytes, mib, bytes),
+    switch!("thread_heaps", thread_heaps),
     word!("scrub", scrub, "never" => Scrub::Never, "on_free" => Scrub::OnFree),
 ];
 

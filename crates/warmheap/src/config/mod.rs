@@ -77,6 +77,10 @@ pub struct PoolConfig {
     pub compaction: Compaction,
     /// The free ranges each thread may keep for itself.
     pub thread_cache: ThreadCache,
+    /// On devices whose heaps grow in place, each thread that allocates has heaps of its own. Off,
+    /// all share one: for programs in which one thread frees what another allocates, so that memory
+    /// need not follow the work from heap to heap.
+    pub thread_heaps: bool,
     /// Whether freed memory is cleared.
     pub scrub: Scrub,
 }
@@ -115,12 +119,11 @@ pub struct Compaction {
     pub interval: Duration,
 }
 
-/// Bounds on what a thread keeps for its next requests: free ranges, and on devices whose heaps grow
-/// in place a heap of its own.
+/// Bounds on the free ranges that a thread keeps for its next requests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ThreadCache {
     /// The most bytes one thread may hold back, whatever the pool's size; 0 leaves everything to
-    /// the heaps that all threads share.
+    /// the heaps that all threads share, and no thread has one of its own.
     pub max_bytes: u64,
 }
 
@@ -160,6 +163,7 @@ impl Default for PoolConfig {
             growth_trigger: 0.90,
             compaction: Compaction { enabled: false, threshold: 0.50, interval: Duration::from_secs(60) },
             thread_cache: ThreadCache { max_bytes: 64 * MIB },
+            thread_heaps: true,
             scrub: Scrub::Never,
         }
     }

@@ -91,6 +91,9 @@ impl Heaps {
         want: Want,
         mut cut: impl FnMut(&mut Open<'_>) -> Option<Range>,
     ) -> Option<Range> {
+        if let [only] = self.slots() {
+            return only.with(cut);
+        }
         let mut tried = Tried::default();
         while let Some(index) = self.choose(want, &mut tried) {
             let found = self.slots[index].with(&mut cut);

@@ -40,7 +40,7 @@ impl Shared {
         let places = match config.heaps {
             HeapSizing::Fixed if config.dynamic_growth => config.max_heaps.max(config.num_heaps),
             HeapSizing::Fixed => config.num_heaps,
-            HeapSizing::Elastic if limits.elastic && config.thread_cache.max_bytes == 0 => 1,
+            HeapSizing::Elastic if limits.elastic && !has_homes(&config) => 1,
             HeapSizing::Elastic if limits.elastic => 2 * HOMES,
             HeapSizing::Elastic => MAX_HEAPS,
         };
@@ -122,8 +122,10 @@ impl Shared {
     /// memory that is free in one heap can be taken out and put into another, so heaps of one's own
     /// cost no memory. `None` where there can be none; the thread uses all heaps then.
     pub(crate) fn find_home(&self) -> Option<Home> {
-        let apart = self.config.enabled && self.config.thread_cache.max_bytes > 0;
-        if !apart || self.config.heaps != HeapSizing::Elastic || !self.driver.limits().elastic {
+        if !has_homes(&self.config)
+            || self.config.heaps != HeapSizing::Elastic
+            || !self.driver.limits().elastic
+        {
             return None;
         }
         let mut pairs = (0..).zip(self.heaps.slots().chunks_exact(2));
@@ -188,4 +190,9 @@ impl Drop for Shared {
         }
         self.drop_resting();
     }
+}
+
+/// Whether the settings give threads heaps of their own, where the device can.
+fn has_homes(config: &PoolConfig) -> bool {
+    config.enabled && config.thread_heaps && config.thread_cache.max_bytes > 0
 }

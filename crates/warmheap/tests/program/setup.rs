@@ -73,6 +73,7 @@ impl Setup {
         config.max_heaps = config.num_heaps + rng.usize(0..6);
         config.track_statistics = rng.u8(0..8) > 0;
         config.thread_cache.max_bytes = *rng.choice(&[0, 4096, MIB, 64 * MIB]).unwrap();
+        config.thread_heaps = rng.u8(0..4) > 0;
         config.scrub = if rng.u8(0..8) == 0 { Scrub::OnFree } else { Scrub::Never };
         config
     }

@@ -5,9 +5,8 @@ use std::sync::Arc;
 
 use cudarc::driver::sys::CUdevice_attribute;
 
+use super::block::{self, Block, Source};
 use super::context::{self, Context};
-use super::ordered::{self, OrderedBlock};
-use super::plain::Block;
 use super::queue::CudaQueue;
 use super::region::{Pieces, Region};
 use crate::device::{Device, DeviceError, HeapKind, HeapRequest, Limits, Memory};
@@ -37,8 +36,8 @@ pub struct CudaDevice {
     context: Arc<Context>,
     /// Present where the device can map memory under reserved addresses.
     pieces: Option<Arc<Pieces>>,
-    /// Fallback buffers come from the driver's stream-ordered pool.
-    ordered: bool,
+    /// Where fallback buffers come from.
+    fallback: Source,
 }
 
 impl CudaDevice {
@@ -78,7 +77,7 @@ impl CudaDevice {
         } else {
             None
         };
-        Ok(Self { context: Arc::new(context), pieces, ordered: false })
+        Ok(Self { context: Arc::new(context), pieces, fallback: Source::Plain })
     }
 
     /// This device, with fallback buffers from the driver's own pool (`cuMemAllocAsync`), which
@@ -88,8 +87,8 @@ impl CudaDevice {
     /// # Errors
     /// The driver's, on devices without memory pools.
     pub fn stream_ordered(mut self) -> Result<Self, DeviceError> {
-        ordered::keep_freed(&self.context)?;
-        self.ordered = true;
+        block::keep_freed(&self.context)?;
+        self.fallback = Source::Ordered;
         Ok(self)
     }
 
@@ -161,7 +160,9 @@ impl Device for CudaDevice {
         }
         let context = Arc::clone(&self.context);
         match (request.kind, &self.pieces) {
-            (HeapKind::Fixed, _) => Ok(Box::new(Block::allocate(context, request.size, ALIGNMENT)?)),
+            (HeapKind::Fixed, _) => {
+                Ok(Box::new(Block::allocate(context, Source::Plain, request.size, ALIGNMENT)?))
+            }
             (HeapKind::Elastic, Some(pieces)) => {
                 Ok(Box::new(Region::reserve(context, Arc::clone(pieces), request.size)?))
             }
@@ -173,9 +174,6 @@ impl Device for CudaDevice {
 
     fn allocate(&self, size: u64, align: u64) -> Result<Box<dyn Memory>, DeviceError> {
         let context = Arc::clone(&self.context);
-        if self.ordered {
-            return Ok(Box::new(OrderedBlock::allocate(context, size, align)?));
-        }
-        Ok(Box::new(Block::allocate(context, size, align)?))
+        Ok(Box::new(Block::allocate(context, self.fallback, size, align)?))
     }
 }

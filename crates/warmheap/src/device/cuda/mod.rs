@@ -8,15 +8,14 @@
 //! - `driver`: finding the library, and its status codes as [`DeviceError`](super::DeviceError)
 //! - `context`: one device's primary context, shared with the CUDA runtime of the same process
 //! - `region`: elastic heaps on virtual memory: addresses once, memory by the granule
-//! - `plain`, `ordered`: fixed heaps and fallback buffers
+//! - `block`: fixed heaps and fallback buffers
 //! - `queue`: streams with a counter in host memory that the GPU itself writes
 #![allow(unsafe_code)]
 
+mod block;
 mod context;
 mod cuda_device;
 mod driver;
-mod ordered;
-mod plain;
 mod queue;
 mod region;
 

@@ -1,0 +1,23 @@
+#!/usr/bin/env bash
+# Everything that docs/benchmarks/cuda tells about correctness: what must hold, on one GPU and on all.
+#   benches/torch/verify.sh FOLDER      writes one file a check into FOLDER; fails if a check does
+set -uo pipefail
+here=$(dirname "$0")
+out=$1
+mkdir -p "$out"
+failed=0
+
+check() {
+    local name=$1 seconds=$2
+    shift 2
+    timeout "$seconds" "$@" >"$out/$name.txt" 2>&1 || { echo "exit status $?" >>"$out/$name.txt"; failed=1; }
+    tail -n 3 "$out/$name.txt"
+}
+
+check check 150 python3 "$here/check.py"
+gpus=$(nvidia-smi --list-gpus | wc -l)
+if ((gpus > 1)); then
+    check two_gpus 120 python3 -m torch.distributed.run --nproc-per-node "$gpus" "$here/two_gpus.py"
+fi
+check memcheck 200 compute-sanitizer --tool memcheck python3 "$here/memcheck.py"
+exit $failed

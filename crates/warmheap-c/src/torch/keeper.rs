@@ -1,0 +1,119 @@
+//! A device that keeps the heaps it gets back, for the next that are asked of it.
+//!
+//! A captured graph writes to the same addresses at each replay, whatever became of the buffers
+//! there, so memory under a graph may go from buffer to buffer but not back to the driver. What is
+//! kept goes when the keeper and the last of its heaps are gone.
+#![forbid(unsafe_code)]
+
+use std::any::Any;
+use std::ops::Range;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use warmheap::device::cuda::CudaDevice;
+use warmheap::device::{Device, DeviceError, HeapKind, HeapRequest, Limits, Memory};
+
+/// See the module's essay.
+#[derive(Debug)]
+pub(super) struct Keeper {
+    device: CudaDevice,
+    kept: Arc<Kept>,
+    /// Bytes taken from the device, added up over several keepers.
+    reserved: Arc<AtomicU64>,
+}
+
+#[derive(Debug, Default)]
+struct Kept(Mutex<Vec<Box<dyn Memory>>>);
+
+/// A heap that returns to its keeper.
+#[derive(Debug)]
+struct Lent {
+    /// Present until the drop.
+    memory: Option<Box<dyn Memory>>,
+    kept: Arc<Kept>,
+}
+
+impl Keeper {
+    pub(super) fn new(device: CudaDevice, reserved: Arc<AtomicU64>) -> Self {
+        Self { device, kept: Arc::default(), reserved }
+    }
+
+    /// Memory that is mapped, not allocated: the driver refuses `cuMemAlloc` during a capture.
+    fn map(&self, request: &HeapRequest) -> Result<Box<dyn Memory>, DeviceError> {
+        let memory = self.device.create_heap(&HeapRequest { kind: HeapKind::Elastic, ..request.clone() })?;
+        memory.commit(0..request.size)?;
+        self.reserved.fetch_add(request.size, Ordering::Relaxed);
+        Ok(memory)
+    }
+}
+
+impl Device for Keeper {
+    fn name(&self) -> &str {
+        self.device.name()
+    }
+
+    fn limits(&self) -> Limits {
+        // Heaps that grow in place would have pages taken out.
+        Limits { elastic: false, ..self.device.limits() }
+    }
+
+    fn create_heap(&self, request: &HeapRequest) -> Result<Box<dyn Memory>, DeviceError> {
+        let memory = match self.kept.take(request.size) {
+            Some(memory) => memory,
+            None => self.map(request)?,
+        };
+        Ok(Box::new(Lent { memory: Some(memory), kept: Arc::clone(&self.kept) }))
+    }
+
+    fn allocate(&self, _size: u64, _align: u64) -> Result<Box<dyn Memory>, DeviceError> {
+        Err(DeviceError::Unsupported { what: "single buffers under a CUDA graph" })
+    }
+}
+
+impl Kept {
+    /// The smallest that has `size` bytes.
+    fn take(&self, size: u64) -> Option<Box<dyn Memory>> {
+        let mut kept = self.lock();
+        let fitting = kept.iter().enumerate().filter(|(_, memory)| memory.size() >= size);
+        let (place, _) = fitting.min_by_key(|(_, memory)| memory.size())?;
+        Some(kept.swap_remove(place))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<Box<dyn Memory>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Lent {
+    fn memory(&self) -> &dyn Memory {
+        self.memory.as_deref().expect("present until the drop")
+    }
+}
+
+impl Memory for Lent {
+    fn address(&self) -> u64 {
+        self.memory().address()
+    }
+
+    fn size(&self) -> u64 {
+        self.memory().size()
+    }
+
+    fn warm(&self, range: Range<u64>) -> Result<(), DeviceError> {
+        self.memory().warm(range)
+    }
+
+    fn fill(&self, range: Range<u64>, byte: u8) -> Result<(), DeviceError> {
+        self.memory().fill(range, byte)
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+}
+
+impl Drop for Lent {
+    fn drop(&mut self) {
+        self.kept.lock().extend(self.memory.take());
+    }
+}

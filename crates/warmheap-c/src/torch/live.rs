@@ -1,0 +1,50 @@
+//! The buffers that PyTorch holds, by the address it knows them by.
+#![forbid(unsafe_code)]
+
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use rustc_hash::FxBuildHasher;
+use warmheap::Buffer;
+
+/// See the module's essay.
+#[derive(Debug, Default)]
+pub(super) struct Live(Mutex<HashMap<u64, Held, FxBuildHasher>>);
+
+/// A buffer, and the streams that use it beside the one it was allocated for.
+#[derive(Debug)]
+pub(super) struct Held {
+    pub(super) buffer: Buffer,
+    pub(super) stream: usize,
+    pub(super) guests: Vec<usize>,
+}
+
+impl Live {
+    /// Keeps a buffer allocated for `stream`; its address.
+    pub(super) fn hold(&self, buffer: Buffer, stream: usize) -> u64 {
+        let address = buffer.address();
+        self.lock().insert(address, Held { buffer, stream, guests: Vec::new() });
+        address
+    }
+
+    /// Takes the buffer at `address` out of PyTorch's hands.
+    pub(super) fn take(&self, address: u64) -> Option<Held> {
+        self.lock().remove(&address)
+    }
+
+    /// Notes that `stream` uses the buffer at `address`; `false` if there is none.
+    pub(super) fn record(&self, address: u64, stream: usize) -> bool {
+        let mut live = self.lock();
+        let Some(held) = live.get_mut(&address) else {
+            return false;
+        };
+        if stream != held.stream && !held.guests.contains(&stream) {
+            held.guests.push(stream);
+        }
+        true
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<u64, Held, FxBuildHasher>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
