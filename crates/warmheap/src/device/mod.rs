@@ -11,6 +11,9 @@
 //! | `cuda` | `cuda` | NVIDIA GPUs; the driver is loaded at run time |
 //! | `metal` | `metal`, on Apple systems | MTLHeaps of a GPU |
 //! | [`sim`] | always | none: addresses only, with limits, latencies and failures to order |
+//!
+//! Queues are of their devices too; [`WorkerQueue`] serves `host` and `sim`, and [`sim::SimQueue`] is
+//! its counter alone.
 
 pub mod conformance;
 #[cfg(feature = "cuda")]
@@ -22,10 +25,12 @@ mod memory;
 pub mod metal;
 mod queue;
 pub mod sim;
+mod worker;
 
 pub use error::DeviceError;
 pub use memory::{Contents, HeapKind, HeapRequest, Memory};
 pub use queue::Queue;
+pub use worker::WorkerQueue;
 
 /// A source of memory: a GPU, this process's address space, or a simulation of one.
 ///
