@@ -67,6 +67,32 @@ typedef struct wh_buffer_info {
   bool is_fallback;
 } wh_buffer_info;
 
+// How often a step was tried, and how often it served.
+typedef struct wh_step {
+  // Times tried.
+  uint64_t tried;
+  // Times it served.
+  uint64_t served;
+} wh_step;
+
+// The steps taken, in this order, for requests that no heap had room for.
+typedef struct wh_ladder {
+  // Retired buffers whose work has completed are freed.
+  struct wh_step retired;
+  // Ranges that threads hold back are given up.
+  struct wh_step caches;
+  // Heaps at rest are claimed back.
+  struct wh_step empty_heaps;
+  // The device is asked for heap memory.
+  struct wh_step growth;
+  // The device is asked for a buffer.
+  struct wh_step fallback;
+  // The request waits for work in flight.
+  struct wh_step wait;
+  // The program's callbacks are asked to free something.
+  struct wh_step callbacks;
+} wh_ladder;
+
 // What a pool can tell about itself. Figures ending in `_mb` are MiB (2^20 bytes).
 typedef struct wh_statistics {
   // Requests answered with a buffer.
@@ -109,6 +135,12 @@ typedef struct wh_statistics {
   uint64_t device_objects;
   // The most driver objects that may be held; 0 without such a limit.
   uint64_t device_object_limit;
+  // Retired buffers that wait for their queues.
+  double in_flight_mb;
+  // How often more came to be held than a soft limit says.
+  uint64_t soft_limit_crossings;
+  // What was tried when no heap had room.
+  struct wh_ladder ladder;
   // Bytes held from the device now: heaps and fallback buffers.
   uint64_t reserved_bytes;
   // The most bytes held from the device at once.

@@ -19,6 +19,58 @@ pub struct wh_pool {
     pub id: u64,
 }
 
+/// How often a step was tried, and how often it served.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, Default)]
+#[allow(non_camel_case_types)]
+pub struct wh_step {
+    /// Times tried.
+    pub tried: u64,
+    /// Times it served.
+    pub served: u64,
+}
+
+/// The steps taken, in this order, for requests that no heap had room for.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, Default)]
+#[allow(non_camel_case_types)]
+pub struct wh_ladder {
+    /// Retired buffers whose work has completed are freed.
+    pub retired: wh_step,
+    /// Ranges that threads hold back are given up.
+    pub caches: wh_step,
+    /// Heaps at rest are claimed back.
+    pub empty_heaps: wh_step,
+    /// The device is asked for heap memory.
+    pub growth: wh_step,
+    /// The device is asked for a buffer.
+    pub fallback: wh_step,
+    /// The request waits for work in flight.
+    pub wait: wh_step,
+    /// The program's callbacks are asked to free something.
+    pub callbacks: wh_step,
+}
+
+impl From<warmheap::stats::Step> for wh_step {
+    fn from(step: warmheap::stats::Step) -> Self {
+        Self { tried: step.tried, served: step.served }
+    }
+}
+
+impl From<warmheap::stats::Ladder> for wh_ladder {
+    fn from(ladder: warmheap::stats::Ladder) -> Self {
+        Self {
+            retired: ladder.retired.into(),
+            caches: ladder.caches.into(),
+            empty_heaps: ladder.empty_heaps.into(),
+            growth: ladder.growth.into(),
+            fallback: ladder.fallback.into(),
+            wait: ladder.wait.into(),
+            callbacks: ladder.callbacks.into(),
+        }
+    }
+}
+
 /// What a pool can tell about itself. Figures ending in `_mb` are MiB (2^20 bytes).
 #[repr(C)]
 #[derive(Debug, Clone, Copy, Default)]
@@ -64,6 +116,12 @@ pub struct wh_statistics {
     pub device_objects: u64,
     /// The most driver objects that may be held; 0 without such a limit.
     pub device_object_limit: u64,
+    /// Retired buffers that wait for their queues.
+    pub in_flight_mb: f64,
+    /// How often more came to be held than a soft limit says.
+    pub soft_limit_crossings: u64,
+    /// What was tried when no heap had room.
+    pub ladder: wh_ladder,
     /// Bytes held from the device now: heaps and fallback buffers.
     pub reserved_bytes: u64,
     /// The most bytes held from the device at once.
@@ -183,12 +241,17 @@ pub unsafe extern "C" fn wh_pool_statistics(pool: wh_pool, statistics: *mut wh_s
 /// what is held from the device.
 fn snapshot(pool: &Pool) -> wh_statistics {
     macro_rules! filled {
-        ($statistics:expr, [$($field:ident),+], $($own:ident),+) => {
-            wh_statistics { $($field: $statistics.$field,)+ $($own: pool.$own()),+ }
+        ($statistics:ident, [$($field:ident),+], $($own:ident),+) => {
+            wh_statistics {
+                $($field: $statistics.$field,)+
+                ladder: $statistics.ladder.into(),
+                $($own: pool.$own()),+
+            }
         };
     }
+    let statistics = pool.statistics();
     filled!(
-        pool.statistics(),
+        statistics,
         [
             total_allocations,
             total_deallocations,
@@ -209,7 +272,9 @@ fn snapshot(pool: &Pool) -> wh_statistics {
             cached_mb,
             device_calls,
             device_objects,
-            device_object_limit
+            device_object_limit,
+            in_flight_mb,
+            soft_limit_crossings
         ],
         reserved_bytes,
         peak_reserved_bytes

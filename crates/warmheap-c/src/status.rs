@@ -51,7 +51,9 @@ impl Failure {
 impl From<DeviceError> for Failure {
     fn from(error: DeviceError) -> Self {
         let status = match error {
-            DeviceError::OutOfMemory { .. } | DeviceError::TooLarge { .. } => wh_status::WH_OUT_OF_MEMORY,
+            DeviceError::OutOfMemory { .. }
+            | DeviceError::TooLarge { .. }
+            | DeviceError::PastLimit { .. } => wh_status::WH_OUT_OF_MEMORY,
             DeviceError::Unavailable { .. } => wh_status::WH_UNAVAILABLE,
             _ => wh_status::WH_DEVICE_ERROR,
         };
@@ -81,7 +83,7 @@ impl From<AllocError> for Failure {
     fn from(error: AllocError) -> Self {
         let status = match &error {
             AllocError::ZeroSize | AllocError::BadAlignment { .. } => wh_status::WH_INVALID_ARGUMENT,
-            AllocError::OutOfMemory(_) => wh_status::WH_OUT_OF_MEMORY,
+            AllocError::OutOfMemory(_) | AllocError::QuotaExceeded(_) => wh_status::WH_OUT_OF_MEMORY,
             _ => wh_status::WH_DEVICE_ERROR,
         };
         Self::new(status, error.to_string())

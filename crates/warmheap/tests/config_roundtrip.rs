@@ -6,7 +6,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 use warmheap::PoolConfig;
 use warmheap::config::{
-    Compaction, ConfigError, HeapSizing, MIB, Place, RESERVED_VARIABLES, Scrub, Strategy as Choice,
+    Compaction, ConfigError, HeapSizing, Limits, MIB, Place, RESERVED_VARIABLES, Scrub, Strategy as Choice,
     ThreadCache, keys,
 };
 
@@ -35,7 +35,16 @@ fn any_config() -> impl Strategy<Value = PoolConfig> {
         prop_oneof![Just(Scrub::Never), Just(Scrub::OnFree)],
         any::<bool>(),
     );
-    (heaps, policy, upkeep).prop_map(|(heaps, policy, upkeep)| {
+    let limit = || (any::<bool>(), 1..=1_u64 << 20).prop_map(|(on, limit)| on.then_some(limit));
+    let pressure = (
+        limit(),
+        limit(),
+        any::<bool>(),
+        0..=86_400_000_u64,
+        prop::collection::btree_map("[a-z][a-zA-Z0-9._-]{0,12}", size(), 0..4),
+    );
+    (heaps, policy, upkeep, pressure).prop_map(|(heaps, policy, upkeep, pressure)| {
+        let past = |soft: Option<u64>| soft.map(|soft| soft + 7);
         PoolConfig::default()
             .with_enabled(heaps.0)
             .with_heap_sizing(heaps.1)
@@ -56,6 +65,15 @@ fn any_config() -> impl Strategy<Value = PoolConfig> {
             .with_thread_cache(ThreadCache { max_bytes: upkeep.3 })
             .with_scrub(upkeep.4)
             .with_thread_heaps(upkeep.5)
+            .with_limits(Limits {
+                soft_bytes: pressure.0.map(|mib| mib * MIB / 4),
+                hard_bytes: past(pressure.0).map(|mib| mib * MIB / 4),
+                soft_objects: pressure.1,
+                hard_objects: past(pressure.1),
+                device_budget: pressure.2,
+            })
+            .with_wait(Duration::from_millis(pressure.3))
+            .with_quotas(pressure.4)
     })
 }
 
@@ -80,7 +98,7 @@ proptest! {
     fn every_key_carries_over_by_variable(config in any_config()) {
         let variables = keys().iter().map(|key| {
             let text = config.get(key.name()).unwrap().to_string();
-            (key.variable(), text.trim_matches(['[', ']']).to_owned())
+            (key.variable(), text.trim_matches(['[', ']', '{', '}']).to_owned())
         });
         prop_assert_eq!(PoolConfig::elastic().with_variables(variables).unwrap(), config);
     }

@@ -220,3 +220,28 @@ proptest! {
         let _ = PoolConfig::from_yaml_str(&text);
     }
 }
+
+#[test]
+fn limits_and_quotas_have_their_places() {
+    let yaml = "memory_pool:\n  limits:\n    hard_mb: 512\n    soft_mb: 0\n  quotas: {kv-cache: 64, weights: 0.5}\n  wait_ms: 20";
+    let config = PoolConfig::from_yaml_str(yaml).unwrap();
+    assert_eq!((config.limits.hard_bytes, config.limits.soft_bytes), (Some(512 * MIB), None));
+    assert_eq!(
+        config.quotas.iter().map(|(tag, most)| (tag.as_str(), *most)).collect::<Vec<_>>(),
+        [("kv-cache", 64 * MIB), ("weights", MIB / 2)]
+    );
+    assert_eq!(config.wait.as_millis(), 20);
+    let variables = [("WARMHEAP_QUOTAS", "kv-cache: 64, weights: 0.5"), ("WARMHEAP_LIMITS_HARD_MB", "512")];
+    let same = PoolConfig::default().with_variables(variables).unwrap();
+    assert_eq!((same.quotas, same.limits), (config.quotas, config.limits));
+    assert!(PoolConfig::default().with_variables([("WARMHEAP_QUOTAS", "")]).unwrap().quotas.is_empty());
+    for wrong in ["{a: 1, a: 2}", "{a: none}", "{a: 0}", "{1a: 5}", "{'a b': 5}", "5", "[a]", "{a: [1]}"] {
+        let text = refusal(&format!("quotas: {wrong}"));
+        assert!(text.contains("`quotas` is ") && text.contains("at most 64 tags"), "{wrong}: {text}");
+    }
+    let text = refusal("limits: {soft_mb: 20, hard_mb: 10}");
+    assert_eq!(
+        text,
+        "line 1: `limits.soft_mb` is 20, more than `limits.hard_mb` 10; a soft limit is reached first: lower it"
+    );
+}

@@ -170,7 +170,9 @@ fn out_of_memory_says_what_is_short_and_what_would_help() {
     let device = DeviceError::OutOfMemory { requested: 18 * MIB, available: Some(8 * MIB) };
     assert_eq!(error.device, Some(device));
     let text = error.to_string();
-    for part in ["18.0 MiB requested", "20.0 MiB are free", "largest block 16.0 MiB", "compact it"] {
+    for part in
+        ["18.0 MiB requested", "20.0 MiB of the heaps are free", "largest block 16.0 MiB", "compact it"]
+    {
         assert!(text.contains(part), "{part:?} is not in {text:?}");
     }
     let Err(AllocError::OutOfMemory(error)) = pool.try_allocate(30 * MIB) else { panic!("there was memory") };

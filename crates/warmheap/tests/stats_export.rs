@@ -27,6 +27,10 @@ fn sample() -> Statistics {
     s.device_calls = 30;
     s.device_objects = 8;
     s.device_object_limit = 450_000;
+    s.in_flight_mb = 2.5;
+    s.soft_limit_crossings = 3;
+    s.ladder.retired.tried = 17;
+    s.ladder.callbacks.served = 4;
     s
 }
 
@@ -42,35 +46,44 @@ struct Sample {
 fn parse(text: &str) -> BTreeMap<String, Sample> {
     assert!(text.ends_with('\n'));
     let mut samples = BTreeMap::new();
-    let mut lines = text.lines();
+    let mut lines = text.lines().peekable();
     while let Some(help) = lines.next() {
         let (name, words) = help.strip_prefix("# HELP ").unwrap().split_once(' ').unwrap();
         assert!(!words.is_empty() && !words.contains('\\'), "{help}");
         let described = lines.next().unwrap().strip_prefix("# TYPE ").unwrap();
         let (typed, kind) = described.split_once(' ').unwrap();
         assert_eq!(typed, name);
-        let (sampled, rest) = lines.next().unwrap().split_once('{').unwrap();
-        assert_eq!(sampled, name);
         assert!(name.chars().all(|c| c.is_ascii_lowercase() || c == '_'), "{name}");
-        let (labels, value) = parse_labels(rest);
-        let value = value.strip_prefix(' ').unwrap().parse().unwrap();
-        let sample = Sample { kind: kind.to_owned(), labels, value };
-        assert!(samples.insert(name.to_owned(), sample).is_none(), "{name} twice");
+        assert!(lines.peek().is_some(), "{name} has no sample");
+        while let Some(line) = lines.next_if(|line| !line.starts_with('#')) {
+            let (sampled, mut rest) = line.split_once('{').unwrap();
+            assert_eq!(sampled, name);
+            let mut labels = Vec::new();
+            loop {
+                let (label, after) = parse_label(rest);
+                labels.push(label);
+                match after.strip_prefix(',') {
+                    Some(more) => rest = more,
+                    None => break rest = after,
+                }
+            }
+            let value = rest.strip_prefix("} ").unwrap().parse().unwrap();
+            let others: String = labels[1..].iter().map(|(_, value)| format!(" {value}")).collect();
+            let sample = Sample { kind: kind.to_owned(), labels, value };
+            assert!(samples.insert(format!("{name}{others}"), sample).is_none(), "{line} twice");
+        }
     }
     samples
 }
 
-/// The labels up to the closing brace, unescaped, and what follows it.
-fn parse_labels(text: &str) -> (Vec<(String, String)>, &str) {
+/// The first label, unescaped, and what follows it.
+fn parse_label(text: &str) -> ((String, String), &str) {
     let (name, quoted) = text.split_once("=\"").unwrap();
     let mut value = String::new();
     let mut chars = quoted.char_indices();
     loop {
         match chars.next().unwrap() {
-            (at, '"') => {
-                let rest = quoted[at + 1..].strip_prefix('}').unwrap();
-                return (vec![(name.to_owned(), value)], rest);
-            }
+            (at, '"') => return ((name.to_owned(), value), &quoted[at + 1..]),
             (_, '\\') => value.push(match chars.next().unwrap().1 {
                 'n' => '\n',
                 c @ ('\\' | '"') => c,
@@ -105,14 +118,21 @@ fn prometheus_text_reads_back_in_bytes_and_ratios() {
         ("warmheap_device_calls_total", 30.0),
         ("warmheap_device_objects", 8.0),
         ("warmheap_device_object_limit", 450_000.0),
+        ("warmheap_in_flight_bytes", 2_621_440.0),
+        ("warmheap_soft_limit_crossings_total", 3.0),
+        ("warmheap_ladder_steps_total retired tried", 17.0),
+        ("warmheap_ladder_steps_total retired served", 0.0),
+        ("warmheap_ladder_steps_total callbacks served", 4.0),
     ];
-    assert_eq!(samples.len(), expected.len());
+    // Two outcomes of each step are not listed one by one.
+    let steps = 2 * sample().ladder.steps().len();
+    assert_eq!(samples.len(), expected.len() - 3 + steps);
     for (name, value) in expected {
         let sample = &samples[name];
         assert_eq!(sample.value, value, "{name}");
-        let counts = name.ends_with("_total");
+        let counts = name.contains("_total");
         assert_eq!(sample.kind, if counts { "counter" } else { "gauge" }, "{name}");
-        assert_eq!(sample.labels, [("pool".to_owned(), "main".to_owned())]);
+        assert_eq!(sample.labels[0], ("pool".to_owned(), "main".to_owned()));
     }
 }
 

@@ -1,7 +1,10 @@
 //! The typed way to settings: each setter takes the configuration and returns it changed. Nothing
 //! is checked here; [`PoolConfig::validate`] does, and a pool does before it starts.
 
-use super::{Compaction, HeapSizing, PoolConfig, Scrub, Strategy, ThreadCache};
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::{Compaction, HeapSizing, Limits, PoolConfig, Scrub, Strategy, ThreadCache};
 
 macro_rules! setters {
     ($($(#[$doc:meta])* $name:ident => $field:ident: $type:ty;)+) => {
@@ -19,6 +22,13 @@ macro_rules! setters {
             #[must_use]
             pub fn with_warmup_sizes(mut self, sizes: impl IntoIterator<Item = u64>) -> Self {
                 self.warmup_sizes = sizes.into_iter().collect();
+                self
+            }
+
+            /// The most requested bytes that may be alive under `tag`.
+            #[must_use]
+            pub fn with_quota(mut self, tag: &str, bytes: u64) -> Self {
+                self.quotas.insert(tag.to_owned(), bytes);
                 self
             }
         }
@@ -54,4 +64,10 @@ setters! {
     with_thread_heaps => thread_heaps: bool;
     /// Whether freed memory is cleared.
     with_scrub => scrub: Scrub;
+    /// Bounds on what is held from the device.
+    with_limits => limits: Limits;
+    /// The most requested bytes that may be alive under each tag.
+    with_quotas => quotas: BTreeMap<String, u64>;
+    /// How long a request that cannot be served waits for memory in flight.
+    with_wait => wait: Duration;
 }

@@ -5,7 +5,7 @@ use std::ffi::OsStr;
 use super::PoolConfig;
 use super::assign::{Assignment, assign, nearest};
 use super::error::{ConfigError, Fault, Place, Problem};
-use super::input::{Input, shortened};
+use super::input::{Entry, Input, shortened};
 use super::key::{Key, keys};
 use super::rule::Rule;
 
@@ -27,8 +27,8 @@ impl PoolConfig {
     }
 
     /// This configuration with `variables` on top. Names without our prefix and
-    /// [`RESERVED_VARIABLES`] are passed over. Lists are separated by commas; an empty one is no
-    /// list at all.
+    /// [`RESERVED_VARIABLES`] are passed over. Lists are separated by commas, tags and their quotas
+    /// by colons (`kv-cache: 4096, weights: 8192`); an empty text is an empty list.
     ///
     /// ```
     /// # use warmheap::config::{MIB, PoolConfig};
@@ -71,12 +71,18 @@ impl PoolConfig {
 
 fn input(key: &Key, text: &str) -> Input {
     let plain = |text: &str| Input::Plain(text.trim().to_owned());
-    if key.rule != Rule::Sizes {
-        plain(text)
-    } else if text.trim().is_empty() {
-        Input::List(Vec::new())
-    } else {
-        Input::List(text.split(',').map(plain).collect())
+    let items = || text.split(',').filter(|_| !text.trim().is_empty());
+    match key.rule {
+        Rule::Sizes => Input::List(items().map(plain).collect()),
+        Rule::Quotas => Input::Map(
+            items()
+                .map(|item| {
+                    let (tag, size) = item.split_once(':').unwrap_or((item, ""));
+                    Entry { key: tag.trim().to_owned(), line: 1, value: plain(size) }
+                })
+                .collect(),
+        ),
+        _ => plain(text),
     }
 }
 

@@ -138,6 +138,18 @@ pub enum Fault {
         /// The most there may be.
         max_heaps: usize,
     },
+    /// A soft limit exceeds its hard one.
+    #[error("`{soft_key}` is {soft}, more than `{hard_key}` {hard}; a soft limit is reached first: lower it")]
+    SoftPastHard {
+        /// The soft limit's key.
+        soft_key: &'static str,
+        /// Its value, in the key's unit.
+        soft: String,
+        /// The hard limit's key.
+        hard_key: &'static str,
+        /// Its value.
+        hard: String,
+    },
     /// A section is missing its settings, or has something else in their place.
     #[error("`{section}` is {found}; it must be a section: settings as `key: value` lines{hint}")]
     NotASection {

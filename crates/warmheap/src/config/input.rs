@@ -6,7 +6,7 @@ use std::fmt;
 /// Longest piece of foreign text an error repeats.
 const SHOWN: usize = 60;
 
-#[cfg_attr(not(feature = "yaml"), expect(dead_code, reason = "variables hold no quotes and no sections"))]
+#[cfg_attr(not(feature = "yaml"), expect(dead_code, reason = "variables hold no quotes"))]
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Input {
     /// Bare text, which may be a number, a switch or a word.

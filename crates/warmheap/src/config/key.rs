@@ -49,7 +49,10 @@ pub(crate) fn find(name: &str) -> Option<&'static Key> {
 
 const HEAPS: Rule = Rule::Whole { min: 1.0, max: MAX_HEAPS as f64 };
 /// Up to a day.
-const MILLISECONDS: Rule = Rule::Whole { min: 1.0, max: 86_400_000.0 };
+const MILLISECONDS: Rule = Rule::Whole { min: 1.0, max: DAY };
+const WAIT: Rule = Rule::Whole { min: 0.0, max: DAY };
+const DAY: f64 = 86_400_000.0;
+const OBJECTS: Rule = Rule::Whole { min: 0.0, max: 1e9 };
 
 /// A key whose field is a `bool` of the same meaning.
 macro_rules! switch {
@@ -130,6 +133,24 @@ static KEYS: &[Key] = &[
     number!("thread_cache_mb", Rule::Size { zero: true }, thread_cache.max_bytes, mib, bytes),
     switch!("thread_heaps", thread_heaps),
     word!("scrub", scrub, "never" => Scrub::Never, "on_free" => Scrub::OnFree),
+    number!("wait_ms", WAIT, wait, milliseconds, duration),
+    Key {
+        name: "quotas",
+        rule: Rule::Quotas,
+        get: |config| {
+            Value::Quotas(config.quotas.iter().map(|(tag, most)| (tag.clone(), mib(*most))).collect())
+        },
+        set: |config, value| {
+            if let Value::Quotas(quotas) = value {
+                config.quotas = quotas.iter().map(|(tag, most)| (tag.clone(), bytes(*most))).collect();
+            }
+        },
+    },
+    number!("limits.soft_mb", Rule::Size { zero: true }, limits.soft_bytes, mib_or_none, bytes_or_none),
+    number!("limits.hard_mb", Rule::Size { zero: true }, limits.hard_bytes, mib_or_none, bytes_or_none),
+    number!("limits.soft_objects", OBJECTS, limits.soft_objects, count_or_none, some_count),
+    number!("limits.hard_objects", OBJECTS, limits.hard_objects, count_or_none, some_count),
+    switch!("limits.device_budget", limits.device_budget),
 ];
 
 /// Exact up to 2^53 bytes, far past what the rules accept.
@@ -140,6 +161,23 @@ pub(crate) fn mib(bytes: u64) -> f64 {
 /// To the nearest byte.
 pub(crate) fn bytes(mib: f64) -> u64 {
     (mib * MIB as f64).round() as u64
+}
+
+/// A limit of 0 is none.
+fn mib_or_none(limit: Option<u64>) -> f64 {
+    limit.map_or(0.0, mib)
+}
+
+fn bytes_or_none(mib: f64) -> Option<u64> {
+    Some(bytes(mib)).filter(|limit| *limit > 0)
+}
+
+fn count_or_none(limit: Option<u64>) -> f64 {
+    limit.map_or(0.0, |count| count as f64)
+}
+
+fn some_count(number: f64) -> Option<u64> {
+    Some(number as u64).filter(|limit| *limit > 0)
 }
 
 fn from_count(count: usize) -> f64 {

@@ -30,6 +30,7 @@ mod value;
 #[cfg(feature = "yaml")]
 mod yaml;
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 pub use env::{RESERVED_VARIABLES, VARIABLE_PREFIX};
@@ -83,6 +84,12 @@ pub struct PoolConfig {
     pub thread_heaps: bool,
     /// Whether freed memory is cleared.
     pub scrub: Scrub,
+    /// Bounds on what is held from the device.
+    pub limits: Limits,
+    /// The most requested bytes that may be alive under a tag, by the tag's name.
+    pub quotas: BTreeMap<String, u64>,
+    /// How long a request that cannot be served waits for memory in flight, unless it says so itself.
+    pub wait: Duration,
 }
 
 /// How heaps are sized.
@@ -137,6 +144,22 @@ pub enum Scrub {
     OnFree,
 }
 
+/// Bounds on the bytes and objects (heaps and fallback buffers) that a pool holds from its device.
+/// `None` is no bound.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Limits {
+    /// Bytes past which the pool first gives back what it can, and then tells whoever asked to be told.
+    pub soft_bytes: Option<u64>,
+    /// Bytes never exceeded.
+    pub hard_bytes: Option<u64>,
+    /// As `soft_bytes`, of objects.
+    pub soft_objects: Option<u64>,
+    /// As `hard_bytes`, of objects.
+    pub hard_objects: Option<u64>,
+    /// Never to exceed the device's own budget either, as the device names it at start-up.
+    pub device_budget: bool,
+}
+
 impl PoolConfig {
     /// A pool that sizes its own heaps as memory is needed: [`HeapSizing::Elastic`], nothing warmed
     /// for in particular, no cap on growth. `heap_size`, `num_heaps` and the keys of dynamic growth
@@ -165,6 +188,9 @@ impl Default for PoolConfig {
             thread_cache: ThreadCache { max_bytes: 64 * MIB },
             thread_heaps: true,
             scrub: Scrub::Never,
+            limits: Limits::default(),
+            quotas: BTreeMap::new(),
+            wait: Duration::ZERO,
         }
     }
 }

@@ -1,9 +1,10 @@
 //! What a key may hold: how its text is read, which values are in range, and how an error says so.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use super::MIB;
-use super::input::Input;
+use super::input::{Entry, Input};
 use super::value::Value;
 
 /// The largest heap a configuration may ask for: 512 GiB. No device comes near, its 256-byte
@@ -13,6 +14,8 @@ pub const MAX_HEAP_SIZE: u64 = 1 << 39;
 pub const MAX_HEAPS: usize = 64;
 const MAX_MIB: f64 = (MAX_HEAP_SIZE / MIB) as f64;
 const MAX_WARMUP_SIZES: usize = 64;
+const MAX_QUOTAS: usize = 64;
+const MAX_TAG: usize = 64;
 
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) enum Rule {
@@ -30,6 +33,8 @@ pub(crate) enum Rule {
     Ratio,
     Word(&'static [&'static str]),
     Sizes,
+    /// Tags, each with MiB.
+    Quotas,
 }
 
 impl Rule {
@@ -43,6 +48,7 @@ impl Rule {
             (Self::Sizes, Input::List(items)) => {
                 Value::Sizes(items.iter().map(number).collect::<Option<_>>()?)
             }
+            (Self::Quotas, Input::Map(entries)) => Value::Quotas(quotas(entries)?),
             (Self::Whole { .. } | Self::Size { .. } | Self::Ratio, input) => Value::Number(number(input)?),
             _ => return None,
         };
@@ -59,6 +65,9 @@ impl Rule {
             (Self::Word(words), Value::Word(word)) => words.contains(word),
             (Self::Sizes, Value::Sizes(sizes)) => {
                 sizes.len() <= MAX_WARMUP_SIZES && sizes.iter().all(|n| size(*n))
+            }
+            (Self::Quotas, Value::Quotas(quotas)) => {
+                quotas.len() <= MAX_QUOTAS && quotas.iter().all(|(name, n)| tag(name) && size(*n))
             }
             _ => false,
         }
@@ -87,8 +96,26 @@ impl fmt::Display for Rule {
                 "a list of at most {MAX_WARMUP_SIZES} numbers of MiB, each above 0 and at most \
                  {MAX_MIB}"
             ),
+            Self::Quotas => write!(
+                f,
+                "at most {MAX_QUOTAS} tags of letters, digits, `.`, `_` and `-`, each once and with a number of \
+                 MiB above 0 and at most {MAX_MIB}"
+            ),
         }
     }
+}
+
+/// Names that need no quotes in a file and no escapes in a variable.
+fn tag(name: &str) -> bool {
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+    name.starts_with(|c: char| c.is_ascii_alphabetic()) && name.len() <= MAX_TAG && name.chars().all(plain)
+}
+
+/// `None` if a tag stands there twice or has something else than a number.
+fn quotas(entries: &[Entry]) -> Option<Vec<(String, f64)>> {
+    let pairs = entries.iter().map(|entry| Some((entry.key.clone(), number(&entry.value)?)));
+    let quotas: BTreeMap<_, _> = pairs.collect::<Option<_>>()?;
+    (quotas.len() == entries.len()).then(|| quotas.into_iter().collect())
 }
 
 fn size(mib: f64) -> bool {

@@ -67,7 +67,15 @@ impl PoolConfig {
             vec!["num_heaps", "max_heaps", "dynamic_growth"],
             Fault::HeapsPastMaximum { num_heaps: self.num_heaps, max_heaps: self.max_heaps },
         ));
-        single.chain(joint)
+        let limits = [("limits.soft_mb", "limits.hard_mb"), ("limits.soft_objects", "limits.hard_objects")];
+        let crossed = limits.into_iter().filter_map(|(soft_key, hard_key)| {
+            let (soft, hard) = (self.get(soft_key)?, self.get(hard_key)?);
+            let (Value::Number(low), Value::Number(high)) = (&soft, &hard) else { return None };
+            let fault =
+                Fault::SoftPastHard { soft_key, soft: soft.to_string(), hard_key, hard: hard.to_string() };
+            (*high > 0.0 && low > high).then_some((vec![soft_key, hard_key], fault))
+        });
+        single.chain(joint).chain(crossed)
     }
 }
 

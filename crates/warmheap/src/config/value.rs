@@ -4,7 +4,8 @@ use std::fmt;
 
 /// The value of one configuration key, in the key's own unit (MiB, milliseconds, a ratio).
 ///
-/// `Display` writes it as YAML does: `true`, `256`, `best-fit`, `[32, 128]`.
+/// `Display` writes it as YAML does: `true`, `256`, `best-fit`, `[32, 128]`,
+/// `{kv-cache: 4096}`.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub enum Value {
@@ -16,6 +17,8 @@ pub enum Value {
     Word(&'static str),
     /// Sizes in MiB.
     Sizes(Vec<f64>),
+    /// Tags in order, each with MiB.
+    Quotas(Vec<(String, f64)>),
 }
 
 impl fmt::Display for Value {
@@ -32,6 +35,14 @@ impl fmt::Display for Value {
                 }
                 f.write_str("]")
             }
+            Self::Quotas(quotas) => {
+                f.write_str("{")?;
+                for (i, (tag, size)) in quotas.iter().enumerate() {
+                    let comma = if i == 0 { "" } else { ", " };
+                    write!(f, "{comma}{tag}: {size}")?;
+                }
+                f.write_str("}")
+            }
         }
     }
 }
@@ -44,6 +55,9 @@ impl serde::Serialize for Value {
             Self::Number(number) => Figure(*number).serialize(serializer),
             Self::Word(word) => serializer.serialize_str(word),
             Self::Sizes(sizes) => serializer.collect_seq(sizes.iter().copied().map(Figure)),
+            Self::Quotas(quotas) => {
+                serializer.collect_map(quotas.iter().map(|(tag, size)| (tag, Figure(*size))))
+            }
         }
     }
 }

@@ -34,6 +34,19 @@ pub enum DeviceError {
         /// The limit.
         limit: u64,
     },
+    /// The device was not asked: the pool would have held more of it than its settings allow.
+    #[error("{key} allows {limit} {}, of which {held} are held; {requested} more were asked for: raise it, or free \
+        memory", if key.ends_with("_objects") { "device objects" } else { "bytes" })]
+    PastLimit {
+        /// The configuration key of the limit.
+        key: &'static str,
+        /// Bytes or objects asked for.
+        requested: u64,
+        /// Bytes or objects held.
+        held: u64,
+        /// The limit.
+        limit: u64,
+    },
     /// The device cannot do this at all.
     #[error("the device does not support {what}")]
     Unsupported {

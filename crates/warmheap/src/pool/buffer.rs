@@ -7,7 +7,7 @@ use std::ops::Deref;
 use std::ptr::NonNull;
 use std::sync::Arc;
 
-use super::range::{FALLBACK, Range};
+use super::range::Range;
 use super::request::{Request, Tag};
 use super::shared::Shared;
 use super::site::Site;
@@ -64,7 +64,7 @@ impl Buffer {
     #[inline]
     #[must_use]
     pub fn is_fallback(&self) -> bool {
-        self.range.class == FALLBACK
+        self.range.is_fallback()
     }
 
     /// The request's tag.
@@ -88,6 +88,26 @@ impl Buffer {
     /// Whether the range would serve `request` as if it had been cut for it.
     pub(crate) fn suits(&self, pool: &Shared, request: &Request) -> bool {
         std::ptr::eq(self.pool.as_ptr(), pool) && pool.suits(&self.range, request)
+    }
+
+    /// Settles the quotas for [`Buffer::handed_on`]; `false`, and nothing changed, if the request's
+    /// does not allow it.
+    pub(crate) fn recharge(&mut self, request: &Request) -> bool {
+        // SAFETY: a pool ends only when none of its buffers is left.
+        let quotas = unsafe { &self.pool.as_ref().quotas };
+        let (from, metered) = (self.range.tenant().tag(), self.range.is_metered());
+        if !metered && !quotas.cover(request.tag) {
+            return true;
+        }
+        let returned = if metered && from == request.tag { self.size } else { 0 };
+        let Ok(charged) = quotas.charge(request.tag, request.size, returned) else { return false };
+        if self.range.unmeter() && from != request.tag {
+            quotas.give(from, self.size);
+        }
+        if charged {
+            self.range.meter();
+        }
+        true
     }
 
     /// The same range for another request, counted as freed and allocated.

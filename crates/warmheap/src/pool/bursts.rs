@@ -16,6 +16,11 @@ pub(crate) struct Bursts {
 }
 
 impl Bursts {
+    /// Whether the last burst began a short while ago.
+    pub(crate) fn lately(&self) -> bool {
+        lock(&self.told).is_some_and(|told| told.elapsed() < BURST)
+    }
+
     /// Notes an event, and says whether it begins a burst.
     pub(crate) fn begins(&self) -> bool {
         let mut told = lock(&self.told);

@@ -1,11 +1,13 @@
-//! The device as the pool calls it: every call counted, every byte held from it accounted for.
+//! The device as the pool calls it: every call counted, every byte and object held from it accounted for.
 //!
-//! Nothing else in the pool calls a device, so `device_calls` and the reserved bytes cannot drift.
+//! Nothing else in the pool calls a device, so `device_calls` and the account cannot drift.
 #![forbid(unsafe_code)]
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
+use super::account::{Account, Claim, UpTo};
+use crate::config;
 use crate::device::{Contents, Device, DeviceError, HeapKind, HeapRequest, Limits, Memory};
 
 /// See the module's essay.
@@ -14,20 +16,13 @@ pub(crate) struct Driver {
     device: Arc<dyn Device>,
     limits: Limits,
     calls: AtomicU64,
-    reserved: AtomicU64,
-    peak_reserved: AtomicU64,
+    account: Account,
 }
 
 impl Driver {
-    pub(crate) fn new(device: Arc<dyn Device>) -> Self {
+    pub(crate) fn new(device: Arc<dyn Device>, allowed: &config::Limits) -> Self {
         let limits = device.limits();
-        Self {
-            device,
-            limits,
-            calls: AtomicU64::new(0),
-            reserved: AtomicU64::new(0),
-            peak_reserved: AtomicU64::new(0),
-        }
+        Self { device, limits, calls: AtomicU64::new(0), account: Account::new(allowed, limits.budget) }
     }
 
     pub(crate) fn device(&self) -> &Arc<dyn Device> {
@@ -43,46 +38,84 @@ impl Driver {
         self.calls.load(Relaxed)
     }
 
+    pub(crate) fn account(&self) -> &Account {
+        &self.account
+    }
+
     /// Bytes held from the device.
     pub(crate) fn reserved(&self) -> u64 {
-        self.reserved.load(Relaxed)
+        self.account.bytes()
     }
 
-    pub(crate) fn peak_reserved(&self) -> u64 {
-        self.peak_reserved.load(Relaxed)
-    }
-
-    pub(crate) fn reset_peak(&self) {
-        self.peak_reserved.store(self.reserved(), Relaxed);
-    }
-
-    pub(crate) fn create_heap(&self, request: &HeapRequest) -> Result<Arc<dyn Memory>, DeviceError> {
+    pub(crate) fn create_heap(
+        &self,
+        request: &HeapRequest,
+        up_to: UpTo,
+    ) -> Result<Arc<dyn Memory>, DeviceError> {
+        let fixed = request.kind == HeapKind::Fixed;
+        let claim = self.account.claim(if fixed { request.size } else { 0 }, 1, up_to)?;
         self.count();
         let memory = self.device.create_heap(request)?;
-        if request.kind == HeapKind::Fixed {
-            self.took(memory.size());
+        self.take_in(memory, fixed, claim)
+    }
+
+    pub(crate) fn allocate(
+        &self,
+        size: u64,
+        align: u64,
+        up_to: UpTo,
+    ) -> Result<Arc<dyn Memory>, DeviceError> {
+        let claim = self.account.claim(size, 1, up_to)?;
+        self.count();
+        let memory = self.device.allocate(size, align)?;
+        self.take_in(memory, true, claim)
+    }
+
+    /// Accounts for memory from the device, or drops it.
+    fn take_in(
+        &self,
+        memory: Box<dyn Memory>,
+        committed: bool,
+        claim: Claim<'_>,
+    ) -> Result<Arc<dyn Memory>, DeviceError> {
+        match claim.settle(if committed { memory.size() } else { 0 }) {
+            Ok(()) => Ok(memory.into()),
+            Err(error) => {
+                self.count();
+                Err(error)
+            }
         }
-        Ok(memory.into())
     }
 
     /// Drops a heap of which `committed` bytes are backed.
     pub(crate) fn destroy_heap(&self, memory: Arc<dyn Memory>, committed: u64) {
         self.count();
         drop(memory);
-        self.gave(committed);
+        self.account.give(committed, 1);
     }
 
-    pub(crate) fn commit(&self, memory: &dyn Memory, offset: u64, len: u64) -> Result<(), DeviceError> {
+    pub(crate) fn free(&self, memory: Arc<dyn Memory>) {
+        let size = memory.size();
+        self.destroy_heap(memory, size);
+    }
+
+    pub(crate) fn commit(
+        &self,
+        memory: &dyn Memory,
+        offset: u64,
+        len: u64,
+        up_to: UpTo,
+    ) -> Result<(), DeviceError> {
+        let claim = self.account.claim(len, 0, up_to)?;
         self.count();
         memory.commit(offset..offset + len)?;
-        self.took(len);
-        Ok(())
+        claim.settle(len)
     }
 
     pub(crate) fn decommit(&self, memory: &dyn Memory, offset: u64, len: u64) -> Result<(), DeviceError> {
         self.count();
         memory.decommit(offset..offset + len)?;
-        self.gave(len);
+        self.account.give(len, 0);
         Ok(())
     }
 
@@ -101,30 +134,7 @@ impl Driver {
         memory.set_volatile(volatile)
     }
 
-    pub(crate) fn allocate(&self, size: u64, align: u64) -> Result<Arc<dyn Memory>, DeviceError> {
-        self.count();
-        let memory = self.device.allocate(size, align)?;
-        self.took(memory.size());
-        Ok(memory.into())
-    }
-
-    pub(crate) fn free(&self, memory: Arc<dyn Memory>) {
-        self.count();
-        let size = memory.size();
-        drop(memory);
-        self.gave(size);
-    }
-
     fn count(&self) {
         self.calls.fetch_add(1, Relaxed);
-    }
-
-    fn took(&self, bytes: u64) {
-        let reserved = self.reserved.fetch_add(bytes, Relaxed) + bytes;
-        self.peak_reserved.fetch_max(reserved, Relaxed);
-    }
-
-    fn gave(&self, bytes: u64) {
-        self.reserved.fetch_sub(bytes, Relaxed);
     }
 }

@@ -1,6 +1,9 @@
 //! What a pool answers instead of a buffer, or instead of itself.
 #![forbid(unsafe_code)]
 
+use std::time::Duration;
+
+use super::request::Tag;
 use crate::config::{ConfigError, MIB};
 use crate::device::DeviceError;
 
@@ -18,6 +21,9 @@ pub enum AllocError {
         /// What was asked for.
         align: u64,
     },
+    /// The request's tag has a quota, and this would pass it.
+    #[error(transparent)]
+    QuotaExceeded(Box<QuotaExceeded>),
     /// Neither the heaps nor the device have the memory. Boxed: errors travel on the hot path.
     #[error(transparent)]
     OutOfMemory(Box<OutOfMemory>),
@@ -38,6 +44,12 @@ pub struct OutOfMemory {
     pub largest_free: u64,
     /// Bytes held from the device.
     pub reserved: u64,
+    /// Requested bytes that are freed once queues have completed their work.
+    pub in_flight: u64,
+    /// How long the request waited for those.
+    pub waited: Duration,
+    /// The most bytes that the settings allow the pool to hold.
+    pub limit: Option<u64>,
     /// The device's answer to the fallback; `None` if the request ruled fallback out.
     pub device: Option<DeviceError>,
 }
@@ -46,25 +58,70 @@ impl std::error::Error for OutOfMemory {}
 
 impl std::fmt::Display for OutOfMemory {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let mib = |bytes: u64| bytes as f64 / MIB as f64;
+        let Self { requested, free, largest_free, reserved, in_flight, waited, limit, device } = self;
         write!(
             f,
-            "out of memory: {:.1} MiB requested; the heaps hold {:.1} MiB, of which {:.1} MiB are free, \
-             the largest block {:.1} MiB; ",
-            mib(self.requested),
-            mib(self.reserved),
-            mib(self.free),
-            mib(self.largest_free),
+            "out of memory: {} requested; {} are held from the device",
+            Mib(*requested),
+            Mib(*reserved)
         )?;
-        match &self.device {
-            Some(error) => write!(f, "the device was asked too: {error}")?,
-            None => write!(f, "fallback to the device was ruled out")?,
+        if let Some(limit) = limit {
+            write!(f, " of {} allowed", Mib(*limit))?;
         }
+        write!(f, ", {} of the heaps are free, the largest block {}", Mib(*free), Mib(*largest_free))?;
+        if *in_flight > 0 {
+            write!(f, ", and {} wait for work in flight", Mib(*in_flight))?;
+        }
+        if !waited.is_zero() {
+            write!(f, "; waited {} ms", waited.as_millis())?;
+        }
+        match device {
+            Some(error) => write!(f, "; the device was asked too: {error}")?,
+            None => write!(f, "; fallback to the device was ruled out")?,
+        }
+        f.write_str(self.remedy())
+    }
+}
+
+impl OutOfMemory {
+    /// What would help.
+    fn remedy(&self) -> &'static str {
         if self.free >= self.requested {
-            write!(f, "; the free memory is in pieces: compact it, or use larger heaps")
+            "; the free memory is in pieces: compact it, or use larger heaps"
+        } else if self.in_flight > 0 && self.free + self.in_flight >= self.requested {
+            "; let the request wait for the work in flight (wait_ms), or poll the queues earlier"
+        } else if matches!(self.device, Some(DeviceError::PastLimit { .. })) {
+            "; free buffers, or raise the limit"
         } else {
-            write!(f, "; free buffers, or raise heap_size_mb or num_heaps")
+            "; free buffers, or raise heap_size_mb or num_heaps"
         }
+    }
+}
+
+/// Which quota, and by how much.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "{} requested under the tag {:?}, whose quota is {}, of which {} are used; free buffers of that tag, or raise its quota",
+    Mib(*.requested), .tag.name(), Mib(*.quota), Mib(*.used)
+)]
+#[non_exhaustive]
+pub struct QuotaExceeded {
+    /// The tag.
+    pub tag: Tag,
+    /// The most requested bytes that may be alive under it.
+    pub quota: u64,
+    /// How many are.
+    pub used: u64,
+    /// Bytes asked for.
+    pub requested: u64,
+}
+
+/// Bytes as people read them.
+struct Mib(u64);
+
+impl std::fmt::Display for Mib {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:.1} MiB", self.0 as f64 / MIB as f64)
     }
 }
 

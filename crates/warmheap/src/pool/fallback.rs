@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use slab::Slab;
 
+use super::account::UpTo;
 use super::driver::Driver;
 use super::ledger::{Ledger, Tenant};
 use super::lock;
@@ -21,8 +22,14 @@ pub(crate) struct Fallback {
 }
 
 impl Fallback {
-    pub(crate) fn allocate(&self, driver: &Driver, size: u64, align: u64) -> Result<Range, DeviceError> {
-        let memory = driver.allocate(size, align)?;
+    pub(crate) fn allocate(
+        &self,
+        driver: &Driver,
+        size: u64,
+        align: u64,
+        up_to: UpTo,
+    ) -> Result<Range, DeviceError> {
+        let memory = driver.allocate(size, align, up_to)?;
         self.bytes.fetch_add(memory.size(), Relaxed);
         let address = memory.address();
         let index = lock(&self.memories).insert(memory) as u32;

@@ -1,22 +1,20 @@
-//! Making memory available when no heap fits: caches given up, heaps at rest claimed, heaps grown.
+//! Heaps that grow, are added and are given back.
 //!
-//! One thread at a time climbs; the others wait for it and look again. The device is never called
-//! under a heap's lock, so frees and hits go on meanwhile.
+//! How much at a time, and where: that is decided here. When is the ladder's affair; it lets one
+//! thread at a time in, the one that holds the lock on growth. The device is never called under a
+//! heap's lock.
 #![forbid(unsafe_code)]
 
-use std::sync::atomic::Ordering::Relaxed;
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, TryLockError};
 
+use super::account::UpTo;
 use super::heap::{Heap, Open};
 use super::heaps::Want;
-use super::local::Home;
 use super::lock;
-use super::queue::Timeline;
-use super::range::Range;
 use super::shared::Shared;
 use crate::config::{HeapSizing, MAX_HEAPS, MIB, PoolConfig};
 use crate::device::{DeviceError, HeapKind, HeapRequest};
-use crate::heap::Space;
+use crate::heap::{Space, Span};
 
 /// Elastic heaps may have one part in this many of live bytes in holes before pages are taken out
 /// of holes instead of being added.
@@ -30,114 +28,14 @@ const ROOMY: usize = MAX_HEAPS / 8 * 5;
 const SMALLEST_HEAP: u64 = 32 * MIB;
 
 impl Shared {
-    /// Climbs the ladder until a range is found or nothing is left to try.
-    #[cold]
-    pub(crate) fn make_available(&self, want: Want) -> Option<Range> {
-        // What has come back from queues since anyone looked is the cheapest memory there is.
-        if self.poll_queues()
-            && let Some(range) = self.search(want)
-        {
-            return Some(range);
-        }
-        let _climbing = lock(&self.growth);
-        // Whoever climbed before may have left room for both.
-        if let Some(range) = self.search(want) {
-            return Some(range);
-        }
-        if self.flush_caches()
-            && let Some(range) = self.search(want)
-        {
-            return Some(range);
-        }
-        while self.wake(want) {
-            if let Some(range) = self.search(want) {
-                return Some(range);
-            }
-        }
-        loop {
-            match self.grow(want) {
-                Ok(true) => {}
-                Ok(false) => return self.search_everywhere(want),
-                Err(error) => {
-                    tracing::debug!(%error, "the pool could not grow");
-                    // What is free in others' heaps may do as it lies; else it may make way.
-                    let found = self.search_everywhere(want);
-                    if found.is_some() || self.make_way(error).is_err() {
-                        return found;
-                    }
-                }
-            }
-            if let Some(range) = self.search(want) {
-                return Some(range);
-            }
-        }
-    }
-
-    /// Keeps a queue in mind, as long as somebody else does.
-    pub(crate) fn watch(&self, timeline: &Arc<Timeline>) {
-        let mut timelines = lock(&self.timelines);
-        timelines.retain(|known| known.strong_count() > 0);
-        timelines.push(Arc::downgrade(timeline));
-    }
-
-    /// The queues that are in use.
-    pub(crate) fn queues(&self) -> Vec<Arc<Timeline>> {
-        lock(&self.timelines).iter().filter_map(Weak::upgrade).collect()
-    }
-
-    /// Frees what has completed on any queue; `true` if that was something. A lost queue has
-    /// nothing to give, and says so to those who poll it.
-    pub(crate) fn poll_queues(&self) -> bool {
-        let freed = |queue: &Arc<Timeline>| queue.poll(usize::MAX).unwrap_or(0);
-        self.queues().iter().map(freed).sum::<usize>() > 0
-    }
-
-    /// Looks in this thread's own heap, or in all if it has none.
-    fn search(&self, want: Want) -> Option<Range> {
-        let home = self.session(|session| session.local.home);
-        let at_home = |home: Home| self.open(home.for_class(want.class), |open| open.allocate(want));
-        if let Some(range) = home.and_then(at_home) {
-            return Some(range);
-        }
-        // What is free in others' heaps is not for this thread while its own can grow: it can have
-        // the pages without the addresses.
-        if home.is_some() { None } else { self.search_everywhere(want) }
-    }
-
-    fn search_everywhere(&self, want: Want) -> Option<Range> {
-        self.heaps.refresh_hints();
-        self.heaps.allocate(want)
-    }
-
-    /// Gives every cached range back to its heap. `false` if there was none.
-    pub(crate) fn flush_caches(&self) -> bool {
-        let mut any = self.depot.held() > 0;
-        self.heaps.release(self.depot.empty());
-        // This thread's own, without disturbing anyone.
-        self.session(|session| {
-            let ranges = session.cache.empty(&session.local.held);
-            any |= !ranges.is_empty();
-            self.release(session, ranges);
-            Some(())
-        });
-        for local in &*lock(&self.locals) {
-            if local.held.load(Relaxed) > 0 {
-                any = true;
-                let ranges = local.cache.take().empty(&local.held);
-                self.heaps.release(ranges);
-            }
-        }
-        any
-    }
-
     /// Adds memory for one range; `false` if the settings leave no way.
-    fn grow(&self, want: Want) -> Result<bool, DeviceError> {
+    pub(crate) fn grow(&self, want: Want, up_to: UpTo) -> Result<bool, DeviceError> {
         let bytes = self.bytes(u64::from(want.len) + u64::from(want.align) - 1);
         match self.config.heaps {
-            HeapSizing::Elastic if self.driver.limits().elastic => self.grow_in_place(want),
-            HeapSizing::Elastic => self.add_chosen_heap(bytes),
+            HeapSizing::Elastic if self.driver.limits().elastic => self.grow_in_place(want, up_to),
+            HeapSizing::Elastic => self.add_chosen_heap(bytes, up_to),
             HeapSizing::Fixed if bytes <= self.config.heap_size && self.may_add_heap() => {
-                self.add_heap(self.config.heap_size)
+                self.add_heap(self.config.heap_size, up_to)
             }
             HeapSizing::Fixed => Ok(false),
         }
@@ -149,8 +47,34 @@ impl Shared {
         self.heap_count() < if dynamic_growth { max_heaps.max(num_heaps) } else { num_heaps }
     }
 
+    /// Adds a heap if utilisation has passed `growth_trigger`, before one is missed.
+    pub(crate) fn grow_ahead(&self) {
+        let len = self.granules(self.config.heap_size).unwrap_or(u32::MAX);
+        let within = |used: u64, all: u64| used as f64 <= self.config.growth_trigger * all as f64;
+        // Hints first: they take no lock. They count what threads hold back as used.
+        let at_rest = || lock(&self.resting).len() as u64;
+        let heaps = self.heaps.slots().len() as u64;
+        let free = || self.heaps.slots().iter().map(|slot| u64::from(slot.hint().free)).sum::<u64>();
+        let all = heaps * u64::from(len);
+        if within(all.saturating_sub(free() + at_rest() * u64::from(len)), all) || self.not_ahead.lately() {
+            return;
+        }
+        let _climbing = match self.growth.try_lock() {
+            Ok(climbing) => climbing,
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            // Whoever climbs makes room anyway.
+            Err(TryLockError::WouldBlock) => return,
+        };
+        let grown = !self.is_past(self.config.growth_trigger)
+            || (self.may_add_heap() && self.add_heap(self.config.heap_size, UpTo::Soft) == Ok(true));
+        if !grown {
+            // Looking costs locks: not again before a while.
+            self.not_ahead.begins();
+        }
+    }
+
     /// Creates a heap of `size` bytes; `false` if there is no place for it.
-    pub(crate) fn add_heap(&self, size: u64) -> Result<bool, DeviceError> {
+    pub(crate) fn add_heap(&self, size: u64, up_to: UpTo) -> Result<bool, DeviceError> {
         let Some(len) = self.granules(size) else { return Ok(false) };
         if self.heap_count() >= self.heaps.places() {
             return Ok(false);
@@ -158,14 +82,14 @@ impl Shared {
         // Settings may name any number of bytes; devices deal in whole granules.
         let size = self.bytes(len.into());
         let label = format!("warmheap {}", self.heap_count());
-        let memory = self.driver.create_heap(&HeapRequest { size, kind: HeapKind::Fixed, label })?;
+        let memory = self.driver.create_heap(&HeapRequest { size, kind: HeapKind::Fixed, label }, up_to)?;
         let mut space = Space::new(len);
         space.commit(0, 0, len);
         Ok(self.heaps.install(space, memory, false).is_some())
     }
 
     /// Creates a heap as large as the pool's size suggests, at least `bytes`.
-    fn add_chosen_heap(&self, bytes: u64) -> Result<bool, DeviceError> {
+    fn add_chosen_heap(&self, bytes: u64, up_to: UpTo) -> Result<bool, DeviceError> {
         let limits = self.driver.limits();
         self.drop_unused_heaps(0);
         // The last places must last: the fuller the table, the larger the heap.
@@ -180,8 +104,8 @@ impl Shared {
         };
         let wish =
             round(wish).unwrap_or(least).min(limits.largest_heap / limits.granularity * limits.granularity);
-        match self.add_heap(wish.max(least)) {
-            Err(_) if wish > least => self.add_heap(least),
+        match self.add_heap(wish.max(least), up_to) {
+            Err(_) if wish > least => self.add_heap(least, up_to),
             answer => answer,
         }
     }
@@ -201,7 +125,7 @@ impl Shared {
 
     /// Commits memory in this thread's heap, next to a hole, so that the hole becomes long enough.
     /// Where too much lies in holes elsewhere, as much is taken out of those.
-    fn grow_in_place(&self, want: Want) -> Result<bool, DeviceError> {
+    fn grow_in_place(&self, want: Want, up_to: UpTo) -> Result<bool, DeviceError> {
         let home = self.session(|session| session.local.home);
         let home = home.map_or(0, |home| home.for_class(want.class));
         let page = (self.driver.limits().granularity >> self.shift) as u32;
@@ -217,18 +141,24 @@ impl Shared {
         }
         // Only the thread that climbs changes voids, but holes beside them come and go.
         let Some(mut span) = plan() else { return Ok(false) };
-        let memory = self.open(home, |open| {
+        let planned = self.open(home, |open| {
             let heap = open.heap()?;
-            if excess == 0 {
-                span = heap.space.widened(span, self.step(page), page);
-            }
-            Some(Arc::clone(&heap.memory))
+            let wide = if excess == 0 { heap.space.widened(span, self.step(page), page) } else { span };
+            Some((Arc::clone(&heap.memory), wide))
         });
-        let Some(memory) = memory else { return Ok(false) };
-        let committed =
-            self.driver.commit(&*memory, self.bytes(span.offset.into()), self.bytes(span.len.into()));
+        let Some((memory, wide)) = planned else { return Ok(false) };
+        let commit = |span: Span| {
+            let (offset, len) = (self.bytes(span.offset.into()), self.bytes(span.len.into()));
+            self.driver.commit(&*memory, offset, len, up_to)
+        };
+        let mut committed = commit(wide);
+        if committed.is_err() && wide != span {
+            committed = commit(span);
+        } else {
+            span = wide;
+        }
         if let Err(error) = committed {
-            // At the device's limit even the little that lies in holes counts.
+            // At the limit even the little that lies in holes counts.
             let taken = self.take_from_holes(span.len, page, Some((home, span.block)))?;
             return if taken > 0 { Ok(true) } else { Err(error) };
         }

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! allocate ── hit: this thread's cache ─────────────────────────────── shared, cache, local
-//!    └─ serve: depot ─ heaps (strategy, engine) ─ ladder ─ device ──── serve, depot, heaps, growth
+//!    └─ serve: depot ─ heaps (strategy, engine) ─ ladder ─ device ──── serve, depot, heaps, ladder
 //! drop ────── kept: this thread's cache ────────────────────────────── shared
 //!    └─ reclaim: depot ─ heap ─ device ─────────────────────────────── reclaim
 //! ```
@@ -12,6 +12,7 @@
 //! taken in one order: growth, list of caches, a cache, depot, heaps at rest, a heap; never two heaps at once, and
 //! no device call under a heap's lock except by the drop of a pool that nobody uses any more.
 
+mod account;
 mod buffer;
 mod bursts;
 mod cache;
@@ -25,10 +26,13 @@ mod fallback;
 mod growth;
 mod heap;
 mod heaps;
+mod ladder;
 mod leaks;
 mod ledger;
 mod local;
+mod pressure;
 mod queue;
+mod quotas;
 mod range;
 mod reclaim;
 mod request;
@@ -44,8 +48,9 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 pub use buffer::{Buffer, Placement};
-pub use error::{AllocError, OutOfMemory, StartError};
+pub use error::{AllocError, OutOfMemory, QuotaExceeded, StartError};
 pub use leaks::{Leak, LeakReport};
+pub use pressure::Pressure;
 pub use queue::{PoolQueue, Ticket};
 pub use request::{Request, Tag};
 pub use site::Site;
@@ -91,6 +96,7 @@ pub struct Pool {
 }
 
 /// The last handle closes the pool.
+#[derive(Debug)]
 struct Handle(Arc<Shared>);
 
 impl Pool {
@@ -101,7 +107,9 @@ impl Pool {
     /// before it are given back.
     pub fn new(device: Arc<dyn Device>, config: PoolConfig) -> Result<Self, StartError> {
         let shared = Shared::start(device, config)?;
-        Ok(Self { handle: Arc::new(Handle(shared)) })
+        let handle = Arc::new(Handle(shared));
+        handle.0.callbacks.belong_to(Arc::downgrade(&handle));
+        Ok(Self { handle })
     }
 
     /// Answers a request: from the calling thread's cache, from a heap, from a heap that grows, or
@@ -245,6 +253,38 @@ impl Pool {
         self.handle.0.driver.device()
     }
 
+    /// Has the program told when memory is short: when more is held than a soft limit says, and
+    /// when a request is about to fail, which is then tried once more. A callback may free, allocate,
+    /// trim and register others: no lock of the pool is held while it runs. It runs on the thread
+    /// whose request met the pressure, and is not called again from within itself.
+    ///
+    /// Callbacks stay for the pool's life. One that keeps a `Pool` keeps it open: use the one that
+    /// it is given.
+    pub fn on_pressure(&self, callback: impl Fn(&Self, Pressure) + Send + Sync + 'static) {
+        self.handle.0.callbacks.add(Arc::new(callback));
+    }
+
+    /// Sets or lifts (`None`) the most requested bytes that may be alive under `tag`, those in
+    /// flight included. Buffers allocated before their tag first had a quota do not count.
+    pub fn set_quota(&self, tag: impl Into<Tag>, quota: Option<u64>) {
+        let tag = tag.into();
+        if tag != Tag::NONE {
+            self.handle.0.quotas.set(tag, quota);
+        }
+    }
+
+    /// The quota of `tag` in bytes, and how much of it is used; `None` without one.
+    #[must_use]
+    pub fn quota(&self, tag: impl Into<Tag>) -> Option<(u64, u64)> {
+        self.handle.0.quotas.get(tag.into())
+    }
+
+    /// Heaps and fallback buffers held from the device.
+    #[must_use]
+    pub fn reserved_objects(&self) -> u64 {
+        self.handle.0.driver.account().objects()
+    }
+
     /// Bytes held from the device: heaps and fallback buffers.
     #[must_use]
     pub fn reserved_bytes(&self) -> u64 {
@@ -254,7 +294,7 @@ impl Pool {
     /// The most bytes held from the device at once since the last reset of statistics.
     #[must_use]
     pub fn peak_reserved_bytes(&self) -> u64 {
-        self.handle.0.driver.peak_reserved()
+        self.handle.0.driver.account().peak_bytes()
     }
 
     /// Bytes of bookkeeping kept for heaps and buffers, outside device memory.

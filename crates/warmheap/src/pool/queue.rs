@@ -178,11 +178,16 @@ impl Timeline {
         Ok(freed)
     }
 
-    /// Waits for the oldest retired buffer and frees it; `false` if time ran out first.
+    /// Waits for the work of the oldest retired buffer; `true` once that is done and all that was
+    /// ready has been freed, by whomever. `false` if time ran out first or nothing is retired.
     pub(crate) fn wait(&self, deadline: Instant) -> Result<bool, DeviceError> {
         let Some(value) = lock(&self.retired).front().map(|retired| retired.value) else { return Ok(false) };
         let left = deadline.saturating_duration_since(Instant::now());
-        Ok(self.queue.wait(value, left)? && self.poll(usize::MAX)? > 0)
+        let done = self.queue.wait(value, left)?;
+        if done {
+            self.poll(usize::MAX)?;
+        }
+        Ok(done)
     }
 
     /// A buffer retired lately whose range suits a request of the same pool exactly.
@@ -191,6 +196,9 @@ impl Timeline {
         let newest = retired.len().checked_sub(1)?;
         let suits = |place: &usize| retired[*place].buffer.suits(pool, request);
         let place = (newest.saturating_sub(LOOK - 1)..=newest).rev().find(suits)?;
+        if !retired[place].buffer.recharge(request) {
+            return None;
+        }
         let Retired { buffer, .. } = retired.remove(place)?;
         self.bytes.fetch_sub(buffer.size(), Relaxed);
         Some(buffer)

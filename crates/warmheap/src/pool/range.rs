@@ -6,9 +6,12 @@ use std::ptr::NonNull;
 use super::ledger::Tenant;
 
 /// The class of a range that is not rounded to one: too large for classes, or aligned by request.
-pub(crate) const EXACT: u16 = u16::MAX - 1;
+pub(crate) const EXACT: u16 = METERED - 2;
 /// The class of a range that came straight from the device.
-pub(crate) const FALLBACK: u16 = u16::MAX;
+pub(crate) const FALLBACK: u16 = METERED - 1;
+/// A bit beside the class while the holder's tag has a quota: no cache knows such a class, so that
+/// the buffer's free takes the long way, where the quota is given back.
+const METERED: u16 = 1 << 15;
 
 /// Everything needed to use a range and to give it back, in 24 bytes. Whoever has the `Range` owns
 /// the memory: there is one for each block that a heap has handed out.
@@ -32,6 +35,35 @@ impl Range {
     #[inline]
     pub(crate) fn new(tenant: &Tenant, address: u64, len: u32, class: u16, heap: u16) -> Self {
         Self { tenant: NonNull::from(tenant), address, len, class, heap }
+    }
+
+    /// Marks the range as held under a quota.
+    pub(crate) fn meter(&mut self) {
+        self.class |= METERED;
+    }
+
+    /// Removes the mark, and says whether there was one.
+    #[inline]
+    pub(crate) fn unmeter(&mut self) -> bool {
+        let metered = self.is_metered();
+        self.class &= !METERED;
+        metered
+    }
+
+    #[inline]
+    pub(crate) fn is_metered(&self) -> bool {
+        self.class & METERED != 0
+    }
+
+    /// Whether a request for `len` granules of `class` would be given such a range.
+    pub(crate) fn serves(&self, class: u16, len: u32) -> bool {
+        (self.class & !METERED, self.len) == (class, len)
+    }
+
+    /// Whether the range came straight from the device.
+    #[inline]
+    pub(crate) fn is_fallback(&self) -> bool {
+        self.class & !METERED == FALLBACK
     }
 
     /// The record of whoever holds the range.

@@ -19,7 +19,10 @@ use crate::config::Scrub;
 impl Shared {
     /// Takes back a range whose buffer had asked for `size` bytes.
     #[inline(never)]
-    pub(crate) fn reclaim(&self, range: Range, size: u64) {
+    pub(crate) fn reclaim(&self, mut range: Range, size: u64) {
+        if range.unmeter() {
+            self.quotas.give(range.tenant().tag(), size);
+        }
         let mut range = Some(range);
         if self.config.scrub == Scrub::Never {
             // The short way for a large range of this thread's own heap.

@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 use std::sync::{OnceLock, RwLock};
+use std::time::Duration;
 
 /// A request for memory. A plain number of bytes converts into one.
 ///
@@ -17,14 +18,18 @@ pub struct Request {
     /// 0 means the device's own alignment.
     pub(crate) align: u64,
     pub(crate) tag: Tag,
+    /// Milliseconds; [`AS_SET`] means the pool's setting.
+    wait: u32,
     pub(crate) zeroed: bool,
 }
+
+const AS_SET: u32 = u32::MAX;
 
 impl Request {
     /// A request for `size` bytes at the device's alignment, uninitialised, untagged.
     #[inline]
     pub const fn new(size: u64) -> Self {
-        Self { size, align: 0, tag: Tag::NONE, zeroed: false }
+        Self { size, align: 0, tag: Tag::NONE, wait: AS_SET, zeroed: false }
     }
 
     /// Asks for an address that is a multiple of `align`, a power of two in bytes.
@@ -39,6 +44,21 @@ impl Request {
     pub const fn zeroed(mut self) -> Self {
         self.zeroed = true;
         self
+    }
+
+    /// Where the request cannot be served otherwise, waits up to this long for memory in flight;
+    /// zero refuses to wait. Without this the pool's `wait_ms` holds. Counted in milliseconds,
+    /// rounded up, at most 49 days.
+    #[inline]
+    pub const fn wait(mut self, patience: Duration) -> Self {
+        let milliseconds = patience.as_nanos().div_ceil(1_000_000);
+        self.wait = if milliseconds < AS_SET as u128 { milliseconds as u32 } else { AS_SET - 1 };
+        self
+    }
+
+    /// How long the request itself says it waits.
+    pub(crate) fn patience(&self) -> Option<Duration> {
+        (self.wait != AS_SET).then(|| Duration::from_millis(self.wait.into()))
     }
 
     /// Names the buffer's purpose, for leak reports and quotas.

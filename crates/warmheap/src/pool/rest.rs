@@ -10,7 +10,6 @@ use super::heap::Heap;
 use super::heaps::Want;
 use super::lock;
 use super::shared::Shared;
-use crate::config::HeapSizing;
 use crate::device::{Contents, DeviceError};
 
 impl Shared {
@@ -70,16 +69,21 @@ impl Shared {
     /// is worth another try: it failed for want of bytes or objects, and there was something to
     /// give. The caller climbs.
     pub(crate) fn make_way(&self, error: DeviceError) -> Result<(), DeviceError> {
-        if !matches!(error, DeviceError::OutOfMemory { .. } | DeviceError::TooManyObjects { .. }) {
+        let short = matches!(
+            error,
+            DeviceError::OutOfMemory { .. }
+                | DeviceError::TooManyObjects { .. }
+                | DeviceError::PastLimit { .. }
+        );
+        if !short {
             return Err(error);
         }
-        let before = self.driver.reserved();
+        let held = || (self.driver.reserved(), self.driver.account().objects());
+        let before = held();
         self.drop_resting();
-        if self.config.heaps == HeapSizing::Elastic {
-            // What was given back before a failure counts.
-            let _ = self.give_back(0);
-        }
-        if self.driver.reserved() < before { Ok(()) } else { Err(error) }
+        // What was given back before a failure counts.
+        let _ = self.give_back(0);
+        if held() != before { Ok(()) } else { Err(error) }
     }
 
     /// Destroys all heaps at rest.

@@ -6,15 +6,17 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use arrayvec::ArrayVec;
 
+use super::account::UpTo;
 use super::cache::MAGAZINE;
 use super::classes::{LARGEST, class_of, len_of};
 use super::counters::Totals;
 use super::error::{AllocError, OutOfMemory};
 use super::heap::Open;
 use super::heaps::Want;
+use super::ladder::{Fall, Step};
 use super::local::{self, Local, Session};
 use super::lock;
-use super::range::{EXACT, FALLBACK, Range};
+use super::range::{EXACT, Range};
 use super::request::Request;
 use super::shared::Shared;
 use super::site::Site;
@@ -37,6 +39,40 @@ impl Shared {
         if let Some(range) = self.at_home(request, site) {
             return Ok(range);
         }
+        if self.quotas.cover(request.tag) {
+            return self.serve_metered(request, site, may_fall_back);
+        }
+        self.serve_unmetered(request, site, may_fall_back)
+    }
+
+    /// As [`Shared::serve`], under the quota of the request's tag.
+    #[cold]
+    fn serve_metered(&self, request: &Request, site: Site, may_fall_back: bool) -> Result<Range, AllocError> {
+        let charged = self.quotas.charge(request.tag, request.size, 0).inspect_err(|_| {
+            self.failures.fetch_add(1, Relaxed);
+        })?;
+        let answer = self.serve_unmetered(request, site, may_fall_back);
+        match answer {
+            Ok(mut range) if charged => {
+                range.meter();
+                Ok(range)
+            }
+            Err(error) if charged => {
+                self.quotas.give(request.tag, request.size);
+                Err(error)
+            }
+            answer => answer,
+        }
+    }
+
+    /// As [`Shared::serve`], past this thread's own and whatever the tag.
+    #[inline]
+    fn serve_unmetered(
+        &self,
+        request: &Request,
+        site: Site,
+        may_fall_back: bool,
+    ) -> Result<Range, AllocError> {
         let align = self.check(request)?;
         let want = self.want(request.size, align).filter(|_| self.config.enabled);
         // Counted in the same visit, unless the device must clear the range first and may fail.
@@ -51,7 +87,13 @@ impl Shared {
             })
         });
         match found {
-            Some(range) => self.hand_over(range, request, site, counted),
+            Some(range) => {
+                if self.grows_ahead {
+                    self.grow_ahead();
+                    self.tell_of_soft_limit();
+                }
+                self.hand_over(range, request, site, counted)
+            }
             None => self.serve_hard(want, request, align, site, may_fall_back),
         }
     }
@@ -61,7 +103,8 @@ impl Shared {
     pub(crate) fn at_home(&self, request: &Request, site: Site) -> Option<Range> {
         let last = request.size.wrapping_sub(1);
         let len = u32::try_from((last >> self.shift).wrapping_add(1)).ok()?;
-        if len <= LARGEST || request.align > 1 << self.shift || request.zeroed {
+        let plain = request.align <= 1 << self.shift && !request.zeroed;
+        if len <= LARGEST || !plain || self.quotas.cover(request.tag) {
             return None;
         }
         local::enter(self, |session| {
@@ -151,15 +194,9 @@ impl Shared {
         site: Site,
         may_fall_back: bool,
     ) -> Result<Range, AllocError> {
-        if let Some(range) = want.and_then(|want| self.make_available(want)) {
-            return self.hand_over(range, request, site, false);
-        }
-        if !may_fall_back {
-            return Err(self.out_of_memory(request.size, None));
-        }
-        match self.fall_back(request.size, align) {
+        match self.climb(want, request, align, may_fall_back) {
             Ok(range) => self.hand_over(range, request, site, false),
-            Err(error) => Err(self.out_of_memory(request.size, Some(error))),
+            Err(fall) => Err(self.out_of_memory(request.size, fall)),
         }
     }
 
@@ -179,7 +216,7 @@ impl Shared {
             self.failures.fetch_add(1, Relaxed);
             return Err(AllocError::Device(Box::new(error)));
         }
-        if range.class == FALLBACK {
+        if range.is_fallback() {
             self.fallbacks.fetch_add(1, Relaxed);
         }
         range.tenant().moves_in(request.size, request.tag, site);
@@ -190,13 +227,22 @@ impl Shared {
         Ok(range)
     }
 
-    fn fall_back(&self, size: u64, align: u64) -> Result<Range, DeviceError> {
-        let ask = || self.fallback.allocate(&self.driver, size, align);
-        let range = ask().or_else(|error| {
+    /// Asks the device for a buffer of its own; what nobody uses makes way for it.
+    pub(crate) fn fall_back(&self, size: u64, align: u64) -> Result<Range, DeviceError> {
+        self.ladder.tried(Step::Fallback);
+        let ask = |up_to| self.fallback.allocate(&self.driver, size, align, up_to);
+        let asked = ask(UpTo::Soft).or_else(|error| {
             let _climbing = lock(&self.growth);
             self.make_way(error)?;
-            ask()
-        })?;
+            ask(UpTo::Soft)
+        });
+        // Past the soft limit only once nothing is left to give back.
+        let asked = match asked {
+            Err(DeviceError::PastLimit { .. }) => ask(UpTo::Hard),
+            asked => asked,
+        };
+        self.ladder.served(Step::Fallback, asked.as_ref().ok());
+        let range = asked?;
         if self.config.enabled && self.config.log_exhaustion && self.exhaustion.begins() {
             let mib = size as f64 / (1 << 20) as f64;
             tracing::warn!(
@@ -210,11 +256,19 @@ impl Shared {
     }
 
     #[cold]
-    fn out_of_memory(&self, requested: u64, device: Option<DeviceError>) -> AllocError {
+    fn out_of_memory(&self, requested: u64, Fall { device, waited }: Fall) -> AllocError {
         self.failures.fetch_add(1, Relaxed);
         let (free, largest_free) = self.free_bytes();
-        let reserved = self.driver.reserved();
-        AllocError::OutOfMemory(Box::new(OutOfMemory { requested, free, largest_free, reserved, device }))
+        AllocError::OutOfMemory(Box::new(OutOfMemory {
+            requested,
+            free,
+            largest_free,
+            reserved: self.driver.reserved(),
+            in_flight: self.in_flight(),
+            waited,
+            limit: self.driver.account().most_bytes(),
+            device,
+        }))
     }
 
     /// Zeroes the first `size` bytes of a range.
@@ -227,7 +281,7 @@ impl Shared {
 
     /// The memory a range lies in, and its offset there in bytes.
     pub(crate) fn memory(&self, range: &Range) -> Option<(Arc<dyn Memory>, u64)> {
-        let memory = if range.class == FALLBACK {
+        let memory = if range.is_fallback() {
             self.fallback.memory(range)?
         } else {
             self.heaps.slot(range.heap).with(|open| open.heap().map(|heap| Arc::clone(&heap.memory)))?
@@ -242,7 +296,7 @@ impl Shared {
         let as_is = !request.zeroed && self.config.scrub == Scrub::Never;
         let plain = as_is && request.align <= 1 << self.shift;
         let want = self.check(request).ok().and_then(|align| self.want(request.size, align));
-        plain && want.is_some_and(|want| (want.class, want.len) == (range.class, range.len))
+        plain && want.is_some_and(|want| range.serves(want.class, want.len))
     }
 
     /// Counts a buffer freed and its range allocated again, by the way of a queue.

@@ -16,8 +16,11 @@ use super::driver::Driver;
 use super::fallback::Fallback;
 use super::heap::Heap;
 use super::heaps::Heaps;
+use super::ladder::Ladder;
 use super::local::{self, Local, Session};
+use super::pressure::Callbacks;
 use super::queue::Timeline;
+use super::quotas::Quotas;
 use super::range::Range;
 use super::request::Request;
 use super::site::Site;
@@ -43,6 +46,13 @@ pub(crate) struct Shared {
     pub(crate) fallbacks: AtomicU64,
     pub(crate) failures: AtomicU64,
     pub(crate) exhaustion: Bursts,
+    pub(crate) ladder: Ladder,
+    pub(crate) callbacks: Callbacks,
+    pub(crate) quotas: Quotas,
+    /// Heaps are added before they are missed.
+    pub(crate) grows_ahead: bool,
+    /// When that was last refused.
+    pub(crate) not_ahead: Bursts,
     /// Held by the one thread that makes memory available.
     pub(crate) growth: Mutex<()>,
     /// Heaps that are in no slot because the system may take their pages.
@@ -61,7 +71,7 @@ impl Shared {
         let align = request.align;
         // Not a power of two: refused on the way below, whatever is cached.
         let odd = align & align.wrapping_sub(1) != 0;
-        if align > 1 << self.shift || odd || request.zeroed {
+        if align > 1 << self.shift || odd || request.zeroed || self.quotas.cover(request.tag) {
             return None;
         }
         local::enter(self, |mut session| {

@@ -9,7 +9,7 @@ use super::shared::Shared;
 use crate::config::MIB;
 use crate::device::ObjectCount;
 use crate::heap::Space;
-use crate::stats::Statistics;
+use crate::stats::{Ladder, Statistics};
 
 /// Gauges over all heaps, in granules.
 #[derive(Debug, Default)]
@@ -60,6 +60,12 @@ impl Shared {
         (self.bytes(gauges.free), self.bytes(gauges.largest_free))
     }
 
+    /// Whether more than this share of the heaps is in use.
+    pub(crate) fn is_past(&self, share: f64) -> bool {
+        let gauges = self.gauges();
+        gauges.used.saturating_sub(self.cached()) as f64 > share * gauges.committed as f64
+    }
+
     pub(crate) fn statistics(&self) -> Statistics {
         let gauges = self.gauges();
         let cached = self.cached();
@@ -95,6 +101,9 @@ impl Shared {
             device_calls: self.driver.calls(),
             device_objects: objects.live,
             device_object_limit: objects.limit,
+            in_flight_mb: mib(self.in_flight()),
+            soft_limit_crossings: self.driver.account().crossings(),
+            ladder: if self.config.track_statistics { self.ladder.snapshot() } else { Ladder::default() },
         }
     }
 
@@ -114,6 +123,7 @@ impl Shared {
         self.peak.reset();
         self.fallbacks.store(0, Relaxed);
         self.failures.store(0, Relaxed);
-        self.driver.reset_peak();
+        self.ladder.reset();
+        self.driver.account().reset();
     }
 }

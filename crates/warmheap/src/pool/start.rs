@@ -4,6 +4,7 @@
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Mutex};
 
+use super::account::UpTo;
 use super::bursts::Bursts;
 use super::counters::{Peak, Totals};
 use super::depot::Depot;
@@ -11,8 +12,11 @@ use super::driver::Driver;
 use super::error::StartError;
 use super::fallback::Fallback;
 use super::heaps::Heaps;
+use super::ladder::Ladder;
 use super::local::Home;
 use super::lock;
+use super::pressure::Callbacks;
+use super::quotas::Quotas;
 use super::shared::Shared;
 use crate::config::{HeapSizing, MAX_HEAPS, MIB, PoolConfig, Strategy};
 use crate::device::{Device, HeapKind, HeapRequest};
@@ -34,7 +38,7 @@ impl Shared {
                 reason: "compaction is not available in this version; set it to false".into(),
             });
         }
-        let driver = Driver::new(device);
+        let driver = Driver::new(device, &config.limits);
         let limits = *driver.limits();
         let shift = limits.alignment.trailing_zeros();
         let places = match config.heaps {
@@ -62,6 +66,11 @@ impl Shared {
             fallbacks: AtomicU64::new(0),
             failures: AtomicU64::new(0),
             exhaustion: Bursts::default(),
+            ladder: Ladder::default(),
+            callbacks: Callbacks::default(),
+            quotas: Quotas::new(&config.quotas),
+            grows_ahead: config.enabled && config.heaps == HeapSizing::Fixed && config.dynamic_growth,
+            not_ahead: Bursts::default(),
             growth: Mutex::new(()),
             resting: Mutex::default(),
             closed: AtomicBool::new(false),
@@ -100,7 +109,7 @@ impl Shared {
             });
         }
         for number in 1..=heaps {
-            let added = self.add_heap(size);
+            let added = self.add_heap(size, UpTo::Hard);
             added.map_err(|source| StartError::Heap { number, heaps, size, source })?;
         }
         self.warm_up()
@@ -113,7 +122,7 @@ impl Shared {
         let size = limits.largest_heap.min(most) / limits.granularity * limits.granularity;
         let request = HeapRequest { size, kind: HeapKind::Elastic, label: "warmheap".into() };
         let fail = |source| StartError::Heap { number: 1, heaps: 1, size, source };
-        let memory = self.driver.create_heap(&request).map_err(fail)?;
+        let memory = self.driver.create_heap(&request, UpTo::Hard).map_err(fail)?;
         let len = self.granules(size).unwrap_or(u32::MAX);
         Ok(self.heaps.install(Space::new(len), memory, true))
     }

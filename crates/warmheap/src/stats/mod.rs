@@ -56,6 +56,63 @@ pub struct Statistics {
     pub device_objects: u64,
     /// The most driver objects that may be held; 0 where there is no such limit.
     pub device_object_limit: u64,
+    /// Requested bytes of retired buffers that wait for their queues, in MiB.
+    pub in_flight_mb: f64,
+    /// How often more came to be held than a soft limit says.
+    pub soft_limit_crossings: u64,
+    /// What was tried when no heap had room.
+    pub ladder: Ladder,
+}
+
+/// The steps taken, in this order, for requests that no heap had room for.
+///
+/// After a wait or a callback the climb begins anew; the step that then serves is counted, too.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(default))]
+#[non_exhaustive]
+pub struct Ladder {
+    /// Retired buffers whose work has completed are freed.
+    pub retired: Step,
+    /// Ranges that threads hold back are given up.
+    pub caches: Step,
+    /// Heaps at rest are claimed back.
+    pub empty_heaps: Step,
+    /// The device is asked for heap memory.
+    pub growth: Step,
+    /// The device is asked for a buffer.
+    pub fallback: Step,
+    /// The request waits for work in flight.
+    pub wait: Step,
+    /// The program's callbacks are asked to free something.
+    pub callbacks: Step,
+}
+
+/// How often a step of the ladder was tried, and how often it served the request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(default))]
+pub struct Step {
+    /// Times tried.
+    pub tried: u64,
+    /// Times it served.
+    pub served: u64,
+}
+
+impl Ladder {
+    /// Every step with its name, in order.
+    #[must_use]
+    pub fn steps(&self) -> [(&'static str, Step); 7] {
+        [
+            ("retired", self.retired),
+            ("caches", self.caches),
+            ("empty_heaps", self.empty_heaps),
+            ("growth", self.growth),
+            ("fallback", self.fallback),
+            ("wait", self.wait),
+            ("callbacks", self.callbacks),
+        ]
+    }
 }
 
 impl Statistics {
@@ -73,6 +130,6 @@ impl Statistics {
     #[cfg(feature = "serde")]
     #[must_use]
     pub fn to_json(&self) -> String {
-        serde_json::to_string(self).expect("a flat struct of numbers is JSON")
+        serde_json::to_string(self).expect("a struct of numbers is JSON")
     }
 }

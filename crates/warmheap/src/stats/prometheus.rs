@@ -1,7 +1,7 @@
 //! A snapshot in the Prometheus text format (version 0.0.4). Names and units follow its customs:
 //! bytes, ratios, `_total` for what only grows between resets.
 
-use super::Statistics;
+use super::{Statistics, Step};
 use crate::config::MIB;
 
 struct Metric {
@@ -25,7 +25,7 @@ fn bytes(mib: f64) -> f64 {
 }
 
 #[rustfmt::skip]
-static METRICS: [Metric; 20] = [
+static METRICS: [Metric; 22] = [
     counter("warmheap_allocations_total", "Requests answered with a buffer.", |s| s.total_allocations as f64),
     counter("warmheap_deallocations_total", "Buffers given back.", |s| s.total_deallocations as f64),
     counter("warmheap_fallback_allocations_total", "Requests no heap could serve and the device did.", |s| s.fallback_allocations as f64),
@@ -46,7 +46,11 @@ static METRICS: [Metric; 20] = [
     gauge("warmheap_cached_bytes", "Free memory held back by per-thread caches.", |s| bytes(s.cached_mb)),
     gauge("warmheap_device_objects", "Driver objects held, where they are scarce.", |s| s.device_objects as f64),
     gauge("warmheap_device_object_limit", "The most driver objects that may be held; 0 without a limit.", |s| s.device_object_limit as f64),
+    gauge("warmheap_in_flight_bytes", "Retired buffers that wait for their queues.", |s| bytes(s.in_flight_mb)),
+    counter("warmheap_soft_limit_crossings_total", "Times more came to be held than a soft limit says.", |s| s.soft_limit_crossings as f64),
 ];
+
+const LADDER: &str = "warmheap_ladder_steps_total";
 
 impl Statistics {
     /// The snapshot as Prometheus text, every sample labelled `pool="..."`. To serve several pools
@@ -54,14 +58,21 @@ impl Statistics {
     #[must_use]
     pub fn to_prometheus(&self, pool: &str) -> String {
         let pool = escaped(pool);
-        METRICS
-            .iter()
-            .map(|metric| {
-                let Metric { name, kind, help, value } = metric;
-                let value = value(self);
-                format!("# HELP {name} {help}\n# TYPE {name} {kind}\n{name}{{pool=\"{pool}\"}} {value}\n")
-            })
-            .collect()
+        let head =
+            |name: &str, kind: &str, help: &str| format!("# HELP {name} {help}\n# TYPE {name} {kind}\n");
+        let mut text = String::new();
+        for Metric { name, kind, help, value } in &METRICS {
+            let value = value(self);
+            text += &format!("{}{name}{{pool=\"{pool}\"}} {value}\n", head(name, kind, help));
+        }
+        text += &head(LADDER, "counter", "Steps taken when no heap had room, and which of them served.");
+        for (step, Step { tried, served }) in self.ladder.steps() {
+            for (outcome, count) in [("tried", tried), ("served", served)] {
+                let labels = format!("pool=\"{pool}\",step=\"{step}\",outcome=\"{outcome}\"");
+                text += &format!("{LADDER}{{{labels}}} {count}\n");
+            }
+        }
+        text
     }
 }
 

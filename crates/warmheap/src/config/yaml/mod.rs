@@ -96,7 +96,8 @@ enum Section {
     File,
     Optimizations,
     Pool,
-    Compaction,
+    /// What stands before the dot in some keys' names.
+    Group(&'static str),
 }
 
 impl Section {
@@ -105,7 +106,7 @@ impl Section {
             Self::File => "the configuration",
             Self::Optimizations => "metal_optimizations",
             Self::Pool => "memory_pool",
-            Self::Compaction => "compaction",
+            Self::Group(name) => name,
         }
     }
 
@@ -114,7 +115,7 @@ impl Section {
         match (self, name) {
             (Self::File, "metal_optimizations") => Some(Self::Optimizations),
             (Self::File | Self::Optimizations, "memory_pool") => Some(Self::Pool),
-            (Self::File | Self::Pool, "compaction") => Some(Self::Compaction),
+            (Self::File | Self::Pool, name) => groups().find(|group| *group == name).map(Self::Group),
             _ => None,
         }
     }
@@ -124,7 +125,7 @@ impl Section {
         let name = key.name();
         match self {
             Self::Optimizations => (name == MASTER_SWITCH).then_some(name),
-            Self::Compaction => name.strip_prefix("compaction."),
+            Self::Group(group) => name.strip_prefix(group)?.strip_prefix('.'),
             Self::File | Self::Pool => (!name.contains('.')).then_some(name),
         }
     }
@@ -136,13 +137,20 @@ impl Section {
 
     /// Every name that means something here.
     fn names(self) -> Vec<&'static str> {
-        let sections = [Self::Optimizations, Self::Pool, Self::Compaction];
+        let sections = [Self::Optimizations.name(), Self::Pool.name()].into_iter().chain(groups());
         keys()
             .iter()
             .filter_map(|key| self.name_of(key))
-            .chain(sections.map(Self::name).into_iter().filter(|name| self.child(name).is_some()))
+            .chain(sections.filter(|name| self.child(name).is_some()))
             .collect()
     }
+}
+
+/// The sections of a pool's settings. Keys of one stand together in the table.
+fn groups() -> impl Iterator<Item = &'static str> {
+    let mut last = None;
+    let group = |key: &'static Key| key.name().split_once('.').map(|(group, _)| group);
+    keys().iter().filter_map(group).filter(move |group| last.replace(*group) != Some(group))
 }
 
 /// Off in either of its two sections is off.

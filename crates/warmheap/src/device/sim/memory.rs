@@ -21,7 +21,8 @@ pub(super) struct SimMemory {
 
 impl SimMemory {
     pub(super) fn new(state: Arc<State>, address: u64, size: u64, kind: HeapKind, granularity: u64) -> Self {
-        state.objects.fetch_add(1, Relaxed);
+        let objects = state.objects.fetch_add(1, Relaxed) + 1;
+        state.peak_objects.fetch_max(objects, Relaxed);
         let pages = (kind == HeapKind::Elastic).then(Mutex::default);
         Self { state, address, size, granularity, pages, volatile: AtomicBool::new(false) }
     }

@@ -42,7 +42,9 @@ struct State {
     latency: Mutex<Duration>,
     budget: AtomicU64,
     live: AtomicU64,
+    peak: AtomicU64,
     objects: AtomicU64,
+    peak_objects: AtomicU64,
     frees: AtomicU64,
     purgeable: AtomicBool,
     pressure: AtomicBool,
@@ -77,7 +79,9 @@ impl SimDevice {
             latency: Mutex::default(),
             budget: AtomicU64::new(u64::MAX),
             live: AtomicU64::new(0),
+            peak: AtomicU64::new(0),
             objects: AtomicU64::new(0),
+            peak_objects: AtomicU64::new(0),
             frees: AtomicU64::new(0),
             purgeable: AtomicBool::new(false),
             pressure: AtomicBool::new(false),
@@ -153,6 +157,18 @@ impl SimDevice {
         self.state.live.load(Relaxed)
     }
 
+    /// The most bytes ever held at once.
+    #[must_use]
+    pub fn peak_bytes(&self) -> u64 {
+        self.state.peak.load(Relaxed)
+    }
+
+    /// The most heaps and fallback buffers ever held at once.
+    #[must_use]
+    pub fn peak_objects(&self) -> u64 {
+        self.state.peak_objects.load(Relaxed)
+    }
+
     /// Heaps and fallback buffers given back so far.
     #[must_use]
     pub fn frees(&self) -> u64 {
@@ -191,7 +207,10 @@ impl State {
         let budget = self.budget.load(Relaxed);
         let fits = |live: u64| live.checked_add(bytes).filter(|sum| *sum <= budget);
         match self.live.fetch_update(Relaxed, Relaxed, fits) {
-            Ok(_) => Ok(()),
+            Ok(live) => {
+                self.peak.fetch_max(live + bytes, Relaxed);
+                Ok(())
+            }
             Err(_) => Err(DeviceError::OutOfMemory { requested: bytes, available: self.available() }),
         }
     }

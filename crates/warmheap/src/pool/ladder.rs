@@ -1,0 +1,301 @@
+//! What is tried when no heap has room, cheapest first; and how often each step was tried and served.
+//!
+//! 1. *retired*: buffers whose work on a queue has completed
+//! 2. *caches*: ranges that threads hold back for themselves
+//! 3. *empty heaps*: heaps at rest are claimed back
+//! 4. *growth*: memory from the device, for a heap; what nobody uses makes way for it
+//! 5. *fallback*: memory from the device, for this request alone
+//! 6. *wait*: for work in flight, as long as the request or the settings allow
+//! 7. *callbacks*: the program is asked to free something
+//!
+//! Then the request fails, with the figures. One thread at a time climbs to the fourth step; the
+//! others wait for it and look again. No lock is held in the last two. The device is never called
+//! under a heap's lock, so frees and hits go on meanwhile.
+#![forbid(unsafe_code)]
+
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
+
+use super::account::UpTo;
+use super::heaps::Want;
+use super::local::Home;
+use super::lock;
+use super::pressure::Pressure;
+use super::queue::Timeline;
+use super::range::Range;
+use super::request::Request;
+use super::shared::Shared;
+use crate::device::DeviceError;
+use crate::stats;
+
+/// With several queues to wait for, how long one is waited for before the next is.
+const SLICE: Duration = Duration::from_micros(500);
+
+/// A step of the ladder.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Step {
+    Retired,
+    Caches,
+    EmptyHeaps,
+    Growth,
+    Fallback,
+    Wait,
+    Callbacks,
+}
+
+/// How often each step was tried, and how often it served.
+#[derive(Debug, Default)]
+pub(crate) struct Ladder([[AtomicU64; 2]; 7]);
+
+impl Ladder {
+    /// Notes that a step was tried.
+    pub(crate) fn tried(&self, step: Step) {
+        self.0[step as usize][0].fetch_add(1, Relaxed);
+    }
+
+    /// Notes that a step was tried before and has served, if it has.
+    pub(crate) fn served<T>(&self, step: Step, found: Option<T>) -> Option<T> {
+        if found.is_some() {
+            self.0[step as usize][1].fetch_add(1, Relaxed);
+        }
+        found
+    }
+
+    pub(crate) fn reset(&self) {
+        self.0.iter().flatten().for_each(|counter| counter.store(0, Relaxed));
+    }
+
+    pub(crate) fn snapshot(&self) -> stats::Ladder {
+        let step = |step: Step| {
+            let [tried, served] = &self.0[step as usize];
+            stats::Step { tried: tried.load(Relaxed), served: served.load(Relaxed) }
+        };
+        stats::Ladder {
+            retired: step(Step::Retired),
+            caches: step(Step::Caches),
+            empty_heaps: step(Step::EmptyHeaps),
+            growth: step(Step::Growth),
+            fallback: step(Step::Fallback),
+            wait: step(Step::Wait),
+            callbacks: step(Step::Callbacks),
+        }
+    }
+}
+
+/// How a climb ended without a range.
+#[derive(Debug)]
+pub(crate) struct Fall {
+    /// The device's last answer; `None` if the request ruled fallback out.
+    pub(crate) device: Option<DeviceError>,
+    /// How long the request waited.
+    pub(crate) waited: Duration,
+}
+
+impl Shared {
+    /// Climbs the ladder for a request until a range is found or nothing is left to try.
+    #[cold]
+    pub(crate) fn climb(
+        &self,
+        want: Option<Want>,
+        request: &Request,
+        align: u64,
+        may_fall_back: bool,
+    ) -> Result<Range, Fall> {
+        let begun = Instant::now();
+        let patience = request.patience().unwrap_or(self.config.wait);
+        let (mut reached, mut asked) = (None, false);
+        loop {
+            let found = want.and_then(|want| self.make_available(want));
+            let (found, device) = match found {
+                None if may_fall_back => match self.fall_back(request.size, align) {
+                    Ok(range) => (Some(range), None),
+                    Err(error) => (None, Some(error)),
+                },
+                found => (found, None),
+            };
+            if let Some(step) = reached {
+                self.ladder.served(step, found.as_ref());
+            }
+            self.tell_of_soft_limit();
+            if let Some(range) = found {
+                return Ok(range);
+            }
+            if self.wait_for_queues(begun, patience) {
+                reached = Some(Step::Wait);
+            } else if !asked && self.ask_for_help(request.size) {
+                (reached, asked) = (Some(Step::Callbacks), true);
+            } else {
+                let waited = if patience.is_zero() { patience } else { begun.elapsed() };
+                return Err(Fall { device, waited });
+            }
+        }
+    }
+
+    /// Finds room in heaps, or makes some.
+    fn make_available(&self, want: Want) -> Option<Range> {
+        // What has come back from queues since anyone looked is the cheapest memory there is.
+        self.ladder.tried(Step::Retired);
+        if self.poll_queues()
+            && let Some(range) = self.ladder.served(Step::Retired, self.search(want))
+        {
+            return Some(range);
+        }
+        let _climbing = lock(&self.growth);
+        // Whoever climbed before may have left room for both.
+        if let Some(range) = self.search(want) {
+            return Some(range);
+        }
+        self.ladder.tried(Step::Caches);
+        if self.flush_caches()
+            && let Some(range) = self.ladder.served(Step::Caches, self.search(want))
+        {
+            return Some(range);
+        }
+        self.ladder.tried(Step::EmptyHeaps);
+        while self.wake(want) {
+            if let Some(range) = self.ladder.served(Step::EmptyHeaps, self.search(want)) {
+                return Some(range);
+            }
+        }
+        self.ladder.tried(Step::Growth);
+        self.ladder.served(Step::Growth, self.grow_and_search(want))
+    }
+
+    /// Grows until there is room, or until neither settings nor device allow more.
+    fn grow_and_search(&self, want: Want) -> Option<Range> {
+        let mut up_to = UpTo::Soft;
+        loop {
+            match self.grow(want, up_to) {
+                Ok(true) => {}
+                Ok(false) => return self.search_everywhere(want),
+                Err(error) => {
+                    tracing::debug!(%error, "the pool could not grow");
+                    // What is free in others' heaps may do as it lies; else it may make way.
+                    let found = self.search_everywhere(want);
+                    if found.is_some() {
+                        return found;
+                    }
+                    match self.make_way(error) {
+                        Ok(()) => {}
+                        // Past the soft limit only once nothing is left to give back.
+                        Err(DeviceError::PastLimit { .. }) if up_to == UpTo::Soft => up_to = UpTo::Hard,
+                        Err(_) => return None,
+                    }
+                }
+            }
+            if let Some(range) = self.search(want) {
+                return Some(range);
+            }
+        }
+    }
+
+    /// Looks in this thread's own heap, or in all if it has none.
+    fn search(&self, want: Want) -> Option<Range> {
+        let home = self.session(|session| session.local.home);
+        let at_home = |home: Home| self.open(home.for_class(want.class), |open| open.allocate(want));
+        if let Some(range) = home.and_then(at_home) {
+            return Some(range);
+        }
+        // What is free in others' heaps is not for this thread while its own can grow: it can have
+        // the pages without the addresses.
+        if home.is_some() { None } else { self.search_everywhere(want) }
+    }
+
+    fn search_everywhere(&self, want: Want) -> Option<Range> {
+        self.heaps.refresh_hints();
+        self.heaps.allocate(want)
+    }
+
+    /// Gives every cached range back to its heap. `false` if there was none.
+    pub(crate) fn flush_caches(&self) -> bool {
+        let mut any = self.depot.held() > 0;
+        self.heaps.release(self.depot.empty());
+        // This thread's own, without disturbing anyone.
+        self.session(|session| {
+            let ranges = session.cache.empty(&session.local.held);
+            any |= !ranges.is_empty();
+            self.release(session, ranges);
+            Some(())
+        });
+        for local in &*lock(&self.locals) {
+            if local.held.load(Relaxed) > 0 {
+                any = true;
+                let ranges = local.cache.take().empty(&local.held);
+                self.heaps.release(ranges);
+            }
+        }
+        any
+    }
+
+    /// Keeps a queue in mind, as long as somebody else does.
+    pub(crate) fn watch(&self, timeline: &Arc<Timeline>) {
+        let mut timelines = lock(&self.timelines);
+        timelines.retain(|known| known.strong_count() > 0);
+        timelines.push(Arc::downgrade(timeline));
+    }
+
+    /// The queues that are in use.
+    pub(crate) fn queues(&self) -> Vec<Arc<Timeline>> {
+        lock(&self.timelines).iter().filter_map(Weak::upgrade).collect()
+    }
+
+    /// Frees what has completed on any queue; `true` if that was something. A lost queue has
+    /// nothing to give, and says so to those who poll it.
+    pub(crate) fn poll_queues(&self) -> bool {
+        let freed = |queue: &Arc<Timeline>| queue.poll(usize::MAX).unwrap_or(0);
+        self.queues().iter().map(freed).sum::<usize>() > 0
+    }
+
+    /// Requested bytes that wait for queues.
+    pub(crate) fn in_flight(&self) -> u64 {
+        self.queues().iter().map(|queue| queue.bytes()).sum()
+    }
+
+    /// Waits until some queue has freed something; `false` if the time is up or no queue will.
+    fn wait_for_queues(&self, begun: Instant, patience: Duration) -> bool {
+        if patience.is_zero() {
+            return false;
+        }
+        self.ladder.tried(Step::Wait);
+        let left = || (begun + patience).saturating_duration_since(Instant::now());
+        loop {
+            let mut waiting = self.queues();
+            waiting.retain(|queue| queue.bytes() > 0);
+            let slice = if waiting.len() == 1 { Duration::MAX } else { SLICE };
+            let mut alive = false;
+            for queue in waiting {
+                match queue.wait(Instant::now() + left().min(slice)) {
+                    Ok(true) => return true,
+                    // Emptied by someone else meanwhile.
+                    Ok(false) if queue.bytes() == 0 => return true,
+                    Ok(false) => alive = true,
+                    // A lost queue: its memory does not come back while anyone holds it.
+                    Err(_) => {}
+                }
+            }
+            if !alive || left().is_zero() {
+                return false;
+            }
+        }
+    }
+
+    /// Calls the program's callbacks because a request is about to fail; `false` if there are none.
+    fn ask_for_help(&self, requested: u64) -> bool {
+        let called = self.callbacks.call(Pressure::Exhausted { requested });
+        if called {
+            self.ladder.tried(Step::Callbacks);
+        }
+        called
+    }
+
+    /// Tells the program that a soft limit has been crossed, if it has. No lock is held.
+    pub(crate) fn tell_of_soft_limit(&self) {
+        let account = self.driver.account();
+        if account.crossed() {
+            let (reserved, objects) = (account.bytes(), account.objects());
+            tracing::warn!(reserved, objects, "more is held from the device than the soft limit says");
+            self.callbacks.call(Pressure::SoftLimit { reserved, objects });
+        }
+    }
+}
