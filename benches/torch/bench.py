@@ -88,6 +88,8 @@ def main():
 
     began = time.monotonic()
     servers = {allocator: start(allocator) for allocator in options.allocators}
+    for server in servers.values():
+        server.stdout.readline()  # Importing must not disturb a measurement.
     results = {allocator: [] for allocator in options.allocators}
     for round_ in range(options.rounds):
         turn = round_ % len(options.allocators)

@@ -32,7 +32,8 @@ def replay(options):
     with open(os.path.join(options.output, "replay.txt"), "w") as out:
         for trace in options.traces:
             print(f"== {trace}", file=out, flush=True)
-            command = [options.command, "bench", "--trace", trace, "--device", "cuda", "--rounds", "3"]
+            # As many rounds as begin in ten seconds: without a pool, a trace may take minutes.
+            command = [options.command, "bench", "--trace", trace, "--device", "cuda"]
             subprocess.run(command + ["--config", config], stdout=out, stderr=subprocess.STDOUT)
             command = [options.command, "replay", trace, "--device", "cuda", "--rounds", "5"]
             subprocess.run(command, stdout=out, stderr=subprocess.STDOUT)

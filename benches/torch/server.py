@@ -1,8 +1,8 @@
 """A process that has imported everything and forks one child for each measurement.
 
 Importing PyTorch and transformers takes longer than the measurements. The parent never touches the
-GPU, so each child starts with a fresh one. Orders come as JSON lines on standard input, answers go
-as JSON lines to standard output.
+GPU, so each child starts with a fresh one. An empty answer says that it is ready; then orders come
+as JSON lines on standard input, answers go as JSON lines to standard output.
 """
 
 import gc
@@ -39,6 +39,7 @@ def main():
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # What libraries print is no answer.
     gc.freeze()  # The children's collections leave what was imported alone.
+    print("{}", file=answers, flush=True)  # Ready.
     for line in sys.stdin:
         order = json.loads(line)
         reader, writer = os.pipe()

@@ -150,11 +150,11 @@ def repeatable_train(steps, **shape):
 
 
 def qwen05b_decode():
-    return decode(qwen("05b"), [512, 64, 1200], 48)
+    return decode(qwen("05b"), [512, 64, 1200], 40)
 
 
 def qwen05b_serve():
-    return serve(qwen("05b"), 8, 4)
+    return serve(qwen("05b"), 6, 3)
 
 
 def qwen7b_decode():

@@ -166,7 +166,8 @@ uint32_t wh_version(void);
 const char *wh_version_string(void);
 
 // Allocates `size` bytes. `align` is a power of two in bytes, or 0 for the device's own; `flags`
-// is a sum of `WH_ZEROED` and `WH_NO_FALLBACK`, or 0; `tag` names the purpose and may be null.
+// is a sum of `WH_ZEROED` and `WH_NO_FALLBACK`, or 0; `tag` names the purpose and may be null. Every
+// name is kept as long as the process lives: meant for tens of names, not millions.
 //
 // # Safety
 // `tag` is null or ends with a zero byte; `buffer` is null or has room for the result.

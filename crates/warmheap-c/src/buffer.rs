@@ -38,7 +38,8 @@ pub const WH_ZEROED: u32 = 1;
 pub const WH_NO_FALLBACK: u32 = 2;
 
 /// Allocates `size` bytes. `align` is a power of two in bytes, or 0 for the device's own; `flags`
-/// is a sum of `WH_ZEROED` and `WH_NO_FALLBACK`, or 0; `tag` names the purpose and may be null.
+/// is a sum of `WH_ZEROED` and `WH_NO_FALLBACK`, or 0; `tag` names the purpose and may be null. Every
+/// name is kept as long as the process lives: meant for tens of names, not millions.
 ///
 /// # Safety
 /// `tag` is null or ends with a zero byte; `buffer` is null or has room for the result.
@@ -59,6 +60,7 @@ pub unsafe extern "C" fn wh_allocate(
         if unknown != 0 {
             return Err(Failure::argument(format!("flags holds unknown bits: {unknown:#x}")));
         }
+        let pool = handles::pool(pool.id)?;
         let mut request = Request::new(size).align(align);
         // SAFETY: the caller's promise.
         if let Some(tag) = unsafe { text(tag, "tag") }? {
@@ -67,7 +69,6 @@ pub unsafe extern "C" fn wh_allocate(
         if flags & WH_ZEROED != 0 {
             request = request.zeroed();
         }
-        let pool = handles::pool(pool.id)?;
         let allocated =
             if flags & WH_NO_FALLBACK == 0 { pool.allocate(request) } else { pool.try_allocate(request) };
         let id = handles::add_buffer(allocated?);

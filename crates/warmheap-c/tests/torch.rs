@@ -244,7 +244,29 @@ fn frees_of_nothing_do_nothing() {
     warmheap_free(one, MIB, 99, ptr::null_mut());
     assert!(warmheap_malloc(MIB, -1, ptr::null_mut()).is_null());
     warmheap_record_stream(one, ptr::null_mut());
+    warmheap_record_stream(ptr::null_mut(), ptr::null_mut());
+    for device in [-1, 64, 99] {
+        warmheap_begin_allocate_to_pool(device, GRAPH, ptr::null());
+        warmheap_end_allocate_to_pool(device, GRAPH);
+        warmheap_release_pool(device, GRAPH);
+    }
+    warmheap_end_allocate_to_pool(0, GRAPH);
+    warmheap_release_pool(0, GRAPH);
+    assert!(malloc(usize::MAX, MAIN).is_null());
     assert_eq!(double.violations(), "");
+}
+
+#[test]
+fn statistics_that_do_not_fit_are_cut() {
+    let (_turn, _double) = turn();
+    let mut text = [0xA5_u8; 9];
+    // SAFETY: eight of the nine bytes are offered; none is, or nothing to write to.
+    unsafe {
+        assert!(warmheap_statistics_json(text.as_mut_ptr().cast(), 8) > 8);
+        assert!(warmheap_statistics_json(text.as_mut_ptr().cast(), 0) > 8);
+        assert!(warmheap_statistics_json(ptr::null_mut(), 8) > 8);
+    }
+    assert_eq!((text[7], text[8]), (0, 0xA5));
 }
 
 #[test]

@@ -23,6 +23,7 @@ static wh_pool open_host(const char *config) {
 }
 
 static void versions_agree(void) {
+    assert(strcmp(wh_last_error(), "") == 0);
     assert(wh_version() == ((uint32_t)WH_VERSION_MAJOR << 16 | WH_VERSION_MINOR));
     assert(strlen(wh_version_string()) > 0);
 }
