@@ -14,13 +14,13 @@ import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 ALLOCATORS = ["native", "expandable", "async", "rmm-pool", "warmheap", "none"]
-WORKLOADS = ["gpt2_train", "gpt2_losses", "qwen05b_decode", "qwen05b_serve", "qwen7b_decode"]
+WORKLOADS = ["tensors", "gpt2_train", "gpt2_losses", "qwen7b_decode", "qwen05b_decode", "qwen05b_serve"]
 ENVIRONMENT = {
     "expandable": {"PYTORCH_CUDA_ALLOC_CONF": "expandable_segments:True"},
     "async": {"PYTORCH_CUDA_ALLOC_CONF": "backend:cudaMallocAsync"},
     "none": {"PYTORCH_NO_CUDA_MEMORY_CACHING": "1"},
 }
-FIGURES = [("tokens_per_s", "tok/s"), ("first_token_ms", "first ms"), ("reserved_mib", "reserved MiB"),
+FIGURES = [("small_us", "4 KiB us"), ("large_us", "64 MiB us"), ("tokens_per_s", "tok/s"), ("first_token_ms", "first ms"), ("reserved_mib", "reserved MiB"),
            ("live_mib", "live MiB")]
 
 
@@ -55,8 +55,9 @@ def shown(values):
 
 def ratio(runs, others):
     """The median of the rounds' ratios: what disturbs a machine lasts longer than a round."""
-    rounds = {run["round"]: run["tokens_per_s"] for run in others}
-    ratios = [run["tokens_per_s"] / rounds[run["round"]] for run in runs if run["round"] in rounds]
+    speed = lambda run: run.get("tokens_per_s") or 1 / run["small_us"]  # noqa: E731
+    rounds = {run["round"]: speed(run) for run in others}
+    ratios = [speed(run) / rounds[run["round"]] for run in runs if run["round"] in rounds]
     return f"{statistics.median(ratios):.2f}" if ratios else "-"
 
 

@@ -207,14 +207,26 @@ def statistics_are_told(heap):
           f"{sum(s['statistics']['device_calls'] for s in device['streams'])} device calls")
 
 
-def devices_are_apart(_):
+def devices_are_apart(heap):
     """Each GPU has its own memory; copies between GPUs work."""
     for number in range(torch.cuda.device_count()):
         with torch.cuda.device(number):
             tensor = torch.full((1 << 20,), number, device="cuda")
             assert bool((tensor == number).all())
-            there = tensor.to(f"cuda:{(number + 1) % torch.cuda.device_count()}")
+            other = f"cuda:{(number + 1) % torch.cuda.device_count()}"
+            there = tensor.to(other)
             assert bool((there == number).all())
+            # Memory that a stream of another GPU uses waits for that stream, and comes back.
+            del tensor, there
+            held = lambda: heap.statistics()["devices"][number]["reserved_bytes"]  # noqa: E731
+            torch.cuda.empty_cache()
+            before = held()
+            shared = torch.full((48 << 20,), number, dtype=torch.uint8, device="cuda")
+            shared.record_stream(torch.cuda.Stream(other))
+            del shared
+            torch.cuda.synchronize(other)
+            torch.cuda.empty_cache()
+            assert held() <= before, f"{(held() - before) >> 20} MiB did not come back to cuda:{number}"
 
 
 CHECKS = [numbers_survive, streams_share, streams_are_apart, giving_back_is_safe, threads_work,

@@ -67,7 +67,7 @@ def main():
     replay(options)
     left = options.seconds - (time.monotonic() - began)
     # Training and the large model take about as long as the small model decoding and serving.
-    halves = [bench.WORKLOADS[:2] + bench.WORKLOADS[4:], bench.WORKLOADS[2:4]]
+    halves = [bench.WORKLOADS[:4], bench.WORKLOADS[4:]]
     lanes = halves if torch.cuda.device_count() > 1 else [bench.WORKLOADS]
     running = [lane(n, len(lanes), workloads, options, left) for n, workloads in enumerate(lanes)]
     for process in running:
