@@ -5,7 +5,7 @@ use std::sync::{Arc, OnceLock};
 
 use warmheap::device::cuda::CudaDevice;
 use warmheap::device::{Device, DeviceError};
-use warmheap::{AllocError, Buffer, Pool, PoolConfig};
+use warmheap::{AllocError, Pool, PoolConfig};
 
 use super::arena::{Arena, Arenas};
 use super::graphs::{Graphs, warmheap_pool_id};
@@ -83,7 +83,17 @@ impl Gpu {
             let buffer = self.graphs.allocate(&self.device, size, stream);
             buffer.ok_or_else(|| Refusal::Other(UNANNOUNCED.into()))?
         } else {
-            self.allocate_now(size, stream)?
+            self.guests.let_go();
+            let make = || Pool::new(Arc::new(self.device.clone()), self.config.clone());
+            let pool = self.arenas.of(stream, make).map_err(|e| Refusal::Other(e.to_string()))?;
+            match pool.try_allocate(size) {
+                // What other streams hold and do not use may be enough.
+                Err(AllocError::OutOfMemory(_)) => {
+                    self.trim()?;
+                    pool.allocate(size)
+                }
+                other => other,
+            }
         };
         match buffer {
             Ok(buffer) => Ok(self.live.hold(buffer, stream)),
@@ -91,20 +101,6 @@ impl Gpu {
                 Err(Refusal::OutOfMemory(format!("{}: {error}", self.device.name())))
             }
             Err(other) => Err(Refusal::Other(other.to_string())),
-        }
-    }
-
-    fn allocate_now(&self, size: u64, stream: usize) -> Result<Result<Buffer, AllocError>, Refusal> {
-        self.guests.let_go();
-        let make = || Pool::new(Arc::new(self.device.clone()), self.config.clone());
-        let pool = self.arenas.of(stream, make).map_err(|e| Refusal::Other(e.to_string()))?;
-        match pool.try_allocate(size) {
-            // What other streams hold and do not use may be enough.
-            Err(AllocError::OutOfMemory(_)) => {
-                self.trim()?;
-                Ok(pool.allocate(size))
-            }
-            other => Ok(other),
         }
     }
 
