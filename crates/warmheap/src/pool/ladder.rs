@@ -18,14 +18,15 @@ use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use super::account::UpTo;
+use super::buffer::Buffer;
 use super::heaps::Want;
 use super::local::Home;
 use super::lock;
 use super::pressure::Pressure;
-use super::queue::Timeline;
 use super::range::Range;
 use super::request::Request;
 use super::shared::Shared;
+use super::timeline::Timeline;
 use crate::device::DeviceError;
 use crate::stats;
 
@@ -229,21 +230,21 @@ impl Shared {
     }
 
     /// Keeps a queue in mind, as long as somebody else does.
-    pub(crate) fn watch(&self, timeline: &Arc<Timeline>) {
+    pub(crate) fn watch(&self, timeline: &Arc<Timeline<Buffer>>) {
         let mut timelines = lock(&self.timelines);
         timelines.retain(|known| known.strong_count() > 0);
         timelines.push(Arc::downgrade(timeline));
     }
 
     /// The queues that are in use.
-    pub(crate) fn queues(&self) -> Vec<Arc<Timeline>> {
+    pub(crate) fn queues(&self) -> Vec<Arc<Timeline<Buffer>>> {
         lock(&self.timelines).iter().filter_map(Weak::upgrade).collect()
     }
 
     /// Frees what has completed on any queue; `true` if that was something. A lost queue has
     /// nothing to give, and says so to those who poll it.
     pub(crate) fn poll_queues(&self) -> bool {
-        let freed = |queue: &Arc<Timeline>| queue.poll(usize::MAX).unwrap_or(0);
+        let freed = |queue: &Arc<Timeline<Buffer>>| queue.poll(usize::MAX).unwrap_or(0);
         self.queues().iter().map(freed).sum::<usize>() > 0
     }
 

@@ -42,6 +42,7 @@ mod shared;
 mod site;
 mod snapshot;
 mod start;
+mod timeline;
 mod trim;
 
 use std::fmt;

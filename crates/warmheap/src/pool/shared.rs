@@ -8,6 +8,7 @@
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Mutex, Weak};
 
+use super::buffer::Buffer;
 use super::bursts::Bursts;
 use super::classes::{self, class_of};
 use super::counters::{Peak, Totals};
@@ -19,11 +20,11 @@ use super::heaps::Heaps;
 use super::ladder::Ladder;
 use super::local::{self, Local, Session};
 use super::pressure::Callbacks;
-use super::queue::Timeline;
 use super::quotas::Quotas;
 use super::range::Range;
 use super::request::Request;
 use super::site::Site;
+use super::timeline::Timeline;
 use crate::config::{PoolConfig, Scrub};
 
 /// Everything behind a pool's handles.
@@ -59,7 +60,7 @@ pub(crate) struct Shared {
     pub(crate) resting: Mutex<Vec<Heap>>,
     pub(crate) closed: AtomicBool,
     /// The queues that retired buffers may wait for.
-    pub(crate) timelines: Mutex<Vec<Weak<Timeline>>>,
+    pub(crate) timelines: Mutex<Vec<Weak<Timeline<Buffer>>>>,
     /// Keeps a closed pool alive until its last buffer is back.
     pub(crate) orphans: Mutex<Option<Arc<Self>>>,
 }

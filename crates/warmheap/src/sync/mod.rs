@@ -1,5 +1,7 @@
 //! Locks that the standard library does not have.
 //!
+//! The locks and atomics of the standard library stand here too, for code that is to be model-checked.
+//!
 //! Nothing here knows of pools. Each primitive is small enough to be model-checked whole, over the
 //! real code: under `--cfg loom` the atomics come from loom.
 #![allow(unsafe_code)]
@@ -7,19 +9,19 @@
 mod biased;
 mod fence;
 #[cfg(all(test, loom))]
-mod model;
+pub(crate) mod model;
 
 pub(crate) use biased::{Biased, Inside, Owner};
 
 #[cfg(not(loom))]
-use std::{
-    sync::atomic::{AtomicU32, Ordering},
+pub(crate) use std::{
+    sync::atomic::{AtomicU32, AtomicU64, Ordering},
     sync::{Mutex, MutexGuard},
 };
 
 #[cfg(loom)]
-use loom::{
-    sync::atomic::{AtomicU32, Ordering},
+pub(crate) use loom::{
+    sync::atomic::{AtomicU32, AtomicU64, Ordering},
     sync::{Mutex, MutexGuard},
 };
 

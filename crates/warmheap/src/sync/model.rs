@@ -11,7 +11,7 @@ use super::{Biased, Owner};
 /// locks this small need two; without a bound three threads take hours.
 const PREEMPTIONS: usize = 3;
 
-fn model(program: impl Fn() + Send + Sync + 'static) {
+pub(crate) fn model(program: impl Fn() + Send + Sync + 'static) {
     let mut builder = loom::model::Builder::new();
     builder.preemption_bound = Some(PREEMPTIONS);
     builder.check(program);
