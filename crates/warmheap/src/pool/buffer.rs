@@ -7,10 +7,12 @@ use std::ops::Deref;
 use std::ptr::NonNull;
 use std::sync::Arc;
 
+use super::early::Debt;
 use super::range::Range;
 use super::request::{Request, Tag};
 use super::shared::Shared;
 use super::site::Site;
+use super::timeline::Timeline;
 use crate::device::Memory;
 
 /// A range of device memory, given back when dropped.
@@ -87,7 +89,7 @@ impl Buffer {
 
     /// Whether the range would serve `request` as if it had been cut for it.
     pub(crate) fn suits(&self, pool: &Shared, request: &Request) -> bool {
-        std::ptr::eq(self.pool.as_ptr(), pool) && pool.suits(&self.range, request)
+        std::ptr::eq(self.pool.as_ptr(), pool) && !self.range.owes() && pool.suits(&self.range, request)
     }
 
     /// Settles the quotas for [`Buffer::handed_on`]; `false`, and nothing changed, if the request's
@@ -110,12 +112,23 @@ impl Buffer {
         true
     }
 
-    /// The same range for another request, counted as freed and allocated.
-    pub(crate) fn handed_on(mut self, request: &Request, site: Site) -> Self {
+    /// The same range for another request, counted as freed and allocated. `debt` is the work that
+    /// may still use it.
+    pub(crate) fn handed_on(mut self, request: &Request, site: Site, debt: Debt) -> Self {
+        self.pool().early.note(&self.range, debt);
+        self.range.owe();
         self.pool().recount(self.size, request.size);
         self.range.tenant().moves_in(request.size, request.tag, site);
         self.size = request.size;
         self
+    }
+
+    /// Settles what the range owes, if waiting for this ticket will do for it.
+    pub(crate) fn pay(&mut self, timeline: &Arc<Timeline<Self>>, value: u64) {
+        let covers = |debt: &Debt| Arc::ptr_eq(&debt.timeline, timeline) && debt.value <= value;
+        if self.range.owes() && self.pool().early.settle(&self.range, covers).is_some() {
+            self.range.forget_debt();
+        }
     }
 
     #[inline(always)]

@@ -21,6 +21,7 @@ mod close;
 mod counters;
 mod depot;
 mod driver;
+mod early;
 mod error;
 mod fallback;
 mod growth;

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use super::Pool;
 use super::buffer::Buffer;
+use super::early::Debt;
 use super::error::AllocError;
 use super::request::Request;
 use super::site::Site;
@@ -71,7 +72,8 @@ impl PoolQueue {
     /// As [`Pool::allocate`], for work that will be submitted to this queue: a range of the right
     /// length that the queue has retired may be reused at once, before its ticket completes,
     /// because later work of the same queue comes after it. The caller orders hazards within the
-    /// queue and does not write such a buffer from the CPU.
+    /// queue and does not write such a buffer from the CPU. Nobody else gets the range before that
+    /// ticket has completed, whatever becomes of the buffer.
     ///
     /// # Errors
     /// As [`Pool::allocate`].
@@ -93,7 +95,10 @@ impl PoolQueue {
         let pool = self.pool.shared();
         let suits = |buffer: &mut Buffer| buffer.suits(pool, &request) && buffer.recharge(&request);
         match self.timeline.take_back(suits) {
-            Some(buffer) => Ok(buffer.handed_on(&request, site)),
+            Some((buffer, value)) => {
+                let debt = Debt { timeline: Arc::clone(&self.timeline), value };
+                Ok(buffer.handed_on(&request, site, debt))
+            }
             None => self.pool.allocate_at(request, site),
         }
     }
@@ -117,8 +122,9 @@ impl PoolQueue {
 impl Buffer {
     /// Frees the buffer once the ticket's work has completed. Returns at once; may be called from
     /// any thread, completion handlers included. Also frees a few buffers that are ready.
-    pub fn retire(self, ticket: &Ticket) {
+    pub fn retire(mut self, ticket: &Ticket) {
         let Ticket { timeline, value } = ticket;
+        self.pay(timeline, *value);
         timeline.retire(*value, self.size(), self);
         // A lost queue is reported to those who poll; this buffer waits like the others.
         let _ = timeline.poll(BATCH);

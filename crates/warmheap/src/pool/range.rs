@@ -6,12 +6,16 @@ use std::ptr::NonNull;
 use super::ledger::Tenant;
 
 /// The class of a range that is not rounded to one: too large for classes, or aligned by request.
-pub(crate) const EXACT: u16 = METERED - 2;
+pub(crate) const EXACT: u16 = EARLY - 2;
 /// The class of a range that came straight from the device.
-pub(crate) const FALLBACK: u16 = METERED - 1;
-/// A bit beside the class while the holder's tag has a quota: no cache knows such a class, so that
-/// the buffer's free takes the long way, where the quota is given back.
+pub(crate) const FALLBACK: u16 = EARLY - 1;
+/// Marks beside the class. No cache knows such a class, so the buffer's free takes the long way, where
+/// the marks are seen to.
+const MARKS: u16 = METERED | EARLY;
+/// The holder's tag has a quota.
 const METERED: u16 = 1 << 15;
+/// A queue has the range back before its earlier work on it is done.
+const EARLY: u16 = 1 << 14;
 
 /// Everything needed to use a range and to give it back, in 24 bytes. Whoever has the `Range` owns
 /// the memory: there is one for each block that a heap has handed out.
@@ -50,6 +54,25 @@ impl Range {
         metered
     }
 
+    /// Marks the range as owing a ticket.
+    pub(crate) fn owe(&mut self) {
+        self.class |= EARLY;
+    }
+
+    /// Removes the mark, and says whether there was one.
+    #[inline]
+    pub(crate) fn forget_debt(&mut self) -> bool {
+        let owes = self.owes();
+        self.class &= !EARLY;
+        owes
+    }
+
+    /// Whether a queue's earlier work on the range may still run.
+    #[inline]
+    pub(crate) fn owes(&self) -> bool {
+        self.class & EARLY != 0
+    }
+
     #[inline]
     pub(crate) fn is_metered(&self) -> bool {
         self.class & METERED != 0
@@ -57,13 +80,13 @@ impl Range {
 
     /// Whether a request for `len` granules of `class` would be given such a range.
     pub(crate) fn serves(&self, class: u16, len: u32) -> bool {
-        (self.class & !METERED, self.len) == (class, len)
+        (self.class & !MARKS, self.len) == (class, len)
     }
 
     /// Whether the range came straight from the device.
     #[inline]
     pub(crate) fn is_fallback(&self) -> bool {
-        self.class & !METERED == FALLBACK
+        self.class & !MARKS == FALLBACK
     }
 
     /// The record of whoever holds the range.

@@ -20,6 +20,12 @@ impl Shared {
     /// Takes back a range whose buffer had asked for `size` bytes.
     #[inline(never)]
     pub(crate) fn reclaim(&self, mut range: Range, size: u64) {
+        if range.forget_debt() {
+            match self.hold_for_debt(range, size) {
+                Some(done) => range = done,
+                None => return,
+            }
+        }
         if range.unmeter() {
             self.quotas.give(range.tenant().tag(), size);
         }

@@ -14,6 +14,7 @@ use super::classes::{self, class_of};
 use super::counters::{Peak, Totals};
 use super::depot::Depot;
 use super::driver::Driver;
+use super::early::Early;
 use super::fallback::Fallback;
 use super::heap::Heap;
 use super::heaps::Heaps;
@@ -61,6 +62,8 @@ pub(crate) struct Shared {
     pub(crate) closed: AtomicBool,
     /// The queues that retired buffers may wait for.
     pub(crate) timelines: Mutex<Vec<Weak<Timeline<Buffer>>>>,
+    /// What ranges owe that their queues have back early.
+    pub(crate) early: Early,
     /// Keeps a closed pool alive until its last buffer is back.
     pub(crate) orphans: Mutex<Option<Arc<Self>>>,
 }

@@ -9,6 +9,7 @@ use super::bursts::Bursts;
 use super::counters::{Peak, Totals};
 use super::depot::Depot;
 use super::driver::Driver;
+use super::early::Early;
 use super::error::StartError;
 use super::fallback::Fallback;
 use super::heaps::Heaps;
@@ -75,6 +76,7 @@ impl Shared {
             resting: Mutex::default(),
             closed: AtomicBool::new(false),
             timelines: Mutex::default(),
+            early: Early::default(),
             orphans: Mutex::new(None),
             config,
             driver,

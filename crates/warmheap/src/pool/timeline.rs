@@ -90,15 +90,20 @@ impl<T> Timeline<T> {
         Ok(done)
     }
 
+    /// Whether work up to `value` is known to be done.
+    pub(crate) fn has_completed(&self, value: u64) -> bool {
+        self.queue.completed().is_ok_and(|completed| completed >= value)
+    }
+
     /// Takes the item retired last, of those that suit, before its work has completed: for use by
-    /// the same queue, whose next work comes after it.
-    pub(crate) fn take_back(&self, mut suits: impl FnMut(&mut T) -> bool) -> Option<T> {
+    /// the same queue, whose next work comes after it. Answers the value it waited for, too.
+    pub(crate) fn take_back(&self, mut suits: impl FnMut(&mut T) -> bool) -> Option<(T, u64)> {
         let mut list = self.list();
         let from = list.len().saturating_sub(LOOK);
         let place = (from..list.len()).rev().find(|place| suits(&mut list[*place].item))?;
-        let Retired { bytes, item, .. } = list.remove(place)?;
+        let Retired { bytes, item, value } = list.remove(place)?;
         self.bytes.fetch_sub(bytes, Relaxed);
-        Some(item)
+        Some((item, value))
     }
 
     fn first(&self) -> Option<u64> {

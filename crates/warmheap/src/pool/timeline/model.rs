@@ -166,13 +166,13 @@ fn a_range_is_taken_back_or_freed_never_both() {
             thread::spawn(move || timeline.poll(usize::MAX).unwrap())
         };
         match timeline.take_back(|_| true) {
-            Some(mut token) => {
+            Some((mut token, 1)) => {
                 assert_eq!((memory.freed(), timeline.bytes()), (0, 0));
                 token.due = 2;
                 submit.send(true).unwrap();
                 timeline.retire(2, 10, token);
             }
-            None => submit.send(false).unwrap(),
+            _ => submit.send(false).unwrap(),
         }
         poller.join().unwrap();
         device.join().unwrap();

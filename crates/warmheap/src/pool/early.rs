@@ -1,0 +1,55 @@
+//! Ranges that a queue has back before its earlier work on them is done.
+//!
+//! For that queue this is safe: its later work comes after. For everyone else it is not, so such a
+//! range is marked, and this table remembers which ticket it still owes. A holder that retires it
+//! to the same queue pays the debt with the new ticket. One that drops it, or retires it elsewhere,
+//! does not: then the range waits for the old ticket before anyone else gets it.
+#![forbid(unsafe_code)]
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+
+use super::buffer::Buffer;
+use super::lock;
+use super::range::Range;
+use super::shared::Shared;
+use super::timeline::Timeline;
+
+/// Debts by the address of the range.
+#[derive(Debug, Default)]
+pub(crate) struct Early(Mutex<HashMap<u64, Debt>>);
+
+/// A queue's work that a range still has to wait for.
+#[derive(Debug)]
+pub(crate) struct Debt {
+    pub(crate) timeline: Arc<Timeline<Buffer>>,
+    pub(crate) value: u64,
+}
+
+impl Early {
+    pub(crate) fn note(&self, range: &Range, debt: Debt) {
+        lock(&self.0).insert(range.address, debt);
+    }
+
+    /// Takes a range's debt off the table if `paid` says so.
+    pub(crate) fn settle(&self, range: &Range, paid: impl FnOnce(&Debt) -> bool) -> Option<Debt> {
+        let mut debts = lock(&self.0);
+        if !paid(debts.get(&range.address)?) {
+            return None;
+        }
+        debts.remove(&range.address)
+    }
+}
+
+impl Shared {
+    /// Lets a range that comes back wait for the work it owes, if that is not done yet. Once it
+    /// waits, the caller touches the pool no more: it may be gone.
+    pub(crate) fn hold_for_debt(&self, range: Range, size: u64) -> Option<Range> {
+        let Some(Debt { timeline, value }) = self.early.settle(&range, |_| true) else { return Some(range) };
+        if timeline.has_completed(value) {
+            return Some(range);
+        }
+        timeline.retire(value, size, Buffer::new(self, range, size));
+        None
+    }
+}
