@@ -175,16 +175,17 @@ impl Program {
         Ok(())
     }
 
-    /// Submits work on a buffer and retires it; mostly to the queue that it was made for, as it must
-    /// be where another's work would not be ordered after that queue's.
+    /// Submits work on a buffer and retires it, to any queue: often to the one that it was made for,
+    /// else as a program does that has that queue wait for the other.
     fn retire(&mut self) {
         let (buffer, by) = self.held.swap_remove(self.rng.usize(..self.held.len()));
         let own = by.and_then(|number| self.lanes.iter().position(|lane| lane.number == number));
-        let place = own.unwrap_or_else(|| self.rng.usize(..self.lanes.len()));
+        let place =
+            own.filter(|_| self.rng.u8(..4) > 0).unwrap_or_else(|| self.rng.usize(..self.lanes.len()));
         let lane = &mut self.lanes[place];
         lane.submitted = lane.counter.submit();
-        // The buffer may be used by work submitted before the last.
-        let value = lane.submitted.saturating_sub(self.rng.u64(..2)).max(1);
+        // The work that used it may be older than the last.
+        let value = lane.submitted.saturating_sub(self.rng.u64(..6)).max(1);
         self.oracle.takes_off(&buffer, lane.number, value);
         buffer.retire(&lane.queue.ticket(value));
     }

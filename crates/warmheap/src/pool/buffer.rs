@@ -125,8 +125,8 @@ impl Buffer {
 
     /// Settles what the range owes, if waiting for this ticket will do for it.
     pub(crate) fn pay(&mut self, timeline: &Arc<Timeline<Self>>, value: u64) {
-        let covers = |debt: &Debt| Arc::ptr_eq(&debt.timeline, timeline) && debt.value <= value;
-        if self.range.owes() && self.pool().early.settle(&self.range, covers).is_some() {
+        let covered = |debt: &Debt| debt.is_covered(timeline, value);
+        if self.range.owes() && self.pool().early.settle(&self.range, covered).is_some() {
             self.range.forget_debt();
         }
     }

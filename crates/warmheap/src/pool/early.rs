@@ -7,13 +7,14 @@
 #![forbid(unsafe_code)]
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, Weak};
 
 use super::buffer::Buffer;
 use super::lock;
 use super::range::Range;
 use super::shared::Shared;
 use super::timeline::Timeline;
+use crate::device::Queue;
 
 /// Debts by the address of the range.
 #[derive(Debug, Default)]
@@ -22,8 +23,21 @@ pub(crate) struct Early(Mutex<HashMap<u64, Debt>>);
 /// A queue's work that a range still has to wait for.
 #[derive(Debug)]
 pub(crate) struct Debt {
-    pub(crate) timeline: Arc<Timeline<Buffer>>,
-    pub(crate) value: u64,
+    /// Where the range waits if it must. Debts keep no list alive: two lists could keep each other.
+    timeline: Weak<Timeline<Buffer>>,
+    queue: Arc<dyn Queue>,
+    value: u64,
+}
+
+impl Debt {
+    pub(crate) fn new(timeline: &Arc<Timeline<Buffer>>, value: u64) -> Self {
+        Self { timeline: Arc::downgrade(timeline), queue: Arc::clone(timeline.queue()), value }
+    }
+
+    /// Whether whoever waits for `value` on `timeline` has waited for this, too.
+    pub(crate) fn is_covered(&self, timeline: &Arc<Timeline<Buffer>>, value: u64) -> bool {
+        self.timeline.as_ptr() == Arc::as_ptr(timeline) && self.value <= value
+    }
 }
 
 impl Early {
@@ -45,7 +59,11 @@ impl Shared {
     /// Lets a range that comes back wait for the work it owes, if that is not done yet. Once it
     /// waits, the caller touches the pool no more: it may be gone.
     pub(crate) fn hold_for_debt(&self, range: Range, size: u64) -> Option<Range> {
-        let Some(Debt { timeline, value }) = self.early.settle(&range, |_| true) else { return Some(range) };
+        let Some(Debt { timeline, queue, value }) = self.early.settle(&range, |_| true) else {
+            return Some(range);
+        };
+        // Where the queue's last handle is gone, a list of its own: it ends as the queue's did.
+        let timeline = timeline.upgrade().unwrap_or_else(|| Arc::new(Timeline::new(queue)));
         if timeline.has_completed(value) {
             return Some(range);
         }

@@ -95,10 +95,7 @@ impl PoolQueue {
         let pool = self.pool.shared();
         let suits = |buffer: &mut Buffer| buffer.suits(pool, &request) && buffer.recharge(&request);
         match self.timeline.take_back(suits) {
-            Some((buffer, value)) => {
-                let debt = Debt { timeline: Arc::clone(&self.timeline), value };
-                Ok(buffer.handed_on(&request, site, debt))
-            }
+            Some((buffer, value)) => Ok(buffer.handed_on(&request, site, Debt::new(&self.timeline, value))),
             None => self.pool.allocate_at(request, site),
         }
     }

@@ -44,6 +44,10 @@ impl<T> Timeline<T> {
         Self { queue, retired: Mutex::new(VecDeque::new()), bytes: AtomicU64::new(0) }
     }
 
+    pub(crate) fn queue(&self) -> &Arc<dyn Queue> {
+        &self.queue
+    }
+
     /// Bytes that wait.
     pub(crate) fn bytes(&self) -> u64 {
         self.bytes.load(Relaxed)
@@ -57,11 +61,7 @@ impl<T> Timeline<T> {
 
     /// Drops up to `most` items from the front whose work has completed, and says how many.
     pub(crate) fn poll(&self, most: usize) -> Result<usize, DeviceError> {
-        let Some(first) = self.first() else { return Ok(0) };
         let completed = self.queue.completed()?;
-        if first > completed {
-            return Ok(0);
-        }
         let mut freed = 0;
         while freed < most {
             // The lock is let go before the item is: dropping may take any other lock.
