@@ -144,7 +144,8 @@ impl Drop for Buffer {
         // SAFETY: a pool ends only when none of its buffers is left, and this one's range is out
         // until one of the two calls below has taken it. Neither uses the pool afterwards.
         let pool = unsafe { self.pool.as_ref() };
-        let (class, len, size) = (self.range.class, self.range.len, self.size);
+        let Range { class, len, .. } = *self.range;
+        let size = self.size;
         // SAFETY: called once in all: `free` calls it only when it returns true.
         let mut range = || unsafe { ManuallyDrop::take(&mut self.range) };
         if !pool.free(class, len, size, &mut range) {

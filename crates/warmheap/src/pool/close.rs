@@ -17,9 +17,8 @@ impl Shared {
         if self.closed.load(Ordering::SeqCst) {
             return None;
         }
-        let home = self.find_home();
         let counters = Counters::new(self.largest_class, self.config.track_statistics);
-        let local = Arc::new(Local::new(self.me.clone(), self.cache_limit(), counters, home));
+        let local = Arc::new(Local::new(self.me.clone(), self.cache_limit(), counters));
         locals.push(Arc::clone(&local));
         Some(local)
     }
@@ -36,9 +35,10 @@ impl Shared {
     fn absorb(&self, local: &Local) {
         let mut cache = local.cache.take();
         cache.close();
-        if let Some(home) = local.home {
-            self.heaps.slot(home.large).leave();
+        if let Some(home) = local.home() {
+            // The first is what others try to adopt, so it is left last.
             self.heaps.slot(home.small).leave();
+            self.heaps.slot(home.large).leave();
         }
         let ranges = cache.empty(&local.held);
         self.heaps.release(ranges);

@@ -16,9 +16,6 @@ use crate::config::{HeapSizing, MAX_HEAPS, MIB, PoolConfig};
 use crate::device::{DeviceError, HeapKind, HeapRequest};
 use crate::heap::{Space, Span};
 
-/// Elastic heaps may have one part in this many of live bytes in holes before pages are taken out
-/// of holes instead of being added.
-const SLACK: u64 = 128;
 /// Elastic heaps grow by at least one part in this many of what is held.
 const STEP: u64 = 512;
 /// A heap of the pool's own choosing is at least one part in this many of what is held.
@@ -126,18 +123,20 @@ impl Shared {
     /// Commits memory in this thread's heap, next to a hole, so that the hole becomes long enough.
     /// Where too much lies in holes elsewhere, as much is taken out of those.
     fn grow_in_place(&self, want: Want, up_to: UpTo) -> Result<bool, DeviceError> {
-        let home = self.session(|session| session.local.home);
+        let home = self.session(|session| session.local.home());
         let home = home.map_or(0, |home| home.for_class(want.class));
         let page = (self.driver.limits().granularity >> self.shift) as u32;
         let len = want.len.saturating_add(want.align - 1);
         let plan = || self.open(home, |open| open.heap()?.space.plan_growth(len, page));
         let Some(span) = plan() else { return Ok(false) };
         let (committed, used) = self.elastic_granules();
-        let live = used + u64::from(len);
-        let excess = (committed + u64::from(span.len)).saturating_sub(live + live / SLACK + u64::from(page));
+        let live = used.saturating_sub(self.cached()) + u64::from(len);
+        let allowed = self.headroom.allows(live) + u64::from(page);
+        let excess = (committed + u64::from(span.len)).saturating_sub(allowed);
         if excess > 0 {
             let excess = excess.min(span.len.into()) as u32;
-            self.take_from_holes(excess, page, Some((home, span.block)))?;
+            let moved = self.take_from_holes(excess, page, Some((home, span.block)))?;
+            self.headroom.moved(moved.into());
         }
         // Only the thread that climbs changes voids, but holes beside them come and go.
         let Some(mut span) = plan() else { return Ok(false) };

@@ -138,6 +138,11 @@ impl Slot {
         self.with(|open| *open.heap = Some(Heap { space, memory, elastic, address }));
     }
 
+    /// Granules with memory behind them.
+    pub(crate) fn committed(&self) -> u64 {
+        self.with(|open| open.heap().map_or(0, |heap| heap.space.committed().into()))
+    }
+
     pub(crate) fn metadata_bytes(&self) -> usize {
         let books = self.with(|open| open.heap().map_or(0, |heap| heap.space.metadata_bytes()));
         books + self.ledger.metadata_bytes()

@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 use super::account::UpTo;
 use super::buffer::Buffer;
 use super::heaps::Want;
-use super::local::Home;
+use super::home::Home;
 use super::lock;
 use super::pressure::Pressure;
 use super::range::Range;
@@ -135,6 +135,11 @@ impl Shared {
 
     /// Finds room in heaps, or makes some.
     fn make_available(&self, want: Want) -> Option<Range> {
+        if self.move_in()
+            && let Some(range) = self.search(want)
+        {
+            return Some(range);
+        }
         // What has come back from queues since anyone looked is the cheapest memory there is.
         self.ladder.tried(Step::Retired);
         if self.poll_queues()
@@ -148,7 +153,14 @@ impl Shared {
             return Some(range);
         }
         self.ladder.tried(Step::Caches);
-        if self.flush_caches()
+        if self.flush_own_cache()
+            && let Some(range) = self.ladder.served(Step::Caches, self.search(want))
+        {
+            return Some(range);
+        }
+        // Other threads are disturbed only for what could be enough.
+        if self.cached() >= want.len.into()
+            && self.flush_caches()
             && let Some(range) = self.ladder.served(Step::Caches, self.search(want))
         {
             return Some(range);
@@ -193,17 +205,23 @@ impl Shared {
 
     /// Looks in this thread's own heap, or in all if it has none.
     fn search(&self, want: Want) -> Option<Range> {
-        let home = self.session(|session| session.local.home);
+        let home = self.session(|session| session.local.home());
         let at_home = |home: Home| self.open(home.for_class(want.class), |open| open.allocate(want));
         if let Some(range) = home.and_then(at_home) {
             return Some(range);
         }
         // What is free in others' heaps is not for this thread while its own can grow: it can have
         // the pages without the addresses.
-        if home.is_some() { None } else { self.search_everywhere(want) }
+        if home.is_some() {
+            return None;
+        }
+        self.heaps.refresh_hints();
+        self.heaps.allocate(want)
     }
 
+    /// Looks in all heaps, whoever's they are, with every cache given up.
     fn search_everywhere(&self, want: Want) -> Option<Range> {
+        self.flush_caches();
         self.heaps.refresh_hints();
         self.heaps.allocate(want)
     }
@@ -212,13 +230,7 @@ impl Shared {
     pub(crate) fn flush_caches(&self) -> bool {
         let mut any = self.depot.held() > 0;
         self.heaps.release(self.depot.empty());
-        // This thread's own, without disturbing anyone.
-        self.session(|session| {
-            let ranges = session.cache.empty(&session.local.held);
-            any |= !ranges.is_empty();
-            self.release(session, ranges);
-            Some(())
-        });
+        any |= self.flush_own_cache();
         for local in &*lock(&self.locals) {
             if local.held.load(Relaxed) > 0 {
                 any = true;
@@ -227,6 +239,18 @@ impl Shared {
             }
         }
         any
+    }
+
+    /// Gives what this thread has cached back to its heaps, without disturbing anyone. `false` if
+    /// that was nothing.
+    fn flush_own_cache(&self) -> bool {
+        let flushed = self.session(|session| {
+            let ranges = session.cache.empty(&session.local.held);
+            let any = !ranges.is_empty();
+            self.release(session, ranges);
+            any.then_some(())
+        });
+        flushed.is_some()
     }
 
     /// Keeps a queue in mind, as long as somebody else does.

@@ -9,12 +9,12 @@
 
 use std::cell::{Cell, RefCell};
 use std::ptr;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Weak};
 
 use super::cache::Cache;
 use super::counters::Counters;
-use super::range::EXACT;
+use super::home::Home;
 use super::shared::Shared;
 use crate::sync::{Biased, Inside, Owner};
 
@@ -28,33 +28,20 @@ pub(crate) struct Local {
     /// Granules in `cache`.
     pub(crate) held: AtomicU64,
     pub(crate) cache: Biased<Cache>,
-    /// The heaps that this thread has adopted.
-    pub(crate) home: Option<Home>,
+    /// The place of the first of the two heaps that this thread has adopted, or one of the marks
+    /// below. Written by the thread alone.
+    home: AtomicU32,
 }
 
-/// A thread's own heaps: one for ranges of a class, one for all others. Apart, small buffers that
-/// stay do not end up in the holes that large ones come back to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Home {
-    pub(crate) large: u16,
-    pub(crate) small: u16,
-}
-
-impl Home {
-    #[inline(always)]
-    pub(crate) fn owns(self, heap: u16) -> bool {
-        heap == self.large || heap == self.small
-    }
-
-    #[inline(always)]
-    pub(crate) fn for_class(self, class: u16) -> u16 {
-        if class == EXACT { self.large } else { self.small }
-    }
-}
+/// Nothing was cut for this thread yet. A thread that only frees never needs heaps of its own, and
+/// must not keep a thread that ends and is replaced from finding its predecessor's.
+const UNDECIDED: u32 = u32::MAX;
+/// This thread uses the heaps that all share.
+const SHARED: u32 = u32::MAX - 1;
 
 impl Local {
-    /// The calling thread's share; `home` has been adopted by it.
-    pub(crate) fn new(pool: Weak<Shared>, limit: u64, counters: Counters, home: Option<Home>) -> Self {
+    /// The calling thread's share, without heaps of its own so far.
+    pub(crate) fn new(pool: Weak<Shared>, limit: u64, counters: Counters) -> Self {
         let cache = Biased::new(Cache::new(limit));
         cache.adopt();
         Self {
@@ -63,8 +50,26 @@ impl Local {
             counters,
             held: AtomicU64::new(0),
             cache,
-            home,
+            home: AtomicU32::new(UNDECIDED),
         }
+    }
+
+    /// The heaps that this thread has adopted.
+    #[inline(always)]
+    pub(crate) fn home(&self) -> Option<Home> {
+        let large = self.home.load(Relaxed);
+        (large < SHARED).then_some(Home { large: large as u16, small: large as u16 + 1 })
+    }
+
+    /// Whether it is still open if this thread has heaps of its own.
+    #[inline]
+    pub(crate) fn is_undecided(&self) -> bool {
+        self.home.load(Relaxed) == UNDECIDED
+    }
+
+    /// Decides that; the calling thread is this share's and has adopted the heaps.
+    pub(crate) fn decide(&self, home: Option<Home>) {
+        self.home.store(home.map_or(SHARED, |home| home.large.into()), Relaxed);
     }
 }
 
@@ -113,16 +118,32 @@ impl Drop for Mine {
 /// another thread at this moment.
 #[inline(always)]
 pub(crate) fn enter<R>(shared: *const Shared, work: impl FnOnce(Session<'_>) -> R) -> Option<R> {
-    let current = CURRENT.with(|current| (current.pool.get() == shared).then(|| current.local.get()))?;
-    // SAFETY: a share was stored together with this pool. `MINE` keeps it alive; it lets go of
-    // shares only in `attach` and at the thread's end, and neither runs during this call.
-    let local = unsafe { &*current };
+    // SAFETY: the share is not used past this call.
+    let local = unsafe { current(shared)? };
     // SAFETY: shares are reached through the list of the thread that made them, and that thread
     // adopted the cache and the home. The cache stays its own; the home is left only when the cache
     // is closed, which requests never meet (their handle keeps the pool open) and frees look for.
     let owner = unsafe { Owner::new() };
     let cache = local.cache.enter(&owner)?;
     Some(work(Session { cache, local, owner }))
+}
+
+/// Looks at this thread's share of `shared`, if it was the one used last.
+pub(crate) fn share<R>(shared: *const Shared, look: impl FnOnce(&Local) -> R) -> Option<R> {
+    // SAFETY: the share is not used past this call.
+    unsafe { current(shared) }.map(look)
+}
+
+/// This thread's share of `shared`, if it was the one used last.
+///
+/// # Safety
+/// The reference must not outlive the caller's own call: the next use of another pool may end the share.
+#[inline(always)]
+unsafe fn current<'a>(shared: *const Shared) -> Option<&'a Local> {
+    let local = CURRENT.with(|current| (current.pool.get() == shared).then(|| current.local.get()))?;
+    // SAFETY: a share was stored together with this pool. `MINE` keeps it alive; it lets go of
+    // shares only in `attach` and at the thread's end, and neither runs during the caller's call.
+    Some(unsafe { &*local })
 }
 
 /// Makes this thread's share of `shared` the current one, creating it if needed. `false` if there

@@ -25,8 +25,10 @@ mod early;
 mod error;
 mod fallback;
 mod growth;
+mod headroom;
 mod heap;
 mod heaps;
+mod home;
 mod ladder;
 mod leaks;
 mod ledger;
@@ -148,7 +150,7 @@ impl Pool {
     pub fn allocate_at_once(&self, request: impl Into<Request>, site: impl Into<Site>) -> Option<Buffer> {
         let (request, site) = (request.into(), site.into());
         let shared = self.shared();
-        let range = shared.hit(&request, site).or_else(|| shared.at_home(&request, site))?;
+        let range = shared.hit(&request, site).or_else(|| shared.cut_at_home(&request, site))?;
         Some(Buffer::new(shared, range, request.size))
     }
 

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::cache::MAGAZINE;
-use super::local::{self, Local, Session};
+use super::local::{Local, Session};
 use super::lock;
 use super::range::{EXACT, FALLBACK, Range};
 use super::shared::Shared;
@@ -29,19 +29,7 @@ impl Shared {
         if range.unmeter() {
             self.quotas.give(range.tenant().tag(), size);
         }
-        let mut range = Some(range);
-        if self.config.scrub == Scrub::Never {
-            // The short way for a large range of this thread's own heap.
-            local::enter(self, |session| {
-                let home = session.local.home.filter(|_| !session.cache.is_closed())?;
-                let range = range.take_if(|range| range.class == EXACT && range.heap == home.large)?;
-                self.heaps.slot(home.large).at_home(&session.owner, |open| open.release(range));
-                if self.config.track_statistics {
-                    session.local.counters.freed(size, &self.peak);
-                }
-                Some(())
-            });
-        }
+        let mut range = self.join_at_home(range, size);
         if range.is_some() && self.config.scrub == Scrub::Never {
             self.session(|session| {
                 if session.cache.is_closed() {
@@ -86,7 +74,7 @@ impl Shared {
     pub(crate) fn release(&self, session: &Session<'_>, ranges: impl IntoIterator<Item = Range>) {
         for range in ranges {
             let slot = self.heaps.slot(range.heap);
-            if session.local.home.is_some_and(|home| home.owns(range.heap)) {
+            if session.local.home().is_some_and(|home| home.owns(range.heap)) {
                 slot.at_home(&session.owner, |open| open.release(range));
             } else {
                 slot.release(range);

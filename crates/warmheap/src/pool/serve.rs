@@ -36,7 +36,7 @@ impl Shared {
         site: Site,
         may_fall_back: bool,
     ) -> Result<Range, AllocError> {
-        if let Some(range) = self.at_home(request, site) {
+        if let Some(range) = self.cut_at_home(request, site) {
             return Ok(range);
         }
         if self.quotas.cover(request.tag) {
@@ -98,27 +98,6 @@ impl Shared {
         }
     }
 
-    /// The short way for a plain request that is too large for a class: this thread's own heap.
-    #[inline(always)]
-    pub(crate) fn at_home(&self, request: &Request, site: Site) -> Option<Range> {
-        let last = request.size.wrapping_sub(1);
-        let len = u32::try_from((last >> self.shift).wrapping_add(1)).ok()?;
-        let plain = request.align <= 1 << self.shift && !request.zeroed;
-        if len <= LARGEST || !plain || self.quotas.cover(request.tag) {
-            return None;
-        }
-        local::enter(self, |session| {
-            let slot = self.heaps.slot(session.local.home?.large);
-            let range =
-                slot.at_home(&session.owner, |open| open.allocate(Want { class: EXACT, len, align: 1 }))?;
-            if self.config.track_statistics {
-                session.local.counters.allocated(request.size, &self.peak);
-            }
-            range.tenant().moves_in(request.size, request.tag, site);
-            Some(range)
-        })?
-    }
-
     /// The alignment to serve the request at, in bytes.
     #[inline]
     fn check(&self, request: &Request) -> Result<u64, AllocError> {
@@ -151,11 +130,13 @@ impl Shared {
             let cached = session.cache.pop(want.class.into(), &session.local.held);
             return cached.or_else(|| self.refill(session, want));
         }
-        match session.local.home {
+        match session.local.home() {
             Some(home) => {
                 let slot = self.heaps.slot(home.for_class(want.class));
                 slot.at_home(&session.owner, |open| open.allocate(want))
             }
+            // The ladder's first rung.
+            None if session.local.is_undecided() => None,
             None => self.heaps.allocate(want),
         }
     }
@@ -170,8 +151,9 @@ impl Shared {
         if range.is_none() {
             let count = (BATCH_LEN / want.len).clamp(1, BATCH);
             let cut = |open: &mut Open<'_>| open.allocate_some(want, count, |range| more.push(range));
-            range = match session.local.home {
+            range = match session.local.home() {
                 Some(home) => self.heaps.slot(home.small).at_home(&session.owner, cut),
+                None if session.local.is_undecided() => None,
                 None => self.heaps.allocate_with(want, cut),
             };
         }
@@ -330,7 +312,7 @@ impl Shared {
         let at_home = local::enter(self, |session| {
             session
                 .local
-                .home
+                .home()
                 .is_some_and(|home| home.owns(heap))
                 .then(|| slot.at_home(&session.owner, &mut work))
         });

@@ -10,12 +10,13 @@ use std::sync::{Arc, Mutex, Weak};
 
 use super::buffer::Buffer;
 use super::bursts::Bursts;
-use super::classes::{self, class_of};
+use super::classes::{self, CLASSES, class_of};
 use super::counters::{Peak, Totals};
 use super::depot::Depot;
 use super::driver::Driver;
 use super::early::Early;
 use super::fallback::Fallback;
+use super::headroom::Headroom;
 use super::heap::Heap;
 use super::heaps::Heaps;
 use super::ladder::Ladder;
@@ -55,6 +56,7 @@ pub(crate) struct Shared {
     pub(crate) grows_ahead: bool,
     /// When that was last refused.
     pub(crate) not_ahead: Bursts,
+    pub(crate) headroom: Headroom,
     /// Held by the one thread that makes memory available.
     pub(crate) growth: Mutex<()>,
     /// Heaps that are in no slot because the system may take their pages.
@@ -72,16 +74,16 @@ impl Shared {
     /// Answers a plain request from this thread's cache.
     #[inline(always)]
     pub(crate) fn hit(&self, request: &Request, site: Site) -> Option<Range> {
-        let align = request.align;
-        // Not a power of two: refused on the way below, whatever is cached.
-        let odd = align & align.wrapping_sub(1) != 0;
-        if align > 1 << self.shift || odd || request.zeroed || self.quotas.cover(request.tag) {
+        if !self.is_plain(request) {
+            return None;
+        }
+        // A size of 0 wraps and is too large, too.
+        let last = request.size.wrapping_sub(1);
+        if last >= self.largest_class {
             return None;
         }
         local::enter(self, |mut session| {
             let Session { cache, local, .. } = &mut session;
-            // A size of 0 wraps and is too large for this path, too.
-            let last = request.size.wrapping_sub(1);
             if last >= local.counters.quick() {
                 return None;
             }
@@ -96,10 +98,22 @@ impl Shared {
         })?
     }
 
+    /// Whether any range that is long enough will do, as it is.
+    #[inline(always)]
+    pub(crate) fn is_plain(&self, request: &Request) -> bool {
+        let align = request.align;
+        // Not a power of two: refused on the long way, whatever is cached.
+        let odd = align & align.wrapping_sub(1) != 0;
+        !(align > 1 << self.shift || odd || request.zeroed || self.quotas.cover(request.tag))
+    }
+
     /// Returns a range of `class` and `len` to this thread's cache. `false`, and `range` not called,
     /// if it cannot go there.
     #[inline(always)]
     pub(crate) fn free(&self, class: u16, len: u32, size: u64, range: impl FnOnce() -> Range) -> bool {
+        if usize::from(class) >= CLASSES {
+            return false;
+        }
         let freed = local::enter(self, |mut session| {
             let Session { cache, local, .. } = &mut session;
             let Some(room) = cache.room(class, len, &local.held) else { return false };

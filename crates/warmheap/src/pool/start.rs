@@ -12,9 +12,9 @@ use super::driver::Driver;
 use super::early::Early;
 use super::error::StartError;
 use super::fallback::Fallback;
+use super::headroom::Headroom;
 use super::heaps::Heaps;
 use super::ladder::Ladder;
-use super::local::Home;
 use super::lock;
 use super::pressure::Callbacks;
 use super::quotas::Quotas;
@@ -72,6 +72,7 @@ impl Shared {
             quotas: Quotas::new(&config.quotas),
             grows_ahead: config.enabled && config.heaps == HeapSizing::Fixed && config.dynamic_growth,
             not_ahead: Bursts::default(),
+            headroom: Headroom::default(),
             growth: Mutex::new(()),
             resting: Mutex::default(),
             closed: AtomicBool::new(false),
@@ -129,31 +130,6 @@ impl Shared {
         Ok(self.heaps.install(Space::new(len), memory, true))
     }
 
-    /// Heaps for the calling thread to have for itself, on devices whose heaps grow in place: there,
-    /// memory that is free in one heap can be taken out and put into another, so heaps of one's own
-    /// cost no memory. `None` where there can be none; the thread uses all heaps then.
-    pub(crate) fn find_home(&self) -> Option<Home> {
-        if !has_homes(&self.config)
-            || self.config.heaps != HeapSizing::Elastic
-            || !self.driver.limits().elastic
-        {
-            return None;
-        }
-        let mut pairs = (0..).zip(self.heaps.slots().chunks_exact(2));
-        // Both are adopted and left together.
-        let vacant = pairs.find(|(_, pair)| pair[0].adopt() && pair[1].adopt());
-        let large = match vacant {
-            Some((pair, _)) => 2 * pair,
-            None => {
-                let large = self.reserve_pair().ok()??;
-                self.heaps.slot(large).adopt();
-                self.heaps.slot(large + 1).adopt();
-                large
-            }
-        };
-        Some(Home { large, small: large + 1 })
-    }
-
     /// Reserves the addresses of two elastic heaps side by side in the table; the first's place.
     pub(crate) fn reserve_pair(&self) -> Result<Option<u16>, StartError> {
         let Some(large) = self.reserve_elastic()? else { return Ok(None) };
@@ -204,6 +180,6 @@ impl Drop for Shared {
 }
 
 /// Whether the settings give threads heaps of their own, where the device can.
-fn has_homes(config: &PoolConfig) -> bool {
+pub(crate) fn has_homes(config: &PoolConfig) -> bool {
     config.enabled && config.thread_heaps && config.thread_cache.max_bytes > 0
 }

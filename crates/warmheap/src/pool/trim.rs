@@ -34,6 +34,7 @@ impl Shared {
         let limits = self.driver.limits();
         if self.config.heaps == HeapSizing::Elastic && limits.elastic {
             let excess = self.driver.reserved().saturating_sub(target);
+            self.headroom.reset();
             let want = u32::try_from(excess.div_ceil(1 << self.shift)).unwrap_or(u32::MAX);
             self.take_from_holes(want, (limits.granularity >> self.shift) as u32, None)?;
         } else {

@@ -1,0 +1,122 @@
+//! Heaps of a thread's own, on devices whose heaps grow in place: there, pages that are free in one
+//! heap can be taken out and put into another, so a heap more costs addresses, not memory.
+//!
+//! A thread works on its heaps without locked instructions. It is given them when memory is first
+//! cut for it, and leaves them when it ends, for the next thread to find.
+#![forbid(unsafe_code)]
+
+use std::cmp::Reverse;
+
+use super::heap::Slot;
+use super::heaps::Want;
+use super::local::{self, Local};
+use super::lock;
+use super::range::{EXACT, Range};
+use super::request::Request;
+use super::shared::Shared;
+use super::site::Site;
+use super::start::has_homes;
+use crate::config::{HeapSizing, Scrub};
+
+/// A thread's own heaps: one for ranges of a class, one for all others. Apart, small buffers that
+/// stay do not end up in the holes that large ones come back to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Home {
+    pub(crate) large: u16,
+    pub(crate) small: u16,
+}
+
+impl Home {
+    #[inline(always)]
+    pub(crate) fn owns(self, heap: u16) -> bool {
+        heap == self.large || heap == self.small
+    }
+
+    #[inline(always)]
+    pub(crate) fn for_class(self, class: u16) -> u16 {
+        if class == EXACT { self.large } else { self.small }
+    }
+}
+
+impl Shared {
+    /// Cuts a plain request that is too large for a class from this thread's own heap.
+    #[inline(always)]
+    pub(crate) fn cut_at_home(&self, request: &Request, site: Site) -> Option<Range> {
+        let last = request.size.wrapping_sub(1);
+        if last < self.largest_class || !self.is_plain(request) {
+            return None;
+        }
+        let len = u32::try_from((last >> self.shift).wrapping_add(1)).ok()?;
+        local::enter(self, |session| {
+            let slot = self.heaps.slot(session.local.home()?.large);
+            let want = Want { class: EXACT, len, align: 1 };
+            let range = slot.at_home(&session.owner, |open| open.allocate(want))?;
+            if self.config.track_statistics {
+                session.local.counters.allocated(request.size, &self.peak);
+            }
+            range.tenant().moves_in(request.size, request.tag, site);
+            Some(range)
+        })?
+    }
+
+    /// Gives a range that belongs to no class back to this thread's own heap; answers it if it is of
+    /// another one, or must be cleared first.
+    #[inline(always)]
+    pub(crate) fn join_at_home(&self, range: Range, size: u64) -> Option<Range> {
+        if range.class != EXACT || self.config.scrub != Scrub::Never {
+            return Some(range);
+        }
+        let mut range = Some(range);
+        local::enter(self, |session| {
+            // A closed cache has left its home.
+            let home = session.local.home().filter(|_| !session.cache.is_closed())?;
+            let range = range.take_if(|range| range.heap == home.large)?;
+            self.heaps.slot(home.large).at_home(&session.owner, |open| open.release(range));
+            if self.config.track_statistics {
+                session.local.counters.freed(size, &self.peak);
+            }
+            Some(())
+        });
+        range
+    }
+
+    /// Decides whether the calling thread has heaps for itself, if that is still open; `true` if it
+    /// was, and there is a place to look into.
+    pub(crate) fn move_in(&self) -> bool {
+        let undecided = local::share(self, Local::is_undecided) == Some(true);
+        if undecided {
+            let home = self.find_home();
+            local::share(self, |local| local.decide(home));
+        }
+        undecided
+    }
+
+    /// Heaps for the calling thread to have for itself, on devices whose heaps grow in place: there,
+    /// memory that is free in one heap can be taken out and put into another, so heaps of one's own
+    /// cost no memory. `None` where there can be none; the thread uses all heaps then.
+    fn find_home(&self) -> Option<Home> {
+        if !has_homes(&self.config)
+            || self.config.heaps != HeapSizing::Elastic
+            || !self.driver.limits().elastic
+        {
+            return None;
+        }
+        let _climbing = lock(&self.growth);
+        // The home with most memory in it: that need not be moved.
+        let committed = |pair: &[Slot]| -> u64 { pair.iter().map(Slot::committed).sum() };
+        let vacant = (0..).zip(self.heaps.slots().chunks_exact(2)).filter(|(_, pair)| !pair[0].is_home());
+        let fullest = vacant.max_by_key(|(place, pair)| (committed(pair), Reverse(*place)));
+        // Both are adopted and left together, the first one first and last.
+        let adopted = fullest.filter(|(_, pair)| pair[0].adopt() && pair[1].adopt());
+        let large = match adopted {
+            Some((pair, _)) => 2 * pair,
+            None => {
+                let large = self.reserve_pair().ok()??;
+                self.heaps.slot(large).adopt();
+                self.heaps.slot(large + 1).adopt();
+                large
+            }
+        };
+        Some(Home { large, small: large + 1 })
+    }
+}
