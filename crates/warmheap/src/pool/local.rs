@@ -58,7 +58,7 @@ impl Local {
     #[inline(always)]
     pub(crate) fn home(&self) -> Option<Home> {
         let large = self.home.load(Relaxed);
-        (large < SHARED).then_some(Home { large: large as u16, small: large as u16 + 1 })
+        (large < SHARED).then(|| Home { large: large as u16, small: large as u16 + 1 })
     }
 
     /// Whether it is still open if this thread has heaps of its own.
