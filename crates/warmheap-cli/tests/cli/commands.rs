@@ -35,7 +35,7 @@ fn replay_serves_from_every_device_and_configuration() {
     let trace = folder.file("small.csv", small_trace());
     let guide = folder.file(
         "guide.yaml",
-        "metal_optimizations:\n  memory_pool:\n    heap_size_mb: 1\n    num_heaps: 1\n    log_exhaustion: false\n",
+        "metal_optimizations:\n  memory_pool:\n    heap_size_mb: 0.5\n    num_heaps: 1\n    log_exhaustion: false\n",
     );
     for args in [
         &["--device", "host", "--verify"][..],
