@@ -49,24 +49,36 @@ impl Tenant {
     }
 }
 
+/// log2 of the first chunk's records.
 const FIRST_BITS: u32 = 6;
-const CHUNKS: usize = 32 - FIRST_BITS as usize + 1;
+/// log2 of the chunks for each doubling: records made ahead are at most an eighth of those in use.
+const SUB_BITS: u32 = 3;
+const CHUNKS: usize = (32 - FIRST_BITS as usize + 1) << SUB_BITS;
 
-/// Records by block number, in chunks that double so that none ever moves.
-#[derive(Debug, Default)]
+/// Records by block number, in chunks that grow with their number, so that none ever moves.
+#[derive(Debug)]
 pub(crate) struct Ledger {
-    chunks: [OnceLock<Box<[Tenant]>>; CHUNKS],
+    chunks: Box<[OnceLock<Box<[Tenant]>>; CHUNKS]>,
+}
+
+impl Default for Ledger {
+    fn default() -> Self {
+        Self { chunks: Box::new([const { OnceLock::new() }; CHUNKS]) }
+    }
 }
 
 impl Ledger {
     /// The record of `block`, made if it is the first of its chunk.
     #[inline]
     pub(crate) fn tenant(&self, block: u32) -> &Tenant {
+        // The top bits of the shifted number name the chunk, the others the place in it.
         let place = u64::from(block) + (1 << FIRST_BITS);
-        let bits = 63 - place.leading_zeros();
-        let chunk = self.chunks[(bits - FIRST_BITS) as usize]
-            .get_or_init(|| (0..1usize << bits).map(|_| Tenant::default()).collect());
-        let tenant = &chunk[(place - (1 << bits)) as usize];
+        let low_bits = 63 - SUB_BITS - place.leading_zeros();
+        let leading = (place >> low_bits) as u32 & ((1 << SUB_BITS) - 1);
+        let chunk = ((low_bits + SUB_BITS - FIRST_BITS) << SUB_BITS) + leading;
+        let chunk = self.chunks[chunk as usize]
+            .get_or_init(|| (0..1usize << low_bits).map(|_| Tenant::default()).collect());
+        let tenant = &chunk[(place & ((1 << low_bits) - 1)) as usize];
         tenant.block.store(block, Relaxed);
         tenant
     }
@@ -74,5 +86,26 @@ impl Ledger {
     /// Bytes of records kept.
     pub(crate) fn metadata_bytes(&self) -> usize {
         self.chunks.iter().filter_map(OnceLock::get).map(|c| size_of_val(&**c)).sum()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+    use std::ptr;
+
+    use super::*;
+
+    #[test]
+    fn every_block_has_a_record_of_its_own_and_few_are_made_ahead() {
+        let ledger = Ledger::default();
+        let mut seen = HashSet::new();
+        for block in 0..100_000 {
+            let tenant = ledger.tenant(block);
+            assert!(seen.insert(ptr::from_ref(tenant)), "{block}");
+            assert_eq!(tenant.block(), block);
+            let records = ledger.metadata_bytes() / size_of::<Tenant>();
+            assert!(records <= block as usize + 8 + (block as usize + 64) / 8, "{records} for {block}");
+        }
     }
 }
