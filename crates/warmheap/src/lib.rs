@@ -38,4 +38,5 @@ pub use stats::Statistics;
 #[cfg(all(doctest, feature = "yaml"))]
 #[doc = include_str!("../../../README.md")]
 #[doc = include_str!("../../../docs/configuration.md")]
+#[doc = include_str!("../../../docs/memory-in-flight.md")]
 struct Documents;

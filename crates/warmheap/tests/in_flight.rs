@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use warmheap::config::Scrub;
 use warmheap::device::sim::{Call, SimDevice, SimQueue};
-use warmheap::device::{DeviceError, Queue};
-use warmheap::{Buffer, Pool, PoolConfig, Request};
+use warmheap::device::{DeviceError, Queue, WorkerQueue};
+use warmheap::{AllocError, Buffer, Pool, PoolConfig, Request};
 
 const MIB: u64 = 1 << 20;
 
@@ -162,4 +162,50 @@ fn completion_threads_free_while_others_retire() {
     assert_eq!(pool.statistics().active_allocations, 0);
     drop((queue, pool));
     assert_eq!(sim.live_bytes(), 0);
+}
+
+#[test]
+fn whoever_asks_a_lost_queue_is_told_and_its_memory_waits_for_its_end() {
+    let (_, pool) = pool();
+    let worker = Arc::new(WorkerQueue::start().unwrap());
+    let queue = pool.queue(worker.clone());
+    worker.hold();
+    let before = pool.allocate(4 * MIB).unwrap();
+    let early = queue.allocate(4 * MIB).unwrap();
+    early.retire(&queue.ticket(worker.submit(|| ())));
+    let early = queue.allocate(4 * MIB).unwrap();
+    let ticket = queue.ticket(worker.submit(|| ()));
+    before.retire(&ticket);
+    worker.lose("the cable is out");
+    let told = queue.poll().unwrap_err();
+    assert_eq!(told.to_string(), "the device was lost: the cable is out; its queues make no more progress");
+    // What comes later waits with the rest, whichever way it goes.
+    pool.allocate(4 * MIB).unwrap().retire(&ticket);
+    drop(early);
+    assert_eq!(queue.retired_bytes(), 12 * MIB);
+    assert_eq!(pool.trim(0).map(|_| queue.retired_bytes()), Ok(12 * MIB));
+    drop(queue);
+    assert_eq!(pool.statistics().active_allocations, 3, "a ticket is still there");
+    drop(ticket);
+    assert_eq!(pool.statistics().active_allocations, 0);
+}
+
+#[test]
+fn a_queue_lost_under_a_waiting_request_ends_the_wait() {
+    let sim = SimDevice::new().budget(8 * MIB);
+    let pool = Pool::new(Arc::new(sim), PoolConfig::elastic()).unwrap();
+    let counter = Arc::new(SimQueue::new());
+    let queue = pool.queue(counter.clone());
+    pool.allocate(6 * MIB).unwrap().retire(&queue.ticket(counter.submit()));
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            std::thread::sleep(Duration::from_millis(20));
+            counter.lose("switched off");
+        });
+        let long = Duration::from_secs(600);
+        let Err(AllocError::OutOfMemory(error)) = pool.allocate(Request::new(6 * MIB).wait(long)) else {
+            panic!("a lost queue gave its memory back")
+        };
+        assert!(error.waited < long / 2 && error.in_flight == 6 * MIB, "{error}");
+    });
 }

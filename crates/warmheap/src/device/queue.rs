@@ -8,7 +8,8 @@ use super::DeviceError;
 /// A GPU submission order with one counter that rises as work completes: an MTLSharedEvent beside
 /// a command queue, a CUDA stream with a host-visible counter, a worker thread.
 ///
-/// Work submitted at value *n* is complete once [`Queue::completed`] is at least *n*.
+/// Work submitted at value *n* is complete once [`Queue::completed`] is at least *n*. A queue that
+/// answers [`DeviceError::Lost`] does so for good, and none of its work touches memory any more.
 pub trait Queue: fmt::Debug + Send + Sync {
     /// The highest value whose work, and all before it, has completed. One counter read; never
     /// waits, callable from completion handlers.
