@@ -1,6 +1,7 @@
 //! A benchmark as the guide's tables, and what to change.
 
 use warmheap::Statistics;
+use warmheap::stats::Ladder;
 
 use super::advice::findings;
 use super::{grouped, mib, percent, row, table};
@@ -105,6 +106,14 @@ fn pool(output: &Output) -> String {
     )
 }
 
+/// The steps of the ladder that served, with how often.
+fn steps(ladder: &Ladder) -> String {
+    let served = ladder.steps().into_iter().filter(|(_, step)| step.served > 0);
+    let steps: Vec<_> =
+        served.map(|(name, step)| format!("{} {}", name.replace('_', " "), grouped(step.served))).collect();
+    if steps.is_empty() { "-".to_owned() } else { steps.join(", ") }
+}
+
 fn statistics(statistics: &Statistics) -> Vec<[String; 2]> {
     let mb = |figure: f64| format!("{figure:.1} MiB");
     vec![
@@ -122,6 +131,7 @@ fn statistics(statistics: &Statistics) -> Vec<[String; 2]> {
         row("Used capacity", mb(statistics.used_capacity_mb)),
         row("Peak used", mb(statistics.peak_used_mb)),
         row("Cached", mb(statistics.cached_mb)),
+        row("Misses served by", steps(&statistics.ladder)),
     ]
 }
 
