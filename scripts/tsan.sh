@@ -18,4 +18,5 @@ export RUSTFLAGS="-Zsanitizer=thread --cfg warmheap_symmetric"
 export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-target}/tsan
 export WARMHEAP_RACE_STEPS=${WARMHEAP_RACE_STEPS:-2000}
 export TSAN_OPTIONS="halt_on_error=1 ${TSAN_OPTIONS:-}"
-cargo test -p warmheap --no-default-features -Zbuild-std --target "$host" --test pool_threads -- "$@"
+cargo test -p warmheap --no-default-features -Zbuild-std --target "$host" \
+    --test pool_threads --test in_flight --test limits --test quotas --test ladder --test worker_queue -- "$@"
