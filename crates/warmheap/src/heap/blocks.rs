@@ -12,6 +12,8 @@ pub(crate) enum State {
     Free,
     /// Address space without memory.
     Void,
+    /// Address space without memory, for the block before it to grow into.
+    Kept,
     /// Not a block: a recycled table entry.
     Vacant,
 }

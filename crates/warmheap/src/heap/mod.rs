@@ -7,11 +7,13 @@
 //!
 //! Every granule is in exactly one block, and a block is *used*, *free*, or *void*: address space
 //! with no memory behind it yet (or no longer). Neighbouring free blocks are always merged, and so
-//! are neighbouring voids, so that committing memory next to a free block extends it in place.
+//! are neighbouring voids, so that committing memory next to a free block extends it in place. A
+//! void may be *kept* for the used block before it, which grows into it.
 #![forbid(unsafe_code)]
 
 mod bins;
 mod blocks;
+mod extend;
 #[cfg(test)]
 mod oracle;
 mod space;

@@ -5,6 +5,8 @@
 //! number of steps is `WARMHEAP_ENGINE_OPS`, 200,000 by default. Programs are made from seeds
 //! 0, 1, 2, ...; a failure names its seed and step, and the same seed always makes the same program.
 
+mod growing;
+
 use super::bins::{bin_end, bin_of};
 use super::blocks::State;
 use super::space::LOOK;
@@ -57,7 +59,8 @@ impl Oracle {
         ];
         let parts = parts.map(|(offset, len, state)| Stretch { offset, len, state });
         self.0.splice(place..=place, parts.into_iter().filter(|part| part.len > 0));
-        let mergeable = |a: &Stretch, b: &Stretch| a.state == b.state && a.state != State::Used;
+        let mergeable =
+            |a: &Stretch, b: &Stretch| a.state == b.state && matches!(a.state, State::Free | State::Void);
         self.0.dedup_by(|next, kept| {
             let merged = mergeable(kept, next);
             kept.len += if merged { next.len } else { 0 };
@@ -135,13 +138,15 @@ impl Run {
         match self.rng.u8(0..100) {
             0..=7 => self.grow(),
             8..=13 => self.trim(),
-            14..=17 if few => self.take_batch(),
-            18..=27 => {
+            14..=15 if few => self.take_batch(),
+            16..=17 if few => self.settle(),
+            18..=20 => self.extend(),
+            21..=28 => {
                 let align = 1 << self.rng.u32(0..12);
                 self.take(align);
             }
-            28..=66 if few => self.take(1),
-            28..=40 => self.take(1),
+            29..=66 if few => self.take(1),
+            29..=40 => self.take(1),
             _ => self.give(),
         }
         self.compare();
@@ -186,6 +191,8 @@ impl Run {
             return;
         }
         let (block, offset) = self.held.swap_remove(self.rng.usize(0..self.held.len()));
+        self.space.forsake(block);
+        self.forsaken(offset);
         self.space.release(block);
         let len = self.oracle.0[self.oracle.at(offset)].len;
         self.oracle.turn(offset, len, State::Used, State::Free);
@@ -270,7 +277,8 @@ impl Run {
     /// Compares everything the engine knows with the oracle.
     fn compare(&self) {
         let Self { space, oracle, .. } = self;
-        let (free, void) = (oracle.total(State::Free), oracle.total(State::Void));
+        let free = oracle.total(State::Free);
+        let void = oracle.total(State::Void) + oracle.total(State::Kept);
         assert_eq!(space.free_len(), free);
         assert_eq!(space.committed(), self.len - void);
         assert_eq!(space.used_len(), self.len - void - free);

@@ -26,8 +26,10 @@ pub(crate) struct Space {
     /// addresses.
     base: u32,
     free_len: u32,
-    void_len: u32,
-    used_blocks: u32,
+    /// The least `free_len` since anyone asked.
+    least_free: u32,
+    pub(super) void_len: u32,
+    pub(super) used_blocks: u32,
 }
 
 impl Space {
@@ -40,6 +42,7 @@ impl Space {
             len,
             base: 0,
             free_len: 0,
+            least_free: 0,
             void_len: len,
             used_blocks: 0,
         };
@@ -56,7 +59,7 @@ impl Space {
 
     /// Granules from `offset` to the next address that is a multiple of `align`, a power of two.
     #[inline]
-    fn to_aligned(&self, offset: u32, align: u32) -> u32 {
+    pub(super) fn to_aligned(&self, offset: u32, align: u32) -> u32 {
         self.base.wrapping_add(offset).wrapping_neg() & (align - 1)
     }
 
@@ -115,6 +118,12 @@ impl Space {
     #[inline]
     pub(crate) fn allocate(&mut self, len: u32, align: u32) -> Option<Placed> {
         let found = self.find(len, align)?;
+        Some(self.cut(found, len, align))
+    }
+
+    /// Cuts `len` granules at a multiple of `align` out of a free block that holds them.
+    #[inline(always)]
+    pub(super) fn cut(&mut self, found: u32, len: u32, align: u32) -> Placed {
         let &Block { offset, len: whole, before, .. } = self.blocks.get(found);
         let start = offset + self.to_aligned(offset, align);
         if start > offset {
@@ -133,9 +142,21 @@ impl Space {
             self.shorten(found, len);
             block
         };
-        self.free_len -= len;
+        self.take_free(len);
         self.used_blocks += 1;
-        Some(Placed { block, offset: start })
+        Placed { block, offset: start }
+    }
+
+    /// Counts free granules that are free no more.
+    #[inline(always)]
+    pub(super) fn take_free(&mut self, len: u32) {
+        self.free_len -= len;
+        self.least_free = self.least_free.min(self.free_len);
+    }
+
+    /// The least that was free at any moment since this was last called.
+    pub(crate) fn take_least_free(&mut self) -> u32 {
+        std::mem::replace(&mut self.least_free, self.free_len)
     }
 
     /// Cuts a used block into two used blocks; the first keeps `len` granules.
@@ -170,7 +191,7 @@ impl Space {
         debug_assert_eq!(self.blocks.get(block).state, State::Free);
         self.blocks.unlink(&mut self.free, block);
         let block = self.carve(block, offset, len);
-        self.free_len -= len;
+        self.take_free(len);
         self.void_len += len;
         self.settle(block, State::Void)
     }
@@ -222,7 +243,7 @@ impl Space {
     /// Cuts `[offset, offset + len)` out of an unlinked block; what is left on either side goes
     /// back to the lists of the block's state. The middle is returned, still unlinked.
     #[inline]
-    fn carve(&mut self, block: u32, offset: u32, len: u32) -> u32 {
+    pub(super) fn carve(&mut self, block: u32, offset: u32, len: u32) -> u32 {
         let state = self.blocks.get(block).state;
         let mut middle = block;
         let front = offset - self.blocks.get(block).offset;
@@ -240,7 +261,7 @@ impl Space {
     /// Puts an unlinked block into the lists of `state`, merged with neighbours of that state.
     /// Returns the block they are now.
     #[inline(always)]
-    fn settle(&mut self, block: u32, state: State) -> u32 {
+    pub(super) fn settle(&mut self, block: u32, state: State) -> u32 {
         let &Block { before, after, mut len, .. } = self.blocks.get(block);
         let merges = |blocks: &Blocks, other: u32| other != NONE && blocks.get(other).state == state;
         let below = merges(&self.blocks, before);
@@ -275,7 +296,7 @@ impl Space {
 
     /// Takes granules, fewer than it has, off the start of a free block.
     #[inline(always)]
-    fn shorten(&mut self, index: u32, by: u32) {
+    pub(super) fn shorten(&mut self, index: u32, by: u32) {
         let block = self.blocks.get_mut(index);
         block.offset += by;
         block.len -= by;
@@ -299,7 +320,7 @@ impl Space {
     }
 
     #[inline(always)]
-    fn unlink(&mut self, block: u32, state: State) {
+    pub(super) fn unlink(&mut self, block: u32, state: State) {
         let bins = if state == State::Void { &mut self.voids } else { &mut self.free };
         self.blocks.unlink(bins, block);
     }

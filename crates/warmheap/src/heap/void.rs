@@ -87,7 +87,8 @@ impl Space {
         None
     }
 
-    fn free_at(&self, block: u32) -> u32 {
+    /// The length of a block that is free.
+    pub(super) fn free_at(&self, block: u32) -> u32 {
         if block == NONE || self.blocks.get(block).state != State::Free {
             0
         } else {

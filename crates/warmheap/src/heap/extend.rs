@@ -1,0 +1,133 @@
+//! Blocks that grow where they are.
+//!
+//! A used block may take granules from the free block behind it, or from memory that is committed
+//! there. A block that is known to grow gets *kept* address space behind it: addresses without
+//! memory, like a void, but promised to that one block, so that nothing else is placed there. Kept
+//! space is in no bin; it lies directly behind its block and goes back to the voids with it.
+
+use super::NONE;
+use super::bins::bin_of;
+use super::blocks::State;
+use super::space::{Placed, Space};
+use super::void::Span;
+
+/// How many holes of a size are looked at for one that lies low.
+const MANY: usize = 64;
+
+impl Space {
+    /// Lengthens a used block to `len` granules out of the free block behind it; `false`, and
+    /// nothing changed, if that is too short.
+    pub(crate) fn extend(&mut self, block: u32, len: u32) -> bool {
+        let more = len - self.blocks.get(block).len;
+        let after = self.blocks.get(block).after;
+        let have = self.free_at(after);
+        if have < more {
+            return false;
+        }
+        if have == more {
+            self.unlink(after, State::Free);
+            self.blocks.remove(after);
+        } else {
+            self.shorten(after, more);
+        }
+        self.blocks.get_mut(block).len = len;
+        self.take_free(more);
+        true
+    }
+
+    /// What to commit behind a used block so that it can have `len` granules: whole pages of the
+    /// space kept for it, or of the void behind it or behind the free block there. `None` if there
+    /// is not enough of either.
+    pub(crate) fn plan_extension(&mut self, block: u32, len: u32, page: u32) -> Option<Span> {
+        let used = *self.blocks.get(block);
+        let more = (len - used.len).checked_next_multiple_of(page)?;
+        if self.kept_at(used.after).is_some_and(|kept| kept < more) {
+            // More than was thought of: what was kept is a void like any other from now on.
+            self.forsake(block);
+        }
+        let mut next = self.blocks.get(block).after;
+        let mut missing = len - used.len;
+        if self.free_at(next) > 0 {
+            missing = missing.saturating_sub(self.free_at(next)).max(1);
+            next = self.blocks.get(next).after;
+        }
+        let missing = missing.checked_next_multiple_of(page)?;
+        let behind = (next != NONE).then(|| *self.blocks.get(next))?;
+        let room = matches!(behind.state, State::Void | State::Kept) && behind.len >= missing;
+        // Kept space behind a free block would be another's; there is none: its block lies between.
+        room.then_some(Span { block: next, offset: behind.offset, len: missing })
+    }
+
+    /// Books memory committed by plan: kept space becomes part of the block it was kept for, a void
+    /// becomes free.
+    pub(crate) fn commit_behind(&mut self, Span { block, offset, len }: Span) {
+        if self.kept_at(block).is_none() {
+            return self.commit(block, offset, len);
+        }
+        let kept = self.blocks.get_mut(block);
+        let owner = kept.before;
+        kept.offset += len;
+        kept.len -= len;
+        if kept.len == 0 {
+            self.blocks.remove(block);
+        }
+        self.blocks.get_mut(owner).len += len;
+        self.void_len -= len;
+    }
+
+    /// Where a block that may grow to `most` granules would lie: at the end of the longest void,
+    /// far from where other blocks are committed. Shorter than `most` if that void is.
+    pub(crate) fn plan_room(&self, most: u32, page: u32) -> Option<Span> {
+        let bin = self.voids.last()?;
+        let (block, void) = self.blocks.list(self.voids.head(bin)).max_by_key(|(_, void)| void.len)?;
+        let len = most.checked_next_multiple_of(page).unwrap_or(void.len).min(void.len);
+        Some(Span { block, offset: void.offset + void.len - len, len })
+    }
+
+    /// Books a used block of `len` granules, which have been committed, at the start of planned
+    /// room; the rest is kept for it. `len` is at least 1 and at most the room's.
+    pub(crate) fn settle_in(&mut self, room: Span, len: u32) -> Placed {
+        self.unlink(room.block, State::Void);
+        let block = self.carve(room.block, room.offset, room.len);
+        self.blocks.get_mut(block).state = State::Used;
+        if len < room.len {
+            self.blocks.split(block, len, State::Kept);
+        }
+        self.void_len -= len;
+        self.used_blocks += 1;
+        Placed { block, offset: room.offset }
+    }
+
+    /// Makes what is kept for a block, if anything is, a void again.
+    pub(crate) fn forsake(&mut self, block: u32) {
+        let after = self.blocks.get(block).after;
+        if self.kept_at(after).is_some() {
+            let _ = self.settle(after, State::Void);
+        }
+    }
+
+    /// The length of a block that is kept space.
+    fn kept_at(&self, block: u32) -> Option<u32> {
+        (block != NONE && self.blocks.get(block).state == State::Kept).then(|| self.blocks.get(block).len)
+    }
+
+    /// As [`Space::allocate`], but from a hole that lies below `limit`. Looks at a few holes of each
+    /// size, so it may miss one.
+    pub(crate) fn allocate_below(&mut self, len: u32, align: u32, limit: u32) -> Option<Placed> {
+        let mut bin = bin_of(len);
+        while let Some(found) = self.free.at_or_above(bin) {
+            let fits = |offset: u32, hole: u32| {
+                let skipped = u64::from(self.to_aligned(offset, align));
+                offset < limit && skipped + u64::from(len) <= u64::from(hole)
+            };
+            let holes = self.blocks.list(self.free.head(found)).take(MANY);
+            let lowest =
+                holes.filter(|(_, hole)| fits(hole.offset, hole.len)).min_by_key(|(_, hole)| hole.offset);
+            if let Some((hole, _)) = lowest {
+                return Some(self.cut(hole, len, align));
+            }
+            bin = found + 1;
+        }
+        None
+    }
+}
