@@ -92,6 +92,17 @@ pub trait Memory: fmt::Debug + Send + Sync + Any {
     /// [`DeviceError::Failed`] if the device lost the work.
     fn fill(&self, range: Range<u64>, byte: u8) -> Result<(), DeviceError>;
 
+    /// Copies `range` of `from`, memory of the same device, to `at` in this memory, and returns when
+    /// later reads will see it. The two ranges do not overlap. Nobody writes to either meanwhile.
+    ///
+    /// # Errors
+    /// [`DeviceError::Unsupported`] where the device cannot copy; [`DeviceError::Failed`] if it lost
+    /// the work: then `range` is as it was, and the destination's contents are undefined.
+    fn copy_from(&self, at: u64, from: &dyn Memory, range: Range<u64>) -> Result<(), DeviceError> {
+        let _ = (at, from, range);
+        Err(DeviceError::Unsupported { what: "copies between heaps" })
+    }
+
     /// Lets the system take the pages of this idle memory when it is short (`true`), or claims them
     /// for use again (`false`) and says whether the contents survived.
     ///

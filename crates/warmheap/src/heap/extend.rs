@@ -1,7 +1,7 @@
 //! Blocks that grow where they are.
 //!
 //! A used block may take granules from the free block behind it, or from memory that is committed
-//! there. A block that is known to grow gets *kept* address space behind it: addresses without
+//! there. A block of whole pages that is known to grow gets *kept* address space behind it: addresses without
 //! memory, like a void, but promised to that one block, so that nothing else is placed there. Kept
 //! space is in no bin; it lies directly behind its block and goes back to the voids with it.
 
@@ -58,21 +58,22 @@ impl Space {
         room.then_some(Span { block: next, offset: behind.offset, len: missing })
     }
 
-    /// Books memory committed by plan: kept space becomes part of the block it was kept for, a void
-    /// becomes free.
-    pub(crate) fn commit_behind(&mut self, Span { block, offset, len }: Span) {
-        if self.kept_at(block).is_none() {
-            return self.commit(block, offset, len);
+    /// Books memory that has been committed by plan, and lengthens the block to `len`. `false` if
+    /// the hole before a void has become too short meanwhile; the memory is free then.
+    pub(crate) fn extend_with(&mut self, block: u32, len: u32, span: Span) -> bool {
+        if self.kept_at(span.block).is_none() {
+            self.commit(span.block, span.offset, span.len);
+            return self.extend(block, len);
         }
-        let kept = self.blocks.get_mut(block);
-        let owner = kept.before;
-        kept.offset += len;
-        kept.len -= len;
+        let kept = self.blocks.get_mut(span.block);
+        kept.offset += span.len;
+        kept.len -= span.len;
         if kept.len == 0 {
-            self.blocks.remove(block);
+            self.blocks.remove(span.block);
         }
-        self.blocks.get_mut(owner).len += len;
-        self.void_len -= len;
+        self.blocks.get_mut(block).len += span.len;
+        self.void_len -= span.len;
+        true
     }
 
     /// Where a block that may grow to `most` granules would lie: at the end of the longest void,

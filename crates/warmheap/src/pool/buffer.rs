@@ -131,6 +131,20 @@ impl Buffer {
         }
     }
 
+    pub(crate) fn range(&self) -> &Range {
+        &self.range
+    }
+
+    /// The pool, and the range to be changed: it stays the same block of its heap.
+    pub(crate) fn parts(&mut self) -> (&Shared, &mut Range) {
+        // SAFETY: a pool ends only when none of its buffers is left.
+        (unsafe { self.pool.as_ref() }, &mut self.range)
+    }
+
+    pub(crate) fn set_size(&mut self, size: u64) {
+        self.size = size;
+    }
+
     #[inline(always)]
     pub(crate) fn pool(&self) -> &Shared {
         // SAFETY: a pool ends only when none of its buffers is left.

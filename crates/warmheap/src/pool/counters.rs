@@ -110,14 +110,32 @@ impl Counters {
 
     /// Counts a request that was answered.
     pub(crate) fn allocated(&self, size: u64, peak: &Peak) {
-        if size > self.largest.load(Relaxed) {
-            self.largest.store(size, Relaxed);
-            self.quick.store(size.min(self.quick_most), Relaxed);
-        }
+        self.largest_is_at_least(size);
         if !self.quickly_allocated(size) {
             self.publish_and(size as i64, peak);
             bump(&self.allocations, 1);
             bump(&self.requested, size);
+        }
+    }
+
+    /// Counts the bytes that a buffer has grown by.
+    pub(crate) fn grown(&self, old: u64, new: u64, peak: &Peak) {
+        self.largest_is_at_least(new);
+        let by = new - old;
+        let room = self.room.load(Relaxed).wrapping_sub(by as i64);
+        if room > 0 {
+            self.room.store(room, Relaxed);
+        } else {
+            self.publish_and(by as i64, peak);
+        }
+        bump(&self.requested, by);
+    }
+
+    #[inline(always)]
+    fn largest_is_at_least(&self, size: u64) {
+        if size > self.largest.load(Relaxed) {
+            self.largest.store(size, Relaxed);
+            self.quick.store(size.min(self.quick_most), Relaxed);
         }
     }
 
@@ -243,6 +261,15 @@ impl Totals {
         self.largest = self.largest.max(size);
         self.net += size as i64;
         peak.add(size as i64);
+    }
+
+    /// Counts the bytes that a buffer has grown by, without a shard.
+    pub(crate) fn grown(&mut self, old: u64, new: u64, peak: &Peak) {
+        let by = new - old;
+        self.requested += by;
+        self.largest = self.largest.max(new);
+        self.net += by as i64;
+        peak.add(by as i64);
     }
 
     /// Counts a buffer given back without a shard.

@@ -129,6 +129,17 @@ impl Driver {
         memory.fill(offset..offset + len, 0)
     }
 
+    /// Copies `len` bytes from one piece of memory to another, or to another part of the same.
+    pub(crate) fn copy(
+        &self,
+        (from, from_offset): (&dyn Memory, u64),
+        (to, to_offset): (&dyn Memory, u64),
+        len: u64,
+    ) -> Result<(), DeviceError> {
+        self.count();
+        to.copy_from(to_offset, from, from_offset..from_offset + len)
+    }
+
     pub(crate) fn set_volatile(&self, memory: &dyn Memory, volatile: bool) -> Result<Contents, DeviceError> {
         self.count();
         memory.set_volatile(volatile)

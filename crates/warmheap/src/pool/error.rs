@@ -27,6 +27,20 @@ pub enum AllocError {
     /// Neither the heaps nor the device have the memory. Boxed: errors travel on the hot path.
     #[error(transparent)]
     OutOfMemory(Box<OutOfMemory>),
+    /// A buffer cannot be made longer where it is.
+    #[error(
+        "a buffer of {size} bytes has no room behind it for {requested}{}; ask for room with \
+         Request::growable, or let it move",
+        .device.as_ref().map(|error| format!(" ({error})")).unwrap_or_default()
+    )]
+    CannotGrow {
+        /// Bytes it has.
+        size: u64,
+        /// Bytes it was to have.
+        requested: u64,
+        /// The device's answer, if it was asked for more memory.
+        device: Option<Box<DeviceError>>,
+    },
     /// The device failed while the buffer was prepared (cleared, say). The memory is back.
     #[error("a buffer could not be prepared: {0}")]
     Device(Box<DeviceError>),

@@ -125,24 +125,16 @@ impl Shared {
     fn grow_in_place(&self, want: Want, up_to: UpTo) -> Result<bool, DeviceError> {
         let home = self.session(|session| session.local.home());
         let home = home.map_or(0, |home| home.for_class(want.class));
-        let page = (self.driver.limits().granularity >> self.shift) as u32;
+        let page = self.page();
         let len = want.len.saturating_add(want.align - 1);
         let plan = || self.open(home, |open| open.heap()?.space.plan_growth(len, page));
         let Some(span) = plan() else { return Ok(false) };
-        let (committed, used) = self.elastic_granules();
-        let live = used.saturating_sub(self.cached()) + u64::from(len);
-        let allowed = self.headroom.allows(live) + u64::from(page);
-        let excess = (committed + u64::from(span.len)).saturating_sub(allowed);
-        if excess > 0 {
-            let excess = excess.min(span.len.into()) as u32;
-            let moved = self.take_from_holes(excess, page, Some((home, span.block)))?;
-            self.headroom.moved(moved.into());
-        }
+        let scarce = self.even_out(span, len, page, home)?;
         // Only the thread that climbs changes voids, but holes beside them come and go.
         let Some(mut span) = plan() else { return Ok(false) };
         let planned = self.open(home, |open| {
             let heap = open.heap()?;
-            let wide = if excess == 0 { heap.space.widened(span, self.step(page), page) } else { span };
+            let wide = if !scarce { heap.space.widened(span, self.step(page), page) } else { span };
             Some((Arc::clone(&heap.memory), wide))
         });
         let Some((memory, wide)) = planned else { return Ok(false) };
@@ -167,6 +159,21 @@ impl Shared {
             }
         });
         Ok(true)
+    }
+
+    /// Prepares for the commitment of `span` in `heap`, for `len` granules in use: where too much
+    /// lies in holes then, as much is taken out of them. `true` if that was so.
+    pub(crate) fn even_out(&self, span: Span, len: u32, page: u32, heap: u16) -> Result<bool, DeviceError> {
+        let (committed, used) = self.elastic_granules();
+        let live = used.saturating_sub(self.cached()) + u64::from(len);
+        let allowed = self.headroom.allows(live) + u64::from(page);
+        let excess = (committed + u64::from(span.len)).saturating_sub(allowed);
+        if excess > 0 {
+            let excess = excess.min(span.len.into()) as u32;
+            let moved = self.take_from_holes(excess, page, Some((heap, span.block)))?;
+            self.headroom.moved(moved.into());
+        }
+        Ok(excess > 0)
     }
 
     /// Granules committed and granules handed out, over all elastic heaps.

@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex};
 use super::heaps::Want;
 use super::ledger::{Ledger, Tenant};
 use super::lock;
-use super::range::Range;
+use super::range::{GROWING, Range};
 use crate::device::Memory;
 use crate::heap::{Placed, Space};
 use crate::sync::{Biased, Owner};
@@ -204,12 +204,21 @@ impl Open<'_> {
         Some(self.slot.range(heap.address, first, want))
     }
 
+    /// The range of a block that has just been handed out.
+    pub(crate) fn range(&self, placed: Placed, want: Want) -> Option<Range> {
+        Some(self.slot.range(self.heap.as_ref()?.address, placed, want))
+    }
+
     /// Gives back a range of this heap.
     #[inline]
     pub(crate) fn release(&mut self, range: Range) {
         debug_assert_eq!(range.heap, self.slot.index);
         if let Some(heap) = self.heap {
-            heap.space.release(range.tenant().block());
+            let block = range.tenant().block();
+            if range.class == GROWING {
+                heap.space.forsake(block);
+            }
+            heap.space.release(block);
         }
     }
 

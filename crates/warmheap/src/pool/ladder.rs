@@ -134,7 +134,7 @@ impl Shared {
     }
 
     /// Finds room in heaps, or makes some.
-    fn make_available(&self, want: Want) -> Option<Range> {
+    pub(crate) fn make_available(&self, want: Want) -> Option<Range> {
         if self.move_in()
             && let Some(range) = self.search(want)
         {

@@ -29,6 +29,11 @@ impl Tenant {
         self.tag.store(tag.index(), Relaxed);
     }
 
+    /// The holder has more, or less, than it asked for at first.
+    pub(crate) fn resize(&self, size: u64) {
+        self.size.store(size, Relaxed);
+    }
+
     #[inline]
     pub(crate) fn block(&self) -> u32 {
         self.block.load(Relaxed)

@@ -24,6 +24,7 @@ mod driver;
 mod early;
 mod error;
 mod fallback;
+mod grow;
 mod growth;
 mod headroom;
 mod heap;

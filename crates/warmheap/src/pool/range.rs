@@ -7,6 +7,8 @@ use super::ledger::Tenant;
 
 /// The class of a range that is not rounded to one: too large for classes, or aligned by request.
 pub(crate) const EXACT: u16 = EARLY - 2;
+/// The class of a range of whole pages that has addresses kept behind it.
+pub(crate) const GROWING: u16 = EARLY - 3;
 /// The class of a range that came straight from the device.
 pub(crate) const FALLBACK: u16 = EARLY - 1;
 /// Marks beside the class. No cache knows such a class, so the buffer's free takes the long way, where
@@ -81,6 +83,18 @@ impl Range {
     /// Whether a request for `len` granules of `class` would be given such a range.
     pub(crate) fn serves(&self, class: u16, len: u32) -> bool {
         (self.class & !MARKS, self.len) == (class, len)
+    }
+
+    /// Whether addresses are kept behind the range.
+    pub(crate) fn is_growing(&self) -> bool {
+        self.class & !MARKS == GROWING
+    }
+
+    /// The range is as long as its block now, not as its class says.
+    pub(crate) fn lengthen(&mut self, len: u32) {
+        self.len = len;
+        let class = if self.is_growing() { GROWING } else { EXACT };
+        self.class = class | self.class & MARKS;
     }
 
     /// Whether the range came straight from the device.

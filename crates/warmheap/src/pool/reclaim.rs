@@ -12,7 +12,7 @@ use std::sync::atomic::Ordering;
 use super::cache::MAGAZINE;
 use super::local::{Local, Session};
 use super::lock;
-use super::range::{EXACT, FALLBACK, Range};
+use super::range::{EXACT, FALLBACK, GROWING, Range};
 use super::shared::Shared;
 use crate::config::Scrub;
 
@@ -51,7 +51,7 @@ impl Shared {
     #[inline]
     fn settle(&self, session: &mut Session<'_>, range: Range) {
         match range.class {
-            EXACT => self.release(session, [range]),
+            EXACT | GROWING => self.release(session, [range]),
             FALLBACK => self.fallback.free(&self.driver, &range),
             class => {
                 let held = &session.local.held;

@@ -21,6 +21,10 @@ pub struct Request {
     /// Milliseconds; [`AS_SET`] means the pool's setting.
     wait: u32,
     pub(crate) zeroed: bool,
+    /// Bytes that the buffer may grow to; 0 if it is not said to grow.
+    pub(crate) room: u64,
+    /// Nothing is asked for but bytes: any range will do as it is.
+    pub(crate) plain: bool,
 }
 
 const AS_SET: u32 = u32::MAX;
@@ -29,7 +33,7 @@ impl Request {
     /// A request for `size` bytes at the device's alignment, uninitialised, untagged.
     #[inline]
     pub const fn new(size: u64) -> Self {
-        Self { size, align: 0, tag: Tag::NONE, wait: AS_SET, zeroed: false }
+        Self { size, align: 0, tag: Tag::NONE, wait: AS_SET, zeroed: false, room: 0, plain: true }
     }
 
     /// Asks for an address that is a multiple of `align`, a power of two in bytes.
@@ -43,6 +47,20 @@ impl Request {
     #[inline]
     pub const fn zeroed(mut self) -> Self {
         self.zeroed = true;
+        self.plain = false;
+        self
+    }
+
+    /// Asks for room to grow to `most` bytes in place, see [`Buffer::grow`](super::Buffer::grow): for
+    /// a key-value cache, the bytes of the longest context.
+    ///
+    /// Where heaps grow in place the room is addresses, which cost no memory, and the buffer takes
+    /// whole pages of the device (2 MiB on most). Elsewhere the buffer gets an eighth more than it asks
+    /// for, at most the room, so that it need not move at each step.
+    #[inline]
+    pub const fn growable(mut self, most: u64) -> Self {
+        self.room = most;
+        self.plain = !self.zeroed && most == 0;
         self
     }
 

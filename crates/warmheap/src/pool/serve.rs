@@ -75,6 +75,11 @@ impl Shared {
     ) -> Result<Range, AllocError> {
         let align = self.check(request)?;
         let want = self.want(request.size, align).filter(|_| self.config.enabled);
+        if request.room > 0
+            && let Some(range) = want.and_then(|_| self.allocate_growing(request, align))
+        {
+            return self.hand_over(range, request, site, false);
+        }
         // Counted in the same visit, unless the device must clear the range first and may fail.
         let counted = !request.zeroed;
         let found = want.and_then(|want| {
@@ -112,7 +117,7 @@ impl Shared {
 
     /// The request in granules; `None` if no heap could ever be that large.
     #[inline]
-    fn want(&self, size: u64, align: u64) -> Option<Want> {
+    pub(crate) fn want(&self, size: u64, align: u64) -> Option<Want> {
         let len = self.granules(size)?;
         let align = u32::try_from(align >> self.shift).ok()?;
         if len > LARGEST || align > 1 {
@@ -261,6 +266,14 @@ impl Shared {
         }
     }
 
+    /// Copies the first `size` bytes of a range to another.
+    pub(crate) fn copy(&self, from: &Range, to: &Range, size: u64) -> Result<(), DeviceError> {
+        match (self.memory(from), self.memory(to)) {
+            (Some((from, at)), Some((to, to_at))) => self.driver.copy((&*from, at), (&*to, to_at), size),
+            _ => Ok(()),
+        }
+    }
+
     /// The memory a range lies in, and its offset there in bytes.
     pub(crate) fn memory(&self, range: &Range) -> Option<(Arc<dyn Memory>, u64)> {
         let memory = if range.is_fallback() {
@@ -275,7 +288,7 @@ impl Shared {
     /// Whether a range that is out is what `request` would be given, as it is: nothing that must be
     /// cleared first, by the request's wish or the settings'.
     pub(crate) fn suits(&self, range: &Range, request: &Request) -> bool {
-        let as_is = !request.zeroed && self.config.scrub == Scrub::Never;
+        let as_is = request.plain && self.config.scrub == Scrub::Never;
         let plain = as_is && request.align <= 1 << self.shift;
         let want = self.check(request).ok().and_then(|align| self.want(request.size, align));
         plain && want.is_some_and(|want| range.serves(want.class, want.len))

@@ -104,7 +104,7 @@ impl Shared {
         let align = request.align;
         // Not a power of two: refused on the long way, whatever is cached.
         let odd = align & align.wrapping_sub(1) != 0;
-        !(align > 1 << self.shift || odd || request.zeroed || self.quotas.cover(request.tag))
+        !(align > 1 << self.shift || odd || !request.plain || self.quotas.cover(request.tag))
     }
 
     /// Returns a range of `class` and `len` to this thread's cache. `false`, and `range` not called,

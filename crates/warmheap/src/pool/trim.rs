@@ -36,7 +36,7 @@ impl Shared {
             let excess = self.driver.reserved().saturating_sub(target);
             self.headroom.reset();
             let want = u32::try_from(excess.div_ceil(1 << self.shift)).unwrap_or(u32::MAX);
-            self.take_from_holes(want, (limits.granularity >> self.shift) as u32, None)?;
+            self.take_from_holes(want, self.page(), None)?;
         } else {
             self.drop_unused_heaps(target);
         }

@@ -8,7 +8,7 @@ use warmheap::device::sim::{Call, SimDevice};
 use warmheap::{AllocError, Buffer, Pool, Request, Tag};
 
 pub(crate) use choices::Choices;
-pub(crate) use oracle::Oracle;
+pub(crate) use oracle::{GROWING, Oracle};
 pub(crate) use setup::{Kind, Setup};
 
 /// What the program holds.
@@ -72,6 +72,7 @@ impl Program {
             4..=7 => self.order_failure(),
             8..=11 => self.nonsense(),
             12..=15 => self.rest(),
+            16..=55 if !self.held.is_empty() => self.grow(),
             _ if self.held.is_empty() || self.rng.u8(0..100) < if few { 60 } else { 40 } => self.allocate(),
             _ => self.free(),
         }
@@ -82,14 +83,20 @@ impl Program {
         let rng = &mut self.rng;
         let usual = rng.u8(0..4) > 0;
         let size = if usual { *rng.choice(&self.usual).unwrap() } else { some_size(rng, self.setup.largest) };
-        let align = if rng.u8(0..8) == 0 { 1 << rng.u32(0..25) } else { 0 };
+        let growing = rng.u8(0..8) == 0;
+        let align = match rng.u8(0..8) {
+            _ if growing => GROWING,
+            0 => 1 << rng.u32(0..25),
+            _ => 0,
+        };
         let (zeroed, may_fall_back) = (rng.u8(0..16) == 0, rng.u8(0..8) > 0);
         Ask { size, align, zeroed, tag: rng.choice(self.tags).unwrap(), may_fall_back }
     }
 
     fn allocate(&mut self) {
         let ask @ Ask { size, align, zeroed, tag, may_fall_back } = self.ask();
-        let request = Request::new(size).align(align).tag(tag);
+        let request = Request::new(size).tag(tag);
+        let request = if align == GROWING { request.growable(4 * size) } else { request.align(align) };
         let request = if zeroed { request.zeroed() } else { request };
         let before = self.pool.statistics();
         let answer =
@@ -124,7 +131,7 @@ impl Program {
 
     fn check(&mut self, buffer: &Buffer, ask: Ask) {
         assert_eq!((buffer.size(), buffer.tag()), (ask.size, ask.tag));
-        let align = ask.align.max(self.setup.granule);
+        let align = if ask.align == GROWING { 0 } else { ask.align }.max(self.setup.granule);
         assert!(buffer.address().is_multiple_of(align), "{buffer:?} for {ask:?}, {:?}", self.setup);
         let place = buffer.memory().unwrap();
         assert_eq!(place.address() + place.offset(), buffer.address());
@@ -147,7 +154,8 @@ impl Program {
         let free = statistics.total_capacity_mb - statistics.used_capacity_mb;
         let largest = (1.0 - statistics.fragmentation) * free * (1 << 20) as f64;
         // The engine looks at a few blocks of the size's own bin, which is 3 % wide.
-        let fitting = (ask.size + ask.align.max(256)) as f64 * 1.04 + 512.0;
+        let align = if ask.align == GROWING { 0 } else { ask.align };
+        let fitting = (ask.size + align.max(256)) as f64 * 1.04 + 512.0;
         assert!(largest < fitting, "{ask:?} fell back with a hole of {largest} bytes");
         assert!(!self.setup.grows_without_bound(), "{ask:?} fell back though the pool may grow");
     }
@@ -157,6 +165,49 @@ impl Program {
         self.setup.expect(&held.buffer, held.byte);
         self.oracle.freed(&held.buffer, held.request.align);
         drop(held);
+    }
+
+    /// A buffer grows where it is, or moves if it may; it keeps what is in it.
+    fn grow(&mut self) {
+        let place = self.rng.usize(0..self.held.len());
+        let Held { mut buffer, mut request, byte } = self.held.swap_remove(place);
+        let (old, address) = (buffer.size(), buffer.address());
+        let size = old + some_size(&mut self.rng, self.setup.largest / 4);
+        let before = self.pool.statistics();
+        let may_move = self.rng.bool();
+        let answer = if may_move { buffer.grow_or_move(size) } else { buffer.grow(size).map(|()| None) };
+        match answer {
+            Ok(None) => {
+                assert_eq!((buffer.size(), buffer.address()), (size, address));
+                self.oracle.grown(&buffer, old, request.align);
+            }
+            Ok(Some(left)) => {
+                assert!(may_move && left.size() == old && left.address() == address);
+                self.oracle.allocated(&buffer, GROWING);
+                self.oracle.freed(&left, request.align);
+                request.align = GROWING;
+            }
+            Err(error) => {
+                assert_eq!((buffer.size(), buffer.address()), (old, address), "{error}");
+                match error {
+                    AllocError::CannotGrow { requested, .. } => assert!(!may_move && requested == size),
+                    AllocError::OutOfMemory(_) => {
+                        assert!(self.setup.may_fail(true) || self.faulty, "{error}");
+                        self.oracle.failed();
+                    }
+                    AllocError::Device(_) => {
+                        assert!(self.faulty, "{error}");
+                        let after = self.pool.statistics();
+                        self.oracle.passed(size, after.fallback_allocations - before.fallback_allocations);
+                    }
+                    error => panic!("{error}"),
+                }
+            }
+        }
+        self.setup.expect_first(&buffer, old, byte);
+        self.setup.write(&buffer, byte);
+        let size = buffer.size();
+        self.held.push(Held { buffer, request: Ask { size, ..request }, byte });
     }
 
     /// Requests that make no sense change nothing and are not counted.

@@ -6,6 +6,9 @@ use warmheap::{Buffer, Statistics};
 
 const MIB: f64 = (1 << 20) as f64;
 
+/// In the place of an alignment: the buffer may have room to grow.
+pub(crate) const GROWING: u64 = u64::MAX;
+
 /// The program's own account of what it did.
 #[derive(Debug, Default)]
 pub(crate) struct Oracle {
@@ -54,12 +57,49 @@ impl Oracle {
         self.hold(buffer, align, u64::wrapping_sub);
     }
 
+    /// The buffer had `old` bytes and has more now, where it was.
+    pub(crate) fn grown(&mut self, buffer: &Buffer, old: u64, align: u64) {
+        let (address, size) = (buffer.address(), buffer.size());
+        assert_eq!(self.live.insert(address, size), Some(old));
+        let above = self.live.range(address + 1..).next();
+        if let Some((other, len)) = above {
+            assert!(address + size <= *other, "{buffer:?} grew into {len} bytes at {other:#x}");
+        }
+        self.live_bytes += size - old;
+        self.requested += size - old;
+        self.largest = self.largest.max(size);
+        self.peak = self.peak.max(self.live_bytes);
+        self.hold_bytes(old, align, u64::wrapping_sub);
+        self.hold_bytes(size, align, u64::wrapping_add);
+    }
+
+    /// A buffer of `size` bytes came and went unseen, because its contents could not be copied there.
+    pub(crate) fn passed(&mut self, size: u64, fallbacks: u64) {
+        self.total += 1;
+        self.freed += 1;
+        self.requested += size;
+        self.largest = self.largest.max(size);
+        self.peak = self.peak.max(self.live_bytes + size);
+        self.fallbacks += fallbacks;
+    }
+
     fn hold(&mut self, buffer: &Buffer, align: u64, change: fn(u64, u64) -> u64) {
         if buffer.is_fallback() {
             self.fallback_bytes = change(self.fallback_bytes, buffer.size());
+        } else {
+            self.hold_bytes(buffer.size(), align, change);
+        }
+    }
+
+    fn hold_bytes(&mut self, size: u64, align: u64, change: fn(u64, u64) -> u64) {
+        let rounded = size.next_multiple_of(256);
+        if align == GROWING {
+            // Whole pages, or an eighth more than was asked, rounded like any other.
+            self.least = change(self.least, rounded);
+            let spared = (rounded + rounded / 8).next_multiple_of(256);
+            self.most = change(self.most, rounded.next_multiple_of(2 << 20).max(spared + spared / 16));
             return;
         }
-        let rounded = buffer.size().next_multiple_of(256);
         // Small sizes share classes, at most a sixteenth above what was asked.
         let class = rounded <= 1 << 20 && align <= 256;
         self.least = change(self.least, rounded);

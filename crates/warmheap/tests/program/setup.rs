@@ -99,10 +99,15 @@ impl Setup {
 
     /// Fails unless every byte of the buffer is `byte`, where it has bytes.
     pub(crate) fn expect(&self, buffer: &Buffer, byte: u8) {
+        self.expect_first(buffer, buffer.size(), byte);
+    }
+
+    /// Fails unless the first `len` bytes of the buffer are `byte`, where it has bytes.
+    pub(crate) fn expect_first(&self, buffer: &Buffer, len: u64, byte: u8) {
         const PIECE: usize = 4096;
         let Some(bytes) = buffer.host() else { return };
         // SAFETY: the buffer is alive and this program holds it.
-        let bytes = unsafe { std::slice::from_raw_parts(bytes.as_ptr(), buffer.size() as usize) };
+        let bytes = unsafe { std::slice::from_raw_parts(bytes.as_ptr(), len as usize) };
         let wanted = [byte; PIECE];
         let same = bytes.chunks(PIECE).all(|piece| *piece == wanted[..piece.len()]);
         assert!(same, "{buffer:?} does not hold {byte} any more");

@@ -110,6 +110,15 @@ impl Mapping {
         unsafe { ptr::write_bytes(at.cast::<u8>(), byte, (range.end - range.start) as usize) };
     }
 
+    /// Copies an open range of one mapping to an open range of this one that does not overlap it.
+    pub(super) fn copy_from(&self, at: u64, from: &Self, range: Range<u64>) {
+        let len = range.end - range.start;
+        let (source, _) = from.at(&range);
+        let (target, _) = self.at(&(at..at + len));
+        // SAFETY: both ranges are open and apart, and their holder asked for this.
+        unsafe { ptr::copy_nonoverlapping(source.cast::<u8>(), target.cast::<u8>(), len as usize) };
+    }
+
     /// A range's address and its length in whole pages. Ranges that are opened or closed start on
     /// pages; the others only need their bytes.
     fn at(&self, range: &Range<u64>) -> (*mut c_void, usize) {

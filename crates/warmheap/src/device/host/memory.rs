@@ -80,6 +80,15 @@ impl Memory for HostMemory {
         Ok(())
     }
 
+    fn copy_from(&self, at: u64, from: &dyn Memory, range: Range<u64>) -> Result<(), DeviceError> {
+        let Some(from) = from.as_any().downcast_ref::<Self>() else {
+            let reason = "the source is another device's".into();
+            return Err(DeviceError::Failed { call: "copy", reason });
+        };
+        self.mapping.copy_from(at, &from.mapping, range);
+        Ok(())
+    }
+
     fn as_any(&self) -> &dyn Any {
         self
     }

@@ -19,19 +19,22 @@ pub enum Call {
     Warm,
     /// [`Memory::fill`](crate::device::Memory::fill).
     Fill,
+    /// [`Memory::copy_from`](crate::device::Memory::copy_from).
+    Copy,
     /// [`Memory::set_volatile`](crate::device::Memory::set_volatile).
     SetVolatile,
 }
 
 impl Call {
     /// Every kind.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::CreateHeap,
         Self::Allocate,
         Self::Commit,
         Self::Decommit,
         Self::Warm,
         Self::Fill,
+        Self::Copy,
         Self::SetVolatile,
     ];
 
@@ -43,6 +46,7 @@ impl Call {
             Self::Decommit => "decommit",
             Self::Warm => "warm",
             Self::Fill => "fill",
+            Self::Copy => "copy",
             Self::SetVolatile => "set_volatile",
         }
     }

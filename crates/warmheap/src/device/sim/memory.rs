@@ -39,10 +39,7 @@ impl SimMemory {
         }
         let mut pages = pages.lock().unwrap_or_else(PoisonError::into_inner);
         let range = (range.start / self.granularity) as usize..(range.end / self.granularity) as usize;
-        let bits = |pages: &[u64], page: usize| {
-            pages.get(page / 64).is_some_and(|word| word >> (page % 64) & 1 == 1)
-        };
-        if range.clone().any(|page| bits(&pages, page) == committed) {
+        if range.clone().any(|page| is_set(&pages, page) == committed) {
             return Err(wrong(if committed { "committed already" } else { "not committed" }));
         }
         if pages.len() * 64 < range.end {
@@ -60,6 +57,14 @@ impl SimMemory {
         Ok(())
     }
 
+    /// Whether there is memory behind all of a range.
+    fn backs(&self, range: &Range<u64>) -> bool {
+        let Some(pages) = &self.pages else { return range.end <= self.size };
+        let pages = pages.lock().unwrap_or_else(PoisonError::into_inner);
+        let range = (range.start / self.granularity) as usize..range.end.div_ceil(self.granularity) as usize;
+        range.into_iter().all(|page| is_set(&pages, page))
+    }
+
     fn committed(&self) -> u64 {
         match &self.pages {
             None => self.size,
@@ -69,6 +74,10 @@ impl SimMemory {
             }
         }
     }
+}
+
+fn is_set(pages: &[u64], page: usize) -> bool {
+    pages.get(page / 64).is_some_and(|word| word >> (page % 64) & 1 == 1)
 }
 
 impl Memory for SimMemory {
@@ -107,6 +116,19 @@ impl Memory for SimMemory {
     fn fill(&self, range: Range<u64>, _byte: u8) -> Result<(), DeviceError> {
         self.state.enter(Call::Fill, range.end - range.start)?;
         self.usable("fill")
+    }
+
+    fn copy_from(&self, at: u64, from: &dyn Memory, range: Range<u64>) -> Result<(), DeviceError> {
+        let len = range.end - range.start;
+        self.state.enter(Call::Copy, len)?;
+        let wrong = |reason: &str| DeviceError::Failed { call: "copy", reason: reason.into() };
+        let from = from.as_any().downcast_ref::<Self>().ok_or_else(|| wrong("from another device"))?;
+        self.usable("copy")?;
+        from.usable("copy")?;
+        if !from.backs(&range) || !self.backs(&(at..at + len)) {
+            return Err(wrong("memory that is not committed"));
+        }
+        Ok(())
     }
 
     fn set_volatile(&self, volatile: bool) -> Result<Contents, DeviceError> {

@@ -63,20 +63,30 @@ impl Run {
             return; // The device refused.
         }
         let into_kept = self.space.blocks.get(span.block).state == State::Kept;
-        self.space.commit_behind(span);
-        if into_kept {
-            let kept = kept.unwrap();
-            self.oracle.0.retain(|stretch| stretch.offset != kept.offset);
-            let place = self.oracle.at(offset);
-            self.oracle.0[place].len += span.len;
+        // Kept space is for whole pages, and so is the block before it.
+        let len = if into_kept { whole.len + span.len } else { len };
+        assert!(self.space.extend_with(block, len, span), "{span:?} does not suffice for {len}");
+        let place = self.oracle.at(offset);
+        if let Some(kept) = kept.filter(|_| into_kept) {
+            self.oracle.0.remove(place + 1);
             if span.len < kept.len {
                 let rest = Stretch { offset: kept.offset + span.len, len: kept.len - span.len, ..kept };
                 self.oracle.0.insert(place + 1, rest);
             }
+            self.oracle.0[place].len = len;
         } else {
             self.oracle.turn(span.offset, span.len, State::Void, State::Free);
-            assert!(self.extend_into_free(block, whole, len), "{span:?} does not suffice for {len}");
+            self.extended(offset, len);
         }
+    }
+
+    /// A block has taken what it lacked from the free block behind it.
+    fn extended(&mut self, offset: u32, len: u32) {
+        let place = self.oracle.at(offset);
+        let whole = self.oracle.0[place];
+        self.oracle.turn(whole.end(), len - whole.len, State::Free, State::Used);
+        self.oracle.0.remove(place + 1);
+        self.oracle.0[place].len = len;
     }
 
     fn extend_into_free(&mut self, block: u32, whole: Stretch, len: u32) -> bool {
@@ -86,10 +96,7 @@ impl Run {
         let extended = self.space.extend(block, len);
         assert_eq!(extended, have >= len - whole.len, "{whole:?} with {next:?} to {len}");
         if extended {
-            let more = len - whole.len;
-            self.oracle.turn(whole.offset + whole.len, more, State::Free, State::Used);
-            self.oracle.0.remove(place + 1);
-            self.oracle.0[place].len = len;
+            self.extended(whole.offset, len);
         }
         extended
     }

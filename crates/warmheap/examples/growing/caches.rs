@@ -1,0 +1,70 @@
+//! Key-value caches that grow by a token at a time, among the other buffers of a decode step.
+
+use warmheap::{AllocError, Buffer, Pool, Request};
+
+/// The worst ratio is looked for once every cache has so many device pages: below, the page that each
+/// has begun and the few MiB that a thread may keep for later weigh more than what a pool decides.
+const PAGES: u64 = 16;
+/// Prompts have up to so many tokens.
+const PROMPT: u64 = 2000;
+
+/// What is run.
+#[derive(Debug, Clone, Copy)]
+pub struct Load {
+    pub caches: usize,
+    pub tokens: u64,
+    pub bytes_per_token: u64,
+    /// The caches' requests say how long they may become.
+    pub hinted: bool,
+}
+
+/// What came of it.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Outcome {
+    /// Steps of one cache by one token.
+    pub steps: u64,
+    /// Steps that copied the cache.
+    pub copies: u64,
+    /// The highest ratio of reserved to live bytes, once caches have [`PAGES`] pages.
+    pub worst: f64,
+    pub reserved: u64,
+    pub live: u64,
+    pub device_calls: u64,
+}
+
+/// Grows all caches to their full length.
+pub fn run(pool: &Pool, load: Load) -> Result<Outcome, AllocError> {
+    let Load { caches, tokens, bytes_per_token, hinted } = load;
+    let mut random = fastrand::Rng::with_seed(5);
+    let mut outcome = Outcome::default();
+    let mut caches: Vec<Buffer> = (0..caches)
+        .map(|_| {
+            let prompt = Request::new(random.u64(1..PROMPT) * bytes_per_token).tag("kv-cache");
+            pool.allocate(if hinted { prompt.growable(tokens * bytes_per_token) } else { prompt })
+        })
+        .collect::<Result<_, _>>()?;
+    let mut others: Vec<Buffer> = Vec::new();
+    let page = pool.device().limits().granularity;
+    for token in 0..tokens {
+        // What a decode step needs for itself, and what stays for some time (a prefix, an adapter).
+        let scratch: Vec<_> =
+            (0..2).map(|_| pool.allocate(random.u64(1..512 << 10))).collect::<Result<_, _>>()?;
+        if token % 64 == 0 {
+            others.push(pool.allocate(random.u64(1 << 20..3 << 20))?);
+            if others.len() > 16 {
+                others.swap_remove(random.usize(..16));
+            }
+        }
+        for cache in caches.iter_mut().filter(|cache| cache.size() < tokens * bytes_per_token) {
+            outcome.steps += 1;
+            outcome.copies += u64::from(cache.grow_or_move(cache.size() + bytes_per_token)?.is_some());
+        }
+        let live = caches.iter().chain(&others).chain(&scratch).map(Buffer::size).sum::<u64>();
+        if caches.iter().all(|cache| cache.size() >= PAGES * page) {
+            outcome.worst = outcome.worst.max(pool.reserved_bytes() as f64 / live as f64);
+        }
+        (outcome.reserved, outcome.live) = (pool.reserved_bytes(), live);
+    }
+    outcome.device_calls = pool.statistics().device_calls;
+    Ok(outcome)
+}
