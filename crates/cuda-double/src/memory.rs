@@ -139,6 +139,16 @@ unsafe extern "C" fn cuMemsetD8_v2(start: CUdeviceptr, byte: c_uchar, len: usize
 }
 
 #[unsafe(no_mangle)]
+unsafe extern "C" fn cuMemcpyDtoD_v2(to: CUdeviceptr, from: CUdeviceptr, len: usize) -> CUresult {
+    let both = touch("cuMemcpyDtoD", to, len as u64)
+        .and_then(|to| touch("cuMemcpyDtoD", from, len as u64).map(|from| (to, from)));
+    status(both.map(|(to, from)| {
+        // SAFETY: both mapped with access, by `touch`.
+        unsafe { to.cast::<u8>().copy_from(from.cast(), len) };
+    }))
+}
+
+#[unsafe(no_mangle)]
 unsafe extern "C" fn cuMemcpyDtoH_v2(to: *mut c_void, start: CUdeviceptr, len: usize) -> CUresult {
     status(touch("cuMemcpyDtoH", start, len as u64).map(|from| {
         // SAFETY: mapped with access, by `touch`; the caller's buffer is as long as it says.

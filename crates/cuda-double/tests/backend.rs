@@ -91,6 +91,25 @@ fn elastic_heaps_hold_only_what_is_committed() {
 }
 
 #[test]
+fn bytes_are_copied_between_heaps_and_buffers() {
+    let (turn, double) = Turn::take();
+    let device = CudaDevice::open(0).unwrap();
+    let heap = elastic(&device, 64 * MIB).unwrap();
+    heap.commit(0..GRANULE).unwrap();
+    let buffer = device.allocate(MIB, 1).unwrap();
+    heap.fill(0..GRANULE, 1).unwrap();
+    buffer.fill(0..MIB, 2).unwrap();
+    heap.copy_from(4 * MIB, &*buffer, 0..1000).unwrap();
+    heap.copy_from(8 * MIB, &*heap, 4 * MIB..4 * MIB + 2000).unwrap();
+    let copied = read(heap.address() + 8 * MIB, 2001);
+    assert!(copied[..1000].iter().all(|byte| *byte == 2) && copied[1000..].iter().all(|byte| *byte == 1));
+    buffer.copy_from(0, &*heap, 0..10).unwrap();
+    assert_eq!(read(buffer.address(), 11), [1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 2]);
+    drop((heap, buffer, device));
+    turn.end(double);
+}
+
+#[test]
 fn devices_of_one_thread_do_not_mix() {
     let (turn, double) = Turn::take();
     assert_eq!(CudaDevice::count().unwrap(), 2);
@@ -230,6 +249,7 @@ fn life(kept: &mut Vec<Box<dyn Any>>) -> Result<(), DeviceError> {
     let buffer = Arc::new(device.allocate(MIB, 1024)?);
     kept.push(Box::new(Arc::clone(&buffer)));
     buffer.fill(0..MIB, 4)?;
+    buffer.copy_from(0, &**heap, 0..MIB)?;
     queue.signal()?;
     heap.decommit(0..2 * GRANULE)?;
     heap.commit(GRANULE..2 * GRANULE)
@@ -252,6 +272,7 @@ fn any_call_may_fail_and_nothing_leaks() {
         "cuMemMap",
         "cuMemSetAccess",
         "cuMemsetD8",
+        "cuMemcpyDtoD",
         "cuMemAlloc",
         "cuStreamIsCapturing",
         "cuStreamWriteValue64",

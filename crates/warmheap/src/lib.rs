@@ -39,4 +39,5 @@ pub use stats::Statistics;
 #[doc = include_str!("../../../README.md")]
 #[doc = include_str!("../../../docs/configuration.md")]
 #[doc = include_str!("../../../docs/memory-in-flight.md")]
+#[doc = include_str!("../../../docs/growing.md")]
 struct Documents;

@@ -86,8 +86,10 @@ fn a_flaw_is_found_by_the_check_of_its_name() {
 fn a_flaw_in_the_contents_is_found_where_the_cpu_sees_them() {
     use Check::*;
     for (flaw, checks) in [
-        (Flaw::FillOneTooFew, &[ElasticHeap, Fallback, Warm, Fill, Threads][..]),
+        (Flaw::FillOneTooFew, &[ElasticHeap, Fallback, Warm, Fill, Copy, Threads][..]),
         (Flaw::FillOneTooMany, &[Fill]),
+        (Flaw::CopyOneTooFew, &[Copy]),
+        (Flaw::CopyToTheStart, &[Copy]),
         (Flaw::DirtyButZeroed, &[Zeroed]),
     ] {
         assert_eq!(caught(&Flawed::new(HostDevice::new(), flaw)), checks, "{flaw:?}");

@@ -6,13 +6,9 @@
 //! space is in no bin; it lies directly behind its block and goes back to the voids with it.
 
 use super::NONE;
-use super::bins::bin_of;
 use super::blocks::State;
 use super::space::{Placed, Space};
 use super::void::Span;
-
-/// How many holes of a size are looked at for one that lies low.
-const MANY: usize = 64;
 
 impl Space {
     /// Lengthens a used block to `len` granules out of the free block behind it; `false`, and
@@ -110,25 +106,5 @@ impl Space {
     /// The length of a block that is kept space.
     fn kept_at(&self, block: u32) -> Option<u32> {
         (block != NONE && self.blocks.get(block).state == State::Kept).then(|| self.blocks.get(block).len)
-    }
-
-    /// As [`Space::allocate`], but from a hole that lies below `limit`. Looks at a few holes of each
-    /// size, so it may miss one.
-    pub(crate) fn allocate_below(&mut self, len: u32, align: u32, limit: u32) -> Option<Placed> {
-        let mut bin = bin_of(len);
-        while let Some(found) = self.free.at_or_above(bin) {
-            let fits = |offset: u32, hole: u32| {
-                let skipped = u64::from(self.to_aligned(offset, align));
-                offset < limit && skipped + u64::from(len) <= u64::from(hole)
-            };
-            let holes = self.blocks.list(self.free.head(found)).take(MANY);
-            let lowest =
-                holes.filter(|(_, hole)| fits(hole.offset, hole.len)).min_by_key(|(_, hole)| hole.offset);
-            if let Some((hole, _)) = lowest {
-                return Some(self.cut(hole, len, align));
-            }
-            bin = found + 1;
-        }
-        None
     }
 }

@@ -23,6 +23,8 @@ pub(crate) enum Flaw {
     WarmWorksOnce,
     FillOneTooFew,
     FillOneTooMany,
+    CopyOneTooFew,
+    CopyToTheStart,
     DirtyButZeroed,
     TooLargeAsOutOfMemory,
     LoseEveryFourthHeap,
@@ -166,6 +168,15 @@ impl Memory for FlawedMemory {
             _ => range,
         };
         self.inner.fill(range, byte)
+    }
+
+    fn copy_from(&self, at: u64, from: &dyn Memory, range: Range<u64>) -> Result<(), DeviceError> {
+        enter(self.flaw, &self.busy)?;
+        match self.flaw {
+            Flaw::CopyOneTooFew => self.inner.copy_from(at, from, range.start..range.end - 1),
+            Flaw::CopyToTheStart => self.inner.copy_from(0, from, range),
+            _ => self.inner.copy_from(at, from, range),
+        }
     }
 
     fn as_any(&self) -> &dyn Any {

@@ -52,6 +52,28 @@ fn limits_are_the_devices_own() {
 }
 
 #[test]
+fn bytes_are_copied_between_heaps_and_fallback_buffers() {
+    on_device(|device| {
+        let queue = device.new_queue().unwrap();
+        let (one, other) = (heap(&device, 4 * MIB), heap(&device, 4 * MIB));
+        let lone = device.allocate(MIB, 16).unwrap();
+        one.fill(0..4 * MIB, 1).unwrap();
+        other.fill(0..4 * MIB, 2).unwrap();
+        lone.fill(0..MIB, 3).unwrap();
+        other.copy_from(MIB, &*one, 64 * KIB..64 * KIB + 1002).unwrap();
+        let bytes = read(&queue, &*other, MIB - KIB..MIB + 2 * KIB);
+        assert!(bytes[..1024].iter().all(|b| *b == 2) && bytes[1024..1024 + 1002].iter().all(|b| *b == 1));
+        // The last word is copied whole, and the next stays as it was.
+        assert_eq!(bytes[1024 + 1004], 2);
+        other.copy_from(2 * MIB, &*lone, 0..MIB).unwrap();
+        other.copy_from(0, &*other, 2 * MIB..3 * MIB).unwrap();
+        assert!(read(&queue, &*other, 0..KIB).iter().all(|b| *b == 3));
+        let foreign = other.copy_from(0, &Elsewhere, 0..1);
+        assert!(matches!(foreign, Err(DeviceError::Failed { .. })), "{foreign:?}");
+    });
+}
+
+#[test]
 fn a_heap_is_one_buffer_that_the_gpu_can_write() {
     on_device(|device| {
         let memory = heap(&device, 4 * MIB);

@@ -14,6 +14,7 @@
 
 mod buffers;
 mod bytes;
+mod copies;
 mod heaps;
 mod limits;
 mod threads;
@@ -42,6 +43,9 @@ pub enum Check {
     /// A fill sets every byte of its range and no other. Where the CPU cannot see the memory, only
     /// that it succeeds.
     Fill,
+    /// A copy brings every byte of its range and touches no other, between heaps, within one and
+    /// from fallback buffers; a device that cannot copy says so.
+    Copy,
     /// Memory that is said to be zeroed is, also where somebody wrote before.
     Zeroed,
     /// More than the limits allow in one piece is refused as
@@ -59,13 +63,14 @@ pub enum Check {
 
 impl Check {
     /// Every check, in the order in which [`run`] makes them.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Limits,
         Self::FixedHeap,
         Self::ElasticHeap,
         Self::Fallback,
         Self::Warm,
         Self::Fill,
+        Self::Copy,
         Self::Zeroed,
         Self::TooLarge,
         Self::OutOfMemory,
@@ -85,6 +90,7 @@ impl Check {
             Self::Fallback => buffers::fallback,
             Self::Warm => heaps::warm,
             Self::Fill => heaps::fill,
+            Self::Copy => copies::copy,
             Self::Zeroed => buffers::zeroed,
             Self::TooLarge => limits::too_large,
             Self::OutOfMemory => limits::out_of_memory,

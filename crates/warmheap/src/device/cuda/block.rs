@@ -109,6 +109,10 @@ impl Memory for Block {
         self.context.fill(self.address + range.start, range.end - range.start, byte)
     }
 
+    fn copy_from(&self, at: u64, from: &dyn Memory, range: Range<u64>) -> Result<(), DeviceError> {
+        self.context.copy(self.address + at, from.address() + range.start, range.end - range.start)
+    }
+
     fn as_any(&self) -> &dyn Any {
         self
     }

@@ -184,6 +184,15 @@ impl Context {
         // SAFETY: null is the stream the fill ran on.
         self.check("cuStreamSynchronize", unsafe { sys::cuStreamSynchronize(std::ptr::null_mut()) })
     }
+
+    /// Copies within the device and returns when later reads see it.
+    pub(super) fn copy(&self, to: CUdeviceptr, from: CUdeviceptr, len: u64) -> Result<(), DeviceError> {
+        let _entered = self.enter()?;
+        // SAFETY: the caller owns both ranges and they are mapped; a fault is an error status.
+        self.check("cuMemcpyDtoD", unsafe { sys::cuMemcpyDtoD_v2(to, from, len as usize) })?;
+        // SAFETY: null is the stream the copy ran on.
+        self.check("cuStreamSynchronize", unsafe { sys::cuStreamSynchronize(std::ptr::null_mut()) })
+    }
 }
 
 impl Entered<'_> {

@@ -39,6 +39,7 @@ const FUNCTIONS: &[&str] = &[
     "cuDeviceGetDefaultMemPool",
     "cuMemPoolSetAttribute",
     "cuMemsetD8_v2",
+    "cuMemcpyDtoD_v2",
     "cuMemHostAlloc",
     "cuMemHostGetDevicePointer_v2",
     "cuMemFreeHost",

@@ -213,6 +213,10 @@ impl Memory for Region {
         self.context.fill(self.base + range.start, range.end - range.start, byte)
     }
 
+    fn copy_from(&self, at: u64, from: &dyn Memory, range: Range<u64>) -> Result<(), DeviceError> {
+        self.context.copy(self.base + at, from.address() + range.start, range.end - range.start)
+    }
+
     fn as_any(&self) -> &dyn Any {
         self
     }

@@ -1,8 +1,8 @@
 //! What a Metal device shares with every heap, buffer and queue made from it.
 //!
 //! Owns the MTLDevice, the options, the object budget, the residency of what is alive, and the one
-//! queue on which fills run. Knows nothing of pools.
-#![forbid(unsafe_code)]
+//! queue on which fills and copies run. Knows nothing of pools.
+#![allow(unsafe_code)]
 
 use std::ops::Range;
 use std::sync::{Arc, OnceLock};
@@ -30,7 +30,7 @@ pub(super) struct Context {
     pub(super) objects: Arc<Objects>,
     pub(super) residency: Residency,
     _keeper: Option<Keeper>,
-    /// Where fills run; made at the first one.
+    /// Where fills and copies run; made at the first one.
     fills: OnceLock<MetalQueue>,
 }
 
@@ -88,6 +88,36 @@ impl Context {
         Ok(())
     }
 
+    /// Has the GPU copy `len` bytes of `from` to `to`, and waits. The caller brings an autorelease pool.
+    ///
+    /// Blits on macOS copy whole words: the length is rounded up to one, as for fills.
+    pub(super) fn copy(
+        &self,
+        (from, source): (&ProtocolObject<dyn MTLBuffer>, u64),
+        (to, target): (&ProtocolObject<dyn MTLBuffer>, u64),
+        len: u64,
+    ) -> Result<(), DeviceError> {
+        let failed = |reason: &str| DeviceError::Failed { call: "copyFromBuffer", reason: reason.into() };
+        let room = (from.length() as u64 - source).min(to.length() as u64 - target);
+        let len = len.next_multiple_of(4).min(room);
+        let queue = self.fills()?;
+        let commands = queue.raw().commandBuffer().ok_or_else(|| failed("no command buffer"))?;
+        let blit = commands.blitCommandEncoder().ok_or_else(|| failed("no blit encoder"))?;
+        // SAFETY: both ranges lie within their buffers, as cut above, and the command buffer keeps
+        // the buffers until it has run.
+        unsafe {
+            blit.copyFromBuffer_sourceOffset_toBuffer_destinationOffset_size(
+                from,
+                source as usize,
+                to,
+                target as usize,
+                len as usize,
+            );
+        }
+        blit.endEncoding();
+        wait_for(queue, queue.submit(&commands))
+    }
+
     /// Waits until every fill has been done.
     pub(super) fn finish_fills(&self) -> Result<(), DeviceError> {
         match self.fills.get() {
@@ -97,11 +127,11 @@ impl Context {
     }
 }
 
-/// Fills are short; only a lost device takes longer than this.
+/// Fills and copies are short; only a lost device takes longer than this.
 fn wait_for(queue: &MetalQueue, ticket: u64) -> Result<(), DeviceError> {
     const LIMIT: Duration = Duration::from_secs(60);
     if queue.wait(ticket, LIMIT)? {
         return Ok(());
     }
-    Err(DeviceError::Lost { reason: format!("a fill did not end within {} s", LIMIT.as_secs()) })
+    Err(DeviceError::Lost { reason: format!("a fill or copy did not end within {} s", LIMIT.as_secs()) })
 }

@@ -59,6 +59,10 @@ impl MetalFallback {
         self.span.lead
     }
 
+    pub(super) fn span(&self) -> &Span {
+        &self.span
+    }
+
     pub(super) fn own_buffer(&self) -> Result<OwnBuffer, DeviceError> {
         if self.span.lead != 0 {
             return Err(DeviceError::Unsupported {
@@ -103,6 +107,10 @@ impl Memory for MetalFallback {
 
     fn fill(&self, range: Range<u64>, byte: u8) -> Result<(), DeviceError> {
         self.span.fill(range, byte)
+    }
+
+    fn copy_from(&self, at: u64, from: &dyn Memory, range: Range<u64>) -> Result<(), DeviceError> {
+        self.span.copy_from(at, Span::of(from)?, range)
     }
 
     fn as_any(&self) -> &dyn Any {

@@ -58,6 +58,10 @@ impl MetalHeap {
         pooled(|| Self::create(context, request))
     }
 
+    pub(super) fn span(&self) -> &Span {
+        &self.span
+    }
+
     fn create(context: &Arc<Context>, request: &HeapRequest) -> Result<Self, DeviceError> {
         let permits = [context.objects.take()?, context.objects.take()?];
         let options = &context.options;
@@ -192,6 +196,10 @@ impl Memory for MetalHeap {
 
     fn fill(&self, range: Range<u64>, byte: u8) -> Result<(), DeviceError> {
         self.span.fill(range, byte)
+    }
+
+    fn copy_from(&self, at: u64, from: &dyn Memory, range: Range<u64>) -> Result<(), DeviceError> {
+        self.span.copy_from(at, Span::of(from)?, range)
     }
 
     /// Volatile heaps leave their residency set, which would keep them wired. MTLBuffers kept for

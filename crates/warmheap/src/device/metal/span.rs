@@ -15,10 +15,10 @@ use objc2::runtime::ProtocolObject;
 use objc2_foundation::NSString;
 use objc2_metal::{MTLBuffer, MTLResource, MTLStorageMode};
 
-use super::WarmUp;
 use super::autorelease::pooled;
 use super::context::Context;
-use crate::device::DeviceError;
+use super::{MetalFallback, MetalHeap, WarmUp};
+use crate::device::{DeviceError, Memory};
 
 /// A Metal object that may be kept and used on any thread.
 pub(super) struct Shared<P: ?Sized>(pub(super) Retained<ProtocolObject<P>>);
@@ -104,6 +104,22 @@ impl Span {
             host.as_ptr().add(range.start as usize).write_bytes(byte, (range.end - range.start) as usize);
         }
         Ok(())
+    }
+
+    /// Copies a range of another span to `at`, by the GPU, and waits.
+    pub(super) fn copy_from(&self, at: u64, from: &Self, range: Range<u64>) -> Result<(), DeviceError> {
+        let source = (&*from.buffer, range.start + from.lead);
+        let target = (&*self.buffer, at + self.lead);
+        pooled(|| self.context.copy(source, target, range.end - range.start))
+    }
+
+    /// The span of a heap or fallback buffer of this backend.
+    pub(super) fn of(memory: &dyn Memory) -> Result<&Self, DeviceError> {
+        let memory = memory.as_any();
+        let heap = memory.downcast_ref::<MetalHeap>().map(MetalHeap::span);
+        let span = heap.or_else(|| memory.downcast_ref::<MetalFallback>().map(MetalFallback::span));
+        let reason = "the memory is another device's".into();
+        span.ok_or(DeviceError::Failed { call: "copyFromBuffer", reason })
     }
 
     pub(super) fn warm(&self, range: Range<u64>, resident: bool) -> Result<(), DeviceError> {

@@ -115,32 +115,3 @@ impl Run {
         room.then_some((next.offset, missing))
     }
 }
-
-#[test]
-fn the_least_that_was_free_is_remembered() {
-    let mut space = super::Space::new(100);
-    space.commit(0, 0, 100);
-    assert_eq!((space.take_least_free(), space.take_least_free()), (0, 100));
-    let placed = space.allocate(70, 1).unwrap();
-    space.release(placed.block);
-    assert_eq!((space.take_least_free(), space.take_least_free()), (30, 100));
-    let Span { block, offset, len } = space.plan_trim(60, 10, None).unwrap();
-    space.decommit(block, offset, len);
-    let placed = space.allocate(10, 1).unwrap();
-    assert!(space.extend(placed.block, 25));
-    assert_eq!(space.take_least_free(), 15);
-}
-
-#[test]
-fn a_hole_below_a_limit_is_found_and_none_above() {
-    let mut space = super::Space::new(64);
-    space.commit(0, 0, 64);
-    let blocks: Vec<_> = (0..8).map(|_| space.allocate(8, 1).unwrap()).collect();
-    space.release(blocks[1].block);
-    space.release(blocks[5].block);
-    assert_eq!(space.allocate_below(8, 1, 8), None);
-    assert_eq!(space.allocate_below(9, 1, 64), None);
-    assert_eq!(space.allocate_below(8, 1, 48).map(|placed| placed.offset), Some(8));
-    assert_eq!(space.allocate_below(8, 1, 40), None);
-    assert_eq!(space.allocate_below(4, 4, 64).map(|placed| placed.offset), Some(40));
-}
