@@ -10,30 +10,30 @@ const PROMPT: u64 = 2000;
 
 /// What is run.
 #[derive(Debug, Clone, Copy)]
-pub struct Load {
-    pub caches: usize,
-    pub tokens: u64,
-    pub bytes_per_token: u64,
+pub(crate) struct Load {
+    pub(crate) caches: usize,
+    pub(crate) tokens: u64,
+    pub(crate) bytes_per_token: u64,
     /// The caches' requests say how long they may become.
-    pub hinted: bool,
+    pub(crate) hinted: bool,
 }
 
 /// What came of it.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Outcome {
+pub(crate) struct Outcome {
     /// Steps of one cache by one token.
-    pub steps: u64,
+    pub(crate) steps: u64,
     /// Steps that copied the cache.
-    pub copies: u64,
+    pub(crate) copies: u64,
     /// The highest ratio of reserved to live bytes, once caches have [`PAGES`] pages.
-    pub worst: f64,
-    pub reserved: u64,
-    pub live: u64,
-    pub device_calls: u64,
+    pub(crate) worst: f64,
+    pub(crate) reserved: u64,
+    pub(crate) live: u64,
+    pub(crate) device_calls: u64,
 }
 
 /// Grows all caches to their full length.
-pub fn run(pool: &Pool, load: Load) -> Result<Outcome, AllocError> {
+pub(crate) fn run(pool: &Pool, load: Load) -> Result<Outcome, AllocError> {
     let Load { caches, tokens, bytes_per_token, hinted } = load;
     let mut random = fastrand::Rng::with_seed(5);
     let mut outcome = Outcome::default();

@@ -1,6 +1,6 @@
 //! Blocks that grow, against the same naive books.
 
-use super::{Run, Span, State, Stretch};
+use super::{Run, State, Stretch};
 
 impl Run {
     /// The kept space behind a block, if there is any.
