@@ -132,6 +132,20 @@ impl Scene {
         self.ask(7 * MIB);
     }
 
+    /// Buffers that grow, with room asked for and without, and among the holes of others.
+    fn grow(&mut self) {
+        self.ask(Request::new(MIB / 2).growable(4 * MIB));
+        self.ask(Request::new(20_000).tag("matrix"));
+        let from = self.held.len().saturating_sub(2);
+        for buffer in &mut self.held[from..] {
+            for step in 1..5 {
+                let size = buffer.size() + step * 300_000;
+                let (old, grown) = (buffer.size(), buffer.grow_or_move(size));
+                assert_eq!(buffer.size(), if grown.is_ok() { size } else { old });
+            }
+        }
+    }
+
     fn trim(&mut self) {
         let _ = self.pool.trim(20 * MIB);
         let _ = self.pool.trim(0);
@@ -182,13 +196,14 @@ impl Scene {
 
 type Act = fn(&mut Scene);
 
-const ACTS: [(&str, Act); 9] = [
+const ACTS: [(&str, Act); 10] = [
     ("caches", Scene::caches),
     ("small", Scene::small),
     ("large", Scene::large),
     ("retire", Scene::retire),
     ("exhaust", Scene::exhaust),
     ("scatter", Scene::scatter),
+    ("grow", Scene::grow),
     ("trim", Scene::trim),
     ("rest", Scene::rest),
     ("exhaust again", Scene::exhaust),
