@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::error::ErrorKind;
 use clap::{ArgAction, Parser, Subcommand};
 
-use crate::commands::{bench, check, compare, replay, watch};
+use crate::commands::{bench, check, compare, replay, soak, watch};
 use crate::failure::Failure;
 
 /// Measure, check and replay pooled GPU memory.
@@ -34,6 +34,8 @@ pub(crate) enum Command {
     Check(check::Args),
     /// Replay a trace on a pool: speed, packing, fallbacks, device calls.
     Replay(replay::Args),
+    /// Try pools under every hardship at once, and check all the way; exit 1 on a broken promise.
+    Soak(soak::Args),
     /// Show the statistics of a running program that was started with WARMHEAP_STATS=FILE.
     Watch(watch::Args),
     /// List the devices, what they can give, or why they are not there.
@@ -49,9 +51,9 @@ impl Cli {
                 let _ = error.print();
                 Failure::Printed(ExitCode::SUCCESS)
             }
-            ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
-                Failure::Usage("a command is missing: bench, compare, check, replay, watch or devices".into())
-            }
+            ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => Failure::Usage(
+                "a command is missing: bench, compare, check, replay, soak, watch or devices".into(),
+            ),
             _ => Failure::Usage(one_line(&error.to_string())),
         })
     }

@@ -36,6 +36,7 @@ fn run(cli: &Cli) -> Result<ExitCode, Failure> {
         Command::Compare(args) => commands::compare::run(args, cli.json),
         Command::Check(args) => commands::check::run(args, cli.json),
         Command::Replay(args) => commands::replay::run(args, cli.json),
+        Command::Soak(args) => commands::soak::run(args, cli.json),
         Command::Watch(args) => commands::watch::run(args, cli.json),
         Command::Devices => commands::devices::run(cli.json),
     }

@@ -28,10 +28,15 @@ impl Progress {
 
     /// One more step is done.
     pub(crate) fn step(&self) {
+        self.reach(self.bar.position() + 1);
+    }
+
+    /// So many steps are done.
+    pub(crate) fn reach(&self, steps: u64) {
         if self.bar.is_hidden() && self.started.elapsed() > PATIENCE {
             self.bar.set_draw_target(ProgressDrawTarget::stderr());
         }
-        self.bar.inc(1);
+        self.bar.set_position(steps);
     }
 }
 

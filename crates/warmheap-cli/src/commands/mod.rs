@@ -5,6 +5,7 @@ pub(crate) mod check;
 pub(crate) mod compare;
 pub(crate) mod devices;
 pub(crate) mod replay;
+pub(crate) mod soak;
 pub(crate) mod watch;
 
 use std::num::NonZeroUsize;

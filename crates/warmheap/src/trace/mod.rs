@@ -2,8 +2,8 @@
 //!
 //! The format is the replay log of RAPIDS' memory manager: a CSV of allocations and frees in
 //! order, plain, gzip or zstd. [`TraceReader`] and [`TraceWriter`] stream it, [`Recorder`] writes
-//! one from any pool, [`Program`] is one compiled for repetition, and [`replay`] plays programs
-//! against pools and measures.
+//! one from any pool, [`Program`] is one compiled for repetition, [`replay`] plays programs against
+//! pools and measures, and [`soak`] plays them under every hardship and checks.
 //!
 //! This layer stands on top of the pool and uses its public interface alone. It knows no device
 //! and decides no policy; how results are shown is its caller's business.
@@ -15,7 +15,9 @@ mod program;
 mod reader;
 mod recorder;
 pub mod replay;
+pub mod soak;
 mod source;
+mod words;
 mod writer;
 
 pub use error::{Fault, TraceError, TraceErrorKind};

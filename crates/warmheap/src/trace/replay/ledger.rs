@@ -10,7 +10,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::ReplayError;
 use super::round::Meter;
-use super::words::Words;
+use crate::trace::words::Words;
 use crate::{Buffer, Pool};
 
 /// What all threads of the round count together.

@@ -10,7 +10,6 @@ mod ledger;
 mod phases;
 mod report;
 mod round;
-mod words;
 
 use std::sync::Mutex;
 use std::time::Duration;

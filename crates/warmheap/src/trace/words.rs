@@ -44,11 +44,21 @@ impl Words {
 
     /// The offset of the first word that is no longer what was written.
     pub(super) fn changed(&self, number: u64) -> Option<u64> {
-        self.offsets().find(|offset| {
-            // SAFETY: as in `write`, which initialised these bytes.
-            let found = unsafe { self.at(*offset).read_unaligned() };
-            found != word(number, *offset)
-        })
+        // SAFETY: `write` initialised these bytes.
+        unsafe { self.first(|offset, found| found != word(number, offset)) }
+    }
+
+    /// The offset of the first word that is not zero, of a buffer that was cleared.
+    pub(super) fn uncleared(&self) -> Option<u64> {
+        // SAFETY: whoever cleared the buffer initialised these bytes.
+        unsafe { self.first(|_, found| found != 0) }
+    }
+
+    /// # Safety
+    /// The buffer's bytes are initialised.
+    unsafe fn first(&self, is_wrong: impl Fn(u64, u64) -> bool) -> Option<u64> {
+        // SAFETY: as in `write`, and initialised, as the caller says.
+        self.offsets().find(|offset| is_wrong(*offset, unsafe { self.at(*offset).read_unaligned() }))
     }
 
     fn at(&self, offset: u64) -> NonNull<u64> {

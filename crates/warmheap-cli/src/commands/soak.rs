@@ -1,0 +1,126 @@
+//! `warmheap soak`: pools under every hardship, for as long as one likes.
+
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::thread;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use serde::Serialize;
+use warmheap::trace::Program;
+use warmheap::trace::soak::{Soak, Survived};
+
+use super::count;
+use crate::failure::Failure;
+use crate::input::Trace;
+use crate::progress::Progress;
+use crate::{device, show};
+
+/// Threads that have not stood still together for so long never will.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+#[derive(Debug, clap::Args)]
+#[command(allow_negative_numbers = true)]
+pub(crate) struct Args {
+    /// How long; fractions count.
+    #[arg(long, default_value = "1", value_parser = minutes)]
+    minutes: Duration,
+    /// Replay logs, shared out among the threads; without, the bundled trace.
+    #[arg(long, value_name = "FILE", num_args = 1..)]
+    trace: Vec<PathBuf>,
+    #[arg(long, num_args = 1.., default_values = ["sim", "sim:discrete", "host"], help = device::HELP)]
+    device: Vec<device::Spec>,
+    /// Threads that play at once. With one, the same seed makes the same run.
+    #[arg(long, default_value = "3", value_parser = count)]
+    threads: NonZeroUsize,
+    /// Queues that buffers wait for.
+    #[arg(long, default_value = "3", value_parser = count)]
+    queues: NonZeroUsize,
+    /// Where random choices start; without, somewhere new each time.
+    #[arg(long)]
+    seed: Option<u64>,
+}
+
+/// What was survived, as `--json` prints it.
+#[derive(Debug, Serialize)]
+pub(crate) struct Output {
+    pub(crate) seed: u64,
+    pub(crate) threads: usize,
+    pub(crate) queues: usize,
+    pub(crate) devices: Vec<String>,
+    pub(crate) seconds: f64,
+    /// What broke, if something did.
+    pub(crate) finding: Option<String>,
+    #[serde(flatten)]
+    pub(crate) survived: Survived,
+}
+
+pub(crate) fn run(args: &Args, json: bool) -> Result<ExitCode, Failure> {
+    let traces: Vec<Trace> = match &args.trace[..] {
+        [] => vec![Trace::bundled()?],
+        paths => paths.iter().map(|path| Trace::open(path, false)).collect::<Result<_, _>>()?,
+    };
+    let devices: Vec<_> = args.device.iter().map(device::Spec::open).collect::<Result<_, _>>()?;
+    let seed = args.seed.unwrap_or_else(some_seed);
+    let (threads, queues) = (args.threads.get(), args.queues.get());
+    let names = devices.iter().map(|device| device.name().to_owned()).collect();
+    let soak = Soak { time: args.minutes, threads, queues, seed };
+    let programs: Vec<Program> = traces.into_iter().map(|trace| trace.program).collect();
+
+    let started = Instant::now();
+    let (tell, hear) = mpsc::channel();
+    let progress = Progress::new("soaking, in seconds", args.minutes.as_secs() as usize);
+    let soaking = thread::spawn(move || {
+        soak.run(&programs, &devices, &|survived| {
+            // Nobody listens any more once it takes too long.
+            let _ = tell.send(*survived);
+        })
+    });
+    let mut survived = Survived::default();
+    let finding = loop {
+        match hear.recv_timeout(PATIENCE) {
+            Ok(now) => survived = now,
+            Err(RecvTimeoutError::Timeout) => break Some(stuck(seed, &survived)),
+            Err(RecvTimeoutError::Disconnected) => {
+                let (all, outcome) =
+                    soaking.join().map_err(|_| Failure::failed("the soak itself panicked"))?;
+                survived = all;
+                break outcome.err().map(|broken| broken.to_string());
+            }
+        }
+        progress.reach(started.elapsed().as_secs());
+    };
+    drop(progress);
+    let seconds = started.elapsed().as_secs_f64();
+    let output = Output { seed, threads, queues, devices: names, seconds, finding, survived };
+    show::print(json, &output, show::soak::text)?;
+    match output.finding {
+        None => Ok(ExitCode::SUCCESS),
+        Some(finding) => Err(Failure::Failed(finding)),
+    }
+}
+
+fn stuck(seed: u64, survived: &Survived) -> String {
+    format!(
+        "no progress for {} s: the threads wait for each other; found in round {}: start with `--seed {}` \
+         to begin there, with the same settings",
+        PATIENCE.as_secs(),
+        survived.rounds + 1,
+        seed + survived.rounds
+    )
+}
+
+fn some_seed() -> u64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    // Short enough to be typed again.
+    u64::from(now.subsec_nanos()) ^ (now.as_secs() & 0xffff) << 16
+}
+
+fn minutes(text: &str) -> Result<Duration, String> {
+    text.parse()
+        .ok()
+        .filter(|minutes| *minutes > 0.0 && *minutes <= 1e6)
+        .map(|minutes: f64| Duration::from_secs_f64(minutes * 60.0))
+        .ok_or_else(|| "it must be a number of minutes above 0, as in 10 or 0.5".to_owned())
+}

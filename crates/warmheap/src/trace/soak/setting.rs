@@ -1,0 +1,53 @@
+//! What a round is played on: a device, and settings made up for it.
+
+use fastrand::Rng;
+
+use crate::PoolConfig;
+use crate::config::{HeapSizing, MAX_HEAP_SIZE, MIB, Scrub, Strategy};
+use crate::device::Limits;
+
+/// The most of a device's free memory to ask for, and the most where memory is real.
+const SHARE: u64 = 4;
+const REAL_MEMORY: u64 = 512 * MIB;
+
+/// See the module's essay.
+#[derive(Debug)]
+pub(super) struct Setting {
+    pub(super) config: PoolConfig,
+    /// The power of two that sizes are divided by.
+    pub(super) shift: u32,
+    /// Bytes that all threads together ask for at most, or little more.
+    pub(super) demand: u64,
+    /// Fresh memory is zero, and the CPU can see it.
+    pub(super) starts_zeroed: bool,
+}
+
+impl Setting {
+    /// Settings for a device of these limits, and traces that ask for `demand` bytes together.
+    pub(super) fn new(limits: &Limits, demand: u64, rng: &mut Rng) -> Self {
+        // A device that does not know what is free has no memory to run out of.
+        let most = limits.available.map_or(u64::MAX, |free| (free / SHARE).min(REAL_MEMORY));
+        let shift = (0..63).find(|shift| demand >> shift <= most).unwrap_or(63);
+        let demand = (demand >> shift).max(MIB);
+        let starts_zeroed = limits.zeroed && limits.host_visible;
+        Self { config: config(demand, rng), shift, demand, starts_zeroed }
+    }
+}
+
+fn config(demand: u64, rng: &mut Rng) -> PoolConfig {
+    let mut config = PoolConfig::default();
+    let choose = |rng: &mut Rng, from: [u64; 4]| rng.choice(from).unwrap_or_default();
+    config.heaps = if rng.bool() { HeapSizing::Elastic } else { HeapSizing::Fixed };
+    config.num_heaps = rng.usize(1..=8);
+    let heap_size = demand / 100 * choose(rng, [40, 80, 110, 200]) / config.num_heaps as u64;
+    config.heap_size = heap_size.clamp(MIB, MAX_HEAP_SIZE);
+    config.warmup_sizes = if rng.bool() { vec![config.heap_size / 8] } else { Vec::new() };
+    config.strategy =
+        rng.choice([Strategy::RoundRobin, Strategy::BestFit, Strategy::LeastUsed]).unwrap_or_default();
+    config.dynamic_growth = rng.bool();
+    config.max_heaps = config.num_heaps + rng.usize(..8);
+    config.track_statistics = rng.u8(..8) > 0;
+    config.thread_cache.max_bytes = choose(rng, [0, MIB, 64 * MIB, 64 * MIB]);
+    config.scrub = if rng.u8(..4) == 0 { Scrub::OnFree } else { Scrub::Never };
+    config
+}
