@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use warmheap::config::Scrub;
 use warmheap::device::host::HostDevice;
 use warmheap::device::sim::{Call, SimDevice};
 use warmheap::device::{Device, DeviceError};
@@ -185,4 +186,27 @@ fn out_of_memory_says_what_is_short_and_what_would_help() {
     assert_eq!(after.failed_allocations, 2);
     assert_eq!((after.used_capacity_mb, after.active_allocations), (before.used_capacity_mb, 1));
     drop(held);
+}
+
+#[test]
+fn memory_that_cannot_be_cleared_is_nobody_elses_until_it_can() {
+    let sim = SimDevice::new().budget(64 * MIB);
+    let pool = start(&sim, PoolConfig::elastic().with_scrub(Scrub::OnFree)).unwrap();
+    for (size, heal) in [(8 * MIB, true), (1000, true), (8 * MIB, false)] {
+        let buffer = pool.allocate(size).unwrap();
+        let address = buffer.address();
+        sim.fail_always(Call::Fill);
+        drop(buffer);
+        assert!(pool.leaks().is_clean(), "it is freed as far as its holder is concerned");
+        assert_eq!(pool.statistics().active_allocations, 0);
+        assert_ne!(pool.allocate(size).unwrap().address(), address);
+        if heal {
+            sim.heal();
+            // All there is: what is withheld must be cleared for it.
+            let all = pool.allocate(60 * MIB).unwrap();
+            assert!(!all.is_fallback());
+        }
+    }
+    drop(pool);
+    assert_empty(&sim);
 }

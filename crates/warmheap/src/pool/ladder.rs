@@ -226,9 +226,10 @@ impl Shared {
         self.heaps.allocate(want)
     }
 
-    /// Gives every cached range back to its heap. `false` if there was none.
+    /// Gives every cached range back to its heap, and what can be cleared by now. `false` if there
+    /// was none.
     pub(crate) fn flush_caches(&self) -> bool {
-        let mut any = self.depot.held() > 0;
+        let mut any = self.clear_withheld() || self.depot.held() > 0;
         self.heaps.release(self.depot.empty());
         any |= self.flush_own_cache();
         for local in &*lock(&self.locals) {

@@ -48,6 +48,7 @@ mod snapshot;
 mod start;
 mod timeline;
 mod trim;
+mod withheld;
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -87,16 +87,14 @@ impl Shared {
     fn reclaim_directly(&self, range: Range, size: u64) {
         // The range is still out, so the pool is still there to be referenced.
         let keep = self.me.upgrade();
-        if self.config.scrub == Scrub::OnFree
-            && let Err(error) = self.clear(&range, size)
-        {
-            tracing::error!(size, %error, "freed memory could not be cleared; its heap is out of order");
-        }
         if self.config.track_statistics {
             let shard = |local: &Local| local.counters.freed(size, &self.peak);
             self.count(shard, |past| past.freed(size, &self.peak));
         }
-        self.put_back(range);
+        match self.config.scrub {
+            Scrub::Never => self.put_back(range),
+            Scrub::OnFree => _ = self.clear_and_put_back(range, size),
+        }
         self.bury();
         drop(keep);
     }
@@ -118,6 +116,7 @@ impl Shared {
         let mut orphans = lock(&self.orphans);
         // A thread may have been on its way to the depot when the pool closed.
         self.heaps.release(self.depot.empty());
+        self.give_up_withheld();
         let last: Option<Arc<Self>> = if self.live_ranges() == 0 { orphans.take() } else { None };
         drop(orphans);
         drop(last);

@@ -27,6 +27,7 @@ use super::range::Range;
 use super::request::Request;
 use super::site::Site;
 use super::timeline::Timeline;
+use super::withheld::Withheld;
 use crate::config::{PoolConfig, Scrub};
 
 /// Everything behind a pool's handles.
@@ -61,6 +62,8 @@ pub(crate) struct Shared {
     pub(crate) growth: Mutex<()>,
     /// Heaps that are in no slot because the system may take their pages.
     pub(crate) resting: Mutex<Vec<Heap>>,
+    /// What could not be cleared and must not be handed out as it is.
+    pub(crate) withheld: Withheld,
     pub(crate) closed: AtomicBool,
     /// The queues that retired buffers may wait for.
     pub(crate) timelines: Mutex<Vec<Weak<Timeline<Buffer>>>>,

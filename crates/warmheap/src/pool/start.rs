@@ -19,6 +19,7 @@ use super::lock;
 use super::pressure::Callbacks;
 use super::quotas::Quotas;
 use super::shared::Shared;
+use super::withheld::Withheld;
 use crate::config::{HeapSizing, MAX_HEAPS, MIB, PoolConfig, Strategy};
 use crate::device::{Device, HeapKind, HeapRequest};
 use crate::heap::Space;
@@ -75,6 +76,7 @@ impl Shared {
             headroom: Headroom::default(),
             growth: Mutex::new(()),
             resting: Mutex::default(),
+            withheld: Withheld::default(),
             closed: AtomicBool::new(false),
             timelines: Mutex::default(),
             early: Early::default(),

@@ -4,6 +4,7 @@ mod choices;
 mod oracle;
 mod setup;
 
+use warmheap::config::Scrub;
 use warmheap::device::sim::{Call, SimDevice};
 use warmheap::{AllocError, Buffer, Pool, Request, Tag};
 
@@ -238,6 +239,9 @@ impl Program {
         self.faulty = self.rng.bool();
         if self.faulty {
             let call = *self.rng.choice(&Call::ALL).unwrap();
+            if call == Call::Fill && self.setup.config.scrub == Scrub::OnFree {
+                self.oracle.may_withhold();
+            }
             match self.rng.u8(0..4) {
                 0 => sim.fail_always(call),
                 nth => sim.fail(call, nth.into()),

@@ -1,0 +1,52 @@
+//! Freed memory that could not be cleared, under `scrub: on_free`.
+//!
+//! Nobody may be given a range that still holds what its last holder wrote. So it stays here, used
+//! as far as its heap knows, until clearing works: it is tried again whenever caches are given up.
+//! Once the pool is closed the ranges go back as they are, since nobody can be given them.
+#![forbid(unsafe_code)]
+
+use std::sync::Mutex;
+
+use super::lock;
+use super::range::Range;
+use super::shared::Shared;
+
+/// Ranges with the bytes that their last holders asked for.
+#[derive(Debug, Default)]
+pub(crate) struct Withheld(Mutex<Vec<(Range, u64)>>);
+
+impl Withheld {
+    fn take(&self) -> Vec<(Range, u64)> {
+        std::mem::take(&mut *lock(&self.0))
+    }
+}
+
+impl Shared {
+    /// Gives a range back once it is cleared.
+    pub(crate) fn clear_and_put_back(&self, range: Range, size: u64) -> bool {
+        match self.clear(&range, size) {
+            Ok(()) => {
+                self.put_back(range);
+                true
+            }
+            Err(error) => {
+                tracing::error!(size, %error, "freed memory could not be cleared and is not used until it can");
+                // Nobody holds it, though its heap counts it as used.
+                range.tenant().resize(0);
+                lock(&self.withheld.0).push((range, size));
+                false
+            }
+        }
+    }
+
+    /// Tries again to clear what is withheld; `true` if some of it is back.
+    pub(crate) fn clear_withheld(&self) -> bool {
+        let cleared = |(range, size)| u32::from(self.clear_and_put_back(range, size));
+        self.withheld.take().into_iter().map(cleared).sum::<u32>() > 0
+    }
+
+    /// Gives back what is withheld as it is. The pool is closed.
+    pub(crate) fn give_up_withheld(&self) {
+        self.withheld.take().into_iter().for_each(|(range, _)| self.put_back(range));
+    }
+}
