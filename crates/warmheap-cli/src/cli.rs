@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use clap::error::ErrorKind;
 use clap::{ArgAction, Parser, Subcommand};
+use tracing_subscriber::filter::LevelFilter;
 
 use crate::commands::{bench, check, compare, replay, soak, watch};
 use crate::failure::Failure;
@@ -40,6 +41,13 @@ pub(crate) enum Command {
     Watch(watch::Args),
     /// List the devices, what they can give, or why they are not there.
     Devices,
+}
+
+impl Command {
+    /// How much to log if nobody says. A soak orders the failures that it would be warned of.
+    pub(crate) fn usual_log(&self) -> LevelFilter {
+        if matches!(self, Self::Soak(_)) { LevelFilter::OFF } else { LevelFilter::WARN }
+    }
 }
 
 impl Cli {

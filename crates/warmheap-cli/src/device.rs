@@ -1,5 +1,6 @@
 //! Devices by the names that people type.
 
+use std::fmt;
 use std::mem;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -15,7 +16,7 @@ use gpus::gpu_count;
 
 /// What `--device` says of itself.
 pub(crate) const HELP: &str = "The device: host, sim, metal or cuda; options follow a colon, separated \
-    by commas: for host and sim budget=MIB, for sim discrete and latency=MICROSECONDS, for cuda the \
+    by commas: for host and sim budget=MIB, for sim discrete, purgeable and latency=MICROSECONDS, for cuda the \
     GPU's number, and ordered to allocate singly with cudaMallocAsync instead of cudaMalloc, as in \
     sim:discrete,budget=4096 or cuda:0,ordered";
 
@@ -29,6 +30,8 @@ pub(crate) fn names() -> Vec<String> {
 /// A device that was named, not opened yet.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Spec {
+    /// As it was typed.
+    text: String,
     kind: Kind,
     options: Options,
 }
@@ -45,6 +48,7 @@ enum Kind {
 struct Options {
     budget: Option<u64>,
     discrete: bool,
+    purgeable: bool,
     latency: Option<Duration>,
     gpu: u32,
     ordered: bool,
@@ -62,11 +66,17 @@ impl FromStr for Spec {
             "cuda" => Kind::Cuda,
             _ => return Err("it may be host, sim, metal or cuda".to_owned()),
         };
-        let mut spec = Self { kind, options: Options::default() };
+        let mut spec = Self { text: text.to_owned(), kind, options: Options::default() };
         for option in options.split(',').filter(|option| !option.is_empty()) {
             spec.set(option)?;
         }
         Ok(spec)
+    }
+}
+
+impl fmt::Display for Spec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
     }
 }
 
@@ -86,10 +96,11 @@ impl Spec {
                 self.options.latency = Some(Duration::from_micros(micros));
             }
             (Kind::Sim, "discrete") if value.is_empty() => self.options.discrete = true,
+            (Kind::Sim, "purgeable") if value.is_empty() => self.options.purgeable = true,
             (Kind::Cuda, "ordered") if value.is_empty() => self.options.ordered = true,
             _ => {
                 return Err(format!(
-                    "`{option}` is no option of it; host takes budget=MIB, sim also discrete and \
+                    "`{option}` is no option of it; host takes budget=MIB, sim also discrete, purgeable and \
                      latency=MICROSECONDS, cuda the GPU's number and ordered"
                 ));
             }
@@ -122,6 +133,9 @@ impl Spec {
         let mut sim = SimDevice::new();
         if self.options.discrete {
             sim = sim.discrete();
+        }
+        if self.options.purgeable {
+            sim = sim.purgeable();
         }
         if let Some(bytes) = self.options.budget {
             sim = sim.budget(bytes);

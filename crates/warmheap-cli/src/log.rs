@@ -8,10 +8,10 @@ use crate::failure::Failure;
 
 const VARIABLE: &str = "WARMHEAP_LOG";
 
-/// Starts logging at the level that `-v` or the environment asks for; warnings by default.
-pub(crate) fn start(verbose: u8) -> Result<(), Failure> {
+/// Starts logging at the level that `-v` or the environment asks for, or else at the `usual` one.
+pub(crate) fn start(verbose: u8, usual: LevelFilter) -> Result<(), Failure> {
     let level = match verbose {
-        0 => from_environment()?,
+        0 => from_environment(usual)?,
         1 => LevelFilter::INFO,
         2 => LevelFilter::DEBUG,
         _ => LevelFilter::TRACE,
@@ -25,9 +25,9 @@ pub(crate) fn start(verbose: u8) -> Result<(), Failure> {
     Ok(())
 }
 
-fn from_environment() -> Result<LevelFilter, Failure> {
+fn from_environment(usual: LevelFilter) -> Result<LevelFilter, Failure> {
     match std::env::var_os(VARIABLE) {
-        None => Ok(LevelFilter::WARN),
+        None => Ok(usual),
         Some(value) => value.to_str().and_then(|v| v.parse().ok()).ok_or_else(|| {
             let value = value.to_string_lossy();
             Failure::Usage(format!(

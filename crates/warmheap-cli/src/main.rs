@@ -21,7 +21,7 @@ use failure::Failure;
 
 fn main() -> ExitCode {
     let outcome = Cli::read().and_then(|cli| {
-        log::start(cli.verbose)?;
+        log::start(cli.verbose, cli.command.usual_log())?;
         run(&cli)
     });
     match outcome {

@@ -29,15 +29,16 @@ pub(crate) struct Args {
     /// Replay logs, shared out among the threads; without, the bundled trace.
     #[arg(long, value_name = "FILE", num_args = 1..)]
     trace: Vec<PathBuf>,
-    #[arg(long, num_args = 1.., default_values = ["sim", "sim:discrete", "host"], help = device::HELP)]
+    #[arg(long, num_args = 1.., default_values = ["sim", "sim:discrete,purgeable", "host"], help = device::HELP)]
     device: Vec<device::Spec>,
-    /// Threads that play at once. With one, the same seed makes the same run.
+    /// Threads that play at once.
     #[arg(long, default_value = "3", value_parser = count)]
     threads: NonZeroUsize,
     /// Queues that buffers wait for.
     #[arg(long, default_value = "3", value_parser = count)]
     queues: NonZeroUsize,
-    /// Where random choices start; without, somewhere new each time.
+    /// Where random choices start; without, somewhere new each time. Settings and choices are
+    /// decided by it, not how the threads interleave.
     #[arg(long)]
     seed: Option<u64>,
 }
@@ -64,7 +65,7 @@ pub(crate) fn run(args: &Args, json: bool) -> Result<ExitCode, Failure> {
     let devices: Vec<_> = args.device.iter().map(device::Spec::open).collect::<Result<_, _>>()?;
     let seed = args.seed.unwrap_or_else(some_seed);
     let (threads, queues) = (args.threads.get(), args.queues.get());
-    let names = devices.iter().map(|device| device.name().to_owned()).collect();
+    let names = args.device.iter().map(device::Spec::to_string).collect();
     let soak = Soak { time: args.minutes, threads, queues, seed };
     let programs: Vec<Program> = traces.into_iter().map(|trace| trace.program).collect();
 

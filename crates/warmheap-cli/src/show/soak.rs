@@ -28,6 +28,7 @@ pub(crate) fn text(output: &Output) -> String {
         ),
         row("Trims", format!("{}, {}", grouped(survived.trims), mib(survived.trimmed_bytes))),
         row("Rests", grouped(survived.rests)),
+        row("Calls for help", grouped(survived.calls_for_help)),
         row("Peak live", mib(survived.peak_live_bytes)),
         row("Peak reserved", mib(survived.peak_reserved_bytes)),
         row("Fragmentation at the end", percent(survived.end_fragmentation)),

@@ -102,13 +102,14 @@ fn a_bad_configuration_is_refused_by_every_command_that_takes_one() {
 fn a_wrong_command_line_is_refused_in_one_line() {
     let folder = Folder::new();
     let trace = folder.file("good.csv", small_trace());
-    let cases: [(&[&str], &str); 12] = [
+    let cases: [(&[&str], &str); 13] = [
         (&[], "a command is missing"),
         (&["bnch"], "bench"),
         (&["replay"], "<TRACE>"),
         (&["replay", &trace, "--threads", "0"], "whole number from 1"),
         (&["replay", &trace, "--threads", "-1"], "--threads"),
         (&["replay", &trace, "--rounds", "1e30"], "whole number from 1"),
+        (&["soak", "--minutes", "0"], "minutes above 0"),
         (&["replay", &trace, "--device", "gpu"], "host, sim, metal or cuda"),
         (&["replay", &trace, "--device", "sim:budget=0"], "budget"),
         (&["replay", &trace, "--verifyy"], "--verify"),

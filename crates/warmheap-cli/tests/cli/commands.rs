@@ -65,6 +65,23 @@ fn lenient_replay_counts_what_it_skips() {
 }
 
 #[test]
+fn soak_says_what_was_survived() {
+    let folder = Folder::new();
+    let trace = folder.file("small.csv", small_trace());
+    let args = ["soak", "--minutes", "0.02", "--trace", &trace, "--seed", "9", "--threads", "2"];
+    let survived = warmheap(&[&args[..], &["--device", "sim", "host", "--json"]].concat()).json();
+    assert_eq!((&survived["seed"], &survived["finding"]), (&json!(9), &json!(null)));
+    assert_eq!(survived["devices"], json!(["sim", "host"]));
+    assert_eq!(survived["heaps_made"], survived["heaps_destroyed"]);
+    for figure in ["comparisons", "operations", "retired", "failures_injected", "queues_replaced", "trims"] {
+        assert!(survived[figure].as_u64().unwrap() > 0, "{figure}: {survived}");
+    }
+    let run = warmheap(&args);
+    assert_eq!((run.code, run.stderr.as_str()), (0, ""));
+    assert!(run.stdout.contains("Nothing lost"), "{run:?}");
+}
+
+#[test]
 fn bench_compares_with_the_device_itself() {
     let folder = Folder::new();
     let trace = folder.file("small.csv.any", small_trace());

@@ -60,6 +60,8 @@ figures! {
     trims,
     /// Bytes given back so.
     trimmed_bytes,
+    /// Times that a pool told the program that memory is short.
+    calls_for_help,
     /// Times that idle heaps were put to rest.
     rests,
     /// Queues lost with work on them.

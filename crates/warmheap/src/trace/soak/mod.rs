@@ -1,9 +1,9 @@
 //! Pools under every hardship at once, for as long as one likes, with books kept of all of it.
 //!
-//! A soak is a sequence of [rounds](round). Each has a pool of its own with settings made up for
-//! it, on a device whose calls fail and whose budget moves ([`strain`]), played on by several
-//! threads ([`player`]) and several queues that are slow, stand still and get lost ([`lanes`]). The
-//! pool is trimmed, put to rest, closed with buffers alive. All the way an [`oracle`] knows who
+//! A soak is a sequence of rounds (`round`). Each has a pool of its own with settings made up for
+//! it, on a device whose calls fail and whose budget moves (`strain`), played on by several
+//! threads (`player`) and several queues that are slow, stand still and get lost (`lanes`). The
+//! pool is trimmed, put to rest, closed with buffers alive. All the way an `oracle` knows who
 //! holds which addresses; whenever the threads stand still the pool's figures must be those that
 //! were counted, and at the end of a round everything must be back at the device.
 //!
@@ -38,11 +38,12 @@ use crate::device::Device;
 pub struct Soak {
     /// How long; a round that has begun is cut short, but not before all threads stand still.
     pub time: Duration,
-    /// Threads that play at once; 0 counts as 1. With one thread the same seed makes the same run.
+    /// Threads that play at once; 0 counts as 1.
     pub threads: usize,
     /// Queues that buffers are retired to; 0 counts as 1.
     pub queues: usize,
-    /// Where the choices start. The rounds count on from here.
+    /// Where the choices start; the rounds count on from here. It decides every round's settings
+    /// and every thread's choices, not how the threads interleave.
     pub seed: u64,
 }
 

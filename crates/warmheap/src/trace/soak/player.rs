@@ -8,7 +8,7 @@ use super::oracle::cleared;
 use super::round::{Held, Round};
 use crate::config::Scrub;
 use crate::trace::Program;
-use crate::{AllocError, Request, Tag};
+use crate::{Request, Tag};
 
 /// See the module's essay.
 #[derive(Debug)]
@@ -104,8 +104,7 @@ impl<'a> Player<'a> {
                 Ok(Some(Held { buffer, number, queue }))
             }
             Err(error) => {
-                let may_refuse = matches!(&error, AllocError::OutOfMemory(error) if error.device.is_none());
-                if round.strain.troubles() == troubles && !may_refuse {
+                if round.strain.troubles() == troubles && !round.setting.excuse(&error) {
                     return Err(Finding::Refused { size, error });
                 }
                 count(&round.refused);

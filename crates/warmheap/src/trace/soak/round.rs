@@ -1,7 +1,7 @@
 //! One round: a pool with settings of its own, played on by several threads until it closes.
 //!
 //! Threads stop together after each leg, and while all stand still the pool's books are compared
-//! with those kept here. With one thread the same seed makes the same round.
+//! with those kept here.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
@@ -16,7 +16,7 @@ use super::finding::{Finding, same};
 use super::lanes::{Lane, Work};
 use super::oracle::Oracle;
 use super::player::Player;
-use super::setting::Setting;
+use super::setting::{METERED, Setting};
 use super::strain::{Strain, Strained};
 use crate::device::{Device, DeviceError};
 use crate::trace::Program;
@@ -83,6 +83,12 @@ impl Round {
             Err(error) if strain.troubles() == 0 => return Err(Finding::Start(error)),
             Err(_) => return nothing_left(&strain).map(|()| None),
         };
+        let told = Arc::clone(figures);
+        pool.on_pressure(move |pool, _| {
+            count(&told.calls_for_help);
+            // It may fail, as any trim may.
+            let _ = pool.trim(0);
+        });
         let queues = soak.queues.max(1) as u64;
         let zero = || AtomicU64::new(0);
         Ok(Some(Self {
@@ -92,7 +98,7 @@ impl Round {
             strain,
             figures: Arc::clone(figures),
             oracle: Oracle::default(),
-            tags: [Tag::NONE, "weights".into(), "kv-cache".into()],
+            tags: [Tag::NONE, "weights".into(), METERED.into()],
             threads,
             queues: AtomicU64::new(queues),
             around: Mutex::default(),
@@ -187,8 +193,8 @@ impl Round {
                 count(&self.figures.rests);
             }
             930..960 => self.strain.fail(rng.u64(1..=16)),
-            960..962 => self.strain.fail_all(),
-            962..980 => self.strain.heal(),
+            960 => self.strain.fail_all(),
+            961..980 => self.strain.heal(),
             980..990 => {
                 let share = rng.choice([None, None, Some(40), Some(70), Some(100), Some(150)]).flatten();
                 self.strain.set_budget(share.map(|percent| self.setting.demand / 100 * percent));
@@ -235,11 +241,16 @@ impl Round {
 
     /// All threads stand still: what the pool says of itself is what was counted.
     fn compare(&self, rng: &mut Rng) -> Result<(), Finding> {
-        if rng.bool() {
-            self.lanes.iter().for_each(Lane::drain);
-        }
+        let drained = rng.bool();
         for lane in &self.lanes {
-            lane.work().poll()?;
+            if drained {
+                lane.drain();
+            }
+            let work = lane.work();
+            work.poll()?;
+            if drained && !work.counter.is_lost() {
+                same("bytes retired to a queue that is done", work.queue.retired_bytes(), 0)?;
+            }
         }
         self.oracle.sweep();
         let retired: u64 = self.lanes.iter().map(|lane| lane.work().queue.retired_bytes()).sum();
@@ -262,6 +273,15 @@ impl Round {
         }
         same("device_calls", seen.device_calls, self.strain.calls())?;
         same("bytes reserved", self.pool.reserved_bytes(), self.strain.live_bytes())?;
+        same("objects reserved", self.pool.reserved_objects(), self.strain.live_objects())?;
+        let past_limit =
+            self.setting.config.limits.hard_bytes.map(|most| self.strain.peak_bytes().saturating_sub(most));
+        same("bytes past the hard limit", 0, past_limit.unwrap_or_default())?;
+        if let Some((quota, used)) = self.pool.quota(METERED) {
+            let metered = alive.leaks.iter().filter(|leak| leak.tag.name() == METERED);
+            same("bytes under a quota", used, metered.map(|leak| leak.size).sum())?;
+            same("bytes past a quota", 0, used.saturating_sub(quota))?;
+        }
         self.figures.peak_live_bytes.fetch_max(live_bytes + retired, Relaxed);
         self.figures.metadata_bytes.fetch_max(self.pool.metadata_bytes() as u64, Relaxed);
         self.figures.end_fragmentation.store(seen.fragmentation.to_bits(), Relaxed);
@@ -277,14 +297,14 @@ impl Round {
     /// Closes the pool, buffers still alive; when the last is gone everything must be back.
     fn end(self, mut held: Vec<Held>, rng: &mut Rng) -> Result<(), Finding> {
         let Self { pool, strain, oracle, lanes, around, finding, .. } = self;
+        strain.heal();
+        lanes.iter().for_each(Lane::drain);
         if let Some(finding) = finding.into_inner().unwrap_or_else(PoisonError::into_inner) {
             return Err(finding);
         }
-        strain.heal();
         held.extend(around.into_inner().unwrap_or_else(PoisonError::into_inner));
         rng.shuffle(&mut held);
         for lane in &lanes {
-            lane.drain();
             oracle.forget(lane.work().number);
         }
         let free = |held: Vec<Held>| {

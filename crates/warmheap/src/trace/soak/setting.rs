@@ -1,14 +1,19 @@
 //! What a round is played on: a device, and settings made up for it.
 
+use std::time::Duration;
+
 use fastrand::Rng;
 
-use crate::PoolConfig;
 use crate::config::{HeapSizing, MAX_HEAP_SIZE, MIB, Scrub, Strategy};
-use crate::device::Limits;
+use crate::device::{DeviceError, Limits};
+use crate::{AllocError, PoolConfig};
 
 /// The most of a device's free memory to ask for, and the most where memory is real.
 const SHARE: u64 = 4;
 const REAL_MEMORY: u64 = 512 * MIB;
+
+/// The tag that may have a quota.
+pub(super) const METERED: &str = "kv-cache";
 
 /// See the module's essay.
 #[derive(Debug)]
@@ -23,6 +28,20 @@ pub(super) struct Setting {
 }
 
 impl Setting {
+    /// Whether the settings themselves are reason enough for this refusal.
+    pub(super) fn excuse(&self, error: &AllocError) -> bool {
+        match error {
+            AllocError::QuotaExceeded(_) => !self.config.quotas.is_empty(),
+            AllocError::OutOfMemory(error) => match error.device {
+                // Fallback was ruled out.
+                None => true,
+                Some(DeviceError::PastLimit { .. }) => self.config.limits.hard_bytes.is_some(),
+                Some(_) => false,
+            },
+            _ => false,
+        }
+    }
+
     /// Settings for a device of these limits, and traces that ask for `demand` bytes together.
     pub(super) fn new(limits: &Limits, demand: u64, rng: &mut Rng) -> Self {
         // A device that does not know what is free has no memory to run out of.
@@ -48,6 +67,16 @@ fn config(demand: u64, rng: &mut Rng) -> PoolConfig {
     config.max_heaps = config.num_heaps + rng.usize(..8);
     config.track_statistics = rng.u8(..8) > 0;
     config.thread_cache.max_bytes = choose(rng, [0, MIB, 64 * MIB, 64 * MIB]);
+    config.thread_heaps = rng.u8(..4) > 0;
     config.scrub = if rng.u8(..4) == 0 { Scrub::OnFree } else { Scrub::Never };
+    if rng.u8(..4) == 0 {
+        let promised = config.heap_size * config.num_heaps as u64;
+        config.limits.soft_bytes = Some(demand.max(promised) / 10 * 9);
+        config.limits.hard_bytes = Some(demand.max(promised) / 10 * 12);
+    }
+    if rng.u8(..4) == 0 {
+        config.quotas.insert(METERED.to_owned(), demand / 16);
+    }
+    config.wait = Duration::from_millis(choose(rng, [0, 0, 0, 1]));
     config
 }

@@ -19,6 +19,7 @@ pub(super) struct Strain {
     figures: Arc<Figures>,
     budget: AtomicU64,
     live: AtomicU64,
+    peak: AtomicU64,
     objects: AtomicU64,
     calls: AtomicU64,
     /// Calls that did not succeed, whatever the reason.
@@ -30,8 +31,10 @@ pub(super) struct Strain {
 impl Strain {
     pub(super) fn new(figures: Arc<Figures>) -> Arc<Self> {
         let zero = || AtomicU64::new(0);
-        let (live, objects, calls, troubles, countdown) = (zero(), zero(), zero(), zero(), zero());
-        Arc::new(Self { figures, budget: AtomicU64::new(ALL), live, objects, calls, troubles, countdown })
+        let (live, peak, objects) = (zero(), zero(), zero());
+        let (calls, troubles, countdown) = (zero(), zero(), zero());
+        let budget = AtomicU64::new(ALL);
+        Arc::new(Self { figures, budget, live, peak, objects, calls, troubles, countdown })
     }
 
     /// At most so many bytes from now on; what is held beyond stays held.
@@ -65,6 +68,11 @@ impl Strain {
 
     pub(super) fn live_bytes(&self) -> u64 {
         self.live.load(Relaxed)
+    }
+
+    /// The most bytes held at once.
+    pub(super) fn peak_bytes(&self) -> u64 {
+        self.peak.load(Relaxed)
     }
 
     pub(super) fn live_objects(&self) -> u64 {
@@ -119,6 +127,7 @@ impl Strain {
         let fits = |live: u64| live.checked_add(bytes).filter(|sum| bytes == 0 || *sum <= budget);
         match self.live.fetch_update(Relaxed, Relaxed, fits) {
             Ok(before) => {
+                self.peak.fetch_max(before + bytes, Relaxed);
                 self.figures.peak_reserved_bytes.fetch_max(before + bytes, Relaxed);
                 Ok(())
             }
@@ -223,6 +232,11 @@ impl Memory for StrainedMemory {
 
     fn fill(&self, range: Range<u64>, byte: u8) -> Result<(), DeviceError> {
         self.strain.call("fill", 0, || self.inner.fill(range, byte))
+    }
+
+    fn copy_from(&self, at: u64, from: &dyn Memory, range: Range<u64>) -> Result<(), DeviceError> {
+        // The source answers as what it wraps, which is what the device knows.
+        self.strain.call("copy", 0, || self.inner.copy_from(at, from, range))
     }
 
     fn set_volatile(&self, volatile: bool) -> Result<Contents, DeviceError> {
