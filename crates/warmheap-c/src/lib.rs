@@ -13,7 +13,7 @@ mod buffer;
 mod handles;
 mod pool;
 mod status;
-mod torch;
+pub mod torch;
 
 use std::ffi::c_char;
 

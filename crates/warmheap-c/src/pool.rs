@@ -1,10 +1,9 @@
 //! Pools: opened from a device and a configuration, asked for statistics, closed.
 
 use std::ffi::c_char;
-use std::sync::Arc;
 
 use warmheap::config::ConfigError;
-use warmheap::device::{Device, cuda::CudaDevice, host::HostDevice};
+use warmheap::device::Spec;
 use warmheap::{Pool, PoolConfig};
 
 use crate::handles;
@@ -181,23 +180,12 @@ unsafe fn open(
     if out.is_null() {
         return Err(Failure::argument("pool is null"));
     }
-    let pool = Pool::new(device_named(name)?, config)?;
+    let unknown = |reason| Failure::argument(format!("no device is named {name:?}: {reason}"));
+    let device = name.parse::<Spec>().map_err(unknown)?.open()?;
+    let pool = Pool::new(device, config)?;
     let id = handles::add_pool(pool);
     // SAFETY: the caller's promise.
     unsafe { put(out, "pool", wh_pool { id }) }
-}
-
-fn device_named(name: &str) -> Result<Arc<dyn Device>, Failure> {
-    let unknown =
-        || Failure::argument(format!("no device is named {name:?}; there are host, cuda and cuda:N"));
-    match name.split_once(':').unwrap_or((name, "0")) {
-        ("host", "0") => Ok(Arc::new(HostDevice::new())),
-        ("cuda", ordinal) => {
-            let ordinal = ordinal.parse().map_err(|_| unknown())?;
-            Ok(Arc::new(CudaDevice::open(ordinal)?))
-        }
-        _ => Err(unknown()),
-    }
 }
 
 /// Closes a pool. Its memory goes back to the device with the last of its buffers, which stay

@@ -23,6 +23,17 @@ const UNANNOUNCED: &str = "a CUDA graph is being captured on this stream and War
 const ONE_AT_A_TIME: &str = "another CUDA graph is being captured on this GPU: Warmheap serves one capture at a \
     time for each device";
 
+/// Settings that the program gave.
+static SETTLED: OnceLock<PoolConfig> = OnceLock::new();
+
+/// Settings for the pools of every GPU, in place of the file that `WARMHEAP_CONFIG` names; variables
+/// `WARMHEAP_<KEY>` still override them. For bindings; call it once, before the first allocation:
+/// `false` if there are settings already, which stay.
+#[must_use]
+pub fn configure(config: PoolConfig) -> bool {
+    SETTLED.set(config).is_ok()
+}
+
 /// See the module's essay.
 #[derive(Debug)]
 pub(super) struct Gpu {
@@ -56,10 +67,11 @@ impl Gpu {
 
     fn open(ordinal: u32) -> Result<Self, String> {
         report::start_writing();
-        let config = match std::env::var_os("WARMHEAP_CONFIG") {
-            Some(path) => PoolConfig::from_yaml_file(path),
+        let config = match (SETTLED.get(), std::env::var_os("WARMHEAP_CONFIG")) {
+            (Some(config), _) => Ok(config.clone()),
+            (None, Some(path)) => PoolConfig::from_yaml_file(path),
             // Autograd frees in its own threads what the program's thread allocated.
-            None => Ok(PoolConfig::elastic().with_thread_heaps(false)),
+            (None, None) => Ok(PoolConfig::elastic().with_thread_heaps(false)),
         };
         let config = config.and_then(PoolConfig::with_environment).map_err(|e| e.to_string())?;
         let open = || {

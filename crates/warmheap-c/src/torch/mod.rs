@@ -22,6 +22,7 @@ use std::ptr;
 
 use gpu::{Gpu, Refusal};
 pub use graphs::warmheap_pool_id;
+pub use {gpu::configure, report::report};
 
 const DEFECT: &str = "a defect in Warmheap; please report it";
 

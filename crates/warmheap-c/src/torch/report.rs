@@ -14,8 +14,9 @@ use super::gpu::Gpu;
 /// How often the file is written.
 const INTERVAL: Duration = Duration::from_secs(1);
 
-/// All pools of the process.
-pub(super) fn report() -> Value {
+/// What all pools under PyTorch in this process hold, by device and by stream, as a JSON object.
+#[must_use]
+pub fn report() -> Value {
     let gpus: Vec<Value> = Gpu::opened().map(of_gpu).collect();
     json!({ "pid": std::process::id(), "devices": gpus })
 }

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 use warmheap::advice::{self, Finding, Grades};
 use warmheap::config::MIB;
-use warmheap::device::Device;
+use warmheap::device::{Device, Spec};
 use warmheap::trace::replay::{Phases, play_phases};
 use warmheap::{Pool, PoolConfig, Statistics};
 
@@ -36,7 +36,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "FILE")]
     trace: Option<PathBuf>,
     #[arg(long, default_value = "host", help = device::HELP)]
-    device: device::Spec,
+    device: Spec,
     /// The pool's settings; without, what the advice recommends for the trace.
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
@@ -122,10 +122,11 @@ pub(crate) fn run(args: &Args, json: bool) -> Result<ExitCode, Failure> {
 }
 
 fn measure(args: &Args, trace: &Trace, config: PoolConfig) -> Result<Output, Failure> {
-    let device = args.device.open()?;
+    let device = device::open(&args.device)?;
     let off = |device: Arc<dyn Device>| Pool::new(device, switched_off()).map_err(Failure::failed);
     let baseline = off(Arc::clone(&device))?;
-    let driver_pool = args.device.open_driver_pool().transpose()?.map(off).transpose()?;
+    let driver_pool = args.device.driver_pool().map(|spec| device::open(&spec)).transpose()?;
+    let driver_pool = driver_pool.map(off).transpose()?;
     let started = Instant::now();
     let pool = Pool::new(Arc::clone(&device), config).map_err(Failure::failed)?;
     let startup = started.elapsed();

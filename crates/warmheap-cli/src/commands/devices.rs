@@ -39,7 +39,7 @@ pub(crate) fn run(json: bool) -> Result<ExitCode, Failure> {
 }
 
 fn entry(name: &str) -> Entry {
-    match name.parse::<device::Spec>().map_err(Failure::Usage).and_then(|spec| spec.open()) {
+    match name.parse().map_err(Failure::Usage).and_then(|spec| device::open(&spec)) {
         Ok(device) => {
             let limits = device.limits();
             Entry {

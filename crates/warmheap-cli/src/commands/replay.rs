@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use serde::Serialize;
+use warmheap::device::Spec;
 use warmheap::trace::replay::{Replay, Report};
 use warmheap::{Pool, PoolConfig};
 
@@ -20,7 +21,7 @@ pub(crate) struct Args {
     /// A replay log: .csv, .csv.gz or .csv.zst.
     trace: PathBuf,
     #[arg(long, default_value = "sim", help = device::HELP)]
-    device: device::Spec,
+    device: Spec,
     /// The pool's settings; without, the pool sizes its heaps itself, with no cap.
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
@@ -58,7 +59,7 @@ pub(crate) fn run(args: &Args, json: bool) -> Result<ExitCode, Failure> {
         None => PoolConfig::elastic(),
     };
     let trace = Trace::open(&args.trace, args.lenient)?;
-    let device = args.device.open()?;
+    let device = device::open(&args.device)?;
     let name = device.name().to_owned();
     let pool = Pool::new(device, config).map_err(Failure::failed)?;
     let replay = Replay {

@@ -8,6 +8,7 @@ use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde::Serialize;
+use warmheap::device::Spec;
 use warmheap::trace::Program;
 use warmheap::trace::soak::{Soak, Survived};
 
@@ -30,7 +31,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "FILE", num_args = 1..)]
     trace: Vec<PathBuf>,
     #[arg(long, num_args = 1.., default_values = ["sim", "sim:discrete,purgeable", "host"], help = device::HELP)]
-    device: Vec<device::Spec>,
+    device: Vec<Spec>,
     /// Threads that play at once.
     #[arg(long, default_value = "3", value_parser = count)]
     threads: NonZeroUsize,
@@ -62,10 +63,10 @@ pub(crate) fn run(args: &Args, json: bool) -> Result<ExitCode, Failure> {
         [] => vec![Trace::bundled()?],
         paths => paths.iter().map(|path| Trace::open(path, false)).collect::<Result<_, _>>()?,
     };
-    let devices: Vec<_> = args.device.iter().map(device::Spec::open).collect::<Result<_, _>>()?;
+    let devices: Vec<_> = args.device.iter().map(device::open).collect::<Result<_, _>>()?;
     let seed = args.seed.unwrap_or_else(some_seed);
     let (threads, queues) = (args.threads.get(), args.queues.get());
-    let names = args.device.iter().map(device::Spec::to_string).collect();
+    let names = args.device.iter().map(Spec::to_string).collect();
     let soak = Soak { time: args.minutes, threads, queues, seed };
     let programs: Vec<Program> = traces.into_iter().map(|trace| trace.program).collect();
 

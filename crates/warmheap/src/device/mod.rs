@@ -25,11 +25,13 @@ mod memory;
 pub mod metal;
 mod queue;
 pub mod sim;
+mod spec;
 mod worker;
 
 pub use error::DeviceError;
 pub use memory::{Contents, HeapKind, HeapRequest, Memory};
 pub use queue::Queue;
+pub use spec::Spec;
 pub use worker::WorkerQueue;
 
 /// A source of memory: a GPU, this process's address space, or a simulation of one.

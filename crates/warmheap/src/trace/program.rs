@@ -88,18 +88,26 @@ impl Program {
     /// # Errors
     /// What [`TraceReader`] reports, and, unless lenient, the first [`Fault`].
     pub fn compile(mut reader: TraceReader, how: Compile) -> Result<Self, TraceError> {
-        let mut compiler = Compiler::default();
-        let mut index = 0;
+        let mut compiler = Compiler::new(how);
         while let Some(event) = reader.next().transpose()? {
-            if index <= how.serving_from {
-                compiler.begin_serving(&event);
-            }
-            match compiler.add(&event) {
-                Ok(()) => {}
-                Err(TraceErrorKind::Fault(_)) if how.lenient => compiler.summary.skipped += 1,
-                Err(kind) => return Err(reader.error(kind)),
-            }
-            index += 1;
+            compiler.take(&event).map_err(|kind| reader.error(kind))?;
+        }
+        Ok(compiler.finish())
+    }
+
+    /// Compiles events from anywhere; `name` stands in errors, with the line that the event would be
+    /// on in a file.
+    ///
+    /// # Errors
+    /// Unless lenient, the first [`Fault`].
+    pub fn from_events<'a>(
+        name: &str,
+        events: impl IntoIterator<Item = &'a Event>,
+        how: Compile,
+    ) -> Result<Self, TraceError> {
+        let mut compiler = Compiler::new(how);
+        for (line, event) in (2..).zip(events) {
+            compiler.take(event).map_err(|kind| TraceError::new(name.to_owned(), line, kind))?;
         }
         Ok(compiler.finish())
     }
@@ -128,6 +136,9 @@ impl Program {
 
 #[derive(Default)]
 struct Compiler {
+    how: Compile,
+    /// Events taken so far.
+    taken: u64,
     ops: Vec<Op>,
     sizes: Vec<u64>,
     size_index: HashMap<u64, u32>,
@@ -143,6 +154,22 @@ struct Compiler {
 }
 
 impl Compiler {
+    fn new(how: Compile) -> Self {
+        Self { how, ..Self::default() }
+    }
+
+    fn take(&mut self, event: &Event) -> Result<(), TraceErrorKind> {
+        if self.taken <= self.how.serving_from {
+            self.begin_serving(event);
+        }
+        self.taken += 1;
+        match self.add(event) {
+            Err(TraceErrorKind::Fault(_)) if self.how.lenient => self.summary.skipped += 1,
+            added => added?,
+        }
+        Ok(())
+    }
+
     fn begin_serving(&mut self, event: &Event) {
         self.serving_started = event.time;
         self.summary.serving_from = self.ops.len() as u64;

@@ -88,8 +88,25 @@ impl Recorder {
         site: impl Into<Site>,
     ) -> Result<Recorded, AllocError> {
         let request = request.into();
-        let size = request.size;
-        match self.pool.allocate_at(request, site) {
+        self.record(request.size, self.pool.allocate_at(request, site))
+    }
+
+    /// As [`Recorder::allocate_at`], but never straight from the device: see
+    /// [`Pool::try_allocate`].
+    ///
+    /// # Errors
+    /// As [`Recorder::allocate`].
+    pub fn try_allocate_at(
+        &self,
+        request: impl Into<Request>,
+        site: impl Into<Site>,
+    ) -> Result<Recorded, AllocError> {
+        let request = request.into();
+        self.record(request.size, self.pool.try_allocate_at(request, site))
+    }
+
+    fn record(&self, size: u64, answer: Result<Buffer, AllocError>) -> Result<Recorded, AllocError> {
+        match answer {
             Ok(buffer) => {
                 let address = buffer.address();
                 self.log.add(Action::Allocate, address, size);

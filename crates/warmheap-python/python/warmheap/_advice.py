@@ -1,0 +1,125 @@
+"""What the figures mean and what to change. The judgement is the library's; here it has classes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Union
+
+from . import _native
+from ._native import MemoryPool, PoolConfig, Statistics
+
+Value = Union[bool, int, float, str, Sequence[float]]
+"""A setting's value, in the key's own unit."""
+
+
+@dataclass(frozen=True)
+class Grade:
+    """A judgement of one figure: ``Excellent``, and what to think of it."""
+
+    label: str
+    text: str
+    severity: str
+    """``info``, ``warning`` or ``error``."""
+
+
+@dataclass(frozen=True)
+class Grades:
+    """The grades of a snapshot."""
+
+    hit_rate: Grade
+    utilization: Grade
+    fallback_rate: Grade
+
+
+@dataclass(frozen=True)
+class Change:
+    """One setting to change."""
+
+    key: str
+    before: Value
+    after: Value
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something found, with the figures that show it and the settings that would answer it."""
+
+    title: str
+    severity: str
+    """``info``, ``warning`` or ``error``."""
+    evidence: Mapping[str, float]
+    changes: Sequence[Change]
+    """Empty where settings do not help."""
+    explanation: str
+
+    def apply(self, config: PoolConfig) -> PoolConfig:
+        """``config`` with the changes made."""
+        return config.replace(**{change.key: change.after for change in self.changes})
+
+
+@dataclass(frozen=True)
+class Recommendation:
+    """A configuration to use, and what there is to say about it."""
+
+    config: PoolConfig
+    findings: Sequence[Finding]
+    explanation: str
+
+
+def _finding(raw: Mapping[str, Any]) -> Finding:
+    evidence: Dict[str, float] = {item["name"]: item["value"] for item in raw["evidence"]}
+    changes = [Change(item["key"], item["from"], item["to"]) for item in raw["change"]]
+    return Finding(raw["title"], raw["severity"], evidence, changes, raw["explanation"])
+
+
+def _findings(raw: Sequence[Mapping[str, Any]]) -> List[Finding]:
+    return [_finding(item) for item in raw]
+
+
+def grade(statistics: Statistics) -> Grades:
+    """The grades of a snapshot.
+
+    >>> import warmheap
+    >>> warmheap.grade(warmheap.MemoryPool().get_statistics()).hit_rate.label
+    'Excellent'
+    """
+    raw = _native._grades(statistics)
+    return Grades(**{name: Grade(**judgement) for name, judgement in raw.items()})
+
+
+def findings(statistics: Statistics, config: PoolConfig) -> List[Finding]:
+    """Everything that a pool's figures show, the gravest first."""
+    return _findings(_native._findings(statistics, config))
+
+
+def advise(pool: MemoryPool) -> List[Finding]:
+    """:func:`findings` of a pool as it is now."""
+    return findings(pool.get_statistics(), pool.config)
+
+
+def recommend(
+    model_mb: Optional[int] = None, ram_gb: Optional[int] = None, base: Optional[PoolConfig] = None
+) -> Recommendation:
+    """Settings for a model whose weights take ``model_mb`` MiB on a machine with ``ram_gb`` GiB.
+
+    Either may be unknown; all other settings are those of ``base``.
+
+    >>> import warmheap
+    >>> warmheap.recommend(model_mb=8192, ram_gb=32).config.heap_size_mb
+    3072
+    """
+    config, raw, explanation = _native._recommend(model_mb, ram_gb, base or PoolConfig())
+    return Recommendation(config, _findings(raw), explanation)
+
+
+def recommend_for_run(statistics: Statistics, base: Optional[PoolConfig] = None) -> Recommendation:
+    """The smallest pool of fixed heaps that would have served a measured run without fallback."""
+    config, raw, explanation = _native._recommend_for_run(statistics, base or PoolConfig())
+    return Recommendation(config, _findings(raw), explanation)
+
+
+def review(
+    config: PoolConfig, model_mb: Optional[int] = None, ram_gb: Optional[int] = None
+) -> List[Finding]:
+    """What there is to say about settings before they run."""
+    return _findings(_native._review(config, model_mb, ram_gb))

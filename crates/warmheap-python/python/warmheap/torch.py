@@ -1,0 +1,82 @@
+"""Warmheap under PyTorch's CUDA allocator. What holds then is in ``docs/pytorch.md``."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import sys
+from typing import Any, Dict, Optional, Union
+
+from . import _native
+from ._errors import DeviceError, WarmheapError
+from ._native import PoolConfig
+
+
+def install(
+    config: Union[PoolConfig, Dict[str, Any], "os.PathLike[str]", str, None] = None, **settings: Any
+) -> None:
+    """Has PyTorch take all its CUDA memory from Warmheap, for the rest of the process.
+
+    Call it before the first use of a GPU. Each GPU's pools are made at its first use, one for each
+    stream; without a configuration they size themselves. Variables ``WARMHEAP_<KEY>`` have the last
+    word.
+
+    Raises
+    ------
+    DeviceError
+        PyTorch sees no CUDA GPU.
+    WarmheapError
+        PyTorch is missing, has used a GPU already, or Warmheap was installed before.
+
+    >>> import warmheap.torch
+    >>> warmheap.torch.install()                     # doctest: +SKIP
+    >>> import torch                                 # doctest: +SKIP
+    >>> torch.ones(3, device="cuda").sum().item()    # doctest: +SKIP
+    3.0
+    >>> warmheap.torch.statistics()["devices"][0]["reserved_bytes"]    # doctest: +SKIP
+    4194304
+    """
+    if sys.platform != "linux":
+        raise DeviceError("PyTorch has CUDA on Linux only here")
+    try:
+        import torch
+    except ImportError as error:
+        raise WarmheapError("PyTorch is not installed here; install it, or use MemoryPool by itself") from error
+    if not torch.cuda.is_available():
+        raise DeviceError("PyTorch sees no CUDA GPU here; MemoryPool works without one")
+    if torch.cuda.is_initialized():
+        raise WarmheapError("PyTorch has used a GPU already; install Warmheap before the first use")
+    if isinstance(config, PoolConfig):
+        settled = config.replace(**settings)
+    elif config is None:
+        # Autograd frees in its own threads what the program's thread allocated.
+        settled = PoolConfig.elastic(**{"thread_heaps": False, **settings})
+    elif isinstance(config, dict):
+        settled = PoolConfig.from_dict(config).replace(**settings)
+    else:
+        settled = PoolConfig.from_yaml_file(config).replace(**settings)
+    _native._torch_configure(settled)
+
+    path = _native.__file__
+    library = ctypes.CDLL(path)
+
+    def hook(name: str) -> Optional[int]:
+        return ctypes.cast(getattr(library, name), ctypes.c_void_p).value
+
+    allocator = torch.cuda.memory.CUDAPluggableAllocator(path, "warmheap_malloc", "warmheap_free")
+    hooks = allocator.allocator()
+    hooks.set_record_stream_fn(hook("warmheap_record_stream"))
+    hooks.set_reset_fn(hook("warmheap_empty_cache"))
+    hooks.set_begin_allocate_to_pool(hook("warmheap_begin_allocate_to_pool"))
+    hooks.set_end_allocate_to_pool_fn(hook("warmheap_end_allocate_to_pool"))
+    hooks.set_release_pool(hook("warmheap_release_pool"))
+    torch.cuda.memory.change_current_allocator(allocator)
+
+
+def statistics() -> Dict[str, Any]:
+    """What the pools under PyTorch hold now: ``{"pid": ..., "devices": [...]}``.
+
+    Each device has ``reserved_bytes``, ``peak_reserved_bytes`` and ``streams``; each of these a
+    ``statistics`` dict with the names of :class:`warmheap.Statistics`.
+    """
+    return _native._torch_statistics()

@@ -1,0 +1,72 @@
+//! Judgement: the library's, as plain dictionaries that `warmheap/_advice.py` makes classes of.
+
+use pyo3::prelude::*;
+use serde::Serialize;
+use warmheap::advice;
+
+use crate::config::PoolConfig;
+use crate::errors::Class;
+use crate::statistics::Statistics;
+use crate::values;
+
+/// Anything that has a JSON form, as Python objects.
+pub(crate) fn to_python<'py>(py: Python<'py>, thing: &impl Serialize) -> PyResult<Bound<'py, PyAny>> {
+    let value = serde_json::to_value(thing).map_err(|error| Class::Other.error(error))?;
+    values::to_python(py, &value)
+}
+
+#[pyfunction]
+#[pyo3(name = "_grades")]
+pub(crate) fn grades<'py>(py: Python<'py>, statistics: &Statistics) -> PyResult<Bound<'py, PyAny>> {
+    to_python(py, &advice::Grades::of(&statistics.snapshot))
+}
+
+#[pyfunction]
+#[pyo3(name = "_findings")]
+pub(crate) fn findings<'py>(
+    py: Python<'py>,
+    statistics: &Statistics,
+    config: &PoolConfig,
+) -> PyResult<Bound<'py, PyAny>> {
+    to_python(py, &advice::findings(&statistics.snapshot, config.settings()))
+}
+
+#[pyfunction]
+#[pyo3(name = "_recommend")]
+pub(crate) fn recommend<'py>(
+    py: Python<'py>,
+    model_mb: Option<u64>,
+    ram_gb: Option<u64>,
+    base: &PoolConfig,
+) -> PyResult<(PoolConfig, Bound<'py, PyAny>, String)> {
+    parts(py, advice::recommend(model_mb, ram_gb, base.settings()))
+}
+
+#[pyfunction]
+#[pyo3(name = "_recommend_for_run")]
+pub(crate) fn recommend_for_run<'py>(
+    py: Python<'py>,
+    statistics: &Statistics,
+    base: &PoolConfig,
+) -> PyResult<(PoolConfig, Bound<'py, PyAny>, String)> {
+    parts(py, advice::recommend_for_run(&statistics.snapshot, base.settings()))
+}
+
+#[pyfunction]
+#[pyo3(name = "_review")]
+pub(crate) fn review<'py>(
+    py: Python<'py>,
+    config: &PoolConfig,
+    model_mb: Option<u64>,
+    ram_gb: Option<u64>,
+) -> PyResult<Bound<'py, PyAny>> {
+    to_python(py, &advice::review(config.settings(), model_mb, ram_gb))
+}
+
+fn parts(
+    py: Python<'_>,
+    recommendation: advice::Recommendation,
+) -> PyResult<(PoolConfig, Bound<'_, PyAny>, String)> {
+    let findings = to_python(py, &recommendation.findings)?;
+    Ok((recommendation.config.into(), findings, recommendation.explanation))
+}

@@ -1,0 +1,138 @@
+//! The library's errors as exceptions. The classes are written in Python (`warmheap/_errors.py`);
+//! this module finds them, and knows which error is which.
+
+use std::fmt::Display;
+
+use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+use pyo3::types::{PyDict, PyType};
+use warmheap::config::ConfigError;
+use warmheap::device::DeviceError;
+use warmheap::trace::{TraceError, replay::ReplayError};
+use warmheap::{AllocError, StartError};
+
+/// An exception class of the package.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Class {
+    Config,
+    Request,
+    OutOfMemory,
+    Quota,
+    Start,
+    Device,
+    Trace,
+    Closed,
+    Fork,
+    /// The base: what has no class of its own.
+    Other,
+}
+
+impl Class {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Config => "ConfigError",
+            Self::Request => "RequestError",
+            Self::OutOfMemory => "OutOfMemoryError",
+            Self::Quota => "QuotaError",
+            Self::Start => "StartError",
+            Self::Device => "DeviceError",
+            Self::Trace => "TraceError",
+            Self::Closed => "ClosedError",
+            Self::Fork => "ForkError",
+            Self::Other => "WarmheapError",
+        }
+    }
+
+    /// The exception with this text.
+    pub(crate) fn error(self, message: impl Display) -> PyErr {
+        self.with(message, |_| Ok(()))
+    }
+
+    /// The exception with this text and attributes that `fill` puts into a dictionary.
+    fn with(self, message: impl Display, fill: impl FnOnce(&Bound<'_, PyDict>) -> PyResult<()>) -> PyErr {
+        let message = message.to_string();
+        Python::attach(|py| {
+            let made = || {
+                static MODULE: PyOnceLock<Py<PyModule>> = PyOnceLock::new();
+                let import = || py.import("warmheap._errors").map(Bound::unbind);
+                let class = MODULE.get_or_try_init(py, import)?.bind(py).getattr(self.name())?;
+                let class = class.cast_into::<PyType>()?;
+                let attributes = PyDict::new(py);
+                fill(&attributes)?;
+                class.call((message,), Some(&attributes))
+            };
+            made().map_or_else(|error| error, PyErr::from_value)
+        })
+    }
+}
+
+/// An error of the library on its way to Python.
+pub(crate) trait IntoPython {
+    fn into_python(self) -> PyErr;
+}
+
+impl IntoPython for ConfigError {
+    fn into_python(self) -> PyErr {
+        let problems: Vec<String> = self.problems().iter().map(ToString::to_string).collect();
+        Class::Config.with(self, |attributes| attributes.set_item("problems", problems))
+    }
+}
+
+impl IntoPython for DeviceError {
+    fn into_python(self) -> PyErr {
+        match &self {
+            Self::OutOfMemory { requested, available } => {
+                let (requested, available) = (*requested, *available);
+                Class::OutOfMemory.with(&self, |attributes| {
+                    attributes.set_item("requested", requested)?;
+                    attributes.set_item("free", available)
+                })
+            }
+            _ => Class::Device.error(self),
+        }
+    }
+}
+
+impl IntoPython for AllocError {
+    fn into_python(self) -> PyErr {
+        match &self {
+            Self::ZeroSize | Self::BadAlignment { .. } => Class::Request.error(self),
+            Self::OutOfMemory(short) => Class::OutOfMemory.with(&self, |attributes| {
+                attributes.set_item("requested", short.requested)?;
+                attributes.set_item("free", short.free)?;
+                attributes.set_item("largest_free", short.largest_free)?;
+                attributes.set_item("reserved", short.reserved)
+            }),
+            Self::QuotaExceeded(past) => Class::Quota.with(&self, |attributes| {
+                attributes.set_item("tag", past.tag.name())?;
+                attributes.set_item("quota", past.quota)?;
+                attributes.set_item("used", past.used)?;
+                attributes.set_item("requested", past.requested)
+            }),
+            _ => Class::Device.error(self),
+        }
+    }
+}
+
+impl IntoPython for StartError {
+    fn into_python(self) -> PyErr {
+        match self {
+            Self::Config(error) => error.into_python(),
+            Self::Unsupported { .. } => Class::Config.error(self),
+            _ => Class::Start.error(self),
+        }
+    }
+}
+
+impl IntoPython for TraceError {
+    fn into_python(self) -> PyErr {
+        let line = self.line();
+        Class::Trace.with(self, |attributes| attributes.set_item("line", (line > 0).then_some(line)))
+    }
+}
+
+impl IntoPython for ReplayError {
+    fn into_python(self) -> PyErr {
+        Class::Other.error(self)
+    }
+}

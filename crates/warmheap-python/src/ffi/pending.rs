@@ -1,0 +1,19 @@
+//! Asking the interpreter to come by: from any thread, its lock held or not.
+
+use std::ffi::{c_int, c_void};
+
+use pyo3::prelude::*;
+
+use crate::log;
+
+/// Has the main thread hand the log over at its next step.
+pub(crate) fn deliver_soon() {
+    // SAFETY: allowed on any thread; the function is of this library, which is never unloaded. When
+    // the interpreter's list is full, the next call of this package hands the log over.
+    unsafe { pyo3::ffi::Py_AddPendingCall(Some(come_by), std::ptr::null_mut()) };
+}
+
+extern "C" fn come_by(_: *mut c_void) -> c_int {
+    Python::attach(log::deliver);
+    0
+}

@@ -1,0 +1,399 @@
+//! Pools as Python objects.
+//!
+//! A pool is open until it is closed, and every call takes its own handle of it before it gives up
+//! the interpreter's lock: no lock of ours is held while a call waits for that one.
+
+use std::path::PathBuf;
+use std::sync::{PoisonError, RwLock};
+
+use pyo3::prelude::*;
+use pyo3::types::{PyAny as Any, PyDict, PyTuple};
+use serde_json::json;
+use warmheap::device::Spec;
+use warmheap::trace::{Recorder, TraceWriter};
+use warmheap::{Pool, Request, Site};
+
+use crate::buffer::{BufferBase, Held};
+use crate::config::PoolConfig;
+use crate::errors::{Class, IntoPython};
+use crate::ffi::site;
+use crate::fork::Origin;
+use crate::open::{Open, wait};
+use crate::queue::Queue;
+use crate::statistics::Statistics;
+use crate::values::to_python;
+
+/// A pool of a device's memory.
+///
+/// Parameters
+/// ----------
+/// config : PoolConfig, optional
+///     The settings. Without it and without ``settings`` the pool sizes its heaps itself.
+/// device : str, default "host"
+///     ``"host"``, ``"sim"``, ``"cuda"``, ``"cuda:1"`` or ``"metal"``; options follow a colon, as in
+///     ``"sim:discrete,budget=4096"`` (MiB).
+/// environment : bool, default True
+///     Whether variables ``WARMHEAP_<KEY>`` have the last word.
+/// **settings
+///     Keys of the configuration that differ from ``config``: ``num_heaps=2``.
+///
+/// Raises
+/// ------
+/// ConfigError
+///     A setting cannot stand.
+/// DeviceError
+///     The device is not there.
+/// StartError
+///     The heaps could not be created or warmed.
+///
+/// Examples
+/// --------
+/// >>> import warmheap
+/// >>> with warmheap.MemoryPool(heap_size_mb=8, num_heaps=1, warmup_sizes=[4]) as pool:
+/// ...     with pool.allocate(1 << 20, tag="kv-cache") as cache:
+/// ...         memoryview(cache)[0] = 7
+/// ...     print(pool.get_statistics().hit_rate)
+/// 1.0
+///
+/// May be used from any thread. Other threads run while a call waits.
+#[pyclass(frozen, subclass, weakref, module = "warmheap")]
+pub(crate) struct MemoryPool {
+    /// `None` once closed.
+    open: RwLock<Option<Open>>,
+    device: Spec,
+    name: String,
+    origin: Origin,
+}
+
+impl MemoryPool {
+    /// The process it belongs to.
+    pub(crate) fn origin(&self) -> Origin {
+        self.origin
+    }
+
+    pub(crate) fn device_name(&self) -> &str {
+        &self.name
+    }
+
+    /// The GPU's number, on CUDA.
+    pub(crate) fn gpu(&self) -> Option<u32> {
+        self.device.gpu()
+    }
+
+    /// The pool, unless it is closed or another process's.
+    pub(crate) fn pool(&self) -> PyResult<Pool> {
+        self.open().map(|open| open.pool)
+    }
+
+    #[inline]
+    pub(crate) fn request(size: u64, align: u64, zeroed: bool, tag: Option<&str>) -> Request {
+        let request = Request::new(size).align(align);
+        let request = if zeroed { request.zeroed() } else { request };
+        tag.map_or(request, |tag| request.tag(tag))
+    }
+
+    fn open(&self) -> PyResult<Open> {
+        self.with(Clone::clone)
+    }
+
+    #[inline]
+    fn with<R>(&self, look: impl FnOnce(&Open) -> R) -> PyResult<R> {
+        self.origin.check()?;
+        let open = self.open.read().unwrap_or_else(PoisonError::into_inner);
+        open.as_ref().map(look).ok_or_else(|| Class::Closed.error("the pool is closed"))
+    }
+
+    fn replace(&self, with: impl FnOnce(&mut Option<Open>) -> Option<Open>) -> PyResult<Option<Open>> {
+        self.origin.check()?;
+        Ok(with(&mut self.open.write().unwrap_or_else(PoisonError::into_inner)))
+    }
+}
+
+impl Drop for MemoryPool {
+    fn drop(&mut self) {
+        let open = self.open.get_mut().unwrap_or_else(PoisonError::into_inner).take();
+        let Some(open) = open else { return };
+        if !self.origin.is_here() {
+            // The parent's; its locks may be held for ever here.
+            std::mem::forget(open);
+            return;
+        }
+        let mut open = Some(open);
+        // At the interpreter's end there is no lock to give up, and nobody to tell.
+        Python::try_attach(|py| {
+            let open = open.take();
+            wait(py, || drop(open));
+        });
+    }
+}
+
+#[pymethods]
+impl MemoryPool {
+    #[new]
+    #[pyo3(signature = (config = None, *, device = "host", environment = true, **settings))]
+    fn new(
+        py: Python<'_>,
+        config: Option<&Bound<'_, Any>>,
+        device: &str,
+        environment: bool,
+        settings: Option<&Bound<'_, PyDict>>,
+    ) -> PyResult<Self> {
+        let spec: Spec =
+            device.parse().map_err(|reason| Class::Device.error(format!("{device:?}: {reason}")))?;
+        let mut config = PoolConfig::for_pool(config, settings)?;
+        if environment {
+            config = config.with_environment().map_err(IntoPython::into_python)?;
+        }
+        let made = wait(py, || {
+            let device = spec.open().map_err(IntoPython::into_python)?;
+            Pool::new(device, config).map_err(IntoPython::into_python)
+        });
+        let open = Some(Open { pool: made?, recorder: None });
+        let name = spec.to_string();
+        Ok(Self { open: RwLock::new(open), device: spec, name, origin: Origin::here() })
+    }
+
+    /// A buffer of ``size`` bytes.
+    ///
+    /// Parameters
+    /// ----------
+    /// size : int
+    ///     Bytes, at least 1.
+    /// align : int, optional
+    ///     Bytes, a power of two, that the address is to be a multiple of.
+    /// zeroed : bool, default False
+    ///     Whether the memory is to read as zero.
+    /// tag : str, optional
+    ///     What it is for; stands in leak reports. Meant for tens of names.
+    /// fallback : bool, default True
+    ///     Whether to ask the device when no heap has room.
+    ///
+    /// Raises
+    /// ------
+    /// OutOfMemoryError
+    ///     With the figures.
+    /// RequestError
+    ///     A size of 0, or an alignment that is no power of two.
+    ///
+    /// Examples
+    /// --------
+    /// >>> import warmheap
+    /// >>> pool = warmheap.MemoryPool()
+    /// >>> buffer = pool.allocate(4096, align=4096, zeroed=True)
+    /// >>> bytes(memoryview(buffer)[:4])
+    /// b'\x00\x00\x00\x00'
+    #[pyo3(signature = (size, *, align = 0, zeroed = false, tag = None, fallback = true))]
+    fn allocate(
+        slf: &Bound<'_, Self>,
+        size: u64,
+        align: u64,
+        zeroed: bool,
+        tag: Option<&str>,
+        fallback: bool,
+    ) -> PyResult<Py<Any>> {
+        let (py, this) = (slf.py(), slf.get());
+        let request = Self::request(size, align, zeroed, tag);
+        let site = site::caller(py);
+        let at_once = this.with(|open| match open.recorder {
+            None => open.pool.allocate_at_once(request, site).map(Held::Plain),
+            Some(_) => None,
+        })?;
+        let held = match at_once {
+            Some(held) => held,
+            None => {
+                let open = this.open()?;
+                wait(py, move || open.allocate(request, site, fallback)).map_err(IntoPython::into_python)?
+            }
+        };
+        BufferBase::object(slf, held)
+    }
+
+    /// Has the heaps hold memory for buffers of these sizes, all alive at once.
+    ///
+    /// Heaps of fixed size are warmed as the pool is made, so without ``sizes_mb`` there is nothing
+    /// left to do for them. Call it for a pool that sizes itself, and after :meth:`trim`. The
+    /// buffers are allocated, zeroed and freed, and count in the statistics.
+    ///
+    /// Parameters
+    /// ----------
+    /// sizes_mb : sequence of float, optional
+    ///     MiB; by default ``warmup_sizes`` of a pool that sizes itself.
+    #[pyo3(signature = (sizes_mb = None))]
+    fn warmup(&self, py: Python<'_>, sizes_mb: Option<Vec<f64>>) -> PyResult<()> {
+        let pool = self.pool()?;
+        let site = site::caller(py);
+        let bytes = |mib: f64| (mib * warmheap::config::MIB as f64) as u64;
+        let sizes: Vec<u64> = match sizes_mb {
+            Some(sizes) => sizes.into_iter().map(bytes).collect(),
+            None if pool.config().heaps == warmheap::config::HeapSizing::Fixed => Vec::new(),
+            None => pool.config().warmup_sizes.clone(),
+        };
+        let warm = move || {
+            let held = sizes.into_iter().map(|size| pool.try_allocate_at(Request::new(size).zeroed(), site));
+            held.collect::<Result<Vec<_>, _>>().map(drop)
+        };
+        wait(py, warm).map_err(IntoPython::into_python)
+    }
+
+    /// A snapshot of the figures.
+    fn get_statistics(&self, py: Python<'_>) -> PyResult<Statistics> {
+        let pool = self.pool()?;
+        Ok(Statistics::new(wait(py, || pool.statistics())))
+    }
+
+    /// Sets the counters to 0; what is true now stays.
+    fn reset_statistics(&self, py: Python<'_>) -> PyResult<()> {
+        let pool = self.pool()?;
+        wait(py, || pool.reset_statistics());
+        Ok(())
+    }
+
+    /// Sets the most requested bytes that may be alive under ``tag``; ``None`` lifts it.
+    #[pyo3(signature = (tag, quota))]
+    fn set_quota(&self, tag: &str, quota: Option<u64>) -> PyResult<()> {
+        self.with(|open| open.pool.set_quota(tag, quota))
+    }
+
+    /// The quota of ``tag`` in bytes, and how much of it is used; ``None`` without one.
+    fn quota(&self, tag: &str) -> PyResult<Option<(u64, u64)>> {
+        self.with(|open| open.pool.quota(tag))
+    }
+
+    /// Gives free memory back to the device, until at most ``target`` bytes are held; says how many
+    /// bytes that was.
+    ///
+    /// A pool of fixed heaps keeps those it was made with: they were promised.
+    #[pyo3(signature = (target = 0))]
+    fn trim(&self, py: Python<'_>, target: u64) -> PyResult<u64> {
+        let pool = self.pool()?;
+        wait(py, || pool.trim(target)).map_err(IntoPython::into_python)
+    }
+
+    /// Lets the system take the pages of heaps that no buffer lies in; says how many bytes.
+    fn rest(&self, py: Python<'_>) -> PyResult<u64> {
+        let pool = self.pool()?;
+        wait(py, || pool.rest()).map_err(IntoPython::into_python)
+    }
+
+    /// A queue of the device's work, for :meth:`Buffer.retire`.
+    ///
+    /// Parameters
+    /// ----------
+    /// stream : int, optional
+    ///     On CUDA, a stream's handle, such as ``torch.cuda.current_stream().cuda_stream``; it must
+    ///     exist for as long as the queue. Without it, a queue that the program moves itself.
+    #[pyo3(signature = (stream = None))]
+    fn queue(slf: &Bound<'_, Self>, stream: Option<usize>) -> PyResult<Queue> {
+        Queue::new(slf, stream)
+    }
+
+    /// The buffers that are alive, each a dict of ``size`` in bytes, ``tag`` and ``site``: what it is
+    /// for, and the line that asked for it.
+    fn leaks<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, Any>> {
+        let pool = self.pool()?;
+        let leaks = wait(py, || pool.leaks()).leaks;
+        let entries = leaks.iter().map(|leak| {
+            let tag = Some(leak.tag.name()).filter(|tag| !tag.is_empty());
+            json!({"size": leak.size, "tag": tag, "site": leak.site.as_ref().map(Site::to_string)})
+        });
+        to_python(py, &entries.collect())
+    }
+
+    /// As :meth:`leaks`, as the text that :meth:`close` logs: a line for each place, most bytes first.
+    fn leak_report(&self, py: Python<'_>) -> PyResult<String> {
+        let pool = self.pool()?;
+        Ok(wait(py, || pool.leaks()).to_string())
+    }
+
+    /// Writes what is asked of the pool to a trace from now on, until :meth:`stop_recording`.
+    ///
+    /// The name's ending says how it is compressed: ``.csv``, ``.csv.gz``, ``.csv.zst``.
+    fn record(&self, py: Python<'_>, path: PathBuf) -> PyResult<()> {
+        let pool = self.pool()?;
+        let writer = wait(py, || TraceWriter::create(path)).map_err(IntoPython::into_python)?;
+        let recorder = Recorder::new(pool, writer);
+        let before = self.replace(|open| {
+            let open = open.as_mut()?;
+            let recorder = open.recorder.replace(recorder);
+            Some(Open { pool: open.pool.clone(), recorder })
+        })?;
+        match before.and_then(|before| before.recorder) {
+            Some(recorder) => finish(py, recorder).map(drop),
+            None => Ok(()),
+        }
+    }
+
+    /// Ends the trace; says how many events it has.
+    fn stop_recording(&self, py: Python<'_>) -> PyResult<u64> {
+        let before = self.replace(|open| {
+            let open = open.as_mut()?;
+            Some(Open { pool: open.pool.clone(), recorder: open.recorder.take() })
+        })?;
+        before.and_then(|before| before.recorder).map_or(Ok(0), |recorder| finish(py, recorder))
+    }
+
+    /// Closes the pool. Buffers that are alive are logged with the line that asked for each, and
+    /// stay valid; the memory goes back to the device with the last. Closing twice does nothing.
+    fn close(&self, py: Python<'_>) -> PyResult<()> {
+        let open = self.replace(Option::take)?;
+        wait(py, || drop(open));
+        Ok(())
+    }
+
+    /// Whether the pool is closed.
+    #[getter]
+    fn closed(&self) -> bool {
+        self.open.read().unwrap_or_else(PoisonError::into_inner).is_none()
+    }
+
+    /// The device's name, as it was asked for.
+    #[getter]
+    fn device(&self) -> &str {
+        &self.name
+    }
+
+    /// What the device calls itself: ``"cuda:0 NVIDIA H100 80GB HBM3"``.
+    #[getter]
+    fn device_description(&self) -> PyResult<String> {
+        self.with(|open| open.pool.device().name().to_owned())
+    }
+
+    /// A copy of the settings that the pool was made with.
+    #[getter]
+    fn config(&self) -> PyResult<PoolConfig> {
+        self.with(|open| PoolConfig::from(open.pool.config().clone()))
+    }
+
+    /// Bytes held from the device: heaps and fallback buffers.
+    #[getter]
+    fn reserved_bytes(&self) -> PyResult<u64> {
+        self.with(|open| open.pool.reserved_bytes())
+    }
+
+    /// The most bytes held from the device at once since the last reset of statistics.
+    #[getter]
+    fn peak_reserved_bytes(&self) -> PyResult<u64> {
+        self.with(|open| open.pool.peak_reserved_bytes())
+    }
+
+    fn __enter__(slf: Py<Self>, py: Python<'_>) -> PyResult<Py<Self>> {
+        slf.bind(py).get().with(|_| ())?;
+        Ok(slf)
+    }
+
+    #[pyo3(signature = (*_exception))]
+    fn __exit__(&self, py: Python<'_>, _exception: &Bound<'_, PyTuple>) -> PyResult<()> {
+        self.close(py)
+    }
+
+    fn __repr__(&self) -> String {
+        match self.with(|open| open.pool.reserved_bytes()) {
+            Ok(bytes) => format!("<warmheap.MemoryPool on {}, {bytes} bytes reserved>", self.name),
+            Err(_) => format!("<warmheap.MemoryPool on {}, closed>", self.name),
+        }
+    }
+}
+
+fn finish(py: Python<'_>, recorder: Recorder) -> PyResult<u64> {
+    wait(py, || recorder.finish()).map_err(IntoPython::into_python)
+}

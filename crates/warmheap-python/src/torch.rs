@@ -1,0 +1,27 @@
+//! The pools under PyTorch, which are those of the C interface: told their settings, and asked what
+//! they hold. Their functions are in this library, where PyTorch finds them by name.
+
+use pyo3::prelude::*;
+
+use crate::config::PoolConfig;
+use crate::errors::Class;
+use crate::values::to_python;
+
+/// Settings of the pools of every GPU that is used from now on.
+#[pyfunction]
+#[pyo3(name = "_torch_configure")]
+pub(crate) fn configure(config: &PoolConfig) -> PyResult<()> {
+    if warmheap_c::torch::configure(config.settings().clone()) {
+        Ok(())
+    } else {
+        Err(Class::Other.error("Warmheap was installed under PyTorch before; once is enough"))
+    }
+}
+
+/// What the pools hold: by device, and by stream.
+#[pyfunction]
+#[pyo3(name = "_torch_statistics")]
+pub(crate) fn report(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
+    let report = py.detach(warmheap_c::torch::report);
+    to_python(py, &report)
+}

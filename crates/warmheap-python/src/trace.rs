@@ -1,0 +1,171 @@
+//! Traces: loaded, saved, made of events, replayed.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use pyo3::exceptions::PyIndexError;
+use pyo3::prelude::*;
+use pyo3::types::{PyAny as Any, PyDict, PyType};
+use serde_json::{Map, Value, json};
+use warmheap::trace::replay::Replay;
+use warmheap::trace::{Action, Compile, Event, Program, TraceError, TraceReader, TraceWriter};
+
+use crate::advice::to_python;
+use crate::errors::{Class, IntoPython};
+use crate::open::wait;
+use crate::pool::MemoryPool;
+use crate::values;
+
+/// What a program allocated and freed, in order: a list of events.
+///
+/// An event is a tuple ``(thread, time, action, pointer, size, stream)``: seconds, and an action of
+/// ``"allocate"``, ``"allocate failure"`` and ``"free"``.
+///
+/// Parameters
+/// ----------
+/// events : iterable of tuple
+///     The events.
+/// lenient : bool, default False
+///     Whether to skip events that contradict others, in replays.
+///
+/// Raises
+/// ------
+/// TraceError
+///     A file that cannot be read, or an event that cannot have happened; with its line.
+///
+/// Examples
+/// --------
+/// >>> import warmheap
+/// >>> trace = warmheap.Trace.load("traces/qwen05b_short.csv.zst")
+/// >>> trace.summary()["peak_live_buffers"]
+/// 602
+/// >>> pool = warmheap.MemoryPool(device="sim")
+/// >>> trace.replay(pool, rounds=1)["failed"]
+/// 0
+#[pyclass(frozen, sequence, module = "warmheap")]
+pub(crate) struct Trace {
+    events: Vec<Event>,
+    program: Arc<Program>,
+}
+
+type Row = (u64, f64, String, u64, u64, u64);
+
+impl Trace {
+    fn new(events: Vec<Event>, name: &str, lenient: bool) -> Result<Self, TraceError> {
+        let program = Program::from_events(name, &events, Compile { lenient, ..Compile::default() })?;
+        Ok(Self { events, program: Arc::new(program) })
+    }
+}
+
+fn row(event: &Event) -> Row {
+    let Event { thread, time, action, pointer, size, stream } = *event;
+    (thread, time.as_secs_f64(), action.as_str().to_owned(), pointer, size, stream)
+}
+
+fn event((thread, time, action, pointer, size, stream): Row) -> PyResult<Event> {
+    let known = [Action::Allocate, Action::AllocateFailure, Action::Free];
+    let action = known.into_iter().find(|known| known.as_str() == action).ok_or_else(|| {
+        let text = format!("action is {action:?}; it must be \"allocate\", \"allocate failure\" or \"free\"");
+        Class::Trace.error(text)
+    })?;
+    let time = Duration::try_from_secs_f64(time)
+        .map_err(|error| Class::Trace.error(format!("time is {time}: {error}")))?;
+    Ok(Event { thread, time, action, pointer, size, stream })
+}
+
+#[pymethods]
+impl Trace {
+    #[new]
+    #[pyo3(signature = (events, *, lenient = false))]
+    fn from_rows(events: &Bound<'_, Any>, lenient: bool) -> PyResult<Self> {
+        let events = events.try_iter()?.map(|row| event(row?.extract()?)).collect::<PyResult<_>>()?;
+        Self::new(events, "events", lenient).map_err(IntoPython::into_python)
+    }
+
+    /// Reads a trace: ``.csv``, ``.csv.gz`` or ``.csv.zst``, told apart by content.
+    #[classmethod]
+    #[pyo3(signature = (path, *, lenient = false))]
+    fn load(_class: &Bound<'_, PyType>, py: Python<'_>, path: PathBuf, lenient: bool) -> PyResult<Self> {
+        let load = || {
+            let events = TraceReader::open(&path)?.collect::<Result<_, _>>()?;
+            Self::new(events, &path.display().to_string(), lenient)
+        };
+        wait(py, load).map_err(IntoPython::into_python)
+    }
+
+    /// Writes the trace; the name's ending says how it is compressed.
+    fn save(&self, py: Python<'_>, path: PathBuf) -> PyResult<()> {
+        let save = || {
+            let mut writer = TraceWriter::create(path)?;
+            self.events.iter().try_for_each(|event| writer.write(event))?;
+            writer.finish()
+        };
+        wait(py, save).map_err(IntoPython::into_python)
+    }
+
+    /// What the trace contains, as a flat dict; times in seconds.
+    fn summary<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let summary = self.program.summary();
+        let figures = [
+            ("events", json!(summary.events)),
+            ("allocations", json!(summary.allocations)),
+            ("recorded_failures", json!(summary.recorded_failures)),
+            ("skipped", json!(summary.skipped)),
+            ("peak_live_bytes", json!(summary.peak_live_bytes)),
+            ("peak_live_buffers", json!(summary.peak_live_buffers)),
+            ("end_live_bytes", json!(summary.end_live_bytes)),
+            ("largest_bytes", json!(summary.largest_bytes)),
+            ("duration", json!(summary.duration.as_secs_f64())),
+        ];
+        let figures: Map<String, Value> =
+            figures.into_iter().map(|(name, figure)| (name.to_owned(), figure)).collect();
+        values::to_dict(py, &figures)
+    }
+
+    /// Plays the trace on a pool and measures; other threads run meanwhile.
+    ///
+    /// Parameters
+    /// ----------
+    /// pool : MemoryPool
+    ///     A fresh pool, for figures of memory that mean something.
+    /// threads : int, default 1
+    ///     Threads that each play the whole trace.
+    /// rounds : int, default 5
+    ///     Timed rounds, after the one that keeps the books.
+    /// verify : bool, default False
+    ///     Whether to check that live buffers never overlap and keep their contents.
+    ///
+    /// Returns
+    /// -------
+    /// dict
+    ///     As ``warmheap replay --json`` prints it: bytes are bytes, ``ns`` nanoseconds.
+    #[pyo3(signature = (pool, *, threads = 1, rounds = 5, verify = false))]
+    fn replay<'py>(
+        &self,
+        py: Python<'py>,
+        pool: &Bound<'py, MemoryPool>,
+        threads: usize,
+        rounds: usize,
+        verify: bool,
+    ) -> PyResult<Bound<'py, Any>> {
+        let pool = pool.get().pool()?;
+        let replay = Replay { threads, rounds, verify, ..Replay::default() };
+        let report = wait(py, || replay.run(&self.program, &pool, || {})).map_err(IntoPython::into_python)?;
+        to_python(py, &report)
+    }
+
+    fn __len__(&self) -> usize {
+        self.events.len()
+    }
+
+    fn __getitem__(&self, index: isize) -> PyResult<Row> {
+        let place = if index < 0 { index + self.events.len() as isize } else { index };
+        let event = usize::try_from(place).ok().and_then(|place| self.events.get(place));
+        event.map(row).ok_or_else(|| PyIndexError::new_err(format!("there is no event {index}")))
+    }
+
+    fn __repr__(&self) -> String {
+        format!("<warmheap.Trace of {} events>", self.events.len())
+    }
+}

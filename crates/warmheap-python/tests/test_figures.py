@@ -1,0 +1,127 @@
+"""Statistics, grades, advice and traces."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import warmheap
+from warmheap import PoolConfig
+
+from conftest import MIB
+
+
+def test_statistics_have_every_figure(pool: warmheap.MemoryPool) -> None:
+    kept = pool.allocate(2 * MIB)
+    pool.allocate(20 * MIB).free()
+    statistics = pool.get_statistics()
+    figures = statistics.to_dict()
+    whole = json.loads(statistics.to_json())
+    assert {name: getattr(statistics, name) for name in whole} == whole
+    assert set(whole) <= set(dir(statistics))
+    assert {name: value for name, value in figures.items() if "." not in name}.items() <= whole.items()
+    assert figures["ladder.fallback.tried"] == statistics.ladder["fallback"]["served"] == 1
+    assert all(isinstance(value, (int, float)) for value in figures.values())
+    assert (statistics.total_allocations, statistics.active_allocations) == (2, 1)
+    assert statistics.hit_rate == statistics.fallback_rate == 0.5
+    assert statistics.largest_allocation_mb == 20.0 and isinstance(statistics.largest_allocation_mb, float)
+    assert 'warmheap_allocations_total{pool="mine"} 2' in statistics.to_prometheus("mine")
+    assert repr(statistics).startswith("Statistics(") and "total_allocations=2" in repr(statistics)
+    with pytest.raises(AttributeError, match='no figure "hits"'):
+        statistics.hits  # type: ignore[attr-defined]
+    with pytest.raises(AttributeError):
+        statistics.hit_rate = 1.0  # type: ignore[misc]
+
+    pool.reset_statistics()
+    assert pool.get_statistics().total_allocations == 0
+    assert pool.get_statistics().active_allocations == 1
+    assert statistics != pool.get_statistics() and statistics == statistics
+    del kept
+
+
+def test_a_pool_too_small_gets_advice(pool: warmheap.MemoryPool) -> None:
+    for _ in range(10):
+        pool.allocate(12 * MIB)
+    statistics = pool.get_statistics()
+    grades = warmheap.grade(statistics)
+    assert (grades.hit_rate.label, grades.hit_rate.severity) == ("Poor", "error")
+    assert grades.fallback_rate.text == "Frequent fallbacks, pool too small"
+    findings = warmheap.advise(pool)
+    high = next(finding for finding in findings if finding.title.startswith("High Fallback Rate"))
+    assert high.evidence["fallback_rate"] == 1.0 and high.changes and high.explanation
+    better = high.apply(pool.config)
+    assert better.heap_size_mb > 12
+    for change in high.changes:
+        assert pool.config.to_dict()[change.key] == change.before
+        assert better.to_dict()[change.key] == change.after
+    with warmheap.MemoryPool(better, device="sim") as second:
+        second.allocate(12 * MIB)
+        assert second.get_statistics().hit_rate == 1.0
+
+
+def test_sizes_are_recommended() -> None:
+    base = PoolConfig(log_exhaustion=False)
+    recommendation = warmheap.recommend(model_mb=8192, ram_gb=32, base=base)
+    assert (recommendation.config.heap_size_mb, recommendation.config.num_heaps) == (3072, 4)
+    assert recommendation.config.log_exhaustion is False
+    assert "8192 / 4" in recommendation.explanation
+    assert warmheap.recommend(ram_gb=16).config.num_heaps == 3
+    review = warmheap.review(PoolConfig(heap_size_mb=4096, num_heaps=8), ram_gb=16)
+    assert review[0].title == "Pool Larger Than Memory" and review[0].severity == "error"
+    with warmheap.MemoryPool(device="sim") as pool:
+        held = [pool.allocate(3 * MIB) for _ in range(10)]
+        measured = warmheap.recommend_for_run(pool.get_statistics())
+        del held
+    assert measured.config.heap_size_mb * measured.config.num_heaps >= 30
+    assert measured.config.heap_sizing == "fixed"
+
+
+@pytest.mark.parametrize("name", ["t.csv", "t.csv.gz", "t.csv.zst"])
+def test_traces_are_saved_and_loaded(tmp_path: Path, name: str) -> None:
+    events = [
+        (0, 0.5, "allocate", 0x1000, 4096, 0),
+        (1, 0.625, "allocate failure", 0, 1 << 40, 7),
+        (1, 0.75, "free", 0x1000, 4096, 0),
+    ]
+    trace = warmheap.Trace(events)
+    trace.save(tmp_path / name)
+    again = warmheap.Trace.load(str(tmp_path / name))
+    assert list(again) == list(trace) == events
+    assert (len(again), again[-1], repr(again)) == (3, events[2], "<warmheap.Trace of 3 events>")
+    with pytest.raises(IndexError):
+        again[3]
+    summary = again.summary()
+    assert (summary["events"], summary["recorded_failures"], summary["duration"]) == (2, 1, 0.25)
+
+
+def test_traces_that_cannot_be_are_refused_with_their_line(tmp_path: Path) -> None:
+    twice = [(0, 0.0, "allocate", 1, 10, 0), (0, 0.0, "allocate", 1, 10, 0)]
+    with pytest.raises(warmheap.TraceError, match="still live") as caught:
+        warmheap.Trace(twice)
+    assert caught.value.line == 3
+    assert warmheap.Trace(twice, lenient=True).summary()["skipped"] == 1
+    path = tmp_path / "bad.csv"
+    path.write_text("Thread,Time,Action,Pointer,Size,Stream\n0,0,allocate,0x1,none,0\n")
+    with pytest.raises(warmheap.TraceError, match=r"bad\.csv:2: Size is `none`") as caught:
+        warmheap.Trace.load(path)
+    assert caught.value.line == 2
+    with pytest.raises(warmheap.TraceError, match="opened") as caught:
+        warmheap.Trace.load(tmp_path / "none.csv")
+    assert caught.value.line is None
+    with pytest.raises(warmheap.TraceError, match='action is "grow"'):
+        warmheap.Trace([(0, 0.0, "grow", 1, 10, 0)])
+    with pytest.raises(warmheap.TraceError, match="time is -1"):
+        warmheap.Trace([(0, -1.0, "free", 1, 10, 0)])
+
+
+def test_a_real_trace_replays(real_trace: Path) -> None:
+    trace = warmheap.Trace.load(real_trace)
+    with warmheap.MemoryPool(device="sim") as pool:
+        report = trace.replay(pool, rounds=1, threads=2)
+    assert report["failed"] == 0 and report["hit_rate"] == 1.0
+    assert report["threads"] == 2 and report["events"] == 2 * trace.summary()["events"]
+    assert report["ns_per_op"] > 0 and set(report["alloc_ns"]) == {"p50", "p99", "p999"}
+    small = warmheap.Trace([(0, 0.0, "allocate", n, 1 + n * 1000, 0) for n in range(100)])
+    with warmheap.MemoryPool() as pool:
+        assert small.replay(pool, verify=True)["end_live_bytes"] == 100 + 1000 * 4950

@@ -1,0 +1,179 @@
+"""What happens around a program: its log, its forks, its end."""
+
+from __future__ import annotations
+
+import logging
+import os
+import subprocess
+import sys
+import textwrap
+
+import pytest
+import warmheap
+
+from conftest import MIB, at_once
+
+
+def run(program: str, *options: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, *options, "-c", textwrap.dedent(program)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60)
+
+
+def quiet(program: str, *options: str) -> str:
+    """Runs a program that must end well and say nothing on standard error."""
+    ended = run(program, *options)
+    assert (ended.returncode, ended.stderr) == (0, ""), ended
+    return ended.stdout
+
+
+def test_the_log_is_pythons(pool: warmheap.MemoryPool, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "warmheap")
+    with warmheap.MemoryPool(heap_size_mb=1, num_heaps=1, warmup_sizes=[64]) as small:
+        small.allocate(2 * MIB)
+        kept = small.allocate(1000, tag="kept")
+    texts = {(record.levelname, record.getMessage().splitlines()[0]) for record in caplog.records}
+    warned = [record for record in caplog.records if "Heap exhausted for 2.0MB" in record.getMessage()]
+    assert warned[0].levelname == "WARNING" and warned[0].name == "warmheap"
+    assert warned[0].fields == {"size": str(2 * MIB), "fallback_allocations": "1"}  # type: ignore[attr-defined]
+    assert ("INFO", "Consider increasing heap_size_mb or num_heaps") in texts
+    assert any(level == "WARNING" and "warm-up size 64 MiB" in text for level, text in texts)
+    leaked = caplog.records[-1]
+    assert leaked.levelname == "ERROR"
+    assert f"allocated at {kept.site}, tagged \"kept\"" in leaked.getMessage()
+
+
+def test_other_threads_log_too(caplog: pytest.LogCaptureFixture) -> None:
+    with warmheap.MemoryPool(heap_size_mb=1, num_heaps=1, warmup_sizes=[]) as pool:
+        at_once(lambda _: pool.allocate(2 * MIB), range(4))
+    assert "Heap exhausted" in caplog.text
+
+
+def test_a_handler_may_use_the_pool_that_logs(caplog: pytest.LogCaptureFixture) -> None:
+    pool = warmheap.MemoryPool(heap_size_mb=1, num_heaps=1, warmup_sizes=[])
+    asked = []
+
+    class Handler(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            asked.append(pool.allocate(2 * MIB).size)
+
+    handler = Handler()
+    logging.getLogger("warmheap").addHandler(handler)
+    try:
+        pool.allocate(2 * MIB)
+    finally:
+        logging.getLogger("warmheap").removeHandler(handler)
+    assert asked
+
+
+def test_nothing_is_printed() -> None:
+    assert quiet("""
+        import warmheap
+        pool = warmheap.MemoryPool(heap_size_mb=1, num_heaps=1, warmup_sizes=[64])
+        kept = pool.allocate(2 << 20)
+        pool.close()
+        """) == ""
+
+
+@pytest.mark.parametrize("end", ["pass", "raise SystemExit", "import os; os._exit(0)", "del sys.modules['warmheap']"])
+def test_an_interpreter_ends_with_everything_alive(end: str) -> None:
+    quiet(f"""
+        import sys, warmheap
+        pool = warmheap.MemoryPool(heap_size_mb=1, num_heaps=1, warmup_sizes=[])
+        closed = warmheap.MemoryPool()
+        buffers = [pool.allocate(1000), pool.allocate(2 << 20), closed.allocate(10)]
+        views = [memoryview(buffer) for buffer in buffers]
+        capsules = [buffer.__dlpack__() for buffer in buffers]
+        queue = pool.queue()
+        pool.allocate(100).retire(queue.signal())
+        queue.complete(queue.signal())
+        closed.close()
+        class Late:
+            def __init__(self):
+                self.buffer, self.pool = pool.allocate(3 << 20), pool
+            def __del__(self):
+                self.pool.allocate(2 << 20)
+        sys.late = Late()
+        cycle = [Late()]
+        cycle.append(cycle)
+        {end}
+        """, "-X", "dev")
+
+
+def test_an_interpreter_ends_with_threads_at_work() -> None:
+    quiet("""
+        import threading, time, warmheap
+        pool = warmheap.MemoryPool(heap_size_mb=1, num_heaps=1, warmup_sizes=[], log_exhaustion=False)
+        queue = pool.queue()
+        ticket = queue.signal()
+        def work():
+            while True:
+                pool.allocate(2 << 20)
+                pool.allocate(1000)
+                pool.trim()
+        def wait():
+            queue.wait(ticket, 1000)
+        for target in [work, work, wait]:
+            threading.Thread(target=target, daemon=True).start()
+        time.sleep(0.2)
+        """)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+def test_a_child_may_not_use_what_it_inherited() -> None:
+    out = quiet("""
+        import gc, os, sys, warmheap
+        pool = warmheap.MemoryPool(heap_size_mb=1, num_heaps=1, warmup_sizes=[])
+        buffer, view = pool.allocate(100), memoryview(pool.allocate(100))
+        queue = pool.queue()
+        ticket = queue.signal()
+        view[:5] = b"hello"
+        parent = os.getpid()
+        child = os.fork()
+        if child == 0:
+            refused = 0
+            for use in [lambda: pool.allocate(1), pool.get_statistics, pool.close, lambda: buffer.address,
+                        buffer.free, lambda: memoryview(buffer), lambda: buffer.retire(ticket),
+                        queue.signal, queue.poll, buffer.__dlpack__]:
+                try:
+                    use()
+                except warmheap.ForkError as error:
+                    assert f"process {parent}" in str(error) and "spawn" in str(error), error
+                    refused += 1
+            assert bytes(view[:5]) == b"hello"
+            # What goes, goes quietly; and a pool of its own works.
+            del pool, buffer, queue, ticket, view
+            gc.collect()
+            with warmheap.MemoryPool(heap_size_mb=1, num_heaps=1, warmup_sizes=[]) as own:
+                own.allocate(2 << 20)
+                own.allocate(100)
+                assert own.get_statistics().total_allocations == 2
+            print("refused", refused, flush=True)
+            sys.exit(0)
+        assert os.waitpid(child, 0)[1] == 0
+        print("alive", pool.get_statistics().active_allocations, pool.allocate(1).size)
+        """)
+    assert out.split("\n")[:2] == ["refused 10", "alive 2 1"]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+def test_forks_amid_threads() -> None:
+    quiet("""
+        import os, sys, threading, warmheap
+        pool = warmheap.MemoryPool(heap_size_mb=1, num_heaps=1, warmup_sizes=[], log_exhaustion=False)
+        ended = False
+        def work():
+            while not ended:
+                pool.allocate(2 << 20)
+                pool.allocate(1000, tag="busy")
+        threads = [threading.Thread(target=work) for _ in range(2)]
+        [thread.start() for thread in threads]
+        for _ in range(20):
+            child = os.fork()
+            if child == 0:
+                with warmheap.MemoryPool(heap_size_mb=1, num_heaps=1, warmup_sizes=[]) as own:
+                    own.allocate(1000, tag="own")
+                os._exit(0)
+            assert os.waitpid(child, 0)[1] == 0
+        ended = True
+        [thread.join() for thread in threads]
+        """, "-W", "ignore::DeprecationWarning")

@@ -1,0 +1,252 @@
+//! Devices by the names that people type: on a command line, in Python, in C.
+//!
+//! One grammar for all of them. It opens what it names and decides nothing else.
+#![forbid(unsafe_code)]
+
+use std::fmt;
+use std::mem;
+use std::str::FromStr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::host::HostDevice;
+use super::sim::SimDevice;
+use super::{Device, DeviceError};
+use crate::config::MIB;
+
+/// A device that was named, not opened yet.
+///
+/// `host`, `sim`, `metal` or `cuda`; options follow a colon, separated by commas: for `host` and
+/// `sim` `budget=MIB`, for `sim` `discrete`, `purgeable` and `latency=MICROSECONDS`, for `cuda` the GPU's
+/// number, and `ordered` to allocate singly with `cudaMallocAsync` instead of `cudaMalloc`.
+///
+/// ```
+/// use warmheap::device::Spec;
+/// let spec: Spec = "sim:discrete,budget=4096".parse()?;
+/// assert_eq!(spec.open()?.limits().budget, Some(4 << 30));
+/// assert_eq!(spec.to_string(), "sim:discrete,budget=4096");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Spec {
+    kind: Kind,
+    options: Options,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Host,
+    Sim,
+    Metal,
+    Cuda,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+struct Options {
+    budget: Option<u64>,
+    discrete: bool,
+    purgeable: bool,
+    latency: Option<Duration>,
+    gpu: u32,
+    ordered: bool,
+}
+
+impl FromStr for Spec {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (name, options) = text.split_once(':').unwrap_or((text, ""));
+        let kind = match name {
+            "host" => Kind::Host,
+            "sim" => Kind::Sim,
+            "metal" => Kind::Metal,
+            "cuda" => Kind::Cuda,
+            _ => return Err("it may be host, sim, metal or cuda".to_owned()),
+        };
+        let mut spec = Self { kind, options: Options::default() };
+        for option in options.split(',').filter(|option| !option.is_empty()) {
+            spec.set(option)?;
+        }
+        Ok(spec)
+    }
+}
+
+/// The name again, defaults left out, except that a GPU always has its number.
+impl fmt::Display for Spec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = match self.kind {
+            Kind::Host => "host",
+            Kind::Sim => "sim",
+            Kind::Metal => "metal",
+            Kind::Cuda => "cuda",
+        };
+        let Options { budget, discrete, purgeable, latency, gpu, ordered } = &self.options;
+        let options = [
+            (self.kind == Kind::Cuda).then(|| gpu.to_string()),
+            discrete.then(|| "discrete".to_owned()),
+            purgeable.then(|| "purgeable".to_owned()),
+            ordered.then(|| "ordered".to_owned()),
+            budget.map(|bytes| format!("budget={}", bytes / MIB)),
+            latency.map(|latency| format!("latency={}", latency.as_micros())),
+        ];
+        let options: Vec<String> = options.into_iter().flatten().collect();
+        let colon = if options.is_empty() { "" } else { ":" };
+        write!(f, "{name}{colon}{}", options.join(","))
+    }
+}
+
+impl Spec {
+    fn set(&mut self, option: &str) -> Result<(), String> {
+        if let (Kind::Cuda, Ok(gpu)) = (self.kind, option.parse()) {
+            self.options.gpu = gpu;
+            return Ok(());
+        }
+        let (key, value) = option.split_once('=').unwrap_or((option, ""));
+        match (self.kind, key) {
+            (Kind::Host | Kind::Sim, "budget") => {
+                self.options.budget = Some(number(key, value, 1 << 40)? * MIB);
+            }
+            (Kind::Sim, "latency") => {
+                let micros = number(key, value, 1_000_000)?;
+                self.options.latency = Some(Duration::from_micros(micros));
+            }
+            (Kind::Sim, "discrete") if value.is_empty() => self.options.discrete = true,
+            (Kind::Sim, "purgeable") if value.is_empty() => self.options.purgeable = true,
+            (Kind::Cuda, "ordered") if value.is_empty() => self.options.ordered = true,
+            _ => {
+                return Err(format!(
+                    "`{option}` is no option of it; host takes budget=MIB, sim also discrete, purgeable and \
+                     latency=MICROSECONDS, cuda the GPU's number and ordered"
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// The GPU's number, for `cuda`.
+    #[must_use]
+    pub fn gpu(&self) -> Option<u32> {
+        (self.kind == Kind::Cuda).then_some(self.options.gpu)
+    }
+
+    /// The same device, allocating singly from its driver's own pool; `None` if it has none, or if
+    /// that is how it was named.
+    #[must_use]
+    pub fn driver_pool(&self) -> Option<Self> {
+        let mut spec = self.clone();
+        let other = self.kind == Kind::Cuda && !mem::replace(&mut spec.options.ordered, true);
+        other.then_some(spec)
+    }
+
+    /// Opens the device.
+    ///
+    /// # Errors
+    /// [`DeviceError::Unavailable`] if it is not there, or not part of this build; the device's own.
+    pub fn open(&self) -> Result<Arc<dyn Device>, DeviceError> {
+        match self.kind {
+            Kind::Host => Ok(Arc::new(match self.options.budget {
+                Some(bytes) => HostDevice::with_budget(bytes),
+                None => HostDevice::new(),
+            })),
+            Kind::Sim => Ok(Arc::new(self.sim())),
+            Kind::Metal => metal(),
+            Kind::Cuda => cuda(&self.options),
+        }
+    }
+
+    fn sim(&self) -> SimDevice {
+        let mut sim = SimDevice::new();
+        if self.options.discrete {
+            sim = sim.discrete();
+        }
+        if self.options.purgeable {
+            sim = sim.purgeable();
+        }
+        if let Some(bytes) = self.options.budget {
+            sim = sim.budget(bytes);
+        }
+        if let Some(latency) = self.options.latency {
+            sim.set_latency(latency);
+        }
+        sim
+    }
+}
+
+fn number(key: &str, value: &str, most: u64) -> Result<u64, String> {
+    value
+        .parse()
+        .ok()
+        .filter(|number| (1..=most).contains(number))
+        .ok_or_else(|| format!("`{key}` needs a whole number from 1 to {most}, as in {key}=100"))
+}
+
+#[cfg(feature = "cuda")]
+fn cuda(options: &Options) -> Result<Arc<dyn Device>, DeviceError> {
+    let device = super::cuda::CudaDevice::open(options.gpu)?;
+    Ok(Arc::new(if options.ordered { device.stream_ordered()? } else { device }))
+}
+
+#[cfg(not(feature = "cuda"))]
+fn cuda(_: &Options) -> Result<Arc<dyn Device>, DeviceError> {
+    absent("cuda", "this was built without the feature `cuda`")
+}
+
+#[cfg(all(feature = "metal", any(target_vendor = "apple", metal_double)))]
+fn metal() -> Result<Arc<dyn Device>, DeviceError> {
+    let device = super::metal::MetalDevice::system_default(super::metal::MetalOptions::default())?;
+    Ok(Arc::new(device))
+}
+
+#[cfg(not(all(feature = "metal", any(target_vendor = "apple", metal_double))))]
+fn metal() -> Result<Arc<dyn Device>, DeviceError> {
+    absent("metal", "it is a part of Apple systems, and of builds for them")
+}
+
+#[cfg(not(all(feature = "cuda", feature = "metal", any(target_vendor = "apple", metal_double))))]
+fn absent(device: &'static str, reason: &str) -> Result<Arc<dyn Device>, DeviceError> {
+    Err(DeviceError::Unavailable { device, reason: reason.to_owned() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn options_follow_a_colon() {
+        let spec: Spec = "sim:discrete,budget=4096".parse().unwrap();
+        let limits = spec.open().unwrap().limits();
+        assert_eq!((limits.elastic, limits.budget), (false, Some(4096 * MIB)));
+    }
+
+    #[test]
+    fn a_gpu_is_named_by_its_number() {
+        let spec: Spec = "cuda:3,ordered".parse().unwrap();
+        assert_eq!((spec.gpu(), spec.options.ordered), (Some(3), true));
+        assert!("cuda:9999".parse::<Spec>().unwrap().open().is_err());
+    }
+
+    #[test]
+    fn a_name_is_written_as_it_is_read() {
+        for name in ["host", "host:budget=8", "sim:discrete,budget=1,latency=2", "cuda:1,ordered", "metal"] {
+            assert_eq!(name.parse::<Spec>().unwrap().to_string(), name);
+        }
+        assert_eq!("cuda".parse::<Spec>().unwrap().to_string(), "cuda:0");
+    }
+
+    #[test]
+    fn what_a_device_does_not_take_is_refused() {
+        for bad in [
+            "",
+            "gpu",
+            "host:discrete",
+            "sim:budget=0",
+            "sim:budget=x",
+            "sim:discrete=1",
+            "metal:budget=1",
+            "cuda:x",
+            "cuda:ordered=1",
+        ] {
+            assert!(bad.parse::<Spec>().is_err(), "{bad}");
+        }
+    }
+}
