@@ -129,6 +129,8 @@ typedef struct wh_statistics {
   double fallback_mb;
   // Free memory held back for the next requests.
   double cached_mb;
+  // Freed memory that nobody is given until it can be cleared.
+  double withheld_mb;
   // Calls made to the device.
   uint64_t device_calls;
   // Driver objects held, where they are scarce beside bytes.

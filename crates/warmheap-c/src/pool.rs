@@ -109,6 +109,8 @@ pub struct wh_statistics {
     pub fallback_mb: f64,
     /// Free memory held back for the next requests.
     pub cached_mb: f64,
+    /// Freed memory that nobody is given until it can be cleared.
+    pub withheld_mb: f64,
     /// Calls made to the device.
     pub device_calls: u64,
     /// Driver objects held, where they are scarce beside bytes.
@@ -258,6 +260,7 @@ fn snapshot(pool: &Pool) -> wh_statistics {
             peak_used_mb,
             fallback_mb,
             cached_mb,
+            withheld_mb,
             device_calls,
             device_objects,
             device_object_limit,

@@ -24,6 +24,7 @@ fn sample() -> Statistics {
     s.peak_used_mb = 512.0;
     s.fallback_mb = 8.0;
     s.cached_mb = 0.5;
+    s.withheld_mb = 0.25;
     s.device_calls = 30;
     s.device_objects = 8;
     s.device_object_limit = 450_000;
@@ -115,6 +116,7 @@ fn prometheus_text_reads_back_in_bytes_and_ratios() {
         ("warmheap_peak_used_bytes", 536_870_912.0),
         ("warmheap_fallback_bytes", 8_388_608.0),
         ("warmheap_cached_bytes", 524_288.0),
+        ("warmheap_withheld_bytes", 262_144.0),
         ("warmheap_device_calls_total", 30.0),
         ("warmheap_device_objects", 8.0),
         ("warmheap_device_object_limit", 450_000.0),

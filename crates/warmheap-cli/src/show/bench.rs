@@ -131,6 +131,7 @@ fn statistics(statistics: &Statistics) -> Vec<[String; 2]> {
         row("Used capacity", mb(statistics.used_capacity_mb)),
         row("Peak used", mb(statistics.peak_used_mb)),
         row("Cached", mb(statistics.cached_mb)),
+        row("Withheld", mb(statistics.withheld_mb)),
         row("Misses served by", steps(&statistics.ladder)),
     ]
 }

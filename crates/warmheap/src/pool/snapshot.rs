@@ -69,12 +69,13 @@ impl Shared {
     pub(crate) fn statistics(&self) -> Statistics {
         let gauges = self.gauges();
         let cached = self.cached();
+        let (withheld, withheld_fallback) = self.withheld();
         let totals = self.totals();
         let mib = |bytes: u64| bytes as f64 / MIB as f64;
         let ratio = |part: u64, whole: u64| if whole == 0 { 0.0 } else { part as f64 / whole as f64 };
         let counted = |count: u64| if self.config.track_statistics { count } else { 0 };
 
-        let used = gauges.used.saturating_sub(cached);
+        let used = gauges.used.saturating_sub(cached + withheld);
         // Cached ranges are free, but not part of any free block.
         let free = gauges.free + cached;
         let fallbacks = counted(self.fallbacks.load(Relaxed));
@@ -96,8 +97,9 @@ impl Shared {
             total_capacity_mb: mib(self.bytes(gauges.committed)),
             used_capacity_mb: mib(self.bytes(used)),
             peak_used_mb: mib(self.peak.bytes(&totals)),
-            fallback_mb: mib(self.fallback.bytes()),
+            fallback_mb: mib(self.fallback.bytes().saturating_sub(withheld_fallback)),
             cached_mb: mib(self.bytes(cached)),
+            withheld_mb: mib(self.bytes(withheld) + withheld_fallback),
             device_calls: self.driver.calls(),
             device_objects: objects.live,
             device_object_limit: objects.limit,

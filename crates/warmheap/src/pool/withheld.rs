@@ -22,6 +22,19 @@ impl Withheld {
 }
 
 impl Shared {
+    /// What is withheld: granules of heaps, and bytes of fallback buffers.
+    pub(crate) fn withheld(&self) -> (u64, u64) {
+        let (mut granules, mut bytes) = (0, 0);
+        for (range, _) in &*lock(&self.withheld.0) {
+            if range.is_fallback() {
+                bytes += self.fallback.memory(range).map_or(0, |memory| memory.size());
+            } else {
+                granules += u64::from(range.len);
+            }
+        }
+        (granules, bytes)
+    }
+
     /// Gives a range back once it is cleared.
     pub(crate) fn clear_and_put_back(&self, range: Range, size: u64) -> bool {
         match self.clear(&range, size) {

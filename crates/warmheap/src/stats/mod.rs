@@ -50,6 +50,8 @@ pub struct Statistics {
     pub fallback_mb: f64,
     /// Free memory held back for the next requests by per-thread caches, in MiB.
     pub cached_mb: f64,
+    /// Freed memory that nobody is given until it can be cleared, in MiB, heaps and fallback together.
+    pub withheld_mb: f64,
     /// Calls made to the device since start-up began, warm-up included.
     pub device_calls: u64,
     /// Driver objects held now, on devices where they are scarce beside bytes; 0 elsewhere.

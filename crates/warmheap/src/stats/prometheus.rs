@@ -25,7 +25,7 @@ fn bytes(mib: f64) -> f64 {
 }
 
 #[rustfmt::skip]
-static METRICS: [Metric; 22] = [
+static METRICS: [Metric; 23] = [
     counter("warmheap_allocations_total", "Requests answered with a buffer.", |s| s.total_allocations as f64),
     counter("warmheap_deallocations_total", "Buffers given back.", |s| s.total_deallocations as f64),
     counter("warmheap_fallback_allocations_total", "Requests no heap could serve and the device did.", |s| s.fallback_allocations as f64),
@@ -44,6 +44,7 @@ static METRICS: [Metric; 22] = [
     gauge("warmheap_peak_used_bytes", "Most requested bytes alive at once since the last reset.", |s| bytes(s.peak_used_mb)),
     gauge("warmheap_fallback_bytes", "Memory under live fallback buffers.", |s| bytes(s.fallback_mb)),
     gauge("warmheap_cached_bytes", "Free memory held back by per-thread caches.", |s| bytes(s.cached_mb)),
+    gauge("warmheap_withheld_bytes", "Freed memory that is not used until it can be cleared.", |s| bytes(s.withheld_mb)),
     gauge("warmheap_device_objects", "Driver objects held, where they are scarce.", |s| s.device_objects as f64),
     gauge("warmheap_device_object_limit", "The most driver objects that may be held; 0 without a limit.", |s| s.device_object_limit as f64),
     gauge("warmheap_in_flight_bytes", "Retired buffers that wait for their queues.", |s| bytes(s.in_flight_mb)),

@@ -27,8 +27,10 @@ pub(crate) struct Oracle {
     /// Bounds on the heap memory under live buffers.
     least: u64,
     most: u64,
-    /// Freed memory could perhaps not be cleared, and is then withheld.
-    withheld: bool,
+    /// Freed memory may fail to be cleared, and is then withheld.
+    fills_may_fail: bool,
+    /// The most bytes that may be withheld: those seen last, and what has been freed since.
+    withheld: u64,
 }
 
 impl Oracle {
@@ -57,6 +59,7 @@ impl Oracle {
         self.live_bytes -= buffer.size();
         self.freed += 1;
         self.hold(buffer, align, u64::wrapping_sub);
+        self.may_be_withheld(buffer.size(), align);
     }
 
     /// The buffer had `old` bytes and has more now, where it was.
@@ -83,6 +86,7 @@ impl Oracle {
         self.largest = self.largest.max(size);
         self.peak = self.peak.max(self.live_bytes + size);
         self.fallbacks += fallbacks;
+        self.may_be_withheld(size, GROWING);
     }
 
     fn hold(&mut self, buffer: &Buffer, align: u64, change: fn(u64, u64) -> u64) {
@@ -94,23 +98,28 @@ impl Oracle {
     }
 
     fn hold_bytes(&mut self, size: u64, align: u64, change: fn(u64, u64) -> u64) {
-        let rounded = size.next_multiple_of(256);
-        if align == GROWING {
-            // Whole pages, or an eighth more than was asked, rounded like any other.
-            self.least = change(self.least, rounded);
-            let spared = (rounded + rounded / 8).next_multiple_of(256);
-            self.most = change(self.most, rounded.next_multiple_of(2 << 20).max(spared + spared / 16));
-            return;
-        }
-        // Small sizes share classes, at most a sixteenth above what was asked.
-        let class = rounded <= 1 << 20 && align <= 256;
-        self.least = change(self.least, rounded);
-        self.most = change(self.most, if class { rounded + rounded / 16 } else { rounded });
+        let (least, most) = range_of(size, align);
+        self.least = change(self.least, least);
+        self.most = change(self.most, most);
     }
 
-    /// From now on freed memory may be withheld.
-    pub(crate) fn may_withhold(&mut self) {
-        self.withheld = true;
+    /// Whether the device may fail to clear freed memory from now on, where that is asked of it.
+    pub(crate) fn set_fills_may_fail(&mut self, may: bool) {
+        self.fills_may_fail = may;
+    }
+
+    /// A buffer is gone that may have been given memory.
+    pub(crate) fn may_be_withheld(&mut self, size: u64, align: u64) {
+        if self.fills_may_fail {
+            self.withheld += range_of(size, align).1;
+        }
+    }
+
+    /// The pool has tried to clear what it withholds.
+    pub(crate) fn cleared(&mut self) {
+        if !self.fills_may_fail {
+            self.withheld = 0;
+        }
     }
 
     pub(crate) fn failed(&mut self) {
@@ -126,7 +135,7 @@ impl Oracle {
     }
 
     /// Compares every figure with the pool's.
-    pub(crate) fn compare(&self, seen: &Statistics) {
+    pub(crate) fn compare(&mut self, seen: &Statistics) {
         let on = |count: u64| if self.counting { count } else { 0 };
         assert_eq!(seen.total_allocations, on(self.total), "total_allocations");
         assert_eq!(seen.total_deallocations, on(self.freed), "total_deallocations");
@@ -142,10 +151,13 @@ impl Oracle {
         assert_eq!(seen.peak_used_mb, on(self.peak) as f64 / MIB, "peak_used_mb");
 
         let fallback = self.fallback_bytes as f64 / MIB;
-        assert!(seen.fallback_mb == fallback || self.withheld && seen.fallback_mb > fallback, "fallback_mb");
+        assert_eq!(seen.fallback_mb, fallback, "fallback_mb");
         let used = (seen.used_capacity_mb * MIB) as u64;
-        let most = if self.withheld { u64::MAX } else { self.most };
-        assert!((self.least..=most).contains(&used), "{used} used of {}..{most}", self.least);
+        let Self { least, most, .. } = *self;
+        assert!((least..=most).contains(&used), "{used} used of {least}..{most}");
+        let withheld = (seen.withheld_mb * MIB) as u64;
+        assert!(withheld <= self.withheld, "{withheld} withheld of at most {}", self.withheld);
+        self.withheld = withheld;
         let capacity = seen.total_capacity_mb;
         assert!(seen.used_capacity_mb + seen.cached_mb <= capacity, "more is used than there is: {seen:?}");
         let share = if capacity == 0.0 { 0.0 } else { seen.used_capacity_mb / capacity };
@@ -155,4 +167,20 @@ impl Oracle {
         let idle = self.least == 0;
         assert!(idle || seen.active_heaps > 0, "no heap is active, but buffers are alive in some");
     }
+}
+
+/// The least and the most bytes of a range for a request.
+fn range_of(size: u64, align: u64) -> (u64, u64) {
+    let rounded = size.next_multiple_of(256);
+    let most = if align == GROWING {
+        // Whole pages, or an eighth more than was asked, rounded like any other.
+        let spared = (rounded + rounded / 8).next_multiple_of(256);
+        rounded.next_multiple_of(2 << 20).max(spared + spared / 16)
+    } else if rounded <= 1 << 20 && align <= 256 {
+        // Small sizes share classes, at most a sixteenth above what was asked.
+        rounded + rounded / 16
+    } else {
+        rounded
+    };
+    (rounded, most)
 }
