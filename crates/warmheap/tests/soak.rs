@@ -12,7 +12,7 @@ use flawed::{Flaw, Flawed};
 use warmheap::device::Device;
 use warmheap::device::host::HostDevice;
 use warmheap::device::sim::SimDevice;
-use warmheap::trace::soak::Soak;
+use warmheap::trace::soak::{Soak, Survived};
 use warmheap::trace::{Compile, Program, TraceReader};
 
 /// Buffers of many sizes, half of them whole granules, a third of them alive for long.
@@ -48,7 +48,8 @@ fn pools_survive() {
     ];
     let (survived, outcome) = soak().run(&[churn()], &devices, &|_| ());
     outcome.unwrap_or_else(|broken| panic!("{broken}\n{survived:#?}"));
-    let happened = [survived.comparisons, survived.retired, survived.queues_lost, survived.failures_injected];
+    let Survived { comparisons, retired, queues_lost, failures_injected, grown, moved, .. } = survived;
+    let happened = [comparisons, retired, queues_lost, failures_injected, grown, moved];
     assert!(happened.iter().all(|count| *count > 0), "{survived:#?}");
     assert_eq!(survived.heaps_made, survived.heaps_destroyed);
 }

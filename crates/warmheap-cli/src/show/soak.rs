@@ -16,6 +16,7 @@ pub(crate) fn text(output: &Output) -> String {
         row("Requests served by the device", grouped(survived.fallbacks)),
         row("Buffers retired to queues", grouped(survived.retired)),
         row("Buffers freed by other threads", grouped(survived.freed_elsewhere)),
+        row("Buffers grown", format!("{}, {}", of(survived.grown, "in place"), of(survived.moved, "moved"))),
         row(
             "Queues",
             format!("{}, {}", of(survived.queues_lost, "lost"), of(survived.queues_replaced, "replaced")),

@@ -4,11 +4,12 @@
 //! its own over the first and the last bytes of what they share.
 #![allow(unsafe_code)]
 
+use std::ops::Range;
 use std::ptr::NonNull;
 
 use crate::Buffer;
 
-/// The words in one buffer, at most; spread evenly, its first and last bytes included.
+/// The words in one place, at most; spread evenly, its first and last bytes included.
 const PROBES: u64 = 64;
 const WORD: u64 = size_of::<u64>() as u64;
 
@@ -21,9 +22,16 @@ pub(super) struct Words {
 impl Words {
     /// `None` where the CPU cannot reach the memory, or no word fits.
     pub(super) fn of(buffer: &Buffer) -> Option<Self> {
-        let size = buffer.size();
+        Self::within(buffer, 0..buffer.size())
+    }
+
+    /// As [`Words::of`], for these bytes of the buffer alone.
+    pub(super) fn within(buffer: &Buffer, bytes: Range<u64>) -> Option<Self> {
+        assert!(bytes.end <= buffer.size(), "bytes of another buffer");
+        let size = bytes.end - bytes.start;
         (size >= WORD).then_some(())?;
-        buffer.host().map(|start| Self { start, size })
+        // SAFETY: the buffer has more bytes than come before these.
+        buffer.host().map(|start| Self { start: unsafe { start.add(bytes.start as usize) }, size })
     }
 
     fn offsets(&self) -> impl Iterator<Item = u64> + use<> {

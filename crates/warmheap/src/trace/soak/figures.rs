@@ -48,6 +48,10 @@ figures! {
     retired,
     /// Buffers freed by another thread than the one that asked for them.
     freed_elsewhere,
+    /// Buffers made longer where they were.
+    grown,
+    /// Buffers moved to be longer.
+    moved,
     /// Device calls made to fail.
     failures_injected,
     /// Device calls refused for want of memory: the budget moves.

@@ -58,6 +58,21 @@ impl Oracle {
         Ok(number)
     }
 
+    /// Notes that a buffer has become longer where it is: it had `old` bytes.
+    pub(super) fn grown(&self, buffer: &Buffer, number: u64, old: u64) -> Result<(), Finding> {
+        kept(buffer, number, old)?;
+        let (address, size) = (buffer.address(), buffer.size());
+        let mut book = self.book();
+        book.vacate(address + old, size - old, None)?;
+        book.ranges.insert(address, Range { size, in_flight: None });
+        book.live_bytes += size - old;
+        drop(book);
+        if let Some(words) = Words::of(buffer) {
+            words.write(number);
+        }
+        Ok(())
+    }
+
     /// Takes a buffer off that is about to be freed.
     pub(super) fn freed(&self, buffer: &Buffer, number: u64) -> Result<(), Finding> {
         unchanged(buffer, number)?;
@@ -110,6 +125,16 @@ impl Oracle {
 impl Book {
     fn insert(&mut self, buffer: &Buffer, queue: Option<u64>) -> Result<u64, Finding> {
         let (address, size) = (buffer.address(), buffer.size());
+        self.vacate(address, size, queue)?;
+        self.ranges.insert(address, Range { size, in_flight: None });
+        self.live += 1;
+        self.live_bytes += size;
+        self.noted += 1;
+        Ok(self.noted)
+    }
+
+    /// Takes off what is over in these bytes, which have been handed out.
+    fn vacate(&mut self, address: u64, size: u64, queue: Option<u64>) -> Result<(), Finding> {
         while let Some((&other, range)) = self.ranges.range(..address.saturating_add(size)).next_back()
             && other + range.size > address
         {
@@ -125,11 +150,7 @@ impl Book {
             }
             self.ranges.remove(&other);
         }
-        self.ranges.insert(address, Range { size, in_flight: None });
-        self.live += 1;
-        self.live_bytes += size;
-        self.noted += 1;
-        Ok(self.noted)
+        Ok(())
     }
 
     fn dies(&mut self, buffer: &Buffer) {
@@ -139,15 +160,21 @@ impl Book {
 }
 
 fn unchanged(buffer: &Buffer, number: u64) -> Result<(), Finding> {
-    let changed = Words::of(buffer).and_then(|words| words.changed(number));
+    kept(buffer, number, buffer.size())
+}
+
+/// Fails if a buffer that was marked when it had `size` bytes has changed in those.
+pub(super) fn kept(buffer: &Buffer, number: u64, size: u64) -> Result<(), Finding> {
+    let changed = Words::within(buffer, 0..size).and_then(|words| words.changed(number));
     changed.map_or(Ok(()), |offset| Err(contents(buffer, offset, "changed while the buffer was alive")))
 }
 
-/// Fails if a buffer that was cleared holds something.
-pub(super) fn cleared(buffer: &Buffer) -> Result<(), Finding> {
-    let uncleared = Words::of(buffer).and_then(|words| words.uncleared());
-    uncleared
-        .map_or(Ok(()), |offset| Err(contents(buffer, offset, "was not cleared before it was handed out")))
+/// Fails if a buffer that was cleared holds something from byte `from` on.
+pub(super) fn cleared(buffer: &Buffer, from: u64) -> Result<(), Finding> {
+    let uncleared = Words::within(buffer, from..buffer.size()).and_then(|words| words.uncleared());
+    uncleared.map_or(Ok(()), |offset| {
+        Err(contents(buffer, from + offset, "was not cleared before it was handed out"))
+    })
 }
 
 fn contents(buffer: &Buffer, offset: u64, what: &'static str) -> Finding {

@@ -4,11 +4,14 @@ use fastrand::Rng;
 
 use super::figures::count;
 use super::finding::Finding;
-use super::oracle::cleared;
+use super::oracle::{cleared, kept};
 use super::round::{Held, Round};
-use crate::config::Scrub;
+use super::setting::METERED;
 use crate::trace::Program;
-use crate::{Request, Tag};
+use crate::{AllocError, Request, Tag};
+
+/// Buffers of more than one part in this many of all that is asked for do not grow.
+const GROWS: u64 = 64;
 
 /// See the module's essay.
 #[derive(Debug)]
@@ -45,6 +48,9 @@ impl<'a> Player<'a> {
                 }
             }
             count(&self.round.figures.operations);
+            if self.rng.u8(..32) == 0 {
+                self.grow()?;
+            }
             if self.rng.u8(..16) == 0 {
                 self.round.mischief(&mut self.rng)?;
             }
@@ -76,6 +82,7 @@ impl<'a> Player<'a> {
         let tag = rng.choice(round.tags).unwrap_or(Tag::NONE);
         let request = Request::new(size).align(align).tag(tag);
         let request = if zeroed { request.zeroed() } else { request };
+        let request = if rng.u8(..32) == 0 { request.growable(size * rng.u64(1..8)) } else { request };
         let troubles = round.strain.troubles();
         let (answer, queue) = match rng.u8(..16) {
             0 => (round.pool.try_allocate(request), None),
@@ -97,8 +104,8 @@ impl<'a> Player<'a> {
                     count(&round.fallbacks);
                     count(&round.figures.fallbacks);
                 }
-                if zeroed || round.setting.config.scrub == Scrub::OnFree && round.setting.starts_zeroed {
-                    cleared(&buffer)?;
+                if zeroed || round.setting.scrubs() {
+                    cleared(&buffer, 0)?;
                 }
                 let number = round.oracle.allocated(&buffer, queue.map(|(_, number)| number))?;
                 Ok(Some(Held { buffer, number, queue }))
@@ -112,6 +119,59 @@ impl<'a> Player<'a> {
                 Ok(None)
             }
         }
+    }
+
+    /// Some buffer becomes longer, where it is or, at times, elsewhere.
+    fn grow(&mut self) -> Result<(), Finding> {
+        let (round, slot) = (self.round, self.rng.usize(..self.slots.len()));
+        let Some(held) = &mut self.slots[slot] else { return Ok(()) };
+        let (buffer, number) = (&mut held.buffer, held.number);
+        let old = buffer.size();
+        if old > round.setting.demand / GROWS {
+            return Ok(());
+        }
+        let size = old + self.rng.u64(1..=old / 4 + 1);
+        // The error of a quota does not say whether it came before the request for a new place, which
+        // counts, or with it.
+        let may_move = buffer.tag().name() != METERED && self.rng.bool();
+        let troubles = round.strain.troubles();
+        let answer = if may_move { buffer.grow_or_move(size) } else { buffer.grow(size).map(|()| None) };
+        match answer {
+            Ok(None) => {
+                if round.setting.scrubs() {
+                    cleared(buffer, old)?;
+                }
+                round.oracle.grown(buffer, number, old)?;
+                count(&round.figures.grown);
+            }
+            Ok(Some(left)) => {
+                count(&round.allocated);
+                count(&round.figures.moved);
+                if buffer.is_fallback() {
+                    count(&round.fallbacks);
+                    count(&round.figures.fallbacks);
+                }
+                kept(buffer, number, old)?;
+                held.number = round.oracle.allocated(buffer, None)?;
+                let left = Held { buffer: left, number, queue: held.queue.take() };
+                self.release(left)?;
+            }
+            Err(error) => {
+                if round.strain.troubles() == troubles && !round.setting.excuse(&error) {
+                    return Err(Finding::Refused { size, error });
+                }
+                match error {
+                    AllocError::Device(_) => {
+                        count(&round.allocated);
+                        count(&round.unseen);
+                    }
+                    AllocError::OutOfMemory(_) => count(&round.refused),
+                    // Where it was to grow in place, nothing was asked for.
+                    _ => {}
+                }
+            }
+        }
+        Ok(())
     }
 
     fn release(&mut self, held: Held) -> Result<(), Finding> {

@@ -54,6 +54,8 @@ pub(super) struct Round {
     pub(super) allocated: AtomicU64,
     pub(super) fallbacks: AtomicU64,
     pub(super) refused: AtomicU64,
+    /// Buffers that came and went within a call; perhaps by fallback, which the call does not say.
+    pub(super) unseen: AtomicU64,
     /// Buffers that were alive then.
     before: AtomicU64,
     finding: Mutex<Option<Finding>>,
@@ -105,6 +107,7 @@ impl Round {
             allocated: zero(),
             fallbacks: zero(),
             refused: zero(),
+            unseen: zero(),
             before: zero(),
             finding: Mutex::default(),
             over: AtomicBool::new(false),
@@ -268,7 +271,9 @@ impl Round {
             same("total_allocations", seen.total_allocations, allocated)?;
             let freed = self.before.load(Relaxed) + allocated - active;
             same("total_deallocations", seen.total_deallocations, freed)?;
-            same("fallback_allocations", seen.fallback_allocations, self.fallbacks.load(Relaxed))?;
+            let (fallbacks, unseen) = (self.fallbacks.load(Relaxed), self.unseen.load(Relaxed));
+            let counted = seen.fallback_allocations.clamp(fallbacks, fallbacks + unseen);
+            same("fallback_allocations", seen.fallback_allocations, counted)?;
             same("failed_allocations", seen.failed_allocations, self.refused.load(Relaxed))?;
         }
         same("device_calls", seen.device_calls, self.strain.calls())?;
@@ -289,7 +294,8 @@ impl Round {
         if rng.u8(..4) == 0 {
             self.pool.reset_statistics();
             self.before.store(alive.leaks.len() as u64, Relaxed);
-            [&self.allocated, &self.fallbacks, &self.refused].iter().for_each(|c| c.store(0, Relaxed));
+            let counters = [&self.allocated, &self.fallbacks, &self.refused, &self.unseen];
+            counters.iter().for_each(|counter| counter.store(0, Relaxed));
         }
         Ok(())
     }

@@ -24,7 +24,7 @@ pub(super) struct Setting {
     /// Bytes that all threads together ask for at most, or little more.
     pub(super) demand: u64,
     /// Fresh memory is zero, and the CPU can see it.
-    pub(super) starts_zeroed: bool,
+    starts_zeroed: bool,
 }
 
 impl Setting {
@@ -32,14 +32,25 @@ impl Setting {
     pub(super) fn excuse(&self, error: &AllocError) -> bool {
         match error {
             AllocError::QuotaExceeded(_) => !self.config.quotas.is_empty(),
-            AllocError::OutOfMemory(error) => match error.device {
-                // Fallback was ruled out.
-                None => true,
-                Some(DeviceError::PastLimit { .. }) => self.config.limits.hard_bytes.is_some(),
-                Some(_) => false,
-            },
+            // Without the device's word, fallback was ruled out.
+            AllocError::OutOfMemory(error) => self.excuse_device(error.device.as_ref()),
+            // Without it, something lies behind the buffer.
+            AllocError::CannotGrow { device, .. } => self.excuse_device(device.as_deref()),
             _ => false,
         }
+    }
+
+    fn excuse_device(&self, error: Option<&DeviceError>) -> bool {
+        match error {
+            None => true,
+            Some(DeviceError::PastLimit { .. }) => self.config.limits.hard_bytes.is_some(),
+            Some(_) => false,
+        }
+    }
+
+    /// Whether whatever is handed out must read as zero.
+    pub(super) fn scrubs(&self) -> bool {
+        self.config.scrub == Scrub::OnFree && self.starts_zeroed
     }
 
     /// Settings for a device of these limits, and traces that ask for `demand` bytes together.
