@@ -14,7 +14,7 @@ const SHARE: u64 = 128;
 /// One part in this many of what has been moved may be added to that,
 const PRICE: u64 = 32;
 /// up to one part in this many of the most that was live.
-const MOST: u64 = 48;
+const MOST: u64 = 16;
 
 /// See the module's essay. In granules; written by the thread that climbs the ladder alone.
 #[derive(Debug, Default)]
