@@ -125,7 +125,9 @@ impl Pool {
     /// [`AllocError::OutOfMemory`] if even the device has no memory; [`AllocError::ZeroSize`] and
     /// [`AllocError::BadAlignment`] for requests that make no sense. Nothing has changed then.
     #[track_caller]
-    #[inline]
+    // Forced: the hit, some sixty instructions, belongs into the caller, and the size of the function
+    // makes the compiler think otherwise.
+    #[inline(always)]
     pub fn allocate(&self, request: impl Into<Request>) -> Result<Buffer, AllocError> {
         self.answer(request.into(), true, Site::caller())
     }
