@@ -34,6 +34,7 @@ fn any_config() -> impl Strategy<Value = PoolConfig> {
         0..=1_u64 << 39,
         prop_oneof![Just(Scrub::Never), Just(Scrub::OnFree)],
         any::<bool>(),
+        0..=86_400_000_u64,
     );
     let limit = || (any::<bool>(), 1..=1_u64 << 20).prop_map(|(on, limit)| on.then_some(limit));
     let pressure = (
@@ -65,6 +66,7 @@ fn any_config() -> impl Strategy<Value = PoolConfig> {
             .with_thread_cache(ThreadCache { max_bytes: upkeep.3 })
             .with_scrub(upkeep.4)
             .with_thread_heaps(upkeep.5)
+            .with_trim_after(Duration::from_millis(upkeep.6))
             .with_limits(Limits {
                 soft_bytes: pressure.0.map(|mib| mib * MIB / 4),
                 hard_bytes: past(pressure.0).map(|mib| mib * MIB / 4),

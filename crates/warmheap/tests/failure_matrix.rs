@@ -146,6 +146,14 @@ impl Scene {
         }
     }
 
+    fn idle(&mut self) {
+        // As if time passed between the looks.
+        for _ in 0..16 {
+            let _ = self.pool.maintain(Duration::ZERO);
+        }
+        self.ask(6 * MIB);
+    }
+
     fn trim(&mut self) {
         let _ = self.pool.trim(20 * MIB);
         let _ = self.pool.trim(0);
@@ -197,7 +205,7 @@ impl Scene {
 
 type Act = fn(&mut Scene);
 
-const ACTS: [(&str, Act); 10] = [
+const ACTS: [(&str, Act); 11] = [
     ("caches", Scene::caches),
     ("small", Scene::small),
     ("large", Scene::large),
@@ -205,6 +213,7 @@ const ACTS: [(&str, Act); 10] = [
     ("exhaust", Scene::exhaust),
     ("scatter", Scene::scatter),
     ("grow", Scene::grow),
+    ("idle", Scene::idle),
     ("trim", Scene::trim),
     ("rest", Scene::rest),
     ("exhaust again", Scene::exhaust),

@@ -58,6 +58,7 @@ class PoolConfig:
     thread_cache_mb: float
     thread_heaps: bool
     scrub: str
+    trim_after_ms: int
     wait_ms: int
     quotas: Mapping[str, float]
     @property

@@ -64,6 +64,8 @@ setters! {
     with_thread_heaps => thread_heaps: bool;
     /// Whether freed memory is cleared.
     with_scrub => scrub: Scrub;
+    /// How long memory may lie idle before it goes back; zero is for ever.
+    with_trim_after => trim_after: Duration;
     /// Bounds on what is held from the device.
     with_limits => limits: Limits;
     /// The most requested bytes that may be alive under each tag.

@@ -50,7 +50,7 @@ pub(crate) fn find(name: &str) -> Option<&'static Key> {
 const HEAPS: Rule = Rule::Whole { min: 1.0, max: MAX_HEAPS as f64 };
 /// Up to a day.
 const MILLISECONDS: Rule = Rule::Whole { min: 1.0, max: DAY };
-const WAIT: Rule = Rule::Whole { min: 0.0, max: DAY };
+const OR_NONE: Rule = Rule::Whole { min: 0.0, max: DAY };
 const DAY: f64 = 86_400_000.0;
 const OBJECTS: Rule = Rule::Whole { min: 0.0, max: 1e9 };
 
@@ -133,7 +133,8 @@ static KEYS: &[Key] = &[
     number!("thread_cache_mb", Rule::Size { zero: true }, thread_cache.max_bytes, mib, bytes),
     switch!("thread_heaps", thread_heaps),
     word!("scrub", scrub, "never" => Scrub::Never, "on_free" => Scrub::OnFree),
-    number!("wait_ms", WAIT, wait, milliseconds, duration),
+    number!("trim_after_ms", OR_NONE, trim_after, milliseconds, duration),
+    number!("wait_ms", OR_NONE, wait, milliseconds, duration),
     Key {
         name: "quotas",
         rule: Rule::Quotas,

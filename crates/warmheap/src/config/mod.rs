@@ -84,6 +84,9 @@ pub struct PoolConfig {
     pub thread_heaps: bool,
     /// Whether freed memory is cleared.
     pub scrub: Scrub,
+    /// How long memory may lie idle before a thread of the pool's gives it back; zero is for ever, and
+    /// no thread.
+    pub trim_after: Duration,
     /// Bounds on what is held from the device.
     pub limits: Limits,
     /// The most requested bytes that may be alive under a tag, by the tag's name.
@@ -188,6 +191,7 @@ impl Default for PoolConfig {
             thread_cache: ThreadCache { max_bytes: 64 * MIB },
             thread_heaps: true,
             scrub: Scrub::Never,
+            trim_after: Duration::ZERO,
             limits: Limits::default(),
             quotas: BTreeMap::new(),
             wait: Duration::ZERO,

@@ -21,6 +21,7 @@ use super::account::UpTo;
 use super::buffer::Buffer;
 use super::heaps::Want;
 use super::home::Home;
+use super::local::Local;
 use super::lock;
 use super::pressure::Pressure;
 use super::range::Range;
@@ -235,16 +236,21 @@ impl Shared {
         for local in &*lock(&self.locals) {
             if local.held.load(Relaxed) > 0 {
                 any = true;
-                let ranges = local.cache.take().empty(&local.held);
-                self.heaps.release(ranges);
+                self.give_up(local);
             }
         }
         any
     }
 
+    /// Gives what a thread has cached back to the heaps, whichever thread that is.
+    pub(crate) fn give_up(&self, local: &Local) {
+        let ranges = local.cache.take().empty(&local.held);
+        self.heaps.release(ranges);
+    }
+
     /// Gives what this thread has cached back to its heaps, without disturbing anyone. `false` if
     /// that was nothing.
-    fn flush_own_cache(&self) -> bool {
+    pub(crate) fn flush_own_cache(&self) -> bool {
         let flushed = self.session(|session| {
             let ranges = session.cache.empty(&session.local.held);
             let any = !ranges.is_empty();

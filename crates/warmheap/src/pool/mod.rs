@@ -9,7 +9,7 @@
 //!
 //! This layer owns policy: who is served from where, what is kept, when to grow, when to fall
 //! back. It never knows which device it runs on, and calls it through [`driver`] alone. Locks are
-//! taken in one order: growth, list of caches, a cache, depot, heaps at rest, a heap; never two heaps at once, and
+//! taken in one order: looks at idle memory, growth, list of caches, a cache, depot, heaps at rest, a heap; never two heaps at once, and
 //! no device call under a heap's lock except by the drop of a pool that nobody uses any more.
 
 mod account;
@@ -30,10 +30,12 @@ mod headroom;
 mod heap;
 mod heaps;
 mod home;
+mod idle;
 mod ladder;
 mod leaks;
 mod ledger;
 mod local;
+mod maintain;
 mod pressure;
 mod queue;
 mod quotas;
@@ -52,6 +54,7 @@ mod withheld;
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 pub use buffer::{Buffer, Placement};
 pub use error::{AllocError, OutOfMemory, QuotaExceeded, StartError};
@@ -64,6 +67,7 @@ pub use site::Site;
 use crate::config::PoolConfig;
 use crate::device::{Device, DeviceError, Queue};
 use crate::stats::Statistics;
+use maintain::Maintainer;
 use shared::Shared;
 
 /// Locks, whether or not another thread panicked with the lock held: no state of ours is left
@@ -103,7 +107,10 @@ pub struct Pool {
 
 /// The last handle closes the pool.
 #[derive(Debug)]
-struct Handle(Arc<Shared>);
+struct Handle {
+    shared: Arc<Shared>,
+    maintainer: Option<Maintainer>,
+}
 
 impl Pool {
     /// Creates the pool's heaps on `device` and warms them.
@@ -113,8 +120,9 @@ impl Pool {
     /// before it are given back.
     pub fn new(device: Arc<dyn Device>, config: PoolConfig) -> Result<Self, StartError> {
         let shared = Shared::start(device, config)?;
-        let handle = Arc::new(Handle(shared));
-        handle.0.callbacks.belong_to(Arc::downgrade(&handle));
+        let maintainer = shared.start_maintainer()?;
+        let handle = Arc::new(Handle { shared, maintainer });
+        handle.shared.callbacks.belong_to(Arc::downgrade(&handle));
         Ok(Self { handle })
     }
 
@@ -183,7 +191,7 @@ impl Pool {
 
     #[inline(always)]
     fn answer(&self, request: Request, may_fall_back: bool, site: Site) -> Result<Buffer, AllocError> {
-        let shared = &*self.handle.0;
+        let shared = &*self.handle.shared;
         let range = match shared.hit(&request, site) {
             Some(range) => range,
             // A copy of its own, so that the request is put into memory on this way only.
@@ -202,19 +210,19 @@ impl Pool {
     }
 
     pub(crate) fn shared(&self) -> &Shared {
-        &self.handle.0
+        &self.handle.shared
     }
 
     /// A snapshot of the pool's statistics.
     #[must_use]
     pub fn statistics(&self) -> Statistics {
-        self.handle.0.statistics()
+        self.handle.shared.statistics()
     }
 
     /// Zeroes the counters; gauges (heaps, live buffers, capacity) keep their values and peaks
     /// start from them.
     pub fn reset_statistics(&self) {
-        self.handle.0.reset_statistics();
+        self.handle.shared.reset_statistics();
     }
 
     /// Gives free memory back to the device until at most `target` bytes are held, or nothing more
@@ -227,7 +235,21 @@ impl Pool {
     /// # Errors
     /// The device's, when it does not take memory back; the pool is as usable as before.
     pub fn trim(&self, target: u64) -> Result<u64, DeviceError> {
-        self.handle.0.trim(target)
+        self.handle.shared.trim(target)
+    }
+
+    /// Gives memory back that nobody has needed for about as long as `idle`, a little at each call, and
+    /// frees what queues are done with. Answers how soon it wants to be called again: a twelfth of
+    /// `idle` or less; calls before that do nothing, and calls further apart only make it later.
+    ///
+    /// For programs that have a thread for such things. With the setting `trim_after` the pool has
+    /// one of its own. Waits for no thread that allocates, and may be called from any; not while a
+    /// GPU's work is being captured, if the device's calls are not allowed then.
+    ///
+    /// # Errors
+    /// The device's, when it does not take memory back; the pool is as usable as before.
+    pub fn maintain(&self, idle: Duration) -> Result<Duration, DeviceError> {
+        self.handle.shared.look(idle)
     }
 
     /// Lets the system take the memory of heaps that no buffer lies in, thread caches included, until
@@ -246,19 +268,19 @@ impl Pool {
     /// # Errors
     /// The device's; the pool is as usable as before.
     pub fn rest(&self) -> Result<u64, DeviceError> {
-        self.handle.0.rest()
+        self.handle.shared.rest()
     }
 
     /// The settings the pool was made with.
     #[must_use]
     pub fn config(&self) -> &PoolConfig {
-        &self.handle.0.config
+        &self.handle.shared.config
     }
 
     /// The device the pool's memory comes from.
     #[must_use]
     pub fn device(&self) -> &Arc<dyn Device> {
-        self.handle.0.driver.device()
+        self.handle.shared.driver.device()
     }
 
     /// Has the program told when memory is short: when more is held than a soft limit says, and
@@ -269,7 +291,7 @@ impl Pool {
     /// Callbacks stay for the pool's life. One that keeps a `Pool` keeps it open: use the one that
     /// it is given.
     pub fn on_pressure(&self, callback: impl Fn(&Self, Pressure) + Send + Sync + 'static) {
-        self.handle.0.callbacks.add(Arc::new(callback));
+        self.handle.shared.callbacks.add(Arc::new(callback));
     }
 
     /// Sets or lifts (`None`) the most requested bytes that may be alive under `tag`, those in
@@ -277,32 +299,32 @@ impl Pool {
     pub fn set_quota(&self, tag: impl Into<Tag>, quota: Option<u64>) {
         let tag = tag.into();
         if tag != Tag::NONE {
-            self.handle.0.quotas.set(tag, quota);
+            self.handle.shared.quotas.set(tag, quota);
         }
     }
 
     /// The quota of `tag` in bytes, and how much of it is used; `None` without one.
     #[must_use]
     pub fn quota(&self, tag: impl Into<Tag>) -> Option<(u64, u64)> {
-        self.handle.0.quotas.get(tag.into())
+        self.handle.shared.quotas.get(tag.into())
     }
 
     /// Heaps and fallback buffers held from the device.
     #[must_use]
     pub fn reserved_objects(&self) -> u64 {
-        self.handle.0.driver.account().objects()
+        self.handle.shared.driver.account().objects()
     }
 
     /// Bytes held from the device: heaps and fallback buffers.
     #[must_use]
     pub fn reserved_bytes(&self) -> u64 {
-        self.handle.0.driver.reserved()
+        self.handle.shared.driver.reserved()
     }
 
     /// The most bytes held from the device at once since the last reset of statistics.
     #[must_use]
     pub fn peak_reserved_bytes(&self) -> u64 {
-        self.handle.0.driver.account().peak_bytes()
+        self.handle.shared.driver.account().peak_bytes()
     }
 
     /// Bytes of bookkeeping kept for heaps and buffers, outside device memory.
@@ -316,7 +338,7 @@ impl Pool {
     /// The buffers that are alive, with the place each was asked for.
     #[must_use]
     pub fn leaks(&self) -> LeakReport {
-        self.handle.0.leaks()
+        self.handle.shared.leaks()
     }
 }
 
@@ -332,7 +354,9 @@ impl fmt::Debug for Pool {
 
 impl Drop for Handle {
     fn drop(&mut self) {
-        let report = self.0.close();
+        // First, so that nobody else is at work on the pool when it ends.
+        self.maintainer = None;
+        let report = self.shared.close();
         if report.is_clean() {
             tracing::info!(acquired = report.acquired, "memory pool closed, no buffer leaked");
         } else {

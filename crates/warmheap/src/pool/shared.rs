@@ -19,6 +19,7 @@ use super::fallback::Fallback;
 use super::headroom::Headroom;
 use super::heap::Heap;
 use super::heaps::Heaps;
+use super::idle::Looks;
 use super::ladder::Ladder;
 use super::local::{self, Local, Session};
 use super::pressure::Callbacks;
@@ -58,6 +59,8 @@ pub(crate) struct Shared {
     /// When that was last refused.
     pub(crate) not_ahead: Bursts,
     pub(crate) headroom: Headroom,
+    /// What is known of idle memory; held by the one thread that looks.
+    pub(crate) looks: Mutex<Looks>,
     /// Held by the one thread that makes memory available.
     pub(crate) growth: Mutex<()>,
     /// Heaps that are in no slot because the system may take their pages.

@@ -16,6 +16,7 @@ use super::headroom::Headroom;
 use super::heaps::Heaps;
 use super::ladder::Ladder;
 use super::lock;
+use super::maintain::Maintainer;
 use super::pressure::Callbacks;
 use super::quotas::Quotas;
 use super::shared::Shared;
@@ -74,6 +75,7 @@ impl Shared {
             grows_ahead: config.enabled && config.heaps == HeapSizing::Fixed && config.dynamic_growth,
             not_ahead: Bursts::default(),
             headroom: Headroom::default(),
+            looks: Mutex::default(),
             growth: Mutex::new(()),
             resting: Mutex::default(),
             withheld: Withheld::default(),
@@ -99,6 +101,19 @@ impl Shared {
             }
         }
         Ok(shared)
+    }
+
+    /// Starts the thread that gives idle memory back, if the settings ask for one.
+    pub(crate) fn start_maintainer(&self) -> Result<Option<Maintainer>, StartError> {
+        let idle = self.config.trim_after;
+        if idle.is_zero() || !self.config.enabled {
+            return Ok(None);
+        }
+        let started = Maintainer::start(self.me.clone(), idle);
+        started.map(Some).map_err(|error| StartError::Unsupported {
+            key: "trim_after_ms",
+            reason: format!("no thread could be started for it ({error}); set it to 0"),
+        })
     }
 
     fn create_fixed(&self) -> Result<(), StartError> {

@@ -31,8 +31,7 @@ impl Shared {
     /// Gives back free pages or unused heaps, beyond what the settings promise, while more than
     /// `target` bytes are held. The caller climbs.
     pub(crate) fn give_back(&self, target: u64) -> Result<(), DeviceError> {
-        let limits = self.driver.limits();
-        if self.config.heaps == HeapSizing::Elastic && limits.elastic {
+        if self.is_elastic() {
             let excess = self.driver.reserved().saturating_sub(target);
             self.headroom.reset();
             let want = u32::try_from(excess.div_ceil(1 << self.shift)).unwrap_or(u32::MAX);
@@ -46,8 +45,7 @@ impl Shared {
     /// Destroys heaps that nobody holds a range of, those at rest first, while more than `target`
     /// bytes are held and more heaps than were promised. The caller climbs.
     pub(crate) fn drop_unused_heaps(&self, target: u64) {
-        let promised = if self.config.heaps == HeapSizing::Fixed { self.config.num_heaps } else { 0 };
-        let excessive = || self.driver.reserved() > target && self.heap_count() > promised;
+        let excessive = || self.driver.reserved() > target && self.heap_count() > self.promised();
         while excessive() {
             let Some(heap) = lock(&self.resting).pop() else { break };
             self.destroy(heap);
@@ -57,6 +55,16 @@ impl Shared {
                 self.drop_heap(heap);
             }
         }
+    }
+
+    /// Whether heaps grow and shrink where they are.
+    pub(crate) fn is_elastic(&self) -> bool {
+        self.config.heaps == HeapSizing::Elastic && self.driver.limits().elastic
+    }
+
+    /// How many heaps the settings promise to keep.
+    pub(crate) fn promised(&self) -> usize {
+        if self.config.heaps == HeapSizing::Fixed { self.config.num_heaps } else { 0 }
     }
 
     /// Decommits up to `want` granules of whole free pages, from the longest holes of each heap but
@@ -70,26 +78,39 @@ impl Shared {
         let mut taken = 0;
         for index in 0..self.heaps.slots().len() as u16 {
             let growing = growing.filter(|(home, _)| *home == index).map(|(_, void)| void);
-            while taken < want {
-                // Booked first, so that nobody is given the range while the device takes it back.
-                let booked = self.open(index, |open| {
-                    let heap = open.heap_mut().filter(|heap| heap.elastic)?;
-                    let Span { block, offset, len } = heap.space.plan_trim(want - taken, page, growing)?;
-                    let void = heap.space.decommit(block, offset, len);
-                    Some((Span { block: void, offset, len }, Arc::clone(&heap.memory)))
+            taken += self.take_from_heap(index, want.saturating_sub(taken), page, growing)?;
+        }
+        Ok(taken)
+    }
+
+    /// As [`Shared::take_from_holes`], from one heap.
+    pub(crate) fn take_from_heap(
+        &self,
+        index: u16,
+        want: u32,
+        page: u32,
+        growing: Option<u32>,
+    ) -> Result<u32, DeviceError> {
+        let mut taken = 0;
+        while taken < want {
+            // Booked first, so that nobody is given the range while the device takes it back.
+            let booked = self.open(index, |open| {
+                let heap = open.heap_mut().filter(|heap| heap.elastic)?;
+                let Span { block, offset, len } = heap.space.plan_trim(want - taken, page, growing)?;
+                let void = heap.space.decommit(block, offset, len);
+                Some((Span { block: void, offset, len }, Arc::clone(&heap.memory)))
+            });
+            let Some((Span { block, offset, len }, memory)) = booked else { break };
+            let done = self.driver.decommit(&*memory, self.bytes(offset.into()), self.bytes(len.into()));
+            if let Err(error) = done {
+                self.open(index, |open| {
+                    if let Some(heap) = open.heap_mut() {
+                        heap.space.commit(block, offset, len);
+                    }
                 });
-                let Some((Span { block, offset, len }, memory)) = booked else { break };
-                let done = self.driver.decommit(&*memory, self.bytes(offset.into()), self.bytes(len.into()));
-                if let Err(error) = done {
-                    self.open(index, |open| {
-                        if let Some(heap) = open.heap_mut() {
-                            heap.space.commit(block, offset, len);
-                        }
-                    });
-                    return Err(error);
-                }
-                taken += len;
+                return Err(error);
             }
+            taken += len;
         }
         Ok(taken)
     }

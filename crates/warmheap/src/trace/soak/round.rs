@@ -7,6 +7,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Barrier, Mutex, PoisonError};
 use std::thread;
+use std::time::Duration;
 
 use fastrand::Rng;
 
@@ -185,11 +186,16 @@ impl Round {
                     lane.replace(&self.pool, number, &self.oracle, &self.figures);
                 }
             }
-            910..925 => {
+            910..920 => {
                 let target = rng.u64(..self.setting.demand);
                 let bytes = self.excused(|| self.pool.trim(rng.choice([0, target]).unwrap_or(0)))?;
                 count(&self.figures.trims);
                 self.figures.trimmed_bytes.fetch_add(bytes, Relaxed);
+            }
+            // As if time had passed: enough looks for what is free at all of them to go.
+            920..925 => {
+                let look = || self.pool.maintain(Duration::ZERO).map(|_| 0);
+                (0..12).try_for_each(|_| self.excused(look).map(drop))?;
             }
             925..930 => {
                 self.excused(|| self.pool.rest())?;
