@@ -40,4 +40,5 @@ pub use stats::Statistics;
 #[doc = include_str!("../../../docs/configuration.md")]
 #[doc = include_str!("../../../docs/memory-in-flight.md")]
 #[doc = include_str!("../../../docs/growing.md")]
+#[doc = include_str!("../../../docs/giving-back.md")]
 struct Documents;
