@@ -26,6 +26,8 @@ pub(crate) struct Space {
     /// addresses.
     base: u32,
     free_len: u32,
+    /// The least `free_len` since anyone asked.
+    least_free: u32,
     pub(super) void_len: u32,
     pub(super) used_blocks: u32,
 }
@@ -40,6 +42,7 @@ impl Space {
             len,
             base: 0,
             free_len: 0,
+            least_free: 0,
             void_len: len,
             used_blocks: 0,
         };
@@ -148,6 +151,12 @@ impl Space {
     #[inline(always)]
     pub(super) fn take_free(&mut self, len: u32) {
         self.free_len -= len;
+        self.least_free = self.least_free.min(self.free_len);
+    }
+
+    /// The least that was free at any moment since this was last called.
+    pub(crate) fn take_least_free(&mut self) -> u32 {
+        std::mem::replace(&mut self.least_free, self.free_len)
     }
 
     /// Cuts a used block into two used blocks; the first keeps `len` granules.

@@ -1,7 +1,7 @@
 //! Memory that nobody has needed for a while, and its way back to the device.
 //!
-//! The pool is looked at now and then. What was free in a heap at every look of a row is what no
-//! request missed in that time: a spike's leftover, not the breathing of a steady load. Ranges that a
+//! The pool is looked at now and then. The least that was free in a heap over a row of looks is what
+//! no request missed in that time: a spike's leftover, not the breathing of a steady load. Ranges that a
 //! thread has kept without touching its cache go back to their heaps first.
 //!
 //! Owns what is known from earlier looks. A look never waits for a thread that makes memory
@@ -25,7 +25,7 @@ use crate::device::DeviceError;
 const LOOKS: u32 = (STILL + ROW) as u32 + 1;
 /// A cache that was the same at so many looks is given up.
 const STILL: usize = 3;
-/// What was free at so many looks goes back.
+/// What was free for so many looks goes back.
 const ROW: usize = 8;
 /// Less than one part in this many of what is held is not worth a call of the device.
 const SHARE: u64 = 32;
@@ -37,7 +37,7 @@ const STEP: u64 = 64 * MIB;
 pub(crate) struct Looks {
     /// When the next one is due.
     due: Option<Instant>,
-    /// The free granules of each place for a heap, at the last looks.
+    /// The least free granules of each place for a heap, before each of the last looks.
     heaps: Vec<[u32; ROW]>,
     turn: usize,
     /// What each thread holds back, by the address of its share.
@@ -107,8 +107,8 @@ impl Shared {
         looks.turn = (looks.turn + 1) % ROW;
         let mut committed = 0;
         for (row, slot) in looks.heaps.iter_mut().zip(slots) {
-            let free = |heap: &Heap| (heap.space.free_len(), heap.space.committed());
-            let (free, held) = slot.with(|open| open.heap().map_or((0, 0), free));
+            let free = |heap: &mut Heap| (heap.space.take_least_free(), heap.space.committed());
+            let (free, held) = slot.with(|open| open.heap_mut().map_or((0, 0), free));
             row[looks.turn] = free;
             committed += u64::from(held);
         }

@@ -1,6 +1,6 @@
 //! Blocks that grow, against the same naive books.
 
-use super::{Run, State, Stretch};
+use super::{Run, Span, State, Stretch};
 
 impl Run {
     /// The kept space behind a block, if there is any.
@@ -114,4 +114,19 @@ impl Run {
         let room = matches!(next.state, State::Void | State::Kept) && next.len >= missing;
         room.then_some((next.offset, missing))
     }
+}
+
+#[test]
+fn the_least_that_was_free_is_remembered() {
+    let mut space = super::Space::new(100);
+    space.commit(0, 0, 100);
+    assert_eq!((space.take_least_free(), space.take_least_free()), (0, 100));
+    let placed = space.allocate(70, 1).unwrap();
+    space.release(placed.block);
+    assert_eq!((space.take_least_free(), space.take_least_free()), (30, 100));
+    let Span { block, offset, len } = space.plan_trim(60, 10, None).unwrap();
+    space.decommit(block, offset, len);
+    let placed = space.allocate(10, 1).unwrap();
+    assert!(space.extend(placed.block, 25));
+    assert_eq!(space.take_least_free(), 15);
 }

@@ -1,0 +1,94 @@
+//! A server's load: a model that stays, steps that come and go, a spike of sessions, a pause, and steps
+//! again.
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+use warmheap::config::MIB;
+use warmheap::{AllocError, Buffer, Pool};
+
+/// From one step to the next.
+const STEP: Duration = Duration::from_millis(20);
+/// The spike begins, the pause begins and ends, and the run ends, in steps.
+const SPIKE: u32 = 50;
+const PAUSE: u32 = 100;
+const WORK: u32 = 200;
+const END: u32 = 250;
+
+/// The model's and each step's live bytes.
+const MODEL: u64 = 256 * MIB;
+const SCRATCH: u64 = 64 * MIB;
+/// Sessions that begin with each step of the spike. One in so many outlives it.
+const SESSIONS: usize = 2;
+const OUTLIVE: usize = 16;
+
+/// What was seen at one step.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Sample {
+    pub(crate) time: Duration,
+    pub(crate) live: u64,
+    pub(crate) held: u64,
+}
+
+/// A whole run.
+#[derive(Debug)]
+pub(crate) struct Course {
+    pub(crate) samples: Vec<Sample>,
+    pub(crate) device_calls: u64,
+}
+
+impl Course {
+    /// The end of the pause.
+    pub(crate) fn rested(&self) -> Sample {
+        self.samples[WORK as usize - 1]
+    }
+}
+
+pub(crate) fn run(pool: &Pool) -> Result<Course, AllocError> {
+    let mut random = fastrand::Rng::with_seed(7);
+    let model = fill(pool, MODEL, &mut random)?;
+    let mut sessions: Vec<Vec<Buffer>> = Vec::new();
+    let mut samples = Vec::new();
+    let begun = Instant::now();
+    for step in 0..END {
+        match step {
+            SPIKE..PAUSE => {
+                for _ in 0..SESSIONS {
+                    sessions.push(session(pool, &mut random)?);
+                }
+            }
+            PAUSE => {
+                let mut turn = 0..;
+                sessions.retain(|_| turn.next().is_some_and(|turn: usize| turn.is_multiple_of(OUTLIVE)));
+            }
+            _ => {}
+        }
+        let paused = (PAUSE..WORK).contains(&step);
+        let scratch = if paused { Vec::new() } else { fill(pool, SCRATCH, &mut random)? };
+        let live = model.iter().chain(sessions.iter().flatten()).chain(&scratch).map(Buffer::size).sum();
+        samples.push(Sample { time: begun.elapsed(), live, held: pool.reserved_bytes() });
+        drop(scratch);
+        thread::sleep(((step + 1) * STEP).saturating_sub(begun.elapsed()));
+    }
+    Ok(Course { samples, device_calls: pool.statistics().device_calls })
+}
+
+/// A key-value cache, and some small buffers beside it.
+fn session(pool: &Pool, random: &mut fastrand::Rng) -> Result<Vec<Buffer>, AllocError> {
+    let cache = random.u64(4 * MIB..24 * MIB);
+    let sizes = [cache].into_iter().chain((0..4).map(|_| random.u64(1..64 << 10)));
+    sizes.map(|size| pool.allocate(size)).collect()
+}
+
+/// Buffers of at least so many bytes together: most of them small, most bytes in large ones.
+fn fill(pool: &Pool, bytes: u64, random: &mut fastrand::Rng) -> Result<Vec<Buffer>, AllocError> {
+    let mut buffers = Vec::new();
+    let mut left = bytes;
+    while left > 0 {
+        let large = random.u8(..4) == 0;
+        let size = if large { random.u64(2 * MIB..16 * MIB) } else { random.u64(1..256 << 10) };
+        buffers.push(pool.allocate(size)?);
+        left = left.saturating_sub(size);
+    }
+    Ok(buffers)
+}
