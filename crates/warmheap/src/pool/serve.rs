@@ -24,7 +24,7 @@ use crate::config::Scrub;
 use crate::device::{DeviceError, Memory};
 
 /// The most ranges cut at once for a small class, and the most granules of them.
-const BATCH: u32 = 16;
+const BATCH: u32 = 8;
 const BATCH_LEN: u32 = 256;
 
 impl Shared {
