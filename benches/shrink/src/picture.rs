@@ -62,7 +62,7 @@ pub(crate) fn draw(
     }
     chart
         .configure_series_labels()
-        .position(SeriesLabelPosition::UpperLeft)
+        .position(SeriesLabelPosition::MiddleRight)
         .label_font(font)
         .border_style(INK)
         .draw()?;

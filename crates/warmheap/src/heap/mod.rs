@@ -14,6 +14,7 @@
 mod bins;
 mod blocks;
 mod extend;
+mod forward;
 #[cfg(test)]
 mod oracle;
 mod space;

@@ -61,13 +61,7 @@ impl Space {
             [void.before, void.after]
         });
         let pages = |index: u32| {
-            if spared.is_some_and(|spared| spared.contains(&index)) {
-                return None;
-            }
-            let block = self.blocks.get(index);
-            let start = block.offset.next_multiple_of(page);
-            let end = (block.offset + block.len) / page * page;
-            (start < end).then_some((start, end))
+            if spared.is_some_and(|spared| spared.contains(&index)) { None } else { self.pages(index, page) }
         };
         let mut bin = self.free.last()?;
         // Shorter blocks hold no whole page, however many there are of them.
@@ -85,6 +79,19 @@ impl Space {
             bin = self.free.below(bin)?;
         }
         None
+    }
+
+    /// The whole pages inside a block, from where to where.
+    fn pages(&self, block: u32, page: u32) -> Option<(u32, u32)> {
+        let block = self.blocks.get(block);
+        let start = block.offset.next_multiple_of(page);
+        let end = (block.offset + block.len) / page * page;
+        (start < end).then_some((start, end))
+    }
+
+    /// Granules of whole free pages.
+    pub(crate) fn free_pages(&self, page: u32) -> u32 {
+        self.all(&self.free).filter_map(|block| self.pages(block, page)).map(|(start, end)| end - start).sum()
     }
 
     /// The length of a block that is free.

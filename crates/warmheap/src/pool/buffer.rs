@@ -135,6 +135,18 @@ impl Buffer {
         &self.range
     }
 
+    /// Puts the buffer into another range of the same pool, which knows its holder from then on.
+    /// Answers the range that it was in, which is nobody's.
+    pub(crate) fn move_to(&mut self, mut range: Range) -> Range {
+        range.tenant().takes_over(self.range.tenant());
+        if self.range.unmeter() {
+            range.meter();
+        }
+        let left = std::mem::replace(&mut *self.range, range);
+        left.tenant().resize(0);
+        left
+    }
+
     /// The pool, and the range to be changed: it stays the same block of its heap.
     pub(crate) fn parts(&mut self) -> (&Shared, &mut Range) {
         // SAFETY: a pool ends only when none of its buffers is left.

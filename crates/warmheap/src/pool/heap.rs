@@ -183,6 +183,14 @@ impl Open<'_> {
         Some(self.slot.range(heap.address, placed, want))
     }
 
+    /// As [`Open::allocate`], from a hole below `address`.
+    pub(crate) fn allocate_below(&mut self, want: Want, address: u64) -> Option<Range> {
+        let heap = self.heap.as_mut()?;
+        let limit = u32::try_from(address.checked_sub(heap.address)? >> self.slot.shift).ok()?;
+        let placed = heap.space.allocate_below(want.len, want.align, limit)?;
+        Some(self.slot.range(heap.address, placed, want))
+    }
+
     /// Cuts up to `count` neighbouring ranges, and at least one, which is returned. The others go
     /// to `keep`.
     pub(crate) fn allocate_some(

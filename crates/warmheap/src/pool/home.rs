@@ -59,6 +59,13 @@ impl Shared {
         })?
     }
 
+    /// Whether ranges of a class lie in this heap: in one of two, if threads have heaps of their own.
+    pub(crate) fn is_for_class(&self, heap: u16, class: u16) -> bool {
+        let pair = heap & !1;
+        let homes = has_homes(&self.config) && self.is_elastic();
+        !homes || Home { large: pair, small: pair + 1 }.for_class(class) == heap
+    }
+
     /// Gives a range that belongs to no class back to this thread's own heap; answers it if it is of
     /// another one, or must be cleared first.
     #[inline(always)]

@@ -29,6 +29,13 @@ impl Tenant {
         self.tag.store(tag.index(), Relaxed);
     }
 
+    /// The holder of another range has moved here.
+    pub(crate) fn takes_over(&self, other: &Self) {
+        self.site.store(other.site.load(Relaxed), Relaxed);
+        self.size.store(other.size(), Relaxed);
+        self.tag.store(other.tag.load(Relaxed), Relaxed);
+    }
+
     /// The holder has more, or less, than it asked for at first.
     pub(crate) fn resize(&self, size: u64) {
         self.size.store(size, Relaxed);

@@ -54,6 +54,20 @@ pub struct Ticket {
     value: u64,
 }
 
+impl Ticket {
+    /// Whether all work up to this position has completed. One read of the queue's counter; a lost
+    /// queue completes nothing more.
+    #[must_use]
+    pub fn is_complete(&self) -> bool {
+        self.timeline.has_completed(self.value)
+    }
+
+    /// Whether `other` is of the same queue, and not before this one.
+    pub(crate) fn comes_before(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.timeline, &other.timeline) && self.value <= other.value
+    }
+}
+
 impl PoolQueue {
     pub(crate) fn new(pool: Pool, queue: Arc<dyn Queue>) -> Self {
         Self { pool, timeline: Arc::new(Timeline::new(queue)) }

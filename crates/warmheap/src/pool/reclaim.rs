@@ -91,12 +91,17 @@ impl Shared {
             let shard = |local: &Local| local.counters.freed(size, &self.peak);
             self.count(shard, |past| past.freed(size, &self.peak));
         }
+        self.clean_and_put_back(range, size);
+        self.bury();
+        drop(keep);
+    }
+
+    /// As [`Shared::put_back`], cleared first if the settings say so.
+    pub(crate) fn clean_and_put_back(&self, range: Range, size: u64) {
         match self.config.scrub {
             Scrub::Never => self.put_back(range),
             Scrub::OnFree => _ = self.clear_and_put_back(range, size),
         }
-        self.bury();
-        drop(keep);
     }
 
     /// Gives a range back to its heap or the device, past all caches.

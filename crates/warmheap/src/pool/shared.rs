@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, Weak};
 use super::buffer::Buffer;
 use super::bursts::Bursts;
 use super::classes::{self, CLASSES, class_of};
+use super::compact::Compactor;
 use super::counters::{Peak, Totals};
 use super::depot::Depot;
 use super::driver::Driver;
@@ -61,6 +62,7 @@ pub(crate) struct Shared {
     pub(crate) headroom: Headroom,
     /// What is known of idle memory; held by the one thread that looks.
     pub(crate) looks: Mutex<Looks>,
+    pub(crate) compactor: Compactor,
     /// Held by the one thread that makes memory available.
     pub(crate) growth: Mutex<()>,
     /// Heaps that are in no slot because the system may take their pages.

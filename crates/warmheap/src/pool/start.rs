@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use super::account::UpTo;
 use super::bursts::Bursts;
+use super::compact::Compactor;
 use super::counters::{Peak, Totals};
 use super::depot::Depot;
 use super::driver::Driver;
@@ -38,7 +39,10 @@ impl Shared {
         if config.compaction.enabled {
             return Err(StartError::Unsupported {
                 key: "compaction.enabled",
-                reason: "compaction is not available in this version; set it to false".into(),
+                reason:
+                    "compaction in the background is not available in this version; set it to false and call \
+                         Pool::compact"
+                        .into(),
             });
         }
         let driver = Driver::new(device, &config.limits);
@@ -76,6 +80,7 @@ impl Shared {
             not_ahead: Bursts::default(),
             headroom: Headroom::default(),
             looks: Mutex::default(),
+            compactor: Compactor::default(),
             growth: Mutex::new(()),
             resting: Mutex::default(),
             withheld: Withheld::default(),
