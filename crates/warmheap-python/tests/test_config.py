@@ -54,7 +54,7 @@ def test_defaults_are_the_guides() -> None:
     assert (config.heap_size_mb, config.num_heaps, config.warmup_sizes) == (256, 4, [32, 128, 512])
     assert (config.enabled, config.track_statistics, config.log_exhaustion) == (True, True, True)
     assert (config.allocation_strategy, config.dynamic_growth, config.max_heaps) == ("round-robin", False, 8)
-    assert config.compaction.to_dict() == {"enabled": False, "threshold": 0.5, "interval_ms": 60000}
+    assert config.compaction.to_dict() == {"enabled": False, "threshold": 0.5, "interval_ms": 60000, "step_mb": 64, "step_us": 2000}
     assert len(config.warnings()) == 1 and "512" in config.warnings()[0]
     assert PoolConfig.elastic().heap_sizing == "elastic"
     with warmheap.MemoryPool() as pool:

@@ -4,10 +4,10 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use fastrand::Rng;
-use warmheap::config::{MIB, Scrub, ThreadCache};
+use warmheap::config::{Compaction, MIB, Scrub, ThreadCache};
 use warmheap::device::host::HostDevice;
 use warmheap::device::sim::{Call, SimDevice, SimQueue};
 use warmheap::{Buffer, CompactionBudget, Movable, Pool, PoolConfig, Request};
@@ -218,6 +218,27 @@ fn quotas_tags_and_sites_move_along() {
     assert!(leaks.iter().all(|leak| leak.site == site && leak.size == 90 << 10));
     drop(buffers.into_iter().map(Movable::into_buffer).collect::<Vec<_>>());
     assert_eq!(pool.quota("cache"), Some((512 * MIB, 0)));
+}
+
+#[test]
+fn a_pool_compacts_by_itself() {
+    for (name, config) in kinds() {
+        let compaction =
+            Compaction { enabled: true, interval: Duration::from_millis(5), ..Compaction::default() };
+        let config = config.with_compaction(compaction).with_trim_after(Duration::from_millis(60));
+        let pool = Pool::new(Arc::new(HostDevice::new()), config).unwrap();
+        let buffers = scattered(&pool, &mut Rng::with_seed(5), 64 * MIB);
+        buffers.iter().for_each(|(buffer, seed)| write(buffer, *seed));
+        let live: u64 = buffers.iter().map(|(buffer, _)| buffer.size()).sum();
+        let begun = Instant::now();
+        while pool.reserved_bytes() > live + live / 10 + HEAP {
+            let held = pool.reserved_bytes();
+            assert!(begun.elapsed() < Duration::from_secs(60), "{name}: {held} held for {live}");
+            thread::sleep(Duration::from_millis(5));
+        }
+        buffers.iter().for_each(|(buffer, seed)| check(buffer, *seed));
+        expect_apart(&buffers);
+    }
 }
 
 #[test]

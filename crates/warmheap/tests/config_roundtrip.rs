@@ -35,6 +35,8 @@ fn any_config() -> impl Strategy<Value = PoolConfig> {
         prop_oneof![Just(Scrub::Never), Just(Scrub::OnFree)],
         any::<bool>(),
         0..=86_400_000_u64,
+        1..=1_u64 << 39,
+        1..=1_000_000_u64,
     );
     let limit = || (any::<bool>(), 1..=1_u64 << 20).prop_map(|(on, limit)| on.then_some(limit));
     let pressure = (
@@ -62,6 +64,8 @@ fn any_config() -> impl Strategy<Value = PoolConfig> {
                 enabled: upkeep.0,
                 threshold: upkeep.1,
                 interval: Duration::from_millis(upkeep.2),
+                step_bytes: upkeep.7,
+                step_time: Duration::from_micros(upkeep.8),
             })
             .with_thread_cache(ThreadCache { max_bytes: upkeep.3 })
             .with_scrub(upkeep.4)

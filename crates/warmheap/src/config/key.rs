@@ -51,6 +51,8 @@ const HEAPS: Rule = Rule::Whole { min: 1.0, max: MAX_HEAPS as f64 };
 /// Up to a day.
 const MILLISECONDS: Rule = Rule::Whole { min: 1.0, max: DAY };
 const OR_NONE: Rule = Rule::Whole { min: 0.0, max: DAY };
+/// Up to a second.
+const MICROSECONDS: Rule = Rule::Whole { min: 1.0, max: 1e6 };
 const DAY: f64 = 86_400_000.0;
 const OBJECTS: Rule = Rule::Whole { min: 0.0, max: 1e9 };
 
@@ -130,6 +132,8 @@ static KEYS: &[Key] = &[
     switch!("compaction.enabled", compaction.enabled),
     number!("compaction.threshold", Rule::Ratio, compaction.threshold, f64::from, f64::from),
     number!("compaction.interval_ms", MILLISECONDS, compaction.interval, milliseconds, duration),
+    number!("compaction.step_mb", Rule::Size { zero: false }, compaction.step_bytes, mib, bytes),
+    number!("compaction.step_us", MICROSECONDS, compaction.step_time, microseconds, from_microseconds),
     number!("thread_cache_mb", Rule::Size { zero: true }, thread_cache.max_bytes, mib, bytes),
     switch!("thread_heaps", thread_heaps),
     word!("scrub", scrub, "never" => Scrub::Never, "on_free" => Scrub::OnFree),
@@ -195,4 +199,12 @@ fn milliseconds(interval: Duration) -> f64 {
 
 fn duration(milliseconds: f64) -> Duration {
     Duration::from_millis(milliseconds as u64)
+}
+
+fn microseconds(time: Duration) -> f64 {
+    time.as_nanos() as f64 / 1e3
+}
+
+fn from_microseconds(microseconds: f64) -> Duration {
+    Duration::from_micros(microseconds as u64)
 }

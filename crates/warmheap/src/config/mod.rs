@@ -127,6 +127,22 @@ pub struct Compaction {
     pub threshold: f64,
     /// Time between looks.
     pub interval: Duration,
+    /// The most bytes copied in one step, but for the buffer that uses them up.
+    pub step_bytes: u64,
+    /// The most time that one step takes, but for the buffer that uses it up.
+    pub step_time: Duration,
+}
+
+impl Default for Compaction {
+    fn default() -> Self {
+        Self {
+            enabled: false,
+            threshold: 0.50,
+            interval: Duration::from_secs(60),
+            step_bytes: 64 * MIB,
+            step_time: Duration::from_millis(2),
+        }
+    }
 }
 
 /// Bounds on the free ranges that a thread keeps for its next requests.
@@ -187,7 +203,7 @@ impl Default for PoolConfig {
             dynamic_growth: false,
             max_heaps: 8,
             growth_trigger: 0.90,
-            compaction: Compaction { enabled: false, threshold: 0.50, interval: Duration::from_secs(60) },
+            compaction: Compaction::default(),
             thread_cache: ThreadCache { max_bytes: 64 * MIB },
             thread_heaps: true,
             scrub: Scrub::Never,

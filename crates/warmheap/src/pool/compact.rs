@@ -16,11 +16,16 @@ use std::time::{Duration, Instant};
 
 use super::Pool;
 use super::buffer::Buffer;
+use super::heap::{Heap, Slot};
 use super::lock;
 use super::movable::Place;
 use super::range::Range;
 use super::shared::Shared;
+use crate::config::Compaction;
 use crate::device::DeviceError;
+
+/// A step of the pool's own that has more to do rests so many times as long as it took.
+const REST: u32 = 10;
 
 /// How much one compaction may do. The buffer that uses it up is still moved whole.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -107,6 +112,29 @@ impl Shared {
         packed.map(|()| report)
     }
 
+    /// A step of the pool's own, if a heap's fragmentation calls for it. Answers how long it is until
+    /// the next.
+    pub(crate) fn compact_a_little(&self) -> Result<Duration, DeviceError> {
+        let Compaction { threshold, interval, step_bytes, step_time, .. } = self.config.compaction;
+        if !self.is_any_fragmented(threshold) {
+            return Ok(interval);
+        }
+        let begun = Instant::now();
+        let report = self.compact(CompactionBudget { bytes: step_bytes, time: step_time })?;
+        let goes_on = !report.finished && report.moved_buffers > 0;
+        Ok(if goes_on { (begun.elapsed() * REST).min(interval) } else { interval })
+    }
+
+    /// Whether more than this share of some heap's free memory lies outside its longest free block.
+    fn is_any_fragmented(&self, threshold: f64) -> bool {
+        let fragmentation = |heap: &Heap| {
+            let free = f64::from(heap.space.free_len());
+            if free > 0.0 { 1.0 - f64::from(heap.space.largest_free()) / free } else { 0.0 }
+        };
+        let mut slots = self.heaps.slots().iter();
+        slots.any(|slot| slot.with(|open| open.heap().is_some_and(|heap| fragmentation(heap) > threshold)))
+    }
+
     /// Moves buffers forward, the last one first.
     fn pack(&self, budget: CompactionBudget, report: &mut CompactionReport) -> Result<(), DeviceError> {
         let begun = Instant::now();
@@ -184,7 +212,7 @@ impl Shared {
     /// What could go back to the device as it is: whole pages, or whole heaps where pages cannot.
     fn spare_bytes(&self) -> u64 {
         let page = self.page();
-        let spare = |slot: &super::heap::Slot| {
+        let spare = |slot: &Slot| {
             slot.with(|open| match open.heap() {
                 Some(heap) if heap.elastic => heap.space.free_pages(page),
                 Some(heap) if heap.space.used_blocks() == 0 => heap.space.free_len(),

@@ -1,23 +1,39 @@
-//! The thread that gives idle memory back, if the settings ask for one.
+//! The thread that keeps a pool in order, if the settings ask for one: idle memory goes back, and
+//! fragmented heaps are compacted.
 //!
-//! Owns that thread and its clock; what it does is a look of `idle`. It keeps no pool alive, holds
-//! nothing while it sleeps, and ends with its pool: closing wakes it and waits for the step it is at.
+//! Owns that thread and its clock; what it does are looks of `idle` and steps of `compact`. It keeps no
+//! pool alive, holds nothing while it sleeps, and ends with its pool: closing wakes it and waits for
+//! the step it is at.
 #![forbid(unsafe_code)]
 
 use std::io;
 use std::sync::{Arc, Condvar, Mutex, PoisonError, Weak};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::bursts::Bursts;
 use super::lock;
 use super::shared::Shared;
+use crate::config::PoolConfig;
+use crate::device::DeviceError;
+
+/// How long to sleep if nothing is due.
+const FOR_LONG: Duration = Duration::from_secs(86_400);
 
 /// See the module's essay. Dropping it ends the thread.
 #[derive(Debug)]
 pub(crate) struct Maintainer {
     end: Arc<End>,
     thread: Option<JoinHandle<()>>,
+}
+
+/// What the settings ask for.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Wanted {
+    /// For idle memory.
+    pub(crate) looks: bool,
+    /// Of compaction.
+    pub(crate) steps: bool,
 }
 
 /// Tells the thread to end.
@@ -28,13 +44,12 @@ struct End {
 }
 
 impl Maintainer {
-    /// Starts the thread for a pool whose memory goes back when it has been idle for `idle`.
-    pub(crate) fn start(pool: Weak<Shared>, idle: Duration) -> io::Result<Self> {
+    pub(crate) fn start(pool: Weak<Shared>, wanted: Wanted) -> io::Result<Self> {
         let end = Arc::new(End::default());
         let ended = Arc::clone(&end);
         let thread = thread::Builder::new()
             .name("warmheap-maintain".into())
-            .spawn(move || maintain(&pool, idle, &ended))?;
+            .spawn(move || maintain(&pool, wanted, &ended))?;
         Ok(Self { end, thread: Some(thread) })
     }
 }
@@ -53,18 +68,41 @@ impl Drop for Maintainer {
     }
 }
 
-fn maintain(pool: &Weak<Shared>, idle: Duration, end: &End) {
+fn maintain(pool: &Weak<Shared>, wanted: Wanted, end: &End) {
     let failures = Bursts::default();
-    let mut pause = Duration::ZERO;
-    while !end.is_reached_within(pause) {
+    let mut look = wanted.looks.then(Instant::now);
+    let mut step = wanted.steps.then(Instant::now);
+    loop {
+        let next = look.into_iter().chain(step).min();
+        if end.is_reached_within(next.map_or(FOR_LONG, |next| next.saturating_duration_since(Instant::now())))
+        {
+            return;
+        }
         let Some(pool) = pool.upgrade() else { return };
-        pause = pool.look(idle).unwrap_or_else(|error| {
-            if failures.begins() {
-                tracing::warn!(%error, "the device did not take idle memory back");
-            }
-            idle
-        });
+        let PoolConfig { trim_after, compaction, .. } = &pool.config;
+        settle(&mut look, || pool.look(*trim_after), *trim_after, &failures);
+        settle(&mut step, || pool.compact_a_little(), compaction.interval, &failures);
     }
+}
+
+/// Does something if it is due, and notes when it is due again: as it says itself, or after `otherwise`
+/// if it fails.
+fn settle(
+    due: &mut Option<Instant>,
+    work: impl FnOnce() -> Result<Duration, DeviceError>,
+    otherwise: Duration,
+    failures: &Bursts,
+) {
+    if due.is_none_or(|due| due > Instant::now()) {
+        return;
+    }
+    let pause = work().unwrap_or_else(|error| {
+        if failures.begins() {
+            tracing::warn!(%error, "the device did not let the pool keep its memory in order");
+        }
+        otherwise
+    });
+    *due = Some(Instant::now() + pause);
 }
 
 impl End {

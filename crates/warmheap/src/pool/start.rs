@@ -17,7 +17,7 @@ use super::headroom::Headroom;
 use super::heaps::Heaps;
 use super::ladder::Ladder;
 use super::lock;
-use super::maintain::Maintainer;
+use super::maintain::{Maintainer, Wanted};
 use super::pressure::Callbacks;
 use super::quotas::Quotas;
 use super::shared::Shared;
@@ -35,15 +35,6 @@ impl Shared {
         config.validate().map_err(|error| StartError::Config(Box::new(error)))?;
         for warning in config.warnings() {
             tracing::warn!("{warning}");
-        }
-        if config.compaction.enabled {
-            return Err(StartError::Unsupported {
-                key: "compaction.enabled",
-                reason:
-                    "compaction in the background is not available in this version; set it to false and call \
-                         Pool::compact"
-                        .into(),
-            });
         }
         let driver = Driver::new(device, &config.limits);
         let limits = *driver.limits();
@@ -108,16 +99,19 @@ impl Shared {
         Ok(shared)
     }
 
-    /// Starts the thread that gives idle memory back, if the settings ask for one.
+    /// Starts the thread that keeps the pool in order, if the settings ask for one.
     pub(crate) fn start_maintainer(&self) -> Result<Option<Maintainer>, StartError> {
-        let idle = self.config.trim_after;
-        if idle.is_zero() || !self.config.enabled {
-            return Ok(None);
-        }
-        let started = Maintainer::start(self.me.clone(), idle);
+        let PoolConfig { enabled, trim_after, ref compaction, .. } = self.config;
+        let wanted = Wanted { looks: enabled && !trim_after.is_zero(), steps: enabled && compaction.enabled };
+        let (key, off) = match wanted {
+            Wanted { looks: false, steps: false } => return Ok(None),
+            Wanted { looks: true, .. } => ("trim_after_ms", "0"),
+            Wanted { steps: true, .. } => ("compaction.enabled", "false"),
+        };
+        let started = Maintainer::start(self.me.clone(), wanted);
         started.map(Some).map_err(|error| StartError::Unsupported {
-            key: "trim_after_ms",
-            reason: format!("no thread could be started for it ({error}); set it to 0"),
+            key,
+            reason: format!("no thread could be started for it ({error}); set it to {off}"),
         })
     }
 
