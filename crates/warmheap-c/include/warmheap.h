@@ -141,6 +141,14 @@ typedef struct wh_statistics {
   double in_flight_mb;
   // How often more came to be held than a soft limit says.
   uint64_t soft_limit_crossings;
+  // Compactions, on demand and in the background.
+  uint64_t compactions;
+  // Buffers that compaction has moved.
+  uint64_t moved_buffers;
+  // Their requested bytes.
+  double moved_mb;
+  // Memory that compaction brought together in whole pages or heaps.
+  double recovered_mb;
   // What was tried when no heap had room.
   struct wh_ladder ladder;
   // Bytes held from the device now: heaps and fallback buffers.

@@ -121,6 +121,14 @@ pub struct wh_statistics {
     pub in_flight_mb: f64,
     /// How often more came to be held than a soft limit says.
     pub soft_limit_crossings: u64,
+    /// Compactions, on demand and in the background.
+    pub compactions: u64,
+    /// Buffers that compaction has moved.
+    pub moved_buffers: u64,
+    /// Their requested bytes.
+    pub moved_mb: f64,
+    /// Memory that compaction brought together in whole pages or heaps.
+    pub recovered_mb: f64,
     /// What was tried when no heap had room.
     pub ladder: wh_ladder,
     /// Bytes held from the device now: heaps and fallback buffers.
@@ -265,7 +273,11 @@ fn snapshot(pool: &Pool) -> wh_statistics {
             device_objects,
             device_object_limit,
             in_flight_mb,
-            soft_limit_crossings
+            soft_limit_crossings,
+            compactions,
+            moved_buffers,
+            moved_mb,
+            recovered_mb
         ],
         reserved_bytes,
         peak_reserved_bytes

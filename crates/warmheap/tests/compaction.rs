@@ -103,6 +103,9 @@ fn holes_come_back_and_contents_stay() {
             expect_apart(&buffers);
             let after = pool.statistics();
             assert_eq!(after.active_allocations, buffers.len() as u64);
+            let moved = (after.compactions, after.moved_buffers, after.moved_mb);
+            assert_eq!(moved, (1, report.moved_buffers, report.moved_bytes as f64 / MIB as f64), "{name}");
+            assert_eq!(after.recovered_mb, report.recovered_bytes as f64 / MIB as f64, "{name}");
             assert_eq!(after.total_allocations, before.total_allocations, "a move is no allocation");
             assert!(buffers.iter().any(|(buffer, _)| buffer.moves() > 0));
 

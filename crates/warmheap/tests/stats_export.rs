@@ -30,6 +30,10 @@ fn sample() -> Statistics {
     s.device_object_limit = 450_000;
     s.in_flight_mb = 2.5;
     s.soft_limit_crossings = 3;
+    s.compactions = 5;
+    s.moved_buffers = 70;
+    s.moved_mb = 1.5;
+    s.recovered_mb = 0.5;
     s.ladder.retired.tried = 17;
     s.ladder.callbacks.served = 4;
     s
@@ -122,6 +126,10 @@ fn prometheus_text_reads_back_in_bytes_and_ratios() {
         ("warmheap_device_object_limit", 450_000.0),
         ("warmheap_in_flight_bytes", 2_621_440.0),
         ("warmheap_soft_limit_crossings_total", 3.0),
+        ("warmheap_compactions_total", 5.0),
+        ("warmheap_moved_buffers_total", 70.0),
+        ("warmheap_moved_bytes_total", 1_572_864.0),
+        ("warmheap_recovered_bytes_total", 524_288.0),
         ("warmheap_ladder_steps_total retired tried", 17.0),
         ("warmheap_ladder_steps_total retired served", 0.0),
         ("warmheap_ladder_steps_total callbacks served", 4.0),

@@ -132,6 +132,7 @@ fn statistics(statistics: &Statistics) -> Vec<[String; 2]> {
         row("Peak used", mb(statistics.peak_used_mb)),
         row("Cached", mb(statistics.cached_mb)),
         row("Withheld", mb(statistics.withheld_mb)),
+        row("Moved by compaction", mb(statistics.moved_mb)),
         row("Misses served by", steps(&statistics.ladder)),
     ]
 }

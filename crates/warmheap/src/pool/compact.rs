@@ -68,6 +68,16 @@ pub(crate) struct Compactor {
     places: Mutex<Vec<Weak<Place>>>,
     /// Held by the one thread that compacts, while it copies too.
     at_work: Mutex<()>,
+    done: Mutex<Done>,
+}
+
+/// What compactions have done since statistics were reset.
+#[derive(Debug, Default, Clone, Copy)]
+pub(crate) struct Done {
+    pub(crate) compactions: u64,
+    pub(crate) moved_buffers: u64,
+    pub(crate) moved_bytes: u64,
+    pub(crate) recovered_bytes: u64,
 }
 
 impl Compactor {
@@ -78,6 +88,22 @@ impl Compactor {
             places.retain(|known| known.strong_count() > 0);
         }
         places.push(Arc::downgrade(place));
+    }
+
+    pub(crate) fn done(&self) -> Done {
+        *lock(&self.done)
+    }
+
+    pub(crate) fn reset(&self) {
+        *lock(&self.done) = Done::default();
+    }
+
+    fn note(&self, report: &CompactionReport) {
+        let mut done = lock(&self.done);
+        done.compactions += 1;
+        done.moved_buffers += report.moved_buffers;
+        done.moved_bytes += report.moved_bytes;
+        done.recovered_bytes += report.recovered_bytes;
     }
 }
 
@@ -109,6 +135,7 @@ impl Shared {
         let packed = self.pack(budget, &mut report);
         let free = self.spare_bytes() + held;
         report.recovered_bytes = free.saturating_sub(spare + self.driver.reserved());
+        self.compactor.note(&report);
         packed.map(|()| report)
     }
 

@@ -78,6 +78,7 @@ impl Shared {
         let used = gauges.used.saturating_sub(cached + withheld);
         // Cached ranges are free, but not part of any free block.
         let free = gauges.free + cached;
+        let done = self.compactor.done();
         let fallbacks = counted(self.fallbacks.load(Relaxed));
         let total = totals.allocations;
         let objects = self.driver.device().objects().unwrap_or(ObjectCount { live: 0, limit: 0 });
@@ -105,6 +106,10 @@ impl Shared {
             device_object_limit: objects.limit,
             in_flight_mb: mib(self.in_flight()),
             soft_limit_crossings: self.driver.account().crossings(),
+            compactions: counted(done.compactions),
+            moved_buffers: counted(done.moved_buffers),
+            moved_mb: mib(counted(done.moved_bytes)),
+            recovered_mb: mib(counted(done.recovered_bytes)),
             ladder: if self.config.track_statistics { self.ladder.snapshot() } else { Ladder::default() },
         }
     }
@@ -126,6 +131,7 @@ impl Shared {
         self.fallbacks.store(0, Relaxed);
         self.failures.store(0, Relaxed);
         self.ladder.reset();
+        self.compactor.reset();
         self.driver.account().reset();
     }
 }

@@ -62,6 +62,14 @@ pub struct Statistics {
     pub in_flight_mb: f64,
     /// How often more came to be held than a soft limit says.
     pub soft_limit_crossings: u64,
+    /// Compactions, on demand and in the background.
+    pub compactions: u64,
+    /// Buffers that compaction has moved.
+    pub moved_buffers: u64,
+    /// Their requested bytes, in MiB.
+    pub moved_mb: f64,
+    /// Memory that compaction brought together in whole pages or heaps, in MiB.
+    pub recovered_mb: f64,
     /// What was tried when no heap had room.
     pub ladder: Ladder,
 }

@@ -25,7 +25,7 @@ fn bytes(mib: f64) -> f64 {
 }
 
 #[rustfmt::skip]
-static METRICS: [Metric; 23] = [
+static METRICS: [Metric; 27] = [
     counter("warmheap_allocations_total", "Requests answered with a buffer.", |s| s.total_allocations as f64),
     counter("warmheap_deallocations_total", "Buffers given back.", |s| s.total_deallocations as f64),
     counter("warmheap_fallback_allocations_total", "Requests no heap could serve and the device did.", |s| s.fallback_allocations as f64),
@@ -49,6 +49,10 @@ static METRICS: [Metric; 23] = [
     gauge("warmheap_device_object_limit", "The most driver objects that may be held; 0 without a limit.", |s| s.device_object_limit as f64),
     gauge("warmheap_in_flight_bytes", "Retired buffers that wait for their queues.", |s| bytes(s.in_flight_mb)),
     counter("warmheap_soft_limit_crossings_total", "Times more came to be held than a soft limit says.", |s| s.soft_limit_crossings as f64),
+    counter("warmheap_compactions_total", "Compactions, on demand and in the background.", |s| s.compactions as f64),
+    counter("warmheap_moved_buffers_total", "Buffers moved by compaction.", |s| s.moved_buffers as f64),
+    counter("warmheap_moved_bytes_total", "Bytes of those buffers.", |s| bytes(s.moved_mb)),
+    counter("warmheap_recovered_bytes_total", "Memory brought together by compaction.", |s| bytes(s.recovered_mb)),
 ];
 
 const LADDER: &str = "warmheap_ladder_steps_total";
