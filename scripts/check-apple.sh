@@ -2,10 +2,11 @@
 # Checks the library, the command and the examples for Apple systems on Linux: clippy (and with it the
 # compiler's own checks), warnings denied, for three targets; then links the command, the examples
 # and the test programs as arm64 Mach-O and compares what they import from Apple with
-# scripts/apple/symbols.txt. Installs the Debian packages it needs: rustc-web comes with the sources
-# of the standard library, from which it is built for each target.
+# scripts/apple/symbols.txt; then builds the Python wheel for Macs and checks what is in it. Installs
+# the Debian packages it needs: rustc-web comes with the sources of the standard library, from which it
+# is built for each target.
 #
-#   scripts/check-apple.sh [lint|link|symbols]...    all of them by default
+#   scripts/check-apple.sh [lint|link|symbols|wheel]...    all of them by default
 set -eu
 cd "$(dirname "$0")/.."
 . scripts/metal/packages.sh
@@ -15,15 +16,19 @@ need rustc-web cargo-web rust-web-src rust-web-clippy "llvm-$llvm"
 
 sdk=$PWD/target/apple/sdk
 scripts/apple/sdk.sh "$sdk"
-lld=$(rustc --print sysroot)/lib/rustlib/x86_64-unknown-linux-gnu/bin/rust-lld
+LLD=$(rustc --print sysroot)/lib/rustlib/x86_64-unknown-linux-gnu/bin/rust-lld
+export LLD
 
-apple_cargo() { # cargo's arguments
+with_apple() { # a program that calls cargo, and its arguments
     PATH=/usr/bin:$PATH RUSTC=/usr/bin/rustc RUSTC_BOOTSTRAP=1 SDKROOT=$sdk \
         CARGO_TARGET_DIR=$PWD/target/apple \
         CARGO_PROFILE_DEV_DEBUG=0 CARGO_PROFILE_DEV_STRIP=none CARGO_INCREMENTAL=0 \
-        CARGO_TARGET_AARCH64_APPLE_DARWIN_RUSTFLAGS="-Clinker=$lld -Clinker-flavor=ld64.lld -Zunstable-options" \
+        CARGO_TARGET_AARCH64_APPLE_DARWIN_RUSTFLAGS="-Clinker=$PWD/scripts/apple/ld.sh -Clinker-flavor=ld64.lld -Zunstable-options" \
         CARGO_UNSTABLE_BUILD_STD=std,panic_abort,test CARGO_UNSTABLE_BUILD_STD_FEATURES=panic-unwind \
-        /usr/bin/cargo "$@"
+        "$@"
+}
+apple_cargo() {
+    with_apple /usr/bin/cargo "$@"
 }
 packages="-p warmheap -p warmheap-cli"
 
@@ -57,7 +62,35 @@ run_symbols() {
     echo "these are the $(wc -l <target/apple/symbols.txt) symbols of scripts/apple/symbols.txt"
 }
 
-for step in ${@:-lint link symbols}; do
+# The module takes Python's functions from the interpreter that loads it, Apple's from the same
+# symbols as the programs, and offers nothing but its entry. Stripped it would have to be signed anew.
+run_wheel() {
+    need python3 python3-venv
+    tools=target/apple/python
+    [ -x "$tools/bin/maturin" ] || {
+        python3 -m venv "$tools"
+        "$tools/bin/python" -m pip install --quiet --disable-pip-version-check 'maturin>=1.7,<2'
+    }
+    rm -rf target/apple/wheel
+    CARGO_PROFILE_RELEASE_DEBUG=false CARGO_PROFILE_RELEASE_STRIP=none MATURIN_STRIP=false \
+        with_apple "$tools/bin/maturin" build --quiet --release \
+        --locked --target aarch64-apple-darwin --out target/apple/wheel
+    module=$("$tools/bin/python" scripts/apple/wheel.py target/apple/wheel/*.whl target/apple/wheel)
+    /usr/lib/llvm-$llvm/bin/llvm-objdump --macho --private-header "$module" | grep -q 'ARM64 .*DYLIB'
+    /usr/lib/llvm-$llvm/bin/llvm-objdump --macho --private-headers "$module" | grep -q LC_CODE_SIGNATURE
+    /usr/lib/llvm-$llvm/bin/llvm-nm --undefined-only --format=darwin "$module" |
+        sed -n 's/.* \(_[^ ]*\) (\(from \)\{0,1\}\(.*\))$/\3 \1/p' |
+        grep -Ev '^(libSystem _|dynamically looked up _Py|dynamically looked up __Py)' |
+        LC_ALL=C sort -u >target/apple/wheel/symbols.txt
+    LC_ALL=C comm -23 target/apple/wheel/symbols.txt scripts/apple/symbols.txt >target/apple/wheel/others.txt
+    cat target/apple/wheel/others.txt
+    [ ! -s target/apple/wheel/others.txt ] && grep -q '^Metal _MTLCreate' target/apple/wheel/symbols.txt
+    offered=$(/usr/lib/llvm-$llvm/bin/llvm-nm --defined-only --extern-only --just-symbol-name "$module")
+    [ "$offered" = _PyInit__native ]
+    ls -l target/apple/wheel/*.whl | awk '{ print $NF, $5, "bytes" }'
+}
+
+for step in ${@:-lint link symbols wheel}; do
     echo "== Apple on Linux: $step"
     "run_$step"
 done
