@@ -171,6 +171,22 @@ fn a_line_of_another_language_is_a_call_site_too() {
 }
 
 #[test]
+fn what_heaps_hold_is_had_at_once() {
+    let pool = pool(two_heaps());
+    let site = Site::foreign("serve.py", 42);
+    assert!(pool.allocate_at_once(3 * MIB, site).is_none(), "this thread is new to the pool");
+    drop(pool.allocate(3 * MIB).unwrap());
+    let first = pool.allocate_at_once(3 * MIB, site).expect("nobody is at the heaps");
+    let second = pool.allocate_at_once(3 * MIB, site).expect("the other heap has room");
+    assert_ne!(first.address(), second.address());
+    assert!(pool.allocate_at_once(1000 * MIB, site).is_none(), "no heap has room");
+    assert!(pool.allocate_at_once(Request::new(3 * MIB).zeroed(), site).is_none(), "the device clears");
+    let statistics = pool.statistics();
+    assert_eq!((statistics.total_allocations, statistics.active_allocations), (3, 2));
+    assert_eq!(pool.leaks().leaks.iter().filter(|leak| leak.site == Some(site)).count(), 2);
+}
+
+#[test]
 fn warm_up_sizes_that_no_heap_holds_are_named() {
     let text = logged(|_| {
         let mut config = two_heaps();

@@ -14,7 +14,7 @@ use super::lock;
 use super::range::{GROWING, Range};
 use crate::device::Memory;
 use crate::heap::{Placed, Space};
-use crate::sync::{Biased, Owner};
+use crate::sync::{Biased, Owner, Taken};
 
 /// A place for a heap. Places exist for the whole life of the pool; heaps come and go in them.
 #[derive(Debug)]
@@ -100,7 +100,17 @@ impl Slot {
 
     /// Works on the heap from any thread.
     pub(crate) fn with<R>(&self, work: impl FnOnce(&mut Open<'_>) -> R) -> R {
-        let mut heap = self.body.take();
+        self.taken(self.body.take(), work)
+    }
+
+    /// As [`Slot::with`], without waiting: `None` if another thread is at the heap, or it is a home.
+    #[inline]
+    pub(crate) fn at_once<R>(&self, work: impl FnOnce(&mut Open<'_>) -> R) -> Option<R> {
+        Some(self.taken(self.body.try_take()?, work))
+    }
+
+    #[inline(always)]
+    fn taken<R>(&self, mut heap: Taken<'_, Option<Heap>>, work: impl FnOnce(&mut Open<'_>) -> R) -> R {
         let done = self.open(&mut heap, work);
         self.hint.store(hint(&heap), Relaxed);
         done

@@ -104,6 +104,18 @@ impl Heaps {
         None
     }
 
+    /// As [`Heaps::allocate`], without waiting for another thread; `None` if that takes more than one
+    /// look at one heap.
+    pub(crate) fn allocate_at_once(&self, want: Want) -> Option<Range> {
+        let slot = match self.slots() {
+            [only] => only,
+            // Looks into heaps to choose one.
+            _ if self.strategy == Strategy::BestFit => return None,
+            slots => &slots[self.choose(want, &mut Tried::default())?],
+        };
+        slot.at_once(|open| open.allocate(want))?
+    }
+
     /// Brings the hints of heaps that have owners up to date; those of the others always are.
     pub(crate) fn refresh_hints(&self) {
         self.slots().iter().filter(|slot| slot.is_home()).for_each(|slot| slot.with(|_| ()));

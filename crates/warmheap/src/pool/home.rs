@@ -39,18 +39,23 @@ impl Home {
 }
 
 impl Shared {
-    /// Cuts a plain request that is too large for a class from this thread's own heap.
+    /// Cuts a plain request that is too large for a class from this thread's own heap. A thread that
+    /// has none takes it from one that all share, if nobody is at that now.
     #[inline(always)]
-    pub(crate) fn cut_at_home(&self, request: &Request, site: Site) -> Option<Range> {
+    pub(crate) fn cut_at_once(&self, request: &Request, site: Site) -> Option<Range> {
         let last = request.size.wrapping_sub(1);
         if last < self.largest_class || !self.is_plain(request) {
             return None;
         }
         let len = u32::try_from((last >> self.shift).wrapping_add(1)).ok()?;
         local::enter(self, |session| {
-            let slot = self.heaps.slot(session.local.home()?.large);
             let want = Want { class: EXACT, len, align: 1 };
-            let range = slot.at_home(&session.owner, |open| open.allocate(want))?;
+            let range = match session.local.home() {
+                Some(home) => self.heaps.slot(home.large).at_home(&session.owner, |open| open.allocate(want)),
+                // The long way sees to heaps that are added ahead.
+                None if session.local.is_undecided() || self.grows_ahead => None,
+                None => self.heaps.allocate_at_once(want),
+            }?;
             if self.config.track_statistics {
                 session.local.counters.allocated(request.size, &self.peak);
             }

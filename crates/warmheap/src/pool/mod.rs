@@ -158,15 +158,15 @@ impl Pool {
         self.answer(request.into(), true, site.into())
     }
 
-    /// A buffer out of what the calling thread holds, or `None`: no device call, and no waiting for
-    /// another thread. For callers that must not wait where they are, with a lock of their own, and
+    /// A buffer out of what the calling thread holds, or out of a heap that no other thread is at, or
+    /// `None`: no device call, and no waiting for another thread. For callers that must not wait where they are, with a lock of their own, and
     /// can call [`Pool::allocate_at`] once they may. `None` says nothing about memory.
     #[inline]
     #[must_use]
     pub fn allocate_at_once(&self, request: impl Into<Request>, site: impl Into<Site>) -> Option<Buffer> {
         let (request, site) = (request.into(), site.into());
         let shared = self.shared();
-        let range = shared.hit(&request, site).or_else(|| shared.cut_at_home(&request, site))?;
+        let range = shared.hit(&request, site).or_else(|| shared.cut_at_once(&request, site))?;
         Some(Buffer::new(shared, range, request.size))
     }
 

@@ -36,7 +36,7 @@ impl Shared {
         site: Site,
         may_fall_back: bool,
     ) -> Result<Range, AllocError> {
-        if let Some(range) = self.cut_at_home(request, site) {
+        if let Some(range) = self.cut_at_once(request, site) {
             return Ok(range);
         }
         if self.quotas.cover(request.tag) {

@@ -18,6 +18,7 @@
 
 use std::fmt;
 use std::ops::{Deref, DerefMut};
+use std::sync::TryLockError;
 
 use super::fence::Fences;
 use super::{AtomicU32, Mutex, MutexGuard, Ordering, UnsafeCell};
@@ -93,6 +94,16 @@ impl<T> Biased<T> {
             }
         }
         Taken { lock: self, owned }
+    }
+
+    /// As [`Biased::take`], without waiting: `None` if another thread has the value or one owns it.
+    pub(crate) fn try_take(&self) -> Option<Taken<'_, T>> {
+        let owned = match self.others.try_lock() {
+            Ok(owned) => owned,
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            Err(TryLockError::WouldBlock) => return None,
+        };
+        (!*owned).then_some(Taken { lock: self, owned })
     }
 
     fn turn(&self) -> MutexGuard<'_, bool> {

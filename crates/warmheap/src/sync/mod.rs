@@ -11,7 +11,7 @@ mod fence;
 #[cfg(all(test, loom))]
 pub(crate) mod model;
 
-pub(crate) use biased::{Biased, Inside, Owner};
+pub(crate) use biased::{Biased, Inside, Owner, Taken};
 
 #[cfg(not(loom))]
 pub(crate) use std::{

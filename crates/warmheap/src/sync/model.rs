@@ -76,3 +76,22 @@ fn ownership_passes_from_one_thread_to_the_next() {
         assert_eq!(*lock.take(), 2);
     });
 }
+
+#[test]
+fn a_taker_that_does_not_wait_is_alone_inside_or_stands_back() {
+    model(|| {
+        let lock = Arc::new(Biased::new(0));
+        let taker = {
+            let lock = Arc::clone(&lock);
+            thread::spawn(move || lock.try_take().map(|mut value| *value += 1).is_some())
+        };
+        let adopted = lock.adopt();
+        assert!(adopted);
+        // SAFETY: as above.
+        add_as_owner(&lock, &unsafe { Owner::new() });
+        assert!(lock.try_take().is_none(), "a thread owns it");
+        lock.take().disown();
+        let taken = taker.join().unwrap();
+        assert_eq!(*lock.take(), 1 + u32::from(taken));
+    });
+}
