@@ -49,6 +49,10 @@ cp -r $crate/krserve-native "$work/env/krserve-native"
 "$work/env/build/bin/python" -m pip wheel --quiet --no-deps --no-build-isolation --wheel-dir "$work/wheels" \
     "$work/env/krserve-native"
 
+# The tests of CUDA have it in the driver's place.
+CARGO_PROFILE_DEV_DEBUG=line-tables-only cargo build --quiet --locked -p cuda-double
+export CUDA_DOUBLE=${CARGO_TARGET_DIR:-$PWD/target}/debug/libcuda_double.so
+
 for python in "${chosen[@]}"; do
     env=$work/env/$("$python" -c 'import sys; print("%d.%d" % sys.version_info[:2])')
     environment "$python" "$env" pytest numpy "$work"/wheels/*.whl

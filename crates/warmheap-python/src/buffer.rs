@@ -11,8 +11,8 @@ use pyo3::types::PyAny as Any;
 use warmheap::trace::Recorded;
 use warmheap::{Buffer, Site, Tag, Ticket as LibraryTicket};
 
-use crate::errors::Class;
-use crate::ffi::{dlpack, exporter};
+use crate::errors::{Class, IntoPython};
+use crate::ffi::{dlpack, exporter, site};
 use crate::fork::Origin;
 use crate::log;
 use crate::open::wait;
@@ -52,7 +52,7 @@ impl Held {
 /// take it without a copy as well, on a GPU too, as bytes. Each view keeps the memory.
 #[pyclass(subclass, weakref, name = "_Buffer", module = "warmheap")]
 pub(crate) struct BufferBase {
-    /// `None` once freed.
+    /// `None` once freed, and while it grows.
     held: Option<Held>,
     /// Views and arrays that use the memory.
     lent: usize,
@@ -79,8 +79,11 @@ impl BufferBase {
     /// The buffer, unless it was freed or belongs to another process.
     fn buffer(&self) -> PyResult<&Buffer> {
         self.origin.check()?;
-        let held = self.held.as_ref().filter(|_| !self.freed);
-        held.map(Held::buffer).ok_or_else(|| Class::Closed.error("the buffer was freed"))
+        match &self.held {
+            Some(held) if !self.freed => Ok(held.buffer()),
+            None if !self.freed => Err(Class::Closed.error("another thread is growing the buffer")),
+            _ => Err(Class::Closed.error("the buffer was freed")),
+        }
     }
 
     /// The CPU's pointer and the size in bytes, counted as lent.
@@ -200,7 +203,7 @@ impl BufferBase {
     /// Whether the program has freed or retired it.
     #[getter]
     fn is_freed(&self) -> bool {
-        self.freed || self.held.is_none()
+        self.freed
     }
 
     /// Gives the memory back: now, or when the last view of it is gone. Freeing twice does nothing.
@@ -213,6 +216,72 @@ impl BufferBase {
         };
         give_up(slf.py(), held);
         Ok(())
+    }
+
+    /// Makes the buffer ``size`` bytes long, its contents kept; what is new is uninitialised.
+    ///
+    /// It grows where it is: into free memory behind it, or into the room that
+    /// ``allocate(growable=...)`` asked for. Views and arrays keep the length they have.
+    ///
+    /// Parameters
+    /// ----------
+    /// size : int
+    ///     Bytes; fewer than it has change nothing.
+    /// move : bool, default False
+    ///     Whether the device may copy it elsewhere when there is no room; its address changes then.
+    ///
+    /// Returns
+    /// -------
+    /// Buffer or None
+    ///     What was left behind by a move: to be freed, or retired if work in flight still reads it.
+    ///
+    /// Raises
+    /// ------
+    /// GrowError
+    ///     There is no room, and it may not move or views of it are alive.
+    /// RequestError
+    ///     It is being recorded to a trace, which has no word for this.
+    ///
+    /// Examples
+    /// --------
+    /// >>> import warmheap
+    /// >>> pool = warmheap.MemoryPool()
+    /// >>> cache = pool.allocate(4096, growable=1 << 30)
+    /// >>> cache.grow(64 << 20)
+    /// >>> cache.size
+    /// 67108864
+    #[pyo3(signature = (size, *, r#move = false))]
+    fn grow(slf: &Bound<'_, Self>, size: u64, r#move: bool) -> PyResult<Option<Py<Any>>> {
+        let py = slf.py();
+        let site = site::caller(py);
+        let (mut buffer, may_move) = {
+            let mut this = slf.borrow_mut();
+            this.buffer()?;
+            match this.held.take() {
+                Some(Held::Plain(buffer)) => (buffer, r#move && this.lent == 0),
+                recorded => {
+                    this.held = recorded;
+                    return Err(Class::Request.error("a buffer that is recorded to a trace cannot grow"));
+                }
+            }
+        };
+        let grown = wait(py, || {
+            if may_move { buffer.grow_or_move_at(size, site) } else { buffer.grow(size).map(|()| None) }
+        });
+        // Another thread may have freed it meanwhile, or let go of its views.
+        let freed = {
+            let mut this = slf.borrow_mut();
+            if this.freed && this.lent == 0 {
+                Some(Held::Plain(buffer))
+            } else {
+                this.held = Some(Held::Plain(buffer));
+                None
+            }
+        };
+        give_up(py, freed);
+        let pool = slf.borrow().pool.clone_ref(py);
+        let behind = grown.map_err(IntoPython::into_python)?;
+        behind.map(|buffer| Self::object(pool.bind(py), Held::Plain(buffer))).transpose()
     }
 
     /// Gives the memory back once the work before ``ticket`` is done. Returns at once.

@@ -18,6 +18,7 @@ pub(crate) enum Class {
     Request,
     OutOfMemory,
     Quota,
+    Grow,
     Start,
     Device,
     Trace,
@@ -34,6 +35,7 @@ impl Class {
             Self::Request => "RequestError",
             Self::OutOfMemory => "OutOfMemoryError",
             Self::Quota => "QuotaError",
+            Self::Grow => "GrowError",
             Self::Start => "StartError",
             Self::Device => "DeviceError",
             Self::Trace => "TraceError",
@@ -109,6 +111,17 @@ impl IntoPython for AllocError {
                 attributes.set_item("used", past.used)?;
                 attributes.set_item("requested", past.requested)
             }),
+            Self::CannotGrow { size, requested, device } => {
+                let answer = device.as_ref().map_or_else(String::new, |error| format!(" ({error})"));
+                let text = format!(
+                    "a buffer of {size} bytes has no room behind it for {requested}{answer}; ask for room with \
+                     allocate(growable=...), or let it move, once no view of it is alive"
+                );
+                Class::Grow.with(text, |attributes| {
+                    attributes.set_item("size", size)?;
+                    attributes.set_item("requested", requested)
+                })
+            }
             _ => Class::Device.error(self),
         }
     }

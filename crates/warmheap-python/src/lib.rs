@@ -6,6 +6,7 @@
 //! what can be said in Python is said there (`python/warmheap`).
 //!
 //! - `pool`, `open`, `buffer`, `queue`: the objects that programs hold
+//! - `request`, `pressure`: what they say of a buffer, and hear when memory is short
 //! - `config`, `statistics`, `advice`, `trace`: plain data and what is done with it
 //! - `errors`, `log`, `fork`: what goes wrong, what is said, what a child process may not touch
 //! - `values`: JSON to Python and back, which is how every struct of figures gets across
@@ -21,7 +22,9 @@ mod fork;
 mod log;
 mod open;
 mod pool;
+mod pressure;
 mod queue;
+mod request;
 mod statistics;
 #[cfg(target_os = "linux")]
 mod torch;
@@ -38,6 +41,7 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<config::PoolConfig>()?;
     module.add_class::<config::Section>()?;
     module.add_class::<pool::MemoryPool>()?;
+    module.add_class::<pressure::Pressure>()?;
     module.add_class::<queue::Queue>()?;
     module.add_class::<queue::Ticket>()?;
     module.add_class::<statistics::Statistics>()?;

@@ -1,8 +1,10 @@
 //! What a pool object holds while it is open, and how it is used without the interpreter's lock.
 
 use pyo3::prelude::*;
+use serde_json::{Value, json};
+use warmheap::config::{HeapSizing, MIB};
 use warmheap::trace::Recorder;
-use warmheap::{AllocError, Pool, Request, Site};
+use warmheap::{AllocError, Leak, Pool, Request, Site};
 
 use crate::buffer::Held;
 use crate::log;
@@ -23,6 +25,27 @@ impl Open {
             None => self.pool.try_allocate_at(request, site).map(Held::Plain),
         }
     }
+}
+
+/// Has the heaps hold memory for buffers of these sizes, or those of the settings, at once.
+pub(crate) fn warm(pool: &Pool, sizes_mb: Option<Vec<f64>>, site: Site) -> Result<(), AllocError> {
+    let bytes = |mib: f64| (mib * MIB as f64) as u64;
+    let sizes: Vec<u64> = match sizes_mb {
+        Some(sizes) => sizes.into_iter().map(bytes).collect(),
+        None if pool.config().heaps == HeapSizing::Fixed => Vec::new(),
+        None => pool.config().warmup_sizes.clone(),
+    };
+    let held = sizes.into_iter().map(|size| pool.try_allocate_at(Request::new(size).zeroed(), site));
+    held.collect::<Result<Vec<_>, _>>().map(drop)
+}
+
+/// The buffers that are alive, as a list of objects.
+pub(crate) fn leaks(pool: &Pool) -> Value {
+    let entry = |leak: &Leak| {
+        let tag = Some(leak.tag.name()).filter(|tag| !tag.is_empty());
+        json!({"size": leak.size, "tag": tag, "site": leak.site.as_ref().map(Site::to_string)})
+    };
+    pool.leaks().leaks.iter().map(entry).collect()
 }
 
 /// Does what may wait while other threads run, and hands the log over.

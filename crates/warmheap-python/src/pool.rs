@@ -8,18 +8,19 @@ use std::sync::{PoisonError, RwLock};
 
 use pyo3::prelude::*;
 use pyo3::types::{PyAny as Any, PyDict, PyTuple};
-use serde_json::json;
+use warmheap::Pool;
 use warmheap::device::Spec;
 use warmheap::trace::{Recorder, TraceWriter};
-use warmheap::{Pool, Request, Site};
 
 use crate::buffer::{BufferBase, Held};
 use crate::config::PoolConfig;
 use crate::errors::{Class, IntoPython};
 use crate::ffi::site;
 use crate::fork::Origin;
-use crate::open::{Open, wait};
+use crate::open::{self, Open, wait};
+use crate::pressure;
 use crate::queue::Queue;
+use crate::request::request;
 use crate::statistics::Statistics;
 use crate::values::to_python;
 
@@ -83,13 +84,6 @@ impl MemoryPool {
     /// The pool, unless it is closed or another process's.
     pub(crate) fn pool(&self) -> PyResult<Pool> {
         self.open().map(|open| open.pool)
-    }
-
-    #[inline]
-    pub(crate) fn request(size: u64, align: u64, zeroed: bool, tag: Option<&str>) -> Request {
-        let request = Request::new(size).align(align);
-        let request = if zeroed { request.zeroed() } else { request };
-        tag.map_or(request, |tag| request.tag(tag))
     }
 
     fn open(&self) -> PyResult<Open> {
@@ -167,6 +161,11 @@ impl MemoryPool {
     ///     What it is for; stands in leak reports. Meant for tens of names.
     /// fallback : bool, default True
     ///     Whether to ask the device when no heap has room.
+    /// growable : int, optional
+    ///     Bytes that it may grow to in place, see :meth:`Buffer.grow`.
+    /// wait : float, optional
+    ///     Seconds to wait for memory in flight where the request cannot be served otherwise, by
+    ///     default the setting ``wait_ms``.
     ///
     /// Raises
     /// ------
@@ -182,7 +181,8 @@ impl MemoryPool {
     /// >>> buffer = pool.allocate(4096, align=4096, zeroed=True)
     /// >>> bytes(memoryview(buffer)[:4])
     /// b'\x00\x00\x00\x00'
-    #[pyo3(signature = (size, *, align = 0, zeroed = false, tag = None, fallback = true))]
+    #[pyo3(signature = (size, *, align = 0, zeroed = false, tag = None, fallback = true, growable = 0, wait = None))]
+    #[allow(clippy::too_many_arguments)]
     fn allocate(
         slf: &Bound<'_, Self>,
         size: u64,
@@ -190,9 +190,11 @@ impl MemoryPool {
         zeroed: bool,
         tag: Option<&str>,
         fallback: bool,
+        growable: u64,
+        wait: Option<f64>,
     ) -> PyResult<Py<Any>> {
         let (py, this) = (slf.py(), slf.get());
-        let request = Self::request(size, align, zeroed, tag);
+        let request = request(size, align, zeroed, tag, growable, wait)?;
         let site = site::caller(py);
         let at_once = this.with(|open| match open.recorder {
             None => open.pool.allocate_at_once(request, site).map(Held::Plain),
@@ -202,7 +204,8 @@ impl MemoryPool {
             Some(held) => held,
             None => {
                 let open = this.open()?;
-                wait(py, move || open.allocate(request, site, fallback)).map_err(IntoPython::into_python)?
+                open::wait(py, move || open.allocate(request, site, fallback))
+                    .map_err(IntoPython::into_python)?
             }
         };
         BufferBase::object(slf, held)
@@ -222,17 +225,7 @@ impl MemoryPool {
     fn warmup(&self, py: Python<'_>, sizes_mb: Option<Vec<f64>>) -> PyResult<()> {
         let pool = self.pool()?;
         let site = site::caller(py);
-        let bytes = |mib: f64| (mib * warmheap::config::MIB as f64) as u64;
-        let sizes: Vec<u64> = match sizes_mb {
-            Some(sizes) => sizes.into_iter().map(bytes).collect(),
-            None if pool.config().heaps == warmheap::config::HeapSizing::Fixed => Vec::new(),
-            None => pool.config().warmup_sizes.clone(),
-        };
-        let warm = move || {
-            let held = sizes.into_iter().map(|size| pool.try_allocate_at(Request::new(size).zeroed(), site));
-            held.collect::<Result<Vec<_>, _>>().map(drop)
-        };
-        wait(py, warm).map_err(IntoPython::into_python)
+        wait(py, move || open::warm(&pool, sizes_mb, site)).map_err(IntoPython::into_python)
     }
 
     /// A snapshot of the figures.
@@ -257,6 +250,13 @@ impl MemoryPool {
     /// The quota of ``tag`` in bytes, and how much of it is used; ``None`` without one.
     fn quota(&self, tag: &str) -> PyResult<Option<(u64, u64)>> {
         self.with(|open| open.pool.quota(tag))
+    }
+
+    /// Has ``callback(pool, pressure)`` called when memory is short, with a :class:`Pressure`: it may
+    /// free, allocate, trim. It runs on the thread whose request met the pressure, and stays for the
+    /// pool's life; let it use the pool that it is given and keep none.
+    fn on_pressure(slf: &Bound<'_, Self>, callback: Py<Any>) -> PyResult<()> {
+        pressure::register(slf, &slf.get().pool()?, callback)
     }
 
     /// Gives free memory back to the device, until at most ``target`` bytes are held; says how many
@@ -291,12 +291,7 @@ impl MemoryPool {
     /// for, and the line that asked for it.
     fn leaks<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, Any>> {
         let pool = self.pool()?;
-        let leaks = wait(py, || pool.leaks()).leaks;
-        let entries = leaks.iter().map(|leak| {
-            let tag = Some(leak.tag.name()).filter(|tag| !tag.is_empty());
-            json!({"size": leak.size, "tag": tag, "site": leak.site.as_ref().map(Site::to_string)})
-        });
-        to_python(py, &entries.collect())
+        to_python(py, &wait(py, || open::leaks(&pool)))
     }
 
     /// As :meth:`leaks`, as the text that :meth:`close` logs: a line for each place, most bytes first.

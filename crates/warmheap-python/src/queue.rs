@@ -1,7 +1,6 @@
 //! Queues and tickets: memory that work in flight still uses.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use pyo3::prelude::*;
 use pyo3::types::PyAny as Any;
@@ -14,8 +13,9 @@ use crate::buffer::{BufferBase, Held};
 use crate::errors::{Class, IntoPython};
 use crate::ffi::{site, stream};
 use crate::fork::Origin;
-use crate::open::wait;
+use crate::open::{self, wait};
 use crate::pool::MemoryPool;
+use crate::request::{duration, request};
 
 /// An order of work that memory must outlive: a CUDA stream, or an order that the program keeps.
 ///
@@ -124,8 +124,7 @@ impl Queue {
     #[pyo3(signature = (ticket, timeout = 0.0))]
     fn wait(&self, py: Python<'_>, ticket: &Ticket, timeout: f64) -> PyResult<bool> {
         self.queue()?;
-        let timeout = Duration::try_from_secs_f64(timeout)
-            .map_err(|error| Class::Request.error(format!("timeout is {timeout}: {error}")))?;
+        let timeout = duration("timeout", timeout)?;
         let value = ticket.value;
         let done = wait(py, || match &self.order {
             Order::Stream(order) => order.wait(value, timeout),
@@ -136,7 +135,8 @@ impl Queue {
 
     /// A buffer for work that will be submitted to this queue: it may be one that the queue has
     /// retired, before its ticket completes. See :meth:`MemoryPool.allocate`.
-    #[pyo3(signature = (size, *, align = 0, zeroed = false, tag = None))]
+    #[pyo3(signature = (size, *, align = 0, zeroed = false, tag = None, growable = 0, wait = None))]
+    #[allow(clippy::too_many_arguments)]
     fn allocate(
         &self,
         py: Python<'_>,
@@ -144,11 +144,13 @@ impl Queue {
         align: u64,
         zeroed: bool,
         tag: Option<&str>,
+        growable: u64,
+        wait: Option<f64>,
     ) -> PyResult<Py<Any>> {
         let queue = self.queue()?;
-        let request = MemoryPool::request(size, align, zeroed, tag);
+        let request = request(size, align, zeroed, tag, growable, wait)?;
         let site = site::caller(py);
-        let buffer = wait(py, || queue.allocate_at(request, site)).map_err(IntoPython::into_python)?;
+        let buffer = open::wait(py, || queue.allocate_at(request, site)).map_err(IntoPython::into_python)?;
         BufferBase::object(self.pool.bind(py), Held::Plain(buffer))
     }
 

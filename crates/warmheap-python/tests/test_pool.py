@@ -273,3 +273,132 @@ def test_what_is_asked_is_recorded(pool: warmheap.MemoryPool, tmp_path: Path) ->
         ("allocate failure", 20 * MIB),
     ]
     assert trace.summary()["end_live_bytes"] == 1000
+
+
+def test_a_buffer_grows_in_place() -> None:
+    with warmheap.MemoryPool(device="host") as pool:
+        cache = pool.allocate(1000, growable=256 * MIB, tag="kv-cache")
+        address, view = cache.address, memoryview(cache)
+        view[:5] = b"hello"
+        assert cache.grow(100 * MIB) is None and cache.grow(10) is None
+        assert (cache.size, cache.address, view.nbytes) == (100 * MIB, address, 1000)
+        memoryview(cache)[100 * MIB - 1] = 1
+        assert bytes(memoryview(cache)[:5]) == b"hello"
+        assert pool.get_statistics().active_allocations == 1
+
+
+def test_a_buffer_that_cannot_grow_may_move(pool: warmheap.MemoryPool) -> None:
+    buffer, behind = pool.allocate(2 * MIB, tag="kv"), pool.allocate(2 * MIB)
+    others = [pool.allocate(2 * MIB) for _ in range(4)]
+    memoryview(buffer)[:5] = b"hello"
+    with pytest.raises(warmheap.GrowError, match="no room") as caught:
+        buffer.grow(8 * MIB)
+    assert isinstance(caught.value, MemoryError)
+    assert (caught.value.size, caught.value.requested) == (2 * MIB, 8 * MIB)
+    view = memoryview(buffer)
+    with pytest.raises(warmheap.GrowError, match="view"):
+        buffer.grow(8 * MIB, move=True)
+    view.release()
+    left = buffer.grow(8 * MIB, move=True)
+    assert left is not None and (left.size, buffer.size, buffer.tag) == (2 * MIB, 8 * MIB, "kv")
+    assert bytes(memoryview(buffer)[:5]) == bytes(memoryview(left)[:5]) == b"hello"
+    assert buffer.address != left.address and buffer.site is not None and __file__ in buffer.site
+    before = pool.get_statistics().active_allocations
+    left.free()
+    assert pool.get_statistics().active_allocations == before - 1
+    buffer.free()
+    with pytest.raises(warmheap.ClosedError):
+        buffer.grow(9 * MIB)
+    del behind, others
+
+
+def test_a_recorded_buffer_does_not_grow(pool: warmheap.MemoryPool, tmp_path: Path) -> None:
+    pool.record(tmp_path / "run.csv")
+    buffer = pool.allocate(1000)
+    with pytest.raises(warmheap.RequestError, match="recorded"):
+        buffer.grow(2000)
+    assert buffer.size == 1000
+    pool.stop_recording()
+
+
+def test_buffers_grow_while_other_threads_look() -> None:
+    with warmheap.MemoryPool(device="host") as pool:
+        cache = pool.allocate(MIB, growable=512 * MIB)
+        failures: list[BaseException] = []
+
+        def look(_: int) -> None:
+            try:
+                for _ in range(300):
+                    try:
+                        memoryview(cache).release()
+                    except warmheap.ClosedError as error:
+                        assert "growing" in str(error)
+            except BaseException as error:  # noqa: BLE001
+                failures.append(error)
+
+        def grow(_: int) -> None:
+            for size in range(2, 200):
+                cache.grow(size * MIB)
+
+        at_once(lambda work: work(0), [grow, look, look])
+        assert not failures and cache.size == 199 * MIB
+        cache.free()
+        assert pool.get_statistics().active_allocations == 0
+
+
+def test_the_program_is_told_of_pressure_and_helps() -> None:
+    pool = warmheap.MemoryPool(
+        device="sim:discrete,budget=64", heap_size_mb=8, num_heaps=1, warmup_sizes=[], log_exhaustion=False
+    )
+    kept, told = [pool.allocate(40 * MIB)], []
+
+    def help(given: warmheap.MemoryPool, pressure: warmheap.Pressure) -> None:
+        assert given is pool
+        told.append((pressure.kind, pressure.requested))
+        kept.clear()
+
+    pool.on_pressure(help)
+    assert pool.allocate(30 * MIB).size == 30 * MIB
+    assert told == [("exhausted", 30 * MIB)]
+    del pool
+    gc.collect()
+
+
+def test_the_program_is_told_of_a_soft_limit() -> None:
+    limits = {"soft_mb": 16}
+    told: list[warmheap.Pressure] = []
+    with warmheap.MemoryPool(
+        device="sim:discrete", heap_size_mb=8, num_heaps=1, warmup_sizes=[], log_exhaustion=False, limits=limits
+    ) as pool:
+        pool.on_pressure(lambda _, pressure: told.append(pressure))
+        held = [pool.allocate(10 * MIB) for _ in range(2)]
+        assert told and told[0].kind == "soft limit" and told[0].requested is None
+        assert told[0].reserved is not None and told[0].reserved > 16 * MIB and "soft limit" in repr(told[0])
+        del held
+
+
+def test_what_goes_wrong_in_a_callback_does_not_reach_the_request(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[object] = []
+    monkeypatch.setattr(sys, "unraisablehook", lambda event: seen.append(event.exc_value))
+    with warmheap.MemoryPool(device="sim:discrete,budget=16", heap_size_mb=8, num_heaps=1, warmup_sizes=[]) as pool:
+        pool.on_pressure(lambda pool, pressure: 1 / 0)
+        with pytest.raises(warmheap.OutOfMemoryError):
+            pool.allocate(30 * MIB)
+    assert isinstance(seen[0], ZeroDivisionError)
+
+
+def test_a_request_waits_for_memory_in_flight_as_long_as_it_says() -> None:
+    with warmheap.MemoryPool(
+        device="sim:discrete,budget=8", heap_size_mb=8, num_heaps=1, warmup_sizes=[], log_exhaustion=False
+    ) as pool:
+        queue = pool.queue()
+        ticket = queue.signal()
+        pool.allocate(6 * MIB).retire(ticket)
+        with pytest.raises(warmheap.OutOfMemoryError, match="waited|flight"):
+            pool.allocate(6 * MIB, wait=0.01)
+        timer = threading.Timer(0.1, queue.complete, [ticket])
+        timer.start()
+        assert pool.allocate(6 * MIB, wait=30).size == 6 * MIB
+        timer.join()
+        with pytest.raises(warmheap.RequestError, match="wait is -1"):
+            pool.allocate(1, wait=-1)

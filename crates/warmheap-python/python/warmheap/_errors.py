@@ -74,6 +74,20 @@ class QuotaError(WarmheapError, MemoryError):
         self.requested = requested
 
 
+class GrowError(WarmheapError, MemoryError):
+    """A buffer cannot be made longer where it is. Figures are bytes."""
+
+    size: int
+    """What it has."""
+    requested: int
+    """What it was to have."""
+
+    def __init__(self, message: str = "", *, size: int = 0, requested: int = 0) -> None:
+        super().__init__(message)
+        self.size = size
+        self.requested = requested
+
+
 class DeviceError(WarmheapError, RuntimeError):
     """The device is not there, cannot do this, or failed."""
 

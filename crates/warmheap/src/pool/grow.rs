@@ -79,6 +79,18 @@ impl Buffer {
     /// copy; the buffer is as it was then.
     #[track_caller]
     pub fn grow_or_move(&mut self, request: impl Into<Request>) -> Result<Option<Self>, AllocError> {
+        self.grow_or_move_at(request, Site::caller())
+    }
+
+    /// As [`Buffer::grow_or_move`], with the place to keep for leak reports of a buffer that moves.
+    ///
+    /// # Errors
+    /// As [`Buffer::grow_or_move`].
+    pub fn grow_or_move_at(
+        &mut self,
+        request: impl Into<Request>,
+        site: impl Into<Site>,
+    ) -> Result<Option<Self>, AllocError> {
         let mut request = request.into();
         match self.grow(request.size) {
             Ok(()) => return Ok(None),
@@ -93,7 +105,7 @@ impl Buffer {
             let least = pool.driver.limits().largest_heap / SHARE;
             request = request.growable(request.size.saturating_mul(ROOM).max(least));
         }
-        let range = pool.serve(&request, Site::caller(), true)?;
+        let range = pool.serve(&request, site.into(), true)?;
         let mut moved = Self::new(pool, range, request.size);
         pool.copy(self.range(), moved.range(), self.size())
             .map_err(|error| AllocError::Device(Box::new(error)))?;
