@@ -164,7 +164,10 @@ impl Memory for FlawedMemory {
         let short = range.end - range.start < 1 << 10;
         let range = match self.flaw {
             Flaw::FillOneTooFew => range.start..range.end - 1,
-            Flaw::FillOneTooMany if short && self.heap => range.start..range.end + 1,
+            Flaw::FillOneTooMany if short && self.heap => {
+                // Not past the memory itself.
+                range.start..(range.end + 1).min(self.size())
+            }
             _ => range,
         };
         self.inner.fill(range, byte)
