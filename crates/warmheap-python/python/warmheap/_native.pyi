@@ -44,6 +44,8 @@ class Section:
     enabled: bool
     threshold: float
     interval_ms: int
+    step_mb: float
+    step_us: int
     soft_mb: float
     hard_mb: float
     soft_objects: int
