@@ -83,6 +83,8 @@ typedef struct wh_ladder {
   struct wh_step caches;
   // Heaps at rest are claimed back.
   struct wh_step empty_heaps;
+  // Movable buffers make room.
+  struct wh_step compaction;
   // The device is asked for heap memory.
   struct wh_step growth;
   // The device is asked for a buffer.

@@ -40,6 +40,8 @@ pub struct wh_ladder {
     pub caches: wh_step,
     /// Heaps at rest are claimed back.
     pub empty_heaps: wh_step,
+    /// Movable buffers make room.
+    pub compaction: wh_step,
     /// The device is asked for heap memory.
     pub growth: wh_step,
     /// The device is asked for a buffer.
@@ -62,6 +64,7 @@ impl From<warmheap::stats::Ladder> for wh_ladder {
             retired: ladder.retired.into(),
             caches: ladder.caches.into(),
             empty_heaps: ladder.empty_heaps.into(),
+            compaction: ladder.compaction.into(),
             growth: ladder.growth.into(),
             fallback: ladder.fallback.into(),
             wait: ladder.wait.into(),

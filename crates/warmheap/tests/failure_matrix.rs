@@ -6,10 +6,10 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use warmheap::config::{Limits, Scrub};
+use warmheap::config::{Compaction, Limits, Scrub};
 use warmheap::device::sim::{Call, SimDevice, SimQueue};
 use warmheap::device::{DeviceError, Queue};
-use warmheap::{AllocError, Buffer, Pool, PoolConfig, PoolQueue, Request};
+use warmheap::{AllocError, Buffer, CompactionBudget, Pool, PoolConfig, PoolQueue, Request};
 
 const MIB: u64 = 1 << 20;
 /// What the device has; pools may hold less.
@@ -154,6 +154,17 @@ impl Scene {
         self.ask(6 * MIB);
     }
 
+    fn compact(&mut self) {
+        self.held.clear();
+        let ask = |_| self.pool.allocate_movable(400_u64 << 10).ok();
+        let mut movable: Vec<_> = (0..80).filter_map(ask).collect();
+        let mut turn = 0..;
+        movable.retain(|_| turn.next().is_some_and(|turn: u32| turn.is_multiple_of(3)));
+        self.ask(5 * MIB);
+        let _ = self.pool.compact(CompactionBudget::unlimited());
+        self.compare_books();
+    }
+
     fn trim(&mut self) {
         let _ = self.pool.trim(20 * MIB);
         let _ = self.pool.trim(0);
@@ -205,7 +216,7 @@ impl Scene {
 
 type Act = fn(&mut Scene);
 
-const ACTS: [(&str, Act); 11] = [
+const ACTS: [(&str, Act); 12] = [
     ("caches", Scene::caches),
     ("small", Scene::small),
     ("large", Scene::large),
@@ -213,6 +224,7 @@ const ACTS: [(&str, Act); 11] = [
     ("exhaust", Scene::exhaust),
     ("scatter", Scene::scatter),
     ("grow", Scene::grow),
+    ("compact", Scene::compact),
     ("idle", Scene::idle),
     ("trim", Scene::trim),
     ("rest", Scene::rest),
@@ -234,6 +246,13 @@ fn kinds() -> Vec<(&'static str, SimDevice, PoolConfig)> {
         hard_objects: Some(9),
         ..Limits::default()
     };
+    // The background never finds a heap fragmented enough.
+    let patient = Compaction {
+        enabled: true,
+        threshold: 1.0,
+        step_time: Duration::from_secs(1),
+        ..Compaction::default()
+    };
     let kinds = vec![
         ("elastic", sim(), elastic.clone()),
         ("elastic, limited", sim(), elastic.clone().with_limits(limits)),
@@ -241,6 +260,7 @@ fn kinds() -> Vec<(&'static str, SimDevice, PoolConfig)> {
         ("discrete", sim().discrete().purgeable(), elastic.clone()),
         ("discrete, limited", sim().discrete().purgeable(), elastic.with_limits(limits)),
         ("fixed", sim().discrete().purgeable(), fixed.clone()),
+        ("fixed, compacting", sim().discrete(), fixed.clone().with_compaction(patient)),
         ("fixed, limited", sim().discrete().purgeable(), fixed.clone().with_limits(limits)),
         ("fixed, scrubbed", sim().discrete().purgeable(), fixed.clone().with_scrub(Scrub::OnFree)),
         ("off", sim(), fixed.with_enabled(false)),

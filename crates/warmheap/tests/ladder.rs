@@ -4,7 +4,7 @@
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use warmheap::config::Limits;
+use warmheap::config::{Compaction, Limits};
 use warmheap::device::sim::{SimDevice, SimQueue};
 use warmheap::device::{Queue, WorkerQueue};
 use warmheap::stats::Step;
@@ -104,6 +104,34 @@ fn each_step_serves_in_its_turn() {
     assert_eq!((served(&pool), pool.statistics().failed_allocations), (vec![], 1));
     assert_eq!((error.requested, error.in_flight, error.limit), (8 * MIB, 0, Some(30 * MIB)));
     drop((kept, second, third, fallback, queue, pool));
+    assert_eq!(sim.live_bytes(), 0);
+}
+
+#[test]
+fn movable_buffers_make_room_before_a_heap_is_added() {
+    let sim = SimDevice::new().discrete();
+    // The background never finds a heap fragmented enough.
+    let patient = Compaction {
+        enabled: true,
+        threshold: 1.0,
+        step_time: Duration::from_secs(1),
+        ..Compaction::default()
+    };
+    let pool = start(
+        &sim,
+        fixed(2)
+            .with_dynamic_growth(true)
+            .with_max_heaps(3)
+            .with_growth_trigger(1.0)
+            .with_compaction(patient),
+    );
+    let mut movable: Vec<_> = (0..32).map(|_| pool.allocate_movable(MIB / 2).unwrap()).collect();
+    let mut turn = 0..;
+    movable.retain(|_| turn.next().is_some_and(|turn| matches!(turn % 8, 3 | 4)));
+    pool.reset_statistics();
+    let large = pool.allocate(8 * MIB).unwrap();
+    assert_eq!((served(&pool), pool.statistics().total_heaps), (vec![("compaction", 1)], 2));
+    drop((large, movable, pool));
     assert_eq!(sim.live_bytes(), 0);
 }
 

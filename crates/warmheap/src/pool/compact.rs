@@ -11,12 +11,13 @@
 #![forbid(unsafe_code)]
 
 use std::cmp::Reverse;
-use std::sync::{Arc, Mutex, Weak};
+use std::sync::{Arc, Mutex, TryLockError, Weak};
 use std::time::{Duration, Instant};
 
 use super::Pool;
 use super::buffer::Buffer;
 use super::heap::{Heap, Slot};
+use super::heaps::Want;
 use super::lock;
 use super::movable::Place;
 use super::range::Range;
@@ -41,6 +42,12 @@ impl CompactionBudget {
     #[must_use]
     pub const fn unlimited() -> Self {
         Self { bytes: u64::MAX, time: Duration::MAX }
+    }
+}
+
+impl Compaction {
+    fn budget(&self) -> CompactionBudget {
+        CompactionBudget { bytes: self.step_bytes, time: self.step_time }
     }
 }
 
@@ -127,6 +134,35 @@ impl Pool {
 impl Shared {
     pub(crate) fn compact(&self, budget: CompactionBudget) -> Result<CompactionReport, DeviceError> {
         let _at_work = lock(&self.compactor.at_work);
+        self.compact_alone(budget)
+    }
+
+    /// Whether moving buffers may make room for a request: there is enough, in pieces. Where heaps
+    /// grow in place, pages move instead.
+    pub(crate) fn may_compact_for(&self, want: Want) -> bool {
+        let free = || self.heaps.slots().iter().map(|slot| u64::from(slot.hint().free)).sum::<u64>();
+        self.config.compaction.enabled
+            && !self.is_elastic()
+            && free() >= want.len.into()
+            && !lock(&self.compactor.places).is_empty()
+    }
+
+    /// One step of compaction, for a request that found no room; `false` if nothing has moved.
+    pub(crate) fn compact_unless_busy(&self) -> bool {
+        let _at_work = match self.compactor.at_work.try_lock() {
+            Ok(at_work) => at_work,
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            Err(TryLockError::WouldBlock) => return false,
+        };
+        let before = self.compactor.done().moved_buffers;
+        if let Err(error) = self.compact_alone(self.config.compaction.budget()) {
+            tracing::debug!(%error, "a buffer could not be moved to make room");
+        }
+        self.compactor.done().moved_buffers > before
+    }
+
+    /// As [`Shared::compact`]; nobody else compacts.
+    fn compact_alone(&self, budget: CompactionBudget) -> Result<CompactionReport, DeviceError> {
         self.poll_queues();
         // Ranges that threads keep for later look as if they were in use.
         self.flush_caches();
@@ -142,12 +178,12 @@ impl Shared {
     /// A step of the pool's own, if a heap's fragmentation calls for it. Answers how long it is until
     /// the next.
     pub(crate) fn compact_a_little(&self) -> Result<Duration, DeviceError> {
-        let Compaction { threshold, interval, step_bytes, step_time, .. } = self.config.compaction;
+        let Compaction { threshold, interval, .. } = self.config.compaction;
         if !self.is_any_fragmented(threshold) {
             return Ok(interval);
         }
         let begun = Instant::now();
-        let report = self.compact(CompactionBudget { bytes: step_bytes, time: step_time })?;
+        let report = self.compact(self.config.compaction.budget())?;
         let goes_on = !report.finished && report.moved_buffers > 0;
         Ok(if goes_on { (begun.elapsed() * REST).min(interval) } else { interval })
     }

@@ -3,13 +3,14 @@
 //! 1. *retired*: buffers whose work on a queue has completed
 //! 2. *caches*: ranges that threads hold back for themselves
 //! 3. *empty heaps*: heaps at rest are claimed back
-//! 4. *growth*: memory from the device, for a heap; what nobody uses makes way for it
-//! 5. *fallback*: memory from the device, for this request alone
-//! 6. *wait*: for work in flight, as long as the request or the settings allow
-//! 7. *callbacks*: the program is asked to free something
+//! 4. *compaction*: movable buffers make room, a step's worth, if the settings let the pool do so
+//! 5. *growth*: memory from the device, for a heap; what nobody uses makes way for it
+//! 6. *fallback*: memory from the device, for this request alone
+//! 7. *wait*: for work in flight, as long as the request or the settings allow
+//! 8. *callbacks*: the program is asked to free something
 //!
-//! Then the request fails, with the figures. One thread at a time climbs to the fourth step; the
-//! others wait for it and look again. No lock is held in the last two. The device is never called
+//! Then the request fails, with the figures. One thread at a time climbs to the fifth step; the
+//! others wait for it and look again. No lock is held in the last two, nor while buffers are moved. The device is never called
 //! under a heap's lock, so frees and hits go on meanwhile.
 #![forbid(unsafe_code)]
 
@@ -40,6 +41,7 @@ pub(crate) enum Step {
     Retired,
     Caches,
     EmptyHeaps,
+    Compaction,
     Growth,
     Fallback,
     Wait,
@@ -48,7 +50,7 @@ pub(crate) enum Step {
 
 /// How often each step was tried, and how often it served.
 #[derive(Debug, Default)]
-pub(crate) struct Ladder([[AtomicU64; 2]; 7]);
+pub(crate) struct Ladder([[AtomicU64; 2]; 8]);
 
 impl Ladder {
     /// Notes that a step was tried.
@@ -77,6 +79,7 @@ impl Ladder {
             retired: step(Step::Retired),
             caches: step(Step::Caches),
             empty_heaps: step(Step::EmptyHeaps),
+            compaction: step(Step::Compaction),
             growth: step(Step::Growth),
             fallback: step(Step::Fallback),
             wait: step(Step::Wait),
@@ -148,7 +151,7 @@ impl Shared {
         {
             return Some(range);
         }
-        let _climbing = lock(&self.growth);
+        let mut climbing = lock(&self.growth);
         // Whoever climbed before may have left room for both.
         if let Some(range) = self.search(want) {
             return Some(range);
@@ -172,8 +175,20 @@ impl Shared {
                 return Some(range);
             }
         }
+        if self.may_compact_for(want) {
+            drop(climbing);
+            self.ladder.tried(Step::Compaction);
+            if self.compact_unless_busy()
+                && let Some(range) = self.ladder.served(Step::Compaction, self.search(want))
+            {
+                return Some(range);
+            }
+            climbing = lock(&self.growth);
+        }
         self.ladder.tried(Step::Growth);
-        self.ladder.served(Step::Growth, self.grow_and_search(want))
+        let grown = self.ladder.served(Step::Growth, self.grow_and_search(want));
+        drop(climbing);
+        grown
     }
 
     /// Grows until there is room, or until neither settings nor device allow more.

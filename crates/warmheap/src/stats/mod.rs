@@ -88,6 +88,8 @@ pub struct Ladder {
     pub caches: Step,
     /// Heaps at rest are claimed back.
     pub empty_heaps: Step,
+    /// Movable buffers make room.
+    pub compaction: Step,
     /// The device is asked for heap memory.
     pub growth: Step,
     /// The device is asked for a buffer.
@@ -112,11 +114,12 @@ pub struct Step {
 impl Ladder {
     /// Every step with its name, in order.
     #[must_use]
-    pub fn steps(&self) -> [(&'static str, Step); 7] {
+    pub fn steps(&self) -> [(&'static str, Step); 8] {
         [
             ("retired", self.retired),
             ("caches", self.caches),
             ("empty_heaps", self.empty_heaps),
+            ("compaction", self.compaction),
             ("growth", self.growth),
             ("fallback", self.fallback),
             ("wait", self.wait),
