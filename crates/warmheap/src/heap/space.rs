@@ -151,7 +151,10 @@ impl Space {
     #[inline(always)]
     pub(super) fn take_free(&mut self, len: u32) {
         self.free_len -= len;
-        self.least_free = self.least_free.min(self.free_len);
+        // Mostly it is no less, and then nothing is stored.
+        if self.free_len < self.least_free {
+            self.least_free = self.free_len;
+        }
     }
 
     /// The least that was free at any moment since this was last called.
