@@ -136,7 +136,7 @@ fn completion_threads_free_while_others_retire() {
     let queue = pool.queue(counter.clone());
     let stop = AtomicBool::new(false);
     std::thread::scope(|scope| {
-        scope.spawn(|| {
+        let completion = scope.spawn(|| {
             while !stop.load(Ordering::Relaxed) {
                 counter.complete_all();
                 queue.poll().unwrap();
@@ -156,6 +156,8 @@ fn completion_threads_free_while_others_retire() {
             .collect();
         workers.into_iter().for_each(|worker| worker.join().unwrap());
         stop.store(true, Ordering::Relaxed);
+        // A scope alone does not wait for what its threads do when they end.
+        completion.join().unwrap();
     });
     counter.complete_all();
     queue.poll().unwrap();
