@@ -18,7 +18,7 @@ use crate::input::Trace;
 use crate::progress::Progress;
 use crate::{device, show};
 
-/// Threads that have not stood still together for so long never will.
+/// Threads of which none has done a thousand operations for so long never will.
 const PATIENCE: Duration = Duration::from_secs(120);
 
 #[derive(Debug, clap::Args)]

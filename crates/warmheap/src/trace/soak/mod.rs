@@ -69,13 +69,13 @@ impl Soak {
     ) -> (Survived, Result<(), Broken>) {
         let end = Instant::now() + self.time;
         let figures = Arc::new(Figures::default());
-        let at_rest = || {
+        let alive = || {
             progress(&figures.so_far());
             Instant::now() < end
         };
         let nothing = programs.is_empty() || devices.is_empty();
         for (seed, round) in (self.seed..).zip(1..) {
-            if nothing || !at_rest() {
+            if nothing || !alive() {
                 break;
             }
             // By the seed, so that a round that is repeated alone is on the same device.
@@ -83,7 +83,7 @@ impl Soak {
             let mut rng = Rng::with_seed(seed);
             let started = Round::start(self, programs, device, &figures, &mut rng);
             let played = started.and_then(|round| match round {
-                Some(round) => round.play(programs, &mut rng, &at_rest),
+                Some(round) => round.play(programs, &mut rng, &alive),
                 None => Ok(()),
             });
             if let Err(finding) = played {

@@ -26,6 +26,8 @@ use crate::{Buffer, Pool, Tag};
 /// Operations of each thread in a leg, and the most legs in a round.
 const LEG: usize = 20_000;
 const LEGS: u32 = 12;
+/// Operations of a thread between two signs of life.
+const BEAT: usize = 1_000;
 
 /// A buffer, and what is known of it.
 #[derive(Debug)]
@@ -115,13 +117,13 @@ impl Round {
         }))
     }
 
-    /// Plays the round to its end. `at_rest` runs each time all threads stand still, and says
+    /// Plays the round to its end. `alive` hears from every thread that it gets on, and says
     /// whether there is time for more.
     pub(super) fn play(
         self,
         programs: &[Program],
         rng: &mut Rng,
-        at_rest: &(dyn Fn() -> bool + Sync),
+        alive: &(dyn Fn() -> bool + Sync),
     ) -> Result<(), Finding> {
         let legs = rng.u32(1..=LEGS);
         let barrier = Barrier::new(self.threads);
@@ -129,10 +131,16 @@ impl Round {
             let mut judge = rng.fork();
             let mut player = Player::new(&self, program, rng);
             for leg in 1..=legs {
-                self.note(|| player.play(LEG));
+                for _ in 0..LEG / BEAT {
+                    self.note(|| player.play(BEAT));
+                    alive();
+                    if self.is_broken() {
+                        break;
+                    }
+                }
                 if barrier.wait().is_leader() {
                     self.note(|| self.compare(&mut judge));
-                    let stop = leg == legs || !at_rest() || self.is_broken();
+                    let stop = leg == legs || !alive() || self.is_broken();
                     self.over.store(stop, Relaxed);
                 }
                 barrier.wait();
