@@ -69,7 +69,7 @@ fn a_hard_limit_is_never_exceeded_and_can_be_used_up() {
         let pool = Pool::new(Arc::new(sim.clone()), config.with_limits(limits)).unwrap();
         let refused = AtomicU64::new(0);
         std::thread::scope(|scope| {
-            for seed in 0..3 {
+            let work = |seed| {
                 let (pool, refused) = (&pool, &refused);
                 scope.spawn(move || {
                     let mut random = fastrand::Rng::with_seed(seed);
@@ -85,8 +85,11 @@ fn a_hard_limit_is_never_exceeded_and_can_be_used_up() {
                             Err(error) => panic!("{error}"),
                         }
                     }
-                });
-            }
+                })
+            };
+            let threads: Vec<_> = (0..3).map(work).collect();
+            // A scope alone does not wait for what its threads do when they end.
+            threads.into_iter().for_each(|thread| thread.join().unwrap());
         });
         assert!(sim.peak_bytes() <= most && sim.peak_objects() <= 12);
         assert!(pool.peak_reserved_bytes() <= most);
