@@ -142,6 +142,27 @@ fn what_is_pinned_or_in_flight_stays_where_it_is() {
 }
 
 #[test]
+fn what_a_lost_queue_used_keeps_nothing_once_the_queue_is_gone() {
+    let (_, config) = kinds().into_iter().next().unwrap();
+    let pool = Pool::new(Arc::new(SimDevice::new().discrete()), config).unwrap();
+    let counter = Arc::new(SimQueue::new());
+    let queue = pool.queue(counter.clone());
+    let ticket = queue.ticket(counter.submit());
+    pool.allocate(5 * MIB).unwrap().retire(&ticket);
+    let buffers = scattered(&pool, &mut Rng::with_seed(6), 32 * MIB);
+    buffers.iter().for_each(|(buffer, _)| buffer.in_flight_until(&ticket));
+    counter.lose("the test ordered it");
+    drop(ticket);
+    let report = pool.compact(UNLIMITED).unwrap();
+    assert_eq!((report.moved_buffers, report.busy_buffers), (0, buffers.len() as u64));
+    assert_eq!(pool.leaks().leaks.len(), buffers.len() + 1);
+    drop(queue);
+    assert_eq!(pool.leaks().leaks.len(), buffers.len(), "what it held is back");
+    assert_eq!(pool.compact(UNLIMITED).unwrap().busy_buffers, 0);
+    assert!(buffers.iter().any(|(buffer, _)| buffer.moves() > 0));
+}
+
+#[test]
 fn a_budget_is_kept_and_several_steps_finish() {
     let (_, config) = kinds().into_iter().next().unwrap();
     let pool = Pool::new(Arc::new(SimDevice::new().discrete()), config).unwrap();

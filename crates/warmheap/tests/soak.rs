@@ -51,6 +51,8 @@ fn pools_survive() {
     let Survived { comparisons, retired, queues_lost, failures_injected, grown, moved, .. } = survived;
     let happened = [comparisons, retired, queues_lost, failures_injected, grown, moved];
     assert!(happened.iter().all(|count| *count > 0), "{survived:#?}");
+    let Survived { movable, lent, compactions, compacted, .. } = survived;
+    assert!([movable, lent, compactions, compacted].iter().all(|count| *count > 0), "{survived:#?}");
     assert_eq!(survived.heaps_made, survived.heaps_destroyed);
 }
 

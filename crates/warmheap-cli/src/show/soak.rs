@@ -18,6 +18,27 @@ pub(crate) fn text(output: &Output) -> String {
         row("Buffers freed by other threads", grouped(survived.freed_elsewhere)),
         row("Buffers grown", format!("{}, {}", of(survived.grown, "in place"), of(survived.moved, "moved"))),
         row(
+            "Buffers that may move",
+            format!("{}, {}", grouped(survived.movable), of(survived.lent, "times used by queues")),
+        ),
+        row(
+            "Compactions",
+            format!(
+                "{}, {}",
+                of(survived.compactions, "on demand"),
+                of(survived.compactions_by_pools, "by the pools")
+            ),
+        ),
+        row(
+            "Buffers compacted",
+            format!(
+                "{}, {}, {} came free",
+                grouped(survived.compacted),
+                mib(survived.compacted_bytes),
+                mib(survived.recovered_bytes)
+            ),
+        ),
+        row(
             "Queues",
             format!("{}, {}", of(survived.queues_lost, "lost"), of(survived.queues_replaced, "replaced")),
         ),

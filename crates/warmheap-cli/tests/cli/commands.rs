@@ -73,7 +73,8 @@ fn soak_says_what_was_survived() {
     assert_eq!((&survived["seed"], &survived["finding"]), (&json!(9), &json!(null)));
     assert_eq!(survived["devices"], json!(["sim", "host"]));
     assert_eq!(survived["heaps_made"], survived["heaps_destroyed"]);
-    for figure in ["comparisons", "operations", "retired", "failures_injected", "queues_replaced", "trims"] {
+    let figures = ["comparisons", "operations", "retired", "failures_injected", "queues_replaced", "trims"];
+    for figure in figures.into_iter().chain(["movable", "compactions"]) {
         assert!(survived[figure].as_u64().unwrap() > 0, "{figure}: {survived}");
     }
     let run = warmheap(&args);

@@ -23,7 +23,8 @@ pub(crate) struct Early(Mutex<HashMap<u64, Debt>>);
 /// A queue's work that a range still has to wait for.
 #[derive(Debug)]
 pub(crate) struct Debt {
-    /// Where the range waits if it must. Debts keep no list alive: two lists could keep each other.
+    /// Where the range waits if it must. Debts keep no list alive: two lists could keep each other, and
+    /// what a lost queue holds comes back with its last handle.
     timeline: Weak<Timeline<Buffer>>,
     queue: Arc<dyn Queue>,
     value: u64,
@@ -32,6 +33,20 @@ pub(crate) struct Debt {
 impl Debt {
     pub(crate) fn new(timeline: &Arc<Timeline<Buffer>>, value: u64) -> Self {
         Self { timeline: Arc::downgrade(timeline), queue: Arc::clone(timeline.queue()), value }
+    }
+
+    /// Whether the work touches memory no more: it has completed, or its queue is lost and nobody has
+    /// a handle of that any more.
+    pub(crate) fn is_over(&self) -> bool {
+        match self.queue.completed() {
+            Ok(completed) => completed >= self.value,
+            Err(_) => self.timeline.strong_count() == 0,
+        }
+    }
+
+    /// Whether `other` is of the same queue, and this not after it.
+    pub(crate) fn comes_before(&self, other: &Self) -> bool {
+        Weak::ptr_eq(&self.timeline, &other.timeline) && self.value <= other.value
     }
 
     /// Whether whoever waits for `value` on `timeline` has waited for this, too.

@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGua
 
 use super::Pool;
 use super::buffer::Buffer;
+use super::early::Debt;
 use super::error::AllocError;
 use super::lock;
 use super::queue::Ticket;
@@ -62,7 +63,7 @@ pub(crate) struct Place {
     buffer: RwLock<Buffer>,
     /// What the request asked for, in bytes; 0 is the device's own.
     pub(crate) align: u64,
-    in_flight: Mutex<Vec<Ticket>>,
+    in_flight: Mutex<Vec<Debt>>,
     moves: AtomicU64,
 }
 
@@ -95,13 +96,14 @@ impl Movable {
         Pinned(self.place.buffer.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Says that work up to `ticket` uses the buffer: it is not moved before that has completed. To
-    /// be called while the buffer is still pinned; dropping it early is as wrong as dropping any
+    /// Says that work up to `ticket` uses the buffer: it is not moved before that has completed or,
+    /// where the queue is lost, before the last handle and ticket of the queue are gone. To be called while the buffer is still pinned; dropping it early is as wrong as dropping any
     /// buffer early: [`Movable::retire`] it.
     pub fn in_flight_until(&self, ticket: &Ticket) {
+        let work = ticket.debt();
         let mut in_flight = lock(&self.place.in_flight);
-        in_flight.retain(|known| !known.is_complete() && !known.comes_before(ticket));
-        in_flight.push(ticket.clone());
+        in_flight.retain(|known| !known.is_over() && !known.comes_before(&work));
+        in_flight.push(work);
     }
 
     /// Frees the buffer once the ticket's work has completed; see [`Buffer::retire`].
@@ -149,7 +151,7 @@ impl Place {
             Err(TryLockError::WouldBlock) => return None,
         };
         let mut in_flight = lock(&self.in_flight);
-        in_flight.retain(|ticket| !ticket.is_complete());
+        in_flight.retain(|work| !work.is_over());
         in_flight.is_empty().then_some(buffer)
     }
 

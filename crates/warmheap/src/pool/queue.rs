@@ -62,9 +62,9 @@ impl Ticket {
         self.timeline.has_completed(self.value)
     }
 
-    /// Whether `other` is of the same queue, and not before this one.
-    pub(crate) fn comes_before(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.timeline, &other.timeline) && self.value <= other.value
+    /// The same, for one who must not count as a holder of the queue.
+    pub(crate) fn debt(&self) -> Debt {
+        Debt::new(&self.timeline, self.value)
     }
 }
 

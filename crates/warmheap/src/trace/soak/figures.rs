@@ -52,6 +52,20 @@ figures! {
     grown,
     /// Buffers moved to be longer.
     moved,
+    /// Buffers that the pool may move.
+    movable,
+    /// Times that a queue used one of those.
+    lent,
+    /// Compactions on demand.
+    compactions,
+    /// Compactions by the pools themselves: in the background, and for requests that found no room.
+    compactions_by_pools,
+    /// Buffers moved by any of them, where statistics are kept.
+    compacted,
+    /// The bytes of those.
+    compacted_bytes,
+    /// Bytes that came free in whole pages or heaps by that.
+    recovered_bytes,
     /// Device calls made to fail.
     failures_injected,
     /// Device calls refused for want of memory: the budget moves.

@@ -56,6 +56,28 @@ pub enum Finding {
         /// Whether it was lost there.
         lost: bool,
     },
+    /// A buffer was moved while a queue used it.
+    #[error(
+        "a movable buffer of {size} bytes is at {to:#x}, and was at {from:#x} when queue {queue} was given \
+         it, which uses it still: its ticket is {ticket}, and the queue {} {reached}",
+        if *lost { "was lost at" } else { "has reached" }
+    )]
+    Moved {
+        /// Where it was.
+        from: u64,
+        /// Where it is.
+        to: u64,
+        /// Its bytes.
+        size: u64,
+        /// The queue, counted through the round.
+        queue: u64,
+        /// The ticket of the work.
+        ticket: u64,
+        /// How far the queue is.
+        reached: u64,
+        /// Whether it was lost there.
+        lost: bool,
+    },
     /// A buffer does not hold what it must.
     #[error("byte {offset} of a buffer of {size} bytes at {address:#x} {what}")]
     Contents {

@@ -1,13 +1,12 @@
 //! Queues whose work is slow, stands still or is lost, and others that take their places.
 
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use fastrand::Rng;
 
 use super::figures::{Figures, count};
 use super::finding::Finding;
-use super::oracle::Oracle;
 use crate::device::Queue;
 use crate::device::sim::SimQueue;
 use crate::{Pool, PoolQueue};
@@ -33,6 +32,8 @@ pub(super) struct Counter {
     queue: Arc<SimQueue>,
     /// How far it was when it was lost.
     last: OnceLock<u64>,
+    /// Its work is over, done or not: the queue has no handle any more.
+    gone: AtomicBool,
 }
 
 impl Counter {
@@ -48,6 +49,16 @@ impl Counter {
 
     pub(super) fn is_lost(&self) -> bool {
         self.last.get().is_some()
+    }
+
+    /// Whether work up to `ticket` uses no memory any more.
+    pub(super) fn is_over(&self, ticket: u64) -> bool {
+        self.reached() >= ticket || self.gone.load(Relaxed)
+    }
+
+    /// To be called before the queue's handle is let go.
+    pub(super) fn go(&self) {
+        self.gone.store(true, Relaxed);
     }
 }
 
@@ -113,10 +124,10 @@ impl Lane {
 
     /// Another queue takes the place. What the old one still held comes back: all of its work has
     /// completed, or it is lost and will touch nothing any more.
-    pub(super) fn replace(&self, pool: &Pool, number: u64, oracle: &Oracle, figures: &Figures) {
+    pub(super) fn replace(&self, pool: &Pool, number: u64, figures: &Figures) {
         let mut work = self.exclusively();
         work.counter.queue.complete_all();
-        oracle.forget(work.number);
+        work.counter.go();
         let old = std::mem::replace(&mut *work, Work::new(pool, number));
         // Nobody waits at the lane while the pool looks after the old queue's memory.
         drop(work);

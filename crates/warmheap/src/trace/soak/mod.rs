@@ -2,18 +2,22 @@
 //!
 //! A soak is a sequence of rounds (`round`). Each has a pool of its own with settings made up for
 //! it, on a device whose calls fail and whose budget moves (`strain`), played on by several
-//! threads (`player`) and several queues that are slow, stand still and get lost (`lanes`). The
-//! pool is trimmed, put to rest, closed with buffers alive. All the way an `oracle` knows who
-//! holds which addresses; whenever the threads stand still the pool's figures must be those that
-//! were counted, and at the end of a round everything must be back at the device.
+//! threads (`player`) and several queues that are slow, stand still and get lost (`lanes`). Some
+//! buffers may move (`held`). The pool is trimmed, compacted, put to rest (`mischief`), closed with
+//! buffers alive. All the way an `oracle` knows who holds which addresses; whenever the threads stand
+//! still the pool's figures must be those that were counted (`books`), and at the end of a round
+//! everything must be back at the device.
 //!
 //! Nothing here repairs, retries or excuses what a pool does: the first broken promise ends the
 //! soak, as a [`Finding`] with the seed that leads there.
 #![forbid(unsafe_code)]
 
+mod books;
 mod figures;
 mod finding;
+mod held;
 mod lanes;
+mod mischief;
 mod oracle;
 mod player;
 mod round;

@@ -1,9 +1,9 @@
 //! Who holds which addresses: buffers that are alive, and work in flight that still uses them.
 //!
 //! A range is noted after the pool has handed it out, and taken off before it goes back, so that
-//! whatever is in the book is somebody's. A range in flight stays until the queue's own counter has
-//! reached its ticket; the counter only rises, so looking at it after the pool did never blames a
-//! pool that was right.
+//! whatever is in the book is somebody's; the range of a movable buffer is there while that cannot move.
+//! A range in flight stays until the queue's own counter has reached its ticket; the counter only
+//! rises, so looking at it after the pool did never blames a pool that was right.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -34,16 +34,38 @@ struct Range {
     in_flight: Option<InFlight>,
 }
 
-#[derive(Debug)]
-struct InFlight {
+/// Work of a queue that uses a range.
+#[derive(Debug, Clone)]
+pub(super) struct InFlight {
     queue: u64,
     counter: Arc<Counter>,
     ticket: u64,
 }
 
 impl InFlight {
-    fn is_over(&self) -> bool {
-        self.counter.reached() >= self.ticket
+    pub(super) fn new(work: &Work, ticket: u64) -> Self {
+        Self { queue: work.number, counter: Arc::clone(&work.counter), ticket }
+    }
+
+    /// Counted through the round.
+    pub(super) fn queue(&self) -> u64 {
+        self.queue
+    }
+
+    /// The finding that somebody else was given the range.
+    fn early(&self, address: u64, size: u64) -> Finding {
+        let (reached, lost) = (self.counter.reached(), self.counter.is_lost());
+        Finding::Early { address, size, queue: self.queue, ticket: self.ticket, reached, lost }
+    }
+
+    /// The finding that the buffer in it was moved.
+    pub(super) fn moved(&self, from: u64, to: u64, size: u64) -> Finding {
+        let (reached, lost) = (self.counter.reached(), self.counter.is_lost());
+        Finding::Moved { from, to, size, queue: self.queue, ticket: self.ticket, reached, lost }
+    }
+
+    pub(super) fn is_over(&self) -> bool {
+        self.counter.is_over(self.ticket)
     }
 }
 
@@ -73,6 +95,29 @@ impl Oracle {
         Ok(())
     }
 
+    /// Notes where a movable buffer is, which stays there for now. The work that it was given to last
+    /// may still use it.
+    pub(super) fn found(&self, buffer: &Buffer, number: u64, work: Option<&InFlight>) -> Result<(), Finding> {
+        let (address, size) = (buffer.address(), buffer.size());
+        let mut book = self.book();
+        book.vacate(address, size, work.map(InFlight::queue))?;
+        book.ranges.insert(address, Range { size, in_flight: None });
+        drop(book);
+        unchanged(buffer, number)
+    }
+
+    /// Takes a movable buffer off that may move from now on, or once that work is over.
+    pub(super) fn out_of_sight(&self, buffer: &Buffer, work: Option<&InFlight>) {
+        let mut book = self.book();
+        match work.filter(|work| !work.is_over()) {
+            Some(work) => {
+                let range = Range { size: buffer.size(), in_flight: Some(work.clone()) };
+                book.ranges.insert(buffer.address(), range);
+            }
+            None => _ = book.ranges.remove(&buffer.address()),
+        }
+    }
+
     /// Takes a buffer off that is about to be freed.
     pub(super) fn freed(&self, buffer: &Buffer, number: u64) -> Result<(), Finding> {
         unchanged(buffer, number)?;
@@ -92,17 +137,10 @@ impl Oracle {
     ) -> Result<(), Finding> {
         unchanged(buffer, number)?;
         let mut book = self.book();
-        let in_flight = InFlight { queue: work.number, counter: Arc::clone(&work.counter), ticket };
-        let range = Range { size: buffer.size(), in_flight: Some(in_flight) };
+        let range = Range { size: buffer.size(), in_flight: Some(InFlight::new(work, ticket)) };
         book.ranges.insert(buffer.address(), range);
         book.dies(buffer);
         Ok(())
-    }
-
-    /// Nothing uses the memory of this queue any more.
-    pub(super) fn forget(&self, queue: u64) {
-        let of_queue = |range: &Range| range.in_flight.as_ref().is_some_and(|work| work.queue == queue);
-        self.book().ranges.retain(|_, range| !of_queue(range));
     }
 
     /// Forgets work that is over.
@@ -144,9 +182,7 @@ impl Book {
             // A queue has its own memory back at once, as it lies.
             let own = queue == Some(work.queue) && other == address;
             if !own && !work.is_over() {
-                let (reached, lost) = (work.counter.reached(), work.counter.is_lost());
-                let (queue, ticket) = (work.queue, work.ticket);
-                return Err(Finding::Early { address, size, queue, ticket, reached, lost });
+                return Err(work.early(address, size));
             }
             self.ranges.remove(&other);
         }

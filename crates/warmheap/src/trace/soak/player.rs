@@ -1,17 +1,34 @@
 //! One thread: a trace played with whims, and mischief in between.
 
+use std::sync::atomic::Ordering::Relaxed;
+
 use fastrand::Rng;
 
 use super::figures::count;
 use super::finding::Finding;
+use super::held::{Held, Rover, Sight, Still};
 use super::oracle::{cleared, kept};
-use super::round::{Held, Round};
+use super::round::Round;
 use super::setting::METERED;
 use crate::trace::Program;
-use crate::{AllocError, Request, Tag};
+use crate::{AllocError, Buffer, Movable, Request, Tag};
 
 /// Buffers of more than one part in this many of all that is asked for do not grow.
 const GROWS: u64 = 64;
+
+/// What a request asks for.
+struct Asked {
+    size: u64,
+    align: u64,
+    zeroed: bool,
+    tag: Tag,
+}
+
+/// What it is given, with the queue it came by: the lane and the queue there.
+enum Given {
+    Still(Buffer, Option<(usize, u64)>),
+    Movable(Movable),
+}
 
 /// See the module's essay.
 #[derive(Debug)]
@@ -48,8 +65,8 @@ impl<'a> Player<'a> {
                 }
             }
             count(&self.round.figures.operations);
-            if self.rng.u8(..32) == 0 {
-                self.grow()?;
+            if self.rng.u8(..8) == 0 {
+                self.touch()?;
             }
             if self.rng.u8(..16) == 0 {
                 self.round.mischief(&mut self.rng)?;
@@ -73,6 +90,11 @@ impl<'a> Player<'a> {
         self.slots.into_iter().flatten().collect()
     }
 
+    /// Pins every buffer that may move.
+    pub(super) fn look_around(&self) -> Result<Vec<Sight<'_>>, Finding> {
+        self.slots.iter().flatten().filter_map(|held| held.look(&self.round.oracle)).collect()
+    }
+
     fn allocate(&mut self, size: u64) -> Result<Option<Held>, Finding> {
         let (round, rng) = (self.round, &mut self.rng);
         let size = (size >> round.setting.shift).max(1);
@@ -83,49 +105,111 @@ impl<'a> Player<'a> {
         let request = Request::new(size).align(align).tag(tag);
         let request = if zeroed { request.zeroed() } else { request };
         let request = if rng.u8(..32) == 0 { request.growable(size * rng.u64(1..8)) } else { request };
+        let asked = Asked { size, align, zeroed, tag };
+        let one_in = round.setting.one_movable_in;
+        let movable = one_in > 0 && rng.u32(..one_in) == 0;
         let troubles = round.strain.troubles();
-        let (answer, queue) = match rng.u8(..16) {
-            0 => (round.pool.try_allocate(request), None),
+        let answer = match rng.u8(..16) {
+            _ if movable => {
+                round.longest_movable.fetch_max(size, Relaxed);
+                round.pool.allocate_movable(request).map(Given::Movable)
+            }
+            0 => round.pool.try_allocate(request).map(|buffer| Given::Still(buffer, None)),
             1..3 => {
                 let lane = rng.usize(..round.lanes.len());
                 let work = round.lanes[lane].work();
-                (work.queue.allocate(request), Some((lane, work.number)))
+                let queue = Some((lane, work.number));
+                work.queue.allocate(request).map(|buffer| Given::Still(buffer, queue))
             }
-            _ => (round.pool.allocate(request), None),
+            _ => round.pool.allocate(request).map(|buffer| Given::Still(buffer, None)),
         };
         match answer {
-            Ok(buffer) => {
-                count(&round.allocated);
-                let (found, address) = (buffer.size(), buffer.address());
-                if found != size || !address.is_multiple_of(align) || buffer.tag() != tag {
-                    return Err(Finding::Misfit { size, align, found, address });
-                }
-                if buffer.is_fallback() {
-                    count(&round.fallbacks);
-                    count(&round.figures.fallbacks);
-                }
-                if zeroed || round.setting.scrubs() {
-                    cleared(&buffer, 0)?;
-                }
-                let number = round.oracle.allocated(&buffer, queue.map(|(_, number)| number))?;
-                Ok(Some(Held { buffer, number, queue }))
-            }
+            Ok(given) => self.receive(given, &asked).map(Some),
             Err(error) => {
                 if round.strain.troubles() == troubles && !round.setting.excuse(&error) {
                     return Err(Finding::Refused { size, error });
                 }
-                count(&round.refused);
+                count(&round.books.refused);
                 count(&round.figures.refused_requests);
                 Ok(None)
             }
         }
     }
 
-    /// Some buffer becomes longer, where it is or, at times, elsewhere.
-    fn grow(&mut self) -> Result<(), Finding> {
-        let (round, slot) = (self.round, self.rng.usize(..self.slots.len()));
-        let Some(held) = &mut self.slots[slot] else { return Ok(()) };
-        let (buffer, number) = (&mut held.buffer, held.number);
+    fn receive(&self, given: Given, asked: &Asked) -> Result<Held, Finding> {
+        let (round, align) = (self.round, asked.align);
+        count(&round.books.allocated);
+        match given {
+            Given::Still(buffer, queue) => {
+                self.count_fallback(&buffer);
+                let number = self.check(&buffer, asked, queue.map(|(_, number)| number))?;
+                Ok(Held::Still(Still { buffer, number, queue }))
+            }
+            Given::Movable(buffer) => {
+                count(&round.figures.movable);
+                let pinned = buffer.pin();
+                if buffer.moves() > 0 {
+                    count(&round.books.unseen);
+                } else {
+                    self.count_fallback(&pinned);
+                }
+                drop(pinned);
+                let check = |buffer: &Buffer| self.check(buffer, asked, None);
+                Rover::new(buffer, align, &round.oracle, check).map(Held::Movable)
+            }
+        }
+    }
+
+    /// Looks at a new buffer, which came by the way of a queue or not. Answers its number.
+    fn check(&self, buffer: &Buffer, asked: &Asked, queue: Option<u64>) -> Result<u64, Finding> {
+        let Asked { size, align, zeroed, tag } = *asked;
+        let (found, address) = (buffer.size(), buffer.address());
+        if found != size || !address.is_multiple_of(align) || buffer.tag() != tag {
+            return Err(Finding::Misfit { size, align, found, address });
+        }
+        if zeroed || self.round.setting.scrubs() {
+            cleared(buffer, 0)?;
+        }
+        self.round.oracle.allocated(buffer, queue)
+    }
+
+    fn count_fallback(&self, buffer: &Buffer) {
+        if buffer.is_fallback() {
+            count(&self.round.books.fallbacks);
+            count(&self.round.figures.fallbacks);
+        }
+    }
+
+    /// Some buffer is used.
+    fn touch(&mut self) -> Result<(), Finding> {
+        let slot = self.rng.usize(..self.slots.len());
+        let Some(mut held) = self.slots[slot].take() else { return Ok(()) };
+        match &mut held {
+            Held::Movable(rover) => self.visit(rover)?,
+            Held::Still(still) if self.rng.u8(..4) == 0 => self.grow(still)?,
+            Held::Still(_) => {}
+        }
+        self.slots[slot] = Some(held);
+        Ok(())
+    }
+
+    /// A buffer that may move is used: by a queue, or here for a while.
+    fn visit(&mut self, rover: &mut Rover) -> Result<(), Finding> {
+        let (round, rng) = (self.round, &mut self.rng);
+        if rng.bool() {
+            let _sight = rover.look(&round.oracle)?;
+            return round.mischief(rng);
+        }
+        let lane = rng.usize(..round.lanes.len());
+        if rover.lend(lane, &round.lanes[lane].work(), &round.oracle)? {
+            count(&round.figures.lent);
+        }
+        Ok(())
+    }
+
+    /// A buffer becomes longer, where it is or, at times, elsewhere.
+    fn grow(&mut self, held: &mut Still) -> Result<(), Finding> {
+        let (round, buffer, number) = (self.round, &mut held.buffer, held.number);
         let old = buffer.size();
         if old > round.setting.demand / GROWS {
             return Ok(());
@@ -145,16 +229,15 @@ impl<'a> Player<'a> {
                 count(&round.figures.grown);
             }
             Ok(Some(left)) => {
-                count(&round.allocated);
+                count(&round.books.allocated);
+                count(&round.books.copies);
+                round.books.copied.fetch_add(old, Relaxed);
                 count(&round.figures.moved);
-                if buffer.is_fallback() {
-                    count(&round.fallbacks);
-                    count(&round.figures.fallbacks);
-                }
+                self.count_fallback(buffer);
                 kept(buffer, number, old)?;
                 held.number = round.oracle.allocated(buffer, None)?;
-                let left = Held { buffer: left, number, queue: held.queue.take() };
-                self.release(left)?;
+                let left = Still { buffer: left, number, queue: held.queue.take() };
+                self.release(Held::Still(left))?;
             }
             Err(error) => {
                 if round.strain.troubles() == troubles && !round.setting.excuse(&error) {
@@ -162,10 +245,10 @@ impl<'a> Player<'a> {
                 }
                 match error {
                     AllocError::Device(_) => {
-                        count(&round.allocated);
-                        count(&round.unseen);
+                        count(&round.books.allocated);
+                        count(&round.books.unseen);
                     }
-                    AllocError::OutOfMemory(_) => count(&round.refused),
+                    AllocError::OutOfMemory(_) => count(&round.books.refused),
                     // Where it was to grow in place, nothing was asked for.
                     _ => {}
                 }
@@ -175,9 +258,9 @@ impl<'a> Player<'a> {
     }
 
     fn release(&mut self, held: Held) -> Result<(), Finding> {
-        // What a queue was given early goes back under a later ticket of the same queue, if that
+        // What a queue still uses, or was given early, goes back under a later ticket of the same queue, if that
         // queue is still there.
-        if let Some((lane, number)) = held.queue {
+        if let Some((lane, number)) = held.queue() {
             let work = self.round.lanes[lane].work();
             if work.number == number {
                 return self.round.retire(held, &work);
@@ -192,7 +275,7 @@ impl<'a> Player<'a> {
                 self.round.leave(held);
                 Ok(())
             }
-            _ => self.round.free(held),
+            _ => held.free(&self.round.oracle),
         }
     }
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use fastrand::Rng;
 
-use crate::config::{HeapSizing, MAX_HEAP_SIZE, MIB, Scrub, Strategy};
+use crate::config::{Compaction, HeapSizing, MAX_HEAP_SIZE, MIB, Scrub, Strategy};
 use crate::device::{DeviceError, Limits};
 use crate::{AllocError, PoolConfig};
 
@@ -23,6 +23,8 @@ pub(super) struct Setting {
     pub(super) shift: u32,
     /// Bytes that all threads together ask for at most, or little more.
     pub(super) demand: u64,
+    /// One buffer in so many may move; 0 is none.
+    pub(super) one_movable_in: u32,
     /// Fresh memory is zero, and the CPU can see it.
     starts_zeroed: bool,
 }
@@ -60,7 +62,8 @@ impl Setting {
         let shift = (0..63).find(|shift| demand >> shift <= most).unwrap_or(63);
         let demand = (demand >> shift).max(MIB);
         let starts_zeroed = limits.zeroed && limits.host_visible;
-        Self { config: config(demand, rng), shift, demand, starts_zeroed }
+        let one_movable_in = rng.choice([0, 4, 16, 16]).unwrap_or_default();
+        Self { config: config(demand, rng), shift, demand, one_movable_in, starts_zeroed }
     }
 }
 
@@ -89,5 +92,19 @@ fn config(demand: u64, rng: &mut Rng) -> PoolConfig {
         config.quotas.insert(METERED.to_owned(), demand / 16);
     }
     config.wait = Duration::from_millis(choose(rng, [0, 0, 0, 1]));
+    if rng.u8(..4) == 0 {
+        config.compaction = compaction(demand, rng);
+    }
     config
+}
+
+/// Compaction in the background, and for requests that find no room.
+fn compaction(demand: u64, rng: &mut Rng) -> Compaction {
+    Compaction {
+        enabled: true,
+        threshold: rng.choice([0.01, 0.1, 0.5]).unwrap_or_default(),
+        interval: Duration::from_millis(rng.choice([1, 5, 50]).unwrap_or_default()),
+        step_bytes: rng.choice([MIB, demand]).unwrap_or_default(),
+        step_time: Duration::from_micros(rng.choice([50, 2_000]).unwrap_or_default()),
+    }
 }

@@ -26,6 +26,9 @@ pub(super) struct Strain {
     troubles: AtomicU64,
     /// Calls to go until one fails; 0 is never.
     countdown: AtomicU64,
+    /// Copies that succeeded, and their bytes.
+    copies: AtomicU64,
+    copied: AtomicU64,
 }
 
 impl Strain {
@@ -33,8 +36,8 @@ impl Strain {
         let zero = || AtomicU64::new(0);
         let (live, peak, objects) = (zero(), zero(), zero());
         let (calls, troubles, countdown) = (zero(), zero(), zero());
-        let budget = AtomicU64::new(ALL);
-        Arc::new(Self { figures, budget, live, peak, objects, calls, troubles, countdown })
+        let (budget, copies, copied) = (AtomicU64::new(ALL), zero(), zero());
+        Arc::new(Self { figures, budget, live, peak, objects, calls, troubles, countdown, copies, copied })
     }
 
     /// At most so many bytes from now on; what is held beyond stays held.
@@ -64,6 +67,16 @@ impl Strain {
     /// Calls made, frees included.
     pub(super) fn calls(&self) -> u64 {
         self.calls.load(Relaxed)
+    }
+
+    /// Copies that succeeded since they were forgotten, and their bytes.
+    pub(super) fn copied(&self) -> (u64, u64) {
+        (self.copies.load(Relaxed), self.copied.load(Relaxed))
+    }
+
+    pub(super) fn forget_copies(&self) {
+        self.copies.store(0, Relaxed);
+        self.copied.store(0, Relaxed);
     }
 
     pub(super) fn live_bytes(&self) -> u64 {
@@ -235,8 +248,12 @@ impl Memory for StrainedMemory {
     }
 
     fn copy_from(&self, at: u64, from: &dyn Memory, range: Range<u64>) -> Result<(), DeviceError> {
+        let bytes = range.end - range.start;
         // The source answers as what it wraps, which is what the device knows.
-        self.strain.call("copy", 0, || self.inner.copy_from(at, from, range))
+        self.strain.call("copy", 0, || self.inner.copy_from(at, from, range))?;
+        count(&self.strain.copies);
+        self.strain.copied.fetch_add(bytes, Relaxed);
+        Ok(())
     }
 
     fn set_volatile(&self, volatile: bool) -> Result<Contents, DeviceError> {
