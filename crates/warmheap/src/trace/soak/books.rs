@@ -8,6 +8,7 @@ use fastrand::Rng;
 
 use super::figures::count;
 use super::finding::{Finding, same};
+use super::lanes::Lane;
 use super::round::Round;
 use super::setting::METERED;
 use crate::config::MIB;
@@ -59,13 +60,12 @@ impl Round {
             if drained {
                 lane.drain();
             }
-            let work = lane.work();
-            work.poll()?;
-            if drained && !work.counter.is_lost() {
-                same("bytes retired to a queue that is done", work.queue.retired_bytes(), 0)?;
-            }
+            lane.work().poll()?;
         }
         self.stand_still()?;
+        for work in self.lanes.iter().map(Lane::work).filter(|work| drained && !work.counter.is_lost()) {
+            same("bytes retired to a queue that is done", work.queue.retired_bytes(), 0)?;
+        }
         self.oracle.sweep();
         let retired: u64 = self.lanes.iter().map(|lane| lane.work().queue.retired_bytes()).sum();
         let (live, live_bytes) = self.oracle.live();
@@ -104,7 +104,7 @@ impl Round {
     }
 
     /// Has the pool's own thread, if it has one, do nothing from now on: all that may move is pinned,
-    /// nothing is left to be cleared, and the step that it is at is over.
+    /// what could be polled is, nothing is left to be cleared, and the step that it is at is over.
     fn stand_still(&self) -> Result<(), Finding> {
         if self.setting.config.compaction.enabled {
             self.strain.heal();
