@@ -130,8 +130,8 @@ impl Round {
     fn compare_compaction(&self, seen: &Statistics) -> Result<(), Finding> {
         let Books { compactions, recovered, copies, copied, .. } = &self.books;
         let (all_copies, all_copied) = self.strain.copied();
-        same("moved_buffers", seen.moved_buffers, all_copies - copies.load(Relaxed))?;
-        same("bytes moved", bytes(seen.moved_mb), all_copied - copied.load(Relaxed))?;
+        same("copies", seen.moved_buffers + copies.load(Relaxed), all_copies)?;
+        same("bytes copied", bytes(seen.moved_mb) + copied.load(Relaxed), all_copied)?;
         // The pool compacts for itself, too, if it may.
         let (asked, alone) = (compactions.load(Relaxed), !self.setting.config.compaction.enabled);
         same("compactions", seen.compactions, if alone { asked } else { seen.compactions.max(asked) })?;
