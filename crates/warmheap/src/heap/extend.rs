@@ -68,7 +68,7 @@ impl Space {
             self.blocks.remove(span.block);
         }
         self.blocks.get_mut(block).len += span.len;
-        self.void_len -= span.len;
+        self.levels.committed += span.len;
         true
     }
 
@@ -90,7 +90,7 @@ impl Space {
         if len < room.len {
             self.blocks.split(block, len, State::Kept);
         }
-        self.void_len -= len;
+        self.levels.committed += len;
         self.used_blocks += 1;
         Placed { block, offset: room.offset }
     }

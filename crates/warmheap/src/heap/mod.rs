@@ -20,7 +20,7 @@ mod oracle;
 mod space;
 mod void;
 
-pub(crate) use space::{Placed, Space};
+pub(crate) use space::{Levels, Placed, Space};
 pub(crate) use void::Span;
 
 /// No block.

@@ -15,20 +15,28 @@ pub(crate) struct Placed {
     pub(crate) offset: u32,
 }
 
+/// How much of a space is there for whom, in granules.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[repr(C)]
+pub(crate) struct Levels {
+    /// With memory behind them.
+    pub(crate) committed: u32,
+    /// Of those, in nobody's hands.
+    pub(crate) free: u32,
+}
+
 /// The books of one heap; see the module's essay.
 #[derive(Debug, Clone)]
 pub(crate) struct Space {
     pub(super) blocks: Blocks,
     pub(super) free: Bins,
     pub(super) voids: Bins,
-    len: u32,
     /// The first granule's own address, counted in granules, modulo 2^32: alignments are of
     /// addresses.
     base: u32,
-    free_len: u32,
-    /// The least `free_len` since anyone asked.
+    pub(super) levels: Levels,
+    /// The least that was free since anyone asked.
     least_free: u32,
-    pub(super) void_len: u32,
     pub(super) used_blocks: u32,
 }
 
@@ -39,11 +47,9 @@ impl Space {
             blocks: Blocks::new(),
             free: Bins::new(),
             voids: Bins::new(),
-            len,
             base: 0,
-            free_len: 0,
+            levels: Levels::default(),
             least_free: 0,
-            void_len: len,
             used_blocks: 0,
         };
         let whole = space.blocks.insert((0, len), State::Void, NONE, NONE);
@@ -63,19 +69,24 @@ impl Space {
         self.base.wrapping_add(offset).wrapping_neg() & (align - 1)
     }
 
+    #[inline(always)]
+    pub(crate) fn levels(&self) -> Levels {
+        self.levels
+    }
+
     /// Granules with memory behind them.
     pub(crate) fn committed(&self) -> u32 {
-        self.len - self.void_len
+        self.levels.committed
     }
 
     /// Committed granules that nobody holds.
     pub(crate) fn free_len(&self) -> u32 {
-        self.free_len
+        self.levels.free
     }
 
     /// Granules handed out.
     pub(crate) fn used_len(&self) -> u32 {
-        self.committed() - self.free_len
+        self.levels.committed - self.levels.free
     }
 
     /// Blocks handed out.
@@ -150,16 +161,16 @@ impl Space {
     /// Counts free granules that are free no more.
     #[inline(always)]
     pub(super) fn take_free(&mut self, len: u32) {
-        self.free_len -= len;
+        self.levels.free -= len;
         // Mostly it is no less, and then nothing is stored.
-        if self.free_len < self.least_free {
-            self.least_free = self.free_len;
+        if self.levels.free < self.least_free {
+            self.least_free = self.levels.free;
         }
     }
 
     /// The least that was free at any moment since this was last called.
     pub(crate) fn take_least_free(&mut self) -> u32 {
-        std::mem::replace(&mut self.least_free, self.free_len)
+        std::mem::replace(&mut self.least_free, self.levels.free)
     }
 
     /// Cuts a used block into two used blocks; the first keeps `len` granules.
@@ -173,7 +184,7 @@ impl Space {
     #[inline]
     pub(crate) fn release(&mut self, block: u32) {
         debug_assert_eq!(self.blocks.get(block).state, State::Used);
-        self.free_len += self.blocks.get(block).len;
+        self.levels.free += self.blocks.get(block).len;
         self.used_blocks -= 1;
         self.settle(block, State::Free);
     }
@@ -183,8 +194,8 @@ impl Space {
         debug_assert_eq!(self.blocks.get(block).state, State::Void);
         self.blocks.unlink(&mut self.voids, block);
         let block = self.carve(block, offset, len);
-        self.void_len -= len;
-        self.free_len += len;
+        self.levels.committed += len;
+        self.levels.free += len;
         let _ = self.settle(block, State::Free);
     }
 
@@ -195,7 +206,7 @@ impl Space {
         self.blocks.unlink(&mut self.free, block);
         let block = self.carve(block, offset, len);
         self.take_free(len);
-        self.void_len += len;
+        self.levels.committed -= len;
         self.settle(block, State::Void)
     }
 

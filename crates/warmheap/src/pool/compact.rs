@@ -11,7 +11,7 @@
 #![forbid(unsafe_code)]
 
 use std::cmp::Reverse;
-use std::sync::{Arc, Mutex, TryLockError, Weak};
+use std::sync::{Arc, Mutex, Weak};
 use std::time::{Duration, Instant};
 
 use super::Pool;
@@ -22,6 +22,7 @@ use super::lock;
 use super::movable::Place;
 use super::range::Range;
 use super::shared::Shared;
+use super::try_lock;
 use crate::config::Compaction;
 use crate::device::DeviceError;
 
@@ -140,7 +141,7 @@ impl Shared {
     /// Whether moving buffers may make room for a request: there is enough, in pieces. Where heaps
     /// grow in place, pages move instead.
     pub(crate) fn may_compact_for(&self, want: Want) -> bool {
-        let free = || self.heaps.slots().iter().map(|slot| u64::from(slot.hint().free)).sum::<u64>();
+        let free = || self.heaps.slots().iter().map(|slot| u64::from(slot.levels().free)).sum::<u64>();
         self.config.compaction.enabled
             && !self.is_elastic()
             && free() >= want.len.into()
@@ -149,11 +150,7 @@ impl Shared {
 
     /// One step of compaction, for a request that found no room; `false` if nothing has moved.
     pub(crate) fn compact_unless_busy(&self) -> bool {
-        let _at_work = match self.compactor.at_work.try_lock() {
-            Ok(at_work) => at_work,
-            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
-            Err(TryLockError::WouldBlock) => return false,
-        };
+        let Some(_at_work) = try_lock(&self.compactor.at_work) else { return false };
         let before = self.compactor.done().moved_buffers;
         if let Err(error) = self.compact_alone(self.config.compaction.budget()) {
             tracing::debug!(%error, "a buffer could not be moved to make room");

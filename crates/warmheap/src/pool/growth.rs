@@ -5,13 +5,14 @@
 //! heap's lock.
 #![forbid(unsafe_code)]
 
-use std::sync::{Arc, TryLockError};
+use std::sync::Arc;
 
 use super::account::UpTo;
-use super::heap::{Heap, Open};
+use super::heap::{Heap, Open, Slot};
 use super::heaps::Want;
 use super::lock;
 use super::shared::Shared;
+use super::try_lock;
 use crate::config::{HeapSizing, MAX_HEAPS, MIB, PoolConfig};
 use crate::device::{DeviceError, HeapKind, HeapRequest};
 use crate::heap::{Space, Span};
@@ -51,17 +52,13 @@ impl Shared {
         // Hints first: they take no lock. They count what threads hold back as used.
         let at_rest = || lock(&self.resting).len() as u64;
         let heaps = self.heaps.slots().len() as u64;
-        let free = || self.heaps.slots().iter().map(|slot| u64::from(slot.hint().free)).sum::<u64>();
+        let free = || self.heaps.slots().iter().map(|slot| u64::from(slot.levels().free)).sum::<u64>();
         let all = heaps * u64::from(len);
         if within(all.saturating_sub(free() + at_rest() * u64::from(len)), all) || self.not_ahead.lately() {
             return;
         }
-        let _climbing = match self.growth.try_lock() {
-            Ok(climbing) => climbing,
-            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
-            // Whoever climbs makes room anyway.
-            Err(TryLockError::WouldBlock) => return,
-        };
+        // Whoever climbs makes room anyway.
+        let Some(_climbing) = try_lock(&self.growth) else { return };
         let grown = !self.is_past(self.config.growth_trigger)
             || (self.may_add_heap() && self.add_heap(self.config.heap_size, UpTo::Soft) == Ok(true));
         if !grown {
@@ -129,12 +126,12 @@ impl Shared {
         let len = want.len.saturating_add(want.align - 1);
         let plan = || self.open(home, |open| open.heap()?.space.plan_growth(len, page));
         let Some(span) = plan() else { return Ok(false) };
-        let scarce = self.even_out(span, len, page, home)?;
+        let moved = self.even_out(span, len, page, home)?;
         // Only the thread that climbs changes voids, but holes beside them come and go.
         let Some(mut span) = plan() else { return Ok(false) };
         let planned = self.open(home, |open| {
             let heap = open.heap()?;
-            let wide = if !scarce { heap.space.widened(span, self.step(page), page) } else { span };
+            let wide = heap.space.widened(span, moved.unwrap_or_else(|| self.step(page)), page);
             Some((Arc::clone(&heap.memory), wide))
         });
         let Some((memory, wide)) = planned else { return Ok(false) };
@@ -162,34 +159,42 @@ impl Shared {
     }
 
     /// Prepares for the commitment of `span` in `heap`, for `len` granules in use: where too much
-    /// lies in holes then, as much is taken out of them. `true` if that was so.
-    pub(crate) fn even_out(&self, span: Span, len: u32, page: u32, heap: u16) -> Result<bool, DeviceError> {
-        let (committed, used) = self.elastic_granules();
-        let live = used.saturating_sub(self.cached()) + u64::from(len);
+    /// lies in holes then, as much is taken out of them. Answers how much that was, in that case.
+    pub(crate) fn even_out(
+        &self,
+        span: Span,
+        len: u32,
+        page: u32,
+        heap: u16,
+    ) -> Result<Option<u32>, DeviceError> {
+        let (committed, used) = self.levels();
+        let cached = self.cached();
+        let live = used.saturating_sub(cached) + u64::from(len);
         let allowed = self.headroom.allows(live) + u64::from(page);
         let excess = (committed + u64::from(span.len)).saturating_sub(allowed);
-        if excess > 0 {
-            let excess = excess.min(span.len.into()) as u32;
-            let moved = self.take_from_holes(excess, page, Some((heap, span.block)))?;
-            self.headroom.moved(moved.into());
+        if excess == 0 {
+            return Ok(None);
         }
-        Ok(excess > 0)
+        let excess = excess.min(span.len.into()) as u32;
+        let growing = Some((heap, span.block));
+        let mut moved = self.take_from_holes(excess, page, growing)?;
+        // Threads get on without their caches, but not as fast.
+        if moved < excess && cached >= (excess - moved).into() && self.flush_caches() {
+            moved += self.take_from_holes(excess - moved, page, growing)?;
+        }
+        self.headroom.moved(moved.into());
+        Ok(Some(moved))
     }
 
-    /// Granules committed and granules handed out, over all elastic heaps.
-    fn elastic_granules(&self) -> (u64, u64) {
-        let granules = |open: &mut Open<'_>| {
-            let heap = open.heap().filter(|heap| heap.elastic);
-            heap.map_or((0, 0), |heap| (heap.space.committed().into(), heap.space.used_len().into()))
-        };
-        let heaps = 0..self.heaps.slots().len() as u16;
-        heaps
-            .map(|heap| self.open(heap, granules))
-            .fold((0, 0), |sum, (committed, used): (u64, u64)| (sum.0 + committed, sum.1 + used))
+    /// Granules committed and granules handed out, over all heaps, nobody disturbed.
+    fn levels(&self) -> (u64, u64) {
+        self.heaps.slots().iter().map(Slot::levels).fold((0, 0), |(committed, used), levels| {
+            (committed + u64::from(levels.committed), used + u64::from(levels.committed - levels.free))
+        })
     }
 
     /// Pages added at once when the pool grows, so that small requests do not call the device each.
-    fn step(&self, page: u32) -> u32 {
+    pub(crate) fn step(&self, page: u32) -> u32 {
         let step = (self.driver.reserved() / STEP) >> self.shift;
         u32::try_from(step).unwrap_or(u32::MAX / 2).next_multiple_of(page)
     }

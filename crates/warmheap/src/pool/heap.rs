@@ -5,7 +5,7 @@
 //! allocates, and by anybody who takes the heap.
 #![forbid(unsafe_code)]
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 
 use super::heaps::Want;
@@ -13,7 +13,7 @@ use super::ledger::{Ledger, Tenant};
 use super::lock;
 use super::range::{GROWING, Range};
 use crate::device::Memory;
-use crate::heap::{Placed, Space};
+use crate::heap::{Levels, Placed, Space};
 use crate::sync::{Biased, Owner, Taken};
 
 /// A place for a heap. Places exist for the whole life of the pool; heaps come and go in them.
@@ -22,13 +22,17 @@ pub(crate) struct Slot {
     index: u16,
     /// log2 of the bytes in a granule.
     shift: u32,
-    hint: AtomicU64,
+    /// What may be known of the heap without its lock; right when somebody last left it.
+    levels: AtomicU64,
+    /// A bound on the longest free block; right when somebody other than the owner last left it.
+    longest: AtomicU32,
     ledger: Ledger,
     body: Biased<Option<Heap>>,
     /// Whether the heap is some thread's home. Advice: it says where a free should go.
     owned: AtomicBool,
     inbox: Mutex<Vec<Range>>,
-    mail: AtomicBool,
+    /// Granules in the inbox.
+    mail: AtomicU32,
 }
 
 /// What a slot holds.
@@ -40,34 +44,32 @@ pub(crate) struct Heap {
     address: u64,
 }
 
-/// What may be known of a heap without its lock: right when somebody other than its owner last
-/// left it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Hint {
-    /// Free granules.
-    pub(crate) free: u32,
-    /// At least the length of the longest free block.
-    pub(crate) longest: u32,
-}
-
 impl Slot {
     pub(crate) fn new(index: u16, shift: u32) -> Self {
         Self {
             index,
             shift,
-            hint: AtomicU64::new(0),
+            levels: AtomicU64::new(0),
+            longest: AtomicU32::new(0),
             ledger: Ledger::default(),
             body: Biased::new(None),
             owned: AtomicBool::new(false),
             inbox: Mutex::default(),
-            mail: AtomicBool::new(false),
+            mail: AtomicU32::new(0),
         }
     }
 
+    /// What is committed and free, without taking the heap; what is in the inbox counts as free.
+    pub(crate) fn levels(&self) -> Levels {
+        let packed = self.levels.load(Relaxed);
+        let (committed, free) = (packed as u32, (packed >> 32) as u32);
+        Levels { committed, free: (free + self.mail.load(Relaxed)).min(committed) }
+    }
+
+    /// A hint, without taking the heap: at least the length of the longest free block.
     #[inline]
-    pub(crate) fn hint(&self) -> Hint {
-        let packed = self.hint.load(Relaxed);
-        Hint { free: (packed >> 32) as u32, longest: packed as u32 }
+    pub(crate) fn longest(&self) -> u32 {
+        self.longest.load(Relaxed)
     }
 
     /// Makes the heap the calling thread's home; `false` if it is somebody's.
@@ -112,17 +114,21 @@ impl Slot {
     #[inline(always)]
     fn taken<R>(&self, mut heap: Taken<'_, Option<Heap>>, work: impl FnOnce(&mut Open<'_>) -> R) -> R {
         let done = self.open(&mut heap, work);
-        self.hint.store(hint(&heap), Relaxed);
+        let longest = heap.as_ref().map_or(0, |heap| heap.space.longest_at_most());
+        self.longest.store(longest, Relaxed);
         done
     }
 
     #[inline(always)]
     fn open<R>(&self, heap: &mut Option<Heap>, work: impl FnOnce(&mut Open<'_>) -> R) -> R {
         let mut open = Open { slot: self, heap };
-        if self.mail.load(Relaxed) {
+        if self.mail.load(Relaxed) > 0 {
             open.empty_inbox();
         }
-        work(&mut open)
+        let done = work(&mut open);
+        let Levels { committed, free } = heap.as_ref().map_or(Levels::default(), |heap| heap.space.levels());
+        self.levels.store(u64::from(free) << 32 | u64::from(committed), Relaxed);
+        done
     }
 
     #[inline]
@@ -134,8 +140,9 @@ impl Slot {
     /// Gives back a range without waiting for the heap's owner, if it has one.
     pub(crate) fn release(&self, range: Range) {
         if self.is_home() {
-            lock(&self.inbox).push(range);
-            self.mail.store(true, Relaxed);
+            let mut inbox = lock(&self.inbox);
+            self.mail.store(self.mail.load(Relaxed) + range.len, Relaxed);
+            inbox.push(range);
         } else {
             self.with(|open| open.release(range));
         }
@@ -248,13 +255,7 @@ impl Open<'_> {
     #[cold]
     fn empty_inbox(&mut self) {
         let mut inbox = lock(&self.slot.inbox);
-        self.slot.mail.store(false, Relaxed);
+        self.slot.mail.store(0, Relaxed);
         inbox.drain(..).for_each(|range| self.release(range));
     }
-}
-
-fn hint(heap: &Option<Heap>) -> u64 {
-    heap.as_ref().map_or(0, |Heap { space, .. }| {
-        u64::from(space.free_len()) << 32 | u64::from(space.longest_at_most())
-    })
 }

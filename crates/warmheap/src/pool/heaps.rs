@@ -10,7 +10,7 @@ use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
 use arrayvec::ArrayVec;
 
-use super::heap::{Hint, Open, Slot};
+use super::heap::{Open, Slot};
 use super::range::Range;
 use crate::config::{MAX_HEAPS, Strategy};
 use crate::device::Memory;
@@ -129,8 +129,8 @@ impl Heaps {
     /// The next heap to try. A heap that looks as if it fitted may not; the caller comes again.
     fn choose(&self, want: Want, tried: &mut Tried) -> Option<usize> {
         let fitting = |tried: Tried| {
-            let hints = self.slots().iter().enumerate().map(|(index, slot)| (index, slot.hint()));
-            hints.filter(move |(index, hint)| hint.longest >= want.len && !tried.contains(*index))
+            let slots = self.slots().iter().enumerate();
+            slots.filter(move |(index, slot)| slot.longest() >= want.len && !tried.contains(*index))
         };
         let index = match self.strategy {
             Strategy::RoundRobin => {
@@ -141,7 +141,7 @@ impl Heaps {
                 self.turn.store(index + 1, Relaxed);
                 index
             }
-            Strategy::LeastUsed => fitting(*tried).max_by_key(|(_, hint)| hint.free)?.0,
+            Strategy::LeastUsed => fitting(*tried).max_by_key(|(_, slot)| slot.levels().free)?.0,
             Strategy::BestFit => loop {
                 let asked = fullest(fitting(*tried));
                 if asked.is_empty() {
@@ -162,16 +162,17 @@ impl Heaps {
 }
 
 /// The few heaps whose longest hole is shortest, with that length.
-fn fullest(fitting: impl Iterator<Item = (usize, Hint)>) -> ArrayVec<(u32, usize), ASKED> {
+fn fullest<'a>(fitting: impl Iterator<Item = (usize, &'a Slot)>) -> ArrayVec<(u32, usize), ASKED> {
     let mut asked: ArrayVec<(u32, usize), ASKED> = ArrayVec::new();
-    for (index, hint) in fitting {
+    for (index, slot) in fitting {
+        let hint = slot.longest();
         if asked.is_full() {
             let emptiest = asked.iter_mut().max_by_key(|(longest, _)| *longest);
-            if let Some(place) = emptiest.filter(|(longest, _)| *longest > hint.longest) {
-                *place = (hint.longest, index);
+            if let Some(place) = emptiest.filter(|(longest, _)| *longest > hint) {
+                *place = (hint, index);
             }
         } else {
-            asked.push((hint.longest, index));
+            asked.push((hint, index));
         }
     }
     asked

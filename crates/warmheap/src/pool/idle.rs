@@ -10,13 +10,14 @@
 #![forbid(unsafe_code)]
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::{Arc, MutexGuard, TryLockError};
 use std::time::{Duration, Instant};
 
 use super::heap::Heap;
 use super::lock;
 use super::shared::Shared;
+use super::try_lock;
 use crate::config::MIB;
 use crate::device::DeviceError;
 
@@ -66,12 +67,8 @@ impl Shared {
     /// `idle`. Answers how long it is until the next look.
     pub(crate) fn look(&self, idle: Duration) -> Result<Duration, DeviceError> {
         let pause = idle / LOOKS;
-        let mut looks = match self.looks.try_lock() {
-            Ok(looks) => looks,
-            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
-            // Somebody is at it.
-            Err(TryLockError::WouldBlock) => return Ok(pause),
-        };
+        // Somebody may be at it.
+        let Some(mut looks) = try_lock(&self.looks) else { return Ok(pause) };
         let now = Instant::now();
         if let Some(due) = looks.due.filter(|due| *due > now) {
             return Ok((due - now).min(pause));
@@ -129,7 +126,7 @@ impl Shared {
         let step = u32::try_from(STEP >> self.shift).unwrap_or(u32::MAX);
         let mut given = 0;
         while given < idle {
-            let Some(_climbing) = self.climb_unless_busy() else { break };
+            let Some(_climbing) = try_lock(&self.growth) else { break };
             let taken = if self.is_elastic() {
                 self.headroom.reset();
                 self.take_from_heap(index, (idle - given).min(step), self.page(), None)?
@@ -154,14 +151,5 @@ impl Shared {
         }
         self.drop_heap(index);
         if len() == 0 { idle } else { 0 }
-    }
-
-    /// The right to change heaps, if nobody has it.
-    fn climb_unless_busy(&self) -> Option<MutexGuard<'_, ()>> {
-        match self.growth.try_lock() {
-            Ok(climbing) => Some(climbing),
-            Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
-            Err(TryLockError::WouldBlock) => None,
-        }
     }
 }

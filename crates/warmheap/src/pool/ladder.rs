@@ -25,7 +25,7 @@ use super::home::Home;
 use super::local::Local;
 use super::lock;
 use super::pressure::Pressure;
-use super::range::Range;
+use super::range::{EXACT, Range};
 use super::request::Request;
 use super::shared::Shared;
 use super::timeline::Timeline;
@@ -157,16 +157,7 @@ impl Shared {
             return Some(range);
         }
         self.ladder.tried(Step::Caches);
-        if self.flush_own_cache()
-            && let Some(range) = self.ladder.served(Step::Caches, self.search(want))
-        {
-            return Some(range);
-        }
-        // Other threads are disturbed only for what could be enough.
-        if self.cached() >= want.len.into()
-            && self.flush_caches()
-            && let Some(range) = self.ladder.served(Step::Caches, self.search(want))
-        {
+        if let Some(range) = self.search_caches(want) {
             return Some(range);
         }
         self.ladder.tried(Step::EmptyHeaps);
@@ -233,6 +224,23 @@ impl Shared {
         }
         self.heaps.refresh_hints();
         self.heaps.allocate(want)
+    }
+
+    /// Looks again with caches given up: this thread's own first, then those of others if they could
+    /// be enough. What would go back to another heap than the one to cut from stays where it is;
+    /// growth gives it up if it is short of pages.
+    fn search_caches(&self, want: Want) -> Option<Range> {
+        let home = self.session(|session| session.local.home());
+        let own = home.is_none() || want.class != EXACT;
+        if own
+            && self.flush_own_cache()
+            && let Some(range) = self.ladder.served(Step::Caches, self.search(want))
+        {
+            return Some(range);
+        }
+        let all = home.is_none() && self.cached() >= want.len.into() && self.flush_caches();
+        let range = if all { self.search(want) } else { None };
+        self.ladder.served(Step::Caches, range)
     }
 
     /// Looks in all heaps, whoever's they are, with every cache given up.

@@ -55,7 +55,7 @@ mod trim;
 mod withheld;
 
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 pub use buffer::{Buffer, Placement};
@@ -71,14 +71,9 @@ pub use site::Site;
 use crate::config::PoolConfig;
 use crate::device::{Device, DeviceError, Queue};
 use crate::stats::Statistics;
+use crate::sync::{lock, try_lock};
 use maintain::Maintainer;
 use shared::Shared;
-
-/// Locks, whether or not another thread panicked with the lock held: no state of ours is left
-/// half-changed by code that can panic.
-fn lock<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
 
 /// A pool of device memory. Cheap to clone; all clones are the same pool.
 ///

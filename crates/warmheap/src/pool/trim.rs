@@ -5,11 +5,15 @@
 //! is locked while the device is called. What the settings promise stays.
 #![forbid(unsafe_code)]
 
+use std::cmp::Reverse;
 use std::sync::Arc;
 
+use arrayvec::ArrayVec;
+
+use super::heap::Slot;
 use super::lock;
 use super::shared::Shared;
-use crate::config::HeapSizing;
+use crate::config::{HeapSizing, MAX_HEAPS};
 use crate::device::DeviceError;
 use crate::heap::Span;
 
@@ -69,16 +73,29 @@ impl Shared {
 
     /// Decommits up to `want` granules of whole free pages, from the longest holes of each heap but
     /// those beside the void that is `growing` (its heap and block). Returns how much that was.
+    /// Heaps that no thread works on come first, then those of the calling one: taking pages from
+    /// another's stops that thread for a moment.
     pub(crate) fn take_from_holes(
         &self,
         want: u32,
         page: u32,
         growing: Option<(u16, u32)>,
     ) -> Result<u32, DeviceError> {
+        let home = self.session(|session| session.local.home());
+        let rank = |(index, slot): &(u16, &Slot)| {
+            let others = slot.is_home() && !home.is_some_and(|home| home.owns(*index));
+            (others, slot.is_home(), Reverse(slot.levels().free))
+        };
+        let mut heaps: ArrayVec<_, MAX_HEAPS> = (0..).zip(self.heaps.slots()).collect();
+        heaps.retain(|(_, slot)| slot.levels().free >= page);
+        heaps.sort_unstable_by_key(rank);
         let mut taken = 0;
-        for index in 0..self.heaps.slots().len() as u16 {
+        for (index, _) in heaps {
+            if taken >= want {
+                break;
+            }
             let growing = growing.filter(|(home, _)| *home == index).map(|(_, void)| void);
-            taken += self.take_from_heap(index, want.saturating_sub(taken), page, growing)?;
+            taken += self.take_from_heap(index, want - taken, page, growing)?;
         }
         Ok(taken)
     }

@@ -18,7 +18,6 @@
 
 use std::fmt;
 use std::ops::{Deref, DerefMut};
-use std::sync::TryLockError;
 
 use super::fence::Fences;
 use super::{AtomicU32, Mutex, MutexGuard, Ordering, UnsafeCell};
@@ -98,17 +97,15 @@ impl<T> Biased<T> {
 
     /// As [`Biased::take`], without waiting: `None` if another thread has the value or one owns it.
     pub(crate) fn try_take(&self) -> Option<Taken<'_, T>> {
-        let owned = match self.others.try_lock() {
-            Ok(owned) => owned,
-            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
-            Err(TryLockError::WouldBlock) => return None,
-        };
+        let owned = self.others.try_lock().ok()?;
         (!*owned).then_some(Taken { lock: self, owned })
     }
 
     fn turn(&self) -> MutexGuard<'_, bool> {
-        // Nothing that can panic runs between taking the value and changing the flag.
-        self.others.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+        #[cfg(not(loom))]
+        return super::lock(&self.others);
+        #[cfg(loom)]
+        return self.others.lock().expect("models do not panic inside");
     }
 }
 

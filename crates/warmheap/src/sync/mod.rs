@@ -10,8 +10,10 @@ mod biased;
 mod fence;
 #[cfg(all(test, loom))]
 pub(crate) mod model;
+mod patient;
 
 pub(crate) use biased::{Biased, Inside, Owner, Taken};
+pub(crate) use patient::{lock, try_lock};
 
 #[cfg(not(loom))]
 pub(crate) use std::{
