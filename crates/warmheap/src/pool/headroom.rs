@@ -10,7 +10,7 @@
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 /// One part in this many of live memory may lie in holes from the start.
-const SHARE: u64 = 128;
+const SHARE: u64 = 64;
 /// One part in this many of what has been moved may be added to that,
 const PRICE: u64 = 32;
 /// up to one part in this many of the most that was live.
