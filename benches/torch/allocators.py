@@ -16,11 +16,20 @@ class BuiltIn:
 
     def reset_peaks(self):
         torch.cuda.reset_peak_memory_stats()
+        self.calls_before = self._calls(torch.cuda.memory_stats())
 
     def peaks(self):
         stats = torch.cuda.memory_stats()
         live = stats.get("requested_bytes.all.peak") or stats.get("allocated_bytes.all.peak")
-        return {"reserved_mib": stats.get("reserved_bytes.all.peak", 0) / MIB, "live_mib": (live or 0) / MIB}
+        return {
+            "reserved_mib": stats.get("reserved_bytes.all.peak", 0) / MIB,
+            "live_mib": (live or 0) / MIB,
+            "device_calls": self._calls(stats) - self.calls_before,
+        }
+
+    def _calls(self, stats):
+        """Not counted by cudaMallocAsync, nor without caching."""
+        return stats.get("num_device_alloc", 0) + stats.get("num_device_free", 0)
 
 
 class Rmm:
@@ -68,16 +77,21 @@ class Warmheap:
 
     def reset_peaks(self):
         self.library.warmheap_reset_peaks()
+        self.calls_before = self._sum(self.statistics(), "device_calls")
 
     def peaks(self):
-        devices = self.statistics()["devices"]
-        streams = [stream["statistics"] for device in devices for stream in device["streams"]]
+        statistics = self.statistics()
+        devices = statistics["devices"]
         return {
             "reserved_mib": sum(device["peak_reserved_bytes"] for device in devices) / MIB,
-            "live_mib": sum(stream["peak_used_mb"] for stream in streams),
-            "device_calls": sum(stream["device_calls"] for stream in streams),
-            "fallbacks": sum(stream["fallback_allocations"] for stream in streams),
+            "live_mib": self._sum(statistics, "peak_used_mb"),
+            "device_calls": self._sum(statistics, "device_calls") - self.calls_before,
+            "fallbacks": self._sum(statistics, "fallback_allocations"),
         }
+
+    def _sum(self, statistics, key):
+        """Over all streams of all devices."""
+        return sum(stream["statistics"][key] for device in statistics["devices"] for stream in device["streams"])
 
 
 def install(name):

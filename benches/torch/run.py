@@ -56,6 +56,7 @@ def main():
     parser.add_argument("--output", required=True, help="the folder for results")
     parser.add_argument("--command", default="target/release/warmheap")
     parser.add_argument("--traces", nargs="*", default=["traces/qwen05b_short.csv.zst"])
+    parser.add_argument("--workloads", nargs="*", default=bench.WORKLOADS, help="none: the traces alone")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=540, help="start no measurement after this time")
     options = parser.parse_args()
@@ -67,8 +68,9 @@ def main():
     replay(options)
     left = options.seconds - (time.monotonic() - began)
     # Training and the large model take about as long as the small model decoding and serving.
-    halves = [bench.WORKLOADS[:4], bench.WORKLOADS[4:]]
-    lanes = halves if torch.cuda.device_count() > 1 else [bench.WORKLOADS]
+    small = [name for name in options.workloads if name.startswith("qwen05b")]
+    halves = [[name for name in options.workloads if name not in small], small]
+    lanes = [w for w in (halves if torch.cuda.device_count() > 1 else [options.workloads]) if w]
     running = [lane(n, len(lanes), workloads, options, left) for n, workloads in enumerate(lanes)]
     for process in running:
         process.wait()
