@@ -132,14 +132,31 @@ impl Blocks {
     /// Puts a block at the head of its bin.
     #[inline(always)]
     pub(crate) fn link(&mut self, bins: &mut Bins, index: u32) {
-        let block = self.get_mut(index);
-        let bin = bin_of(block.len);
+        let bin = bin_of(self.get(index).len);
+        self.link_in(bins, bin, index);
+    }
+
+    /// As [`Blocks::link`], where the bin is known.
+    #[inline(always)]
+    fn link_in(&mut self, bins: &mut Bins, bin: usize, index: u32) {
         let head = bins.push(bin, index);
+        let block = self.get_mut(index);
         block.bin = bin as u16;
         block.list_prev = NONE;
         block.list_next = head;
         if let Some(block) = self.table.get_mut(head as usize) {
             block.list_prev = index;
+        }
+    }
+
+    /// Moves a linked block whose length has changed to its bin, if that is another now.
+    #[inline(always)]
+    pub(crate) fn relink(&mut self, bins: &mut Bins, index: u32) {
+        let &Block { len, bin, .. } = self.get(index);
+        let now = bin_of(len);
+        if usize::from(bin) != now {
+            self.unlink(bins, index);
+            self.link_in(bins, now, index);
         }
     }
 

@@ -317,14 +317,10 @@ impl Space {
         self.relink(index, State::Free);
     }
 
-    /// Moves a block whose length has changed into the right list, if it is in another.
     #[inline(always)]
-    fn relink(&mut self, index: u32, state: State) {
-        let &Block { len, bin, .. } = self.blocks.get(index);
-        if usize::from(bin) != bin_of(len) {
-            self.unlink(index, state);
-            self.link(index, state);
-        }
+    fn relink(&mut self, block: u32, state: State) {
+        let bins = if state == State::Void { &mut self.voids } else { &mut self.free };
+        self.blocks.relink(bins, block);
     }
 
     #[inline(always)]

@@ -16,8 +16,10 @@ use crate::device::Memory;
 use crate::heap::{Levels, Placed, Space};
 use crate::sync::{Biased, Owner, Taken};
 
-/// A place for a heap. Places exist for the whole life of the pool; heaps come and go in them.
+/// A place for a heap. Places exist for the whole life of the pool; heaps come and go in them. On cache
+/// lines of its own, two at a time as processors fetch them: the one beside it may be another thread's.
 #[derive(Debug)]
+#[repr(align(128))]
 pub(crate) struct Slot {
     index: u16,
     /// log2 of the bytes in a granule.

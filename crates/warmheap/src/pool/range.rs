@@ -43,13 +43,18 @@ impl Range {
         Self { tenant: NonNull::from(tenant), address, len, class, heap }
     }
 
+    /// Whether the range has a mark.
+    #[inline]
+    pub(crate) fn is_marked(&self) -> bool {
+        self.class & MARKS != 0
+    }
+
     /// Marks the range as held under a quota.
     pub(crate) fn meter(&mut self) {
         self.class |= METERED;
     }
 
     /// Removes the mark, and says whether there was one.
-    #[inline]
     pub(crate) fn unmeter(&mut self) -> bool {
         let metered = self.is_metered();
         self.class &= !METERED;
@@ -62,7 +67,6 @@ impl Range {
     }
 
     /// Removes the mark, and says whether there was one.
-    #[inline]
     pub(crate) fn forget_debt(&mut self) -> bool {
         let owes = self.owes();
         self.class &= !EARLY;

@@ -19,16 +19,9 @@ use crate::config::Scrub;
 impl Shared {
     /// Takes back a range whose buffer had asked for `size` bytes.
     #[inline(never)]
-    pub(crate) fn reclaim(&self, mut range: Range, size: u64) {
-        if range.forget_debt() {
-            match self.hold_for_debt(range, size) {
-                Some(done) => range = done,
-                None => return,
-            }
-        }
-        if range.unmeter() {
-            self.quotas.give(range.tenant().tag(), size);
-        }
+    pub(crate) fn reclaim(&self, range: Range, size: u64) {
+        let unmarked = if range.is_marked() { self.settle_marks(range, size) } else { Some(range) };
+        let Some(range) = unmarked else { return };
         let mut range = self.join_at_home(range, size);
         if range.is_some() && self.config.scrub == Scrub::Never {
             self.session(|session| {
@@ -45,6 +38,18 @@ impl Shared {
         if let Some(range) = range {
             self.reclaim_directly(range, size);
         }
+    }
+
+    /// Sees to the marks of a range; `None` if it must wait for a queue first.
+    #[cold]
+    fn settle_marks(&self, mut range: Range, size: u64) -> Option<Range> {
+        if range.forget_debt() {
+            range = self.hold_for_debt(range, size)?;
+        }
+        if range.unmeter() {
+            self.quotas.give(range.tenant().tag(), size);
+        }
+        Some(range)
     }
 
     /// Finds a place for a range: the cache, the depot, or its heap.
