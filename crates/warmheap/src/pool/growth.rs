@@ -159,7 +159,10 @@ impl Shared {
     }
 
     /// Prepares for the commitment of `span` in `heap`, for `len` granules in use: where too much
-    /// lies in holes then, as much is taken out of them. Answers how much that was, in that case.
+    /// would lie in holes then, as much is taken out of them. Answers how much that was, in that case.
+    ///
+    /// All of the span or nothing: a part of it, committed because a little more is allowed, would
+    /// make some hole a little longer and none long enough for the next request like this one.
     pub(crate) fn even_out(
         &self,
         span: Span,
@@ -171,16 +174,15 @@ impl Shared {
         let cached = self.cached();
         let live = used.saturating_sub(cached) + u64::from(len);
         let allowed = self.headroom.allows(live) + u64::from(page);
-        let excess = (committed + u64::from(span.len)).saturating_sub(allowed);
-        if excess == 0 {
+        if committed + u64::from(span.len) <= allowed {
             return Ok(None);
         }
-        let excess = excess.min(span.len.into()) as u32;
         let growing = Some((heap, span.block));
-        let mut moved = self.take_from_holes(excess, page, growing)?;
+        let mut moved = self.take_from_holes(span.len, page, growing)?;
+        let missing = span.len.saturating_sub(moved);
         // Threads get on without their caches, but not as fast.
-        if moved < excess && cached >= (excess - moved).into() && self.flush_caches() {
-            moved += self.take_from_holes(excess - moved, page, growing)?;
+        if missing > 0 && cached >= missing.into() && self.flush_caches() {
+            moved += self.take_from_holes(missing, page, growing)?;
         }
         self.headroom.moved(moved.into());
         Ok(Some(moved))

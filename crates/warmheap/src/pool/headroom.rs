@@ -10,9 +10,9 @@
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 /// One part in this many of live memory may lie in holes from the start.
-const SHARE: u64 = 64;
+const SHARE: u64 = 128;
 /// One part in this many of what has been moved may be added to that,
-const PRICE: u64 = 32;
+const PRICE: u64 = 16;
 /// up to one part in this many of the most that was live.
 const MOST: u64 = 16;
 
