@@ -159,7 +159,8 @@ impl Shared {
     }
 
     /// Prepares for the commitment of `span` in `heap`, for `len` granules in use: where too much
-    /// would lie in holes then, as much is taken out of them. Answers how much that was, in that case.
+    /// would lie in holes then, as much is taken out of them, or a step if that is more. Answers how
+    /// much that was, in that case.
     ///
     /// All of the span or nothing: a part of it, committed because a little more is allowed, would
     /// make some hole a little longer and none long enough for the next request like this one.
@@ -178,7 +179,7 @@ impl Shared {
             return Ok(None);
         }
         let growing = Some((heap, span.block));
-        let mut moved = self.take_from_holes(span.len, page, growing)?;
+        let mut moved = self.take_from_holes(span.len.max(self.step(page)), page, growing)?;
         let missing = span.len.saturating_sub(moved);
         // Threads get on without their caches, but not as fast.
         if missing > 0 && cached >= missing.into() && self.flush_caches() {
