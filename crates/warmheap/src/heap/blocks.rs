@@ -81,8 +81,8 @@ impl Blocks {
             }
             None => {
                 if self.table.len() == self.table.capacity() {
-                    // By an eighth, not twofold: the table is most of the books of a large heap.
-                    self.table.reserve_exact((self.table.len() / 8).max(64));
+                    // By a 64th, not twofold: the table is most of the books of a large heap.
+                    self.table.reserve_exact((self.table.len() / 64).max(64));
                 }
                 self.table.push(entry);
                 let index = (self.table.len() - 1) as u32;
