@@ -2,11 +2,13 @@
 //!
 //! The inner loop is one function for all kinds of round; what is done around an allocation and a
 //! free is a [`Meter`], inlined into it. Threads start together, and each notes its own start and
-//! end, so that the time of a round is that of its work and not of thread creation.
+//! end, so that the time of a round is that of its work: not of creating threads, nor of the system finding
+//! processors for them, nor of waking them.
 
+use std::iter;
 use std::sync::Barrier;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc::{self, Receiver, SyncSender};
+use std::sync::mpsc::{self, Receiver, SyncSender, TryRecvError, TrySendError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -16,6 +18,9 @@ use crate::{Buffer, Pool};
 /// Buffers handed to the completion thread at a time, and batches under way at most.
 const BATCH: usize = 64;
 const BATCHES: usize = 64;
+/// How long threads that play side by side are busy before they start. A round may be over before
+/// the system has moved them off one processor.
+const SETTLING: Duration = Duration::from_millis(20);
 
 /// What is done with an allocation and a free besides doing it.
 pub(super) trait Meter: Send {
@@ -64,7 +69,7 @@ impl Round<'_> {
         meter: impl Fn() -> M + Sync,
         at_half: Option<&(dyn Fn() + Sync)>,
     ) -> Played<M> {
-        let gate = Gate::new(self.threads);
+        let gate = Gate::new(self.threads, self.threads > 1 || self.remote_free);
         let rest = Barrier::new(self.threads);
         let half = || {
             if let Some(at_half) = at_half {
@@ -153,10 +158,13 @@ impl<M> Remote<M> {
     }
 
     fn send(&mut self) {
-        let batch = std::mem::replace(&mut self.batch, Vec::with_capacity(BATCH));
+        let mut batch = std::mem::replace(&mut self.batch, Vec::with_capacity(BATCH));
         // If the completion thread has died, the batch comes back in the error and is freed here;
         // joining that thread reports its panic.
-        let _ = self.completion.send(batch);
+        while let Err(TrySendError::Full(refused)) = self.completion.try_send(batch) {
+            batch = refused;
+            thread::yield_now();
+        }
     }
 
     fn finish(mut self) -> M {
@@ -183,7 +191,7 @@ impl<M: Meter> Meter for Remote<M> {
 /// The completion thread: frees what arrives until every worker has finished.
 fn complete<M: Meter>(batches: Receiver<Vec<Buffer>>, mut meter: M) -> Thread<M> {
     let mut start = None;
-    for batch in batches {
+    for batch in iter::from_fn(|| next(&batches)) {
         start.get_or_insert_with(Instant::now);
         for buffer in batch {
             meter.release(&mut Some(buffer));
@@ -191,6 +199,17 @@ fn complete<M: Meter>(batches: Receiver<Vec<Buffer>>, mut meter: M) -> Thread<M>
     }
     let end = Instant::now();
     Thread { span: (start.unwrap_or(end), end), meter, slots: Slots::new() }
+}
+
+/// The next batch. Never sleeps: what a worker would pay for waking this thread is not the pool's.
+fn next(batches: &Receiver<Vec<Buffer>>) -> Option<Vec<Buffer>> {
+    loop {
+        match batches.try_recv() {
+            Ok(batch) => return Some(batch),
+            Err(TryRecvError::Disconnected) => return None,
+            Err(TryRecvError::Empty) => thread::yield_now(),
+        }
+    }
 }
 
 impl<M> Thread<M> {
@@ -212,18 +231,32 @@ impl<M> Played<M> {
 /// Lets threads go together, without a system call between the last arrival and the first step.
 struct Gate {
     missing: AtomicUsize,
+    unsettled: AtomicUsize,
+    settling: Duration,
 }
 
 impl Gate {
-    fn new(threads: usize) -> Self {
-        Self { missing: AtomicUsize::new(threads) }
+    /// `company`: some other thread is at work beside each of these.
+    fn new(threads: usize, company: bool) -> Self {
+        let settling = if company { SETTLING } else { Duration::ZERO };
+        Self { missing: AtomicUsize::new(threads), unsettled: AtomicUsize::new(threads), settling }
     }
 
     fn pass(&self) {
-        self.missing.fetch_sub(1, Ordering::AcqRel);
-        while self.missing.load(Ordering::Acquire) > 0 {
-            // With more threads than processors, the missing ones need this one's.
-            thread::yield_now();
+        meet(&self.missing);
+        let all_here = Instant::now();
+        while all_here.elapsed() < self.settling {
+            std::hint::spin_loop();
         }
+        meet(&self.unsettled);
+    }
+}
+
+/// Waits until everyone has come here.
+fn meet(missing: &AtomicUsize) {
+    missing.fetch_sub(1, Ordering::AcqRel);
+    while missing.load(Ordering::Acquire) > 0 {
+        // With more threads than processors, the missing ones need this one's.
+        thread::yield_now();
     }
 }
