@@ -72,50 +72,43 @@ impl Blocks {
     pub(crate) fn insert(&mut self, (offset, len): (u32, u32), state: State, before: u32, after: u32) -> u32 {
         let entry = Block { offset, len, before, after, list_prev: NONE, list_next: NONE, bin: 0, state };
         let index = self.vacant;
-        match self.table.get_mut(index as usize) {
-            Some(vacant) => {
-                self.vacant = vacant.list_next;
-                *vacant = entry;
-                self.join(before, index, after);
-                index
-            }
-            None => {
-                if self.table.len() == self.table.capacity() {
-                    // By a 64th, not twofold: the table is most of the books of a large heap.
-                    self.table.reserve_exact((self.table.len() / 64).max(64));
-                }
-                self.table.push(entry);
-                let index = (self.table.len() - 1) as u32;
-                self.join(before, index, after);
-                index
-            }
+        let table = self.table.as_mut_slice();
+        if let Some(vacant) = table.get_mut(index as usize) {
+            self.vacant = vacant.list_next;
+            *vacant = entry;
+            join(table, before, index, after);
+            index
+        } else {
+            self.append(entry)
         }
     }
 
-    /// Makes `index` the neighbour of its neighbours.
-    #[inline(always)]
-    fn join(&mut self, before: u32, index: u32, after: u32) {
-        if let Some(block) = self.table.get_mut(before as usize) {
-            block.after = index;
+    /// Lengthens the table by a block.
+    #[cold]
+    fn append(&mut self, entry: Block) -> u32 {
+        if self.table.len() == self.table.capacity() {
+            // By a 64th, not twofold: the table is most of the books of a large heap.
+            self.table.reserve_exact((self.table.len() / 64).max(64));
         }
-        if let Some(block) = self.table.get_mut(after as usize) {
-            block.before = index;
-        }
+        let index = self.table.len() as u32;
+        self.table.push(entry);
+        join(&mut self.table, entry.before, index, entry.after);
+        index
     }
 
     /// Takes a block out of the address order; its granules belong to a neighbour now.
     #[inline(always)]
     pub(crate) fn remove(&mut self, index: u32) {
-        let vacant = self.vacant;
-        let block = self.get_mut(index);
+        let table = self.table.as_mut_slice();
+        let block = &mut table[index as usize];
         let (before, after) = (block.before, block.after);
         block.state = State::Vacant;
-        block.list_next = vacant;
+        block.list_next = self.vacant;
         self.vacant = index;
-        if let Some(block) = self.table.get_mut(before as usize) {
+        if let Some(block) = table.get_mut(before as usize) {
             block.after = after;
         }
-        if let Some(block) = self.table.get_mut(after as usize) {
+        if let Some(block) = table.get_mut(after as usize) {
             block.before = before;
         }
     }
@@ -133,43 +126,25 @@ impl Blocks {
     #[inline(always)]
     pub(crate) fn link(&mut self, bins: &mut Bins, index: u32) {
         let bin = bin_of(self.get(index).len);
-        self.link_in(bins, bin, index);
-    }
-
-    /// As [`Blocks::link`], where the bin is known.
-    #[inline(always)]
-    fn link_in(&mut self, bins: &mut Bins, bin: usize, index: u32) {
-        let head = bins.push(bin, index);
-        let block = self.get_mut(index);
-        block.bin = bin as u16;
-        block.list_prev = NONE;
-        block.list_next = head;
-        if let Some(block) = self.table.get_mut(head as usize) {
-            block.list_prev = index;
-        }
-    }
-
-    /// Moves a linked block whose length has changed to its bin, if that is another now.
-    #[inline(always)]
-    pub(crate) fn relink(&mut self, bins: &mut Bins, index: u32) {
-        let &Block { len, bin, .. } = self.get(index);
-        let now = bin_of(len);
-        if usize::from(bin) != now {
-            self.unlink(bins, index);
-            self.link_in(bins, now, index);
-        }
+        link(&mut self.table, bins, bin, index);
     }
 
     /// Takes a block out of the bin it was linked into.
     #[inline(always)]
     pub(crate) fn unlink(&mut self, bins: &mut Bins, index: u32) {
-        let &Block { list_prev, list_next, bin, .. } = self.get(index);
-        if let Some(block) = self.table.get_mut(list_next as usize) {
-            block.list_prev = list_prev;
-        }
-        match self.table.get_mut(list_prev as usize) {
-            Some(block) => block.list_next = list_next,
-            None => bins.pop(bin.into(), list_next),
+        unlink(&mut self.table, bins, index);
+    }
+
+    /// Gives a linked block other bounds, and moves it to its bin if that is another now.
+    #[inline(always)]
+    pub(crate) fn resize(&mut self, bins: &mut Bins, index: u32, (offset, len): (u32, u32)) {
+        let table = self.table.as_mut_slice();
+        let block = &mut table[index as usize];
+        (block.offset, block.len) = (offset, len);
+        let (was, now) = (block.bin, bin_of(len));
+        if usize::from(was) != now {
+            unlink(table, bins, index);
+            link(table, bins, now, index);
         }
     }
 
@@ -183,5 +158,42 @@ impl Blocks {
             next = block.list_next;
             Some((index, block))
         })
+    }
+}
+
+/// Makes `index` the neighbour of its neighbours.
+#[inline(always)]
+fn join(table: &mut [Block], before: u32, index: u32, after: u32) {
+    if let Some(block) = table.get_mut(before as usize) {
+        block.after = index;
+    }
+    if let Some(block) = table.get_mut(after as usize) {
+        block.before = index;
+    }
+}
+
+/// Puts a block at the head of a bin.
+#[inline(always)]
+fn link(table: &mut [Block], bins: &mut Bins, bin: usize, index: u32) {
+    let head = bins.push(bin, index);
+    let block = &mut table[index as usize];
+    block.bin = bin as u16;
+    block.list_prev = NONE;
+    block.list_next = head;
+    if let Some(block) = table.get_mut(head as usize) {
+        block.list_prev = index;
+    }
+}
+
+/// Takes a block out of its bin.
+#[inline(always)]
+fn unlink(table: &mut [Block], bins: &mut Bins, index: u32) {
+    let Block { list_prev, list_next, bin, .. } = table[index as usize];
+    if let Some(block) = table.get_mut(list_next as usize) {
+        block.list_prev = list_prev;
+    }
+    match table.get_mut(list_prev as usize) {
+        Some(block) => block.list_next = list_next,
+        None => bins.pop(bin.into(), list_next),
     }
 }

@@ -135,27 +135,33 @@ impl Space {
     /// Cuts `len` granules at a multiple of `align` out of a free block that holds them.
     #[inline(always)]
     pub(super) fn cut(&mut self, found: u32, len: u32, align: u32) -> Placed {
-        let &Block { offset, len: whole, before, .. } = self.blocks.get(found);
+        let &Block { offset, .. } = self.blocks.get(found);
         let start = offset + self.to_aligned(offset, align);
         if start > offset {
-            // The front stays free, as a block of its own.
-            let front = self.blocks.insert((offset, start - offset), State::Free, before, found);
-            self.link(front, State::Free);
-            self.shorten(found, start - offset);
+            self.leave_front(found, start - offset);
         }
-        let block = if whole - (start - offset) == len {
+        let &Block { len: whole, before, .. } = self.blocks.get(found);
+        let block = if whole == len {
             self.unlink(found, State::Free);
             self.blocks.get_mut(found).state = State::Used;
             found
         } else {
-            let before = self.blocks.get(found).before;
             let block = self.blocks.insert((start, len), State::Used, before, found);
-            self.shorten(found, len);
+            self.blocks.resize(&mut self.free, found, (start + len, whole - len));
             block
         };
         self.take_free(len);
         self.used_blocks += 1;
         Placed { block, offset: start }
+    }
+
+    /// Makes the first `len` granules of a free block a free block of their own.
+    #[cold]
+    fn leave_front(&mut self, block: u32, len: u32) {
+        let &Block { offset, before, .. } = self.blocks.get(block);
+        let front = self.blocks.insert((offset, len), State::Free, before, block);
+        self.link(front, State::Free);
+        self.shorten(block, len);
     }
 
     /// Counts free granules that are free no more.
@@ -301,26 +307,17 @@ impl Space {
 
     /// Makes a linked block longer by `more`, of which `down` come before its start.
     #[inline(always)]
-    fn lengthen(&mut self, index: u32, state: State, down: u32, more: u32) {
-        let block = self.blocks.get_mut(index);
-        block.offset -= down;
-        block.len += more;
-        self.relink(index, state);
+    fn lengthen(&mut self, block: u32, state: State, down: u32, more: u32) {
+        let &Block { offset, len, .. } = self.blocks.get(block);
+        let bins = if state == State::Void { &mut self.voids } else { &mut self.free };
+        self.blocks.resize(bins, block, (offset - down, len + more));
     }
 
     /// Takes granules, fewer than it has, off the start of a free block.
     #[inline(always)]
-    pub(super) fn shorten(&mut self, index: u32, by: u32) {
-        let block = self.blocks.get_mut(index);
-        block.offset += by;
-        block.len -= by;
-        self.relink(index, State::Free);
-    }
-
-    #[inline(always)]
-    fn relink(&mut self, block: u32, state: State) {
-        let bins = if state == State::Void { &mut self.voids } else { &mut self.free };
-        self.blocks.relink(bins, block);
+    pub(super) fn shorten(&mut self, block: u32, by: u32) {
+        let &Block { offset, len, .. } = self.blocks.get(block);
+        self.blocks.resize(&mut self.free, block, (offset + by, len - by));
     }
 
     #[inline(always)]
