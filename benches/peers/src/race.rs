@@ -6,21 +6,13 @@
 //! first round, which is not timed, finds them cold.
 
 use std::fmt;
-use std::iter;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc::{self, Receiver, SyncSender, TryRecvError, TrySendError};
+use std::sync::mpsc::{Receiver, SyncSender};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::contestants::Contestant;
 use crate::program::{Op, Program};
-
-/// Buffers handed to the completion thread at a time, and batches under way at most.
-const BATCH: usize = 64;
-const BATCHES: usize = 64;
-/// How long threads that play side by side are busy before they start. A round may be over before
-/// the system has moved them off one processor.
-const SETTLING: Duration = Duration::from_millis(20);
+use crate::side_by_side::{BATCH, Gate, batches, channel, hand_over};
 
 /// Who plays and who frees.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,8 +45,8 @@ pub(crate) struct Books {
 
 impl<C: Contestant> Entrant for C {
     fn play(&self, program: &Program, how: How) -> Duration {
-        let start = Gate::new(&how);
-        let (sender, receiver) = mpsc::sync_channel(BATCHES);
+        let start = Gate::new(how.threads, how.threads > 1 || how.remote_free);
+        let (sender, receiver) = channel();
         let played: Vec<Played<C>> = thread::scope(|scope| {
             let completion = how.remote_free.then(|| scope.spawn(|| complete(self, receiver)));
             let workers: Vec<_> = (0..how.threads)
@@ -154,64 +146,14 @@ fn drive<C: Contestant>(
     }
 }
 
-/// Lets threads go together once each has a processor.
-struct Gate {
-    missing: AtomicUsize,
-    unsettled: AtomicUsize,
-    settling: Duration,
-}
-
-impl Gate {
-    fn new(how: &How) -> Self {
-        let waiting = || AtomicUsize::new(how.threads);
-        let settling = if how.threads > 1 || how.remote_free { SETTLING } else { Duration::ZERO };
-        Self { missing: waiting(), unsettled: waiting(), settling }
-    }
-
-    fn pass(&self) {
-        meet(&self.missing);
-        let all_here = Instant::now();
-        while all_here.elapsed() < self.settling {
-            std::hint::spin_loop();
-        }
-        meet(&self.unsettled);
-    }
-}
-
-/// Waits until everyone has come here.
-fn meet(missing: &AtomicUsize) {
-    missing.fetch_sub(1, Ordering::AcqRel);
-    while missing.load(Ordering::Acquire) > 0 {
-        thread::yield_now();
-    }
-}
-
-fn send<H: Send>(completion: &SyncSender<Vec<H>>, mut batch: Vec<H>) {
-    loop {
-        match completion.try_send(batch) {
-            Ok(()) => return,
-            Err(TrySendError::Full(refused)) => batch = refused,
-            Err(TrySendError::Disconnected(_)) => panic!("the completion thread died"),
-        }
-        thread::yield_now();
-    }
-}
-
-/// The next batch. Never sleeps: what a worker would pay for waking this thread is not the allocator's.
-fn next<H>(batches: &Receiver<Vec<H>>) -> Option<Vec<H>> {
-    loop {
-        match batches.try_recv() {
-            Ok(batch) => return Some(batch),
-            Err(TryRecvError::Disconnected) => return None,
-            Err(TryRecvError::Empty) => thread::yield_now(),
-        }
-    }
+fn send<H>(completion: &SyncSender<Vec<H>>, batch: Vec<H>) {
+    hand_over(completion, batch).unwrap_or_else(|_| panic!("the completion thread died"));
 }
 
 /// The completion thread: frees what arrives until the workers have finished.
-fn complete<C: Contestant>(contestant: &C, batches: Receiver<Vec<C::Held>>) -> Played<C> {
+fn complete<C: Contestant>(contestant: &C, workers: Receiver<Vec<C::Held>>) -> Played<C> {
     let mut start = None;
-    for batch in iter::from_fn(|| next(&batches)) {
+    for batch in batches(workers) {
         start.get_or_insert_with(Instant::now);
         for held in batch {
             contestant.free(&mut Some(held));

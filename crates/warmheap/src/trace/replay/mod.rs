@@ -10,6 +10,7 @@ mod ledger;
 mod phases;
 mod report;
 mod round;
+mod side_by_side;
 
 use std::sync::Mutex;
 use std::time::Duration;

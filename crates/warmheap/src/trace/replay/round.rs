@@ -5,22 +5,14 @@
 //! end, so that the time of a round is that of its work: not of creating threads, nor of the system finding
 //! processors for them, nor of waking them.
 
-use std::iter;
 use std::sync::Barrier;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc::{self, Receiver, SyncSender, TryRecvError, TrySendError};
+use std::sync::mpsc::{Receiver, SyncSender};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use super::super::program::{Op, Program};
+use super::side_by_side::{BATCH, Gate, batches, channel, hand_over};
 use crate::{Buffer, Pool};
-
-/// Buffers handed to the completion thread at a time, and batches under way at most.
-const BATCH: usize = 64;
-const BATCHES: usize = 64;
-/// How long threads that play side by side are busy before they start. A round may be over before
-/// the system has moved them off one processor.
-const SETTLING: Duration = Duration::from_millis(20);
 
 /// What is done with an allocation and a free besides doing it.
 pub(super) trait Meter: Send {
@@ -79,7 +71,7 @@ impl Round<'_> {
                 rest.wait();
             }
         };
-        let (sender, receiver) = mpsc::sync_channel(BATCHES);
+        let (sender, receiver) = channel();
         let threads: Vec<Thread<M>> = thread::scope(|scope| {
             let completion = self.remote_free.then(|| scope.spawn(|| complete(receiver, meter())));
             let workers: Vec<_> = (0..self.threads)
@@ -158,13 +150,10 @@ impl<M> Remote<M> {
     }
 
     fn send(&mut self) {
-        let mut batch = std::mem::replace(&mut self.batch, Vec::with_capacity(BATCH));
+        let batch = std::mem::replace(&mut self.batch, Vec::with_capacity(BATCH));
         // If the completion thread has died, the batch comes back in the error and is freed here;
         // joining that thread reports its panic.
-        while let Err(TrySendError::Full(refused)) = self.completion.try_send(batch) {
-            batch = refused;
-            thread::yield_now();
-        }
+        let _ = hand_over(&self.completion, batch);
     }
 
     fn finish(mut self) -> M {
@@ -189,9 +178,9 @@ impl<M: Meter> Meter for Remote<M> {
 }
 
 /// The completion thread: frees what arrives until every worker has finished.
-fn complete<M: Meter>(batches: Receiver<Vec<Buffer>>, mut meter: M) -> Thread<M> {
+fn complete<M: Meter>(workers: Receiver<Vec<Buffer>>, mut meter: M) -> Thread<M> {
     let mut start = None;
-    for batch in iter::from_fn(|| next(&batches)) {
+    for batch in batches(workers) {
         start.get_or_insert_with(Instant::now);
         for buffer in batch {
             meter.release(&mut Some(buffer));
@@ -199,17 +188,6 @@ fn complete<M: Meter>(batches: Receiver<Vec<Buffer>>, mut meter: M) -> Thread<M>
     }
     let end = Instant::now();
     Thread { span: (start.unwrap_or(end), end), meter, slots: Slots::new() }
-}
-
-/// The next batch. Never sleeps: what a worker would pay for waking this thread is not the pool's.
-fn next(batches: &Receiver<Vec<Buffer>>) -> Option<Vec<Buffer>> {
-    loop {
-        match batches.try_recv() {
-            Ok(batch) => return Some(batch),
-            Err(TryRecvError::Disconnected) => return None,
-            Err(TryRecvError::Empty) => thread::yield_now(),
-        }
-    }
 }
 
 impl<M> Thread<M> {
@@ -225,38 +203,5 @@ impl<M> Played<M> {
         let wall = end.zip(start).map_or(Duration::ZERO, |(end, start)| end - start);
         let (meters, alive) = threads.into_iter().map(|t| (t.meter, t.slots)).unzip();
         Self { wall, meters, alive }
-    }
-}
-
-/// Lets threads go together, without a system call between the last arrival and the first step.
-struct Gate {
-    missing: AtomicUsize,
-    unsettled: AtomicUsize,
-    settling: Duration,
-}
-
-impl Gate {
-    /// `company`: some other thread is at work beside each of these.
-    fn new(threads: usize, company: bool) -> Self {
-        let settling = if company { SETTLING } else { Duration::ZERO };
-        Self { missing: AtomicUsize::new(threads), unsettled: AtomicUsize::new(threads), settling }
-    }
-
-    fn pass(&self) {
-        meet(&self.missing);
-        let all_here = Instant::now();
-        while all_here.elapsed() < self.settling {
-            std::hint::spin_loop();
-        }
-        meet(&self.unsettled);
-    }
-}
-
-/// Waits until everyone has come here.
-fn meet(missing: &AtomicUsize) {
-    missing.fetch_sub(1, Ordering::AcqRel);
-    while missing.load(Ordering::Acquire) > 0 {
-        // With more threads than processors, the missing ones need this one's.
-        thread::yield_now();
     }
 }
