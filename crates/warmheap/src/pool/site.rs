@@ -10,7 +10,9 @@ use std::collections::HashSet;
 use std::fmt;
 use std::panic::Location;
 use std::ptr::NonNull;
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::{Mutex, OnceLock};
+
+use super::lock;
 
 /// A place in a program's source. Cheap to copy; usable from any thread.
 ///
@@ -57,7 +59,7 @@ impl Site {
     pub fn foreign(file: &str, line: u32) -> Self {
         static KNOWN: OnceLock<Mutex<HashSet<&'static Foreign>>> = OnceLock::new();
         let wanted = Foreign { file: file.into(), line };
-        let mut known = KNOWN.get_or_init(Mutex::default).lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = lock(KNOWN.get_or_init(Mutex::default));
         let kept: &'static Foreign = match known.get(&wanted) {
             Some(kept) => kept,
             None => {

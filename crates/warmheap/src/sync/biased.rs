@@ -97,8 +97,15 @@ impl<T> Biased<T> {
 
     /// As [`Biased::take`], without waiting: `None` if another thread has the value or one owns it.
     pub(crate) fn try_take(&self) -> Option<Taken<'_, T>> {
-        let owned = self.others.try_lock().ok()?;
+        let owned = self.try_turn()?;
         (!*owned).then_some(Taken { lock: self, owned })
+    }
+
+    fn try_turn(&self) -> Option<MutexGuard<'_, bool>> {
+        #[cfg(not(loom))]
+        return super::try_lock(&self.others);
+        #[cfg(loom)]
+        return self.others.try_lock().ok();
     }
 
     fn turn(&self) -> MutexGuard<'_, bool> {

@@ -6,10 +6,11 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, PoisonError};
 
 use super::ReplayError;
 use super::round::Meter;
+use crate::sync::lock;
 use crate::trace::words::Words;
 use crate::{Buffer, Pool};
 
@@ -92,10 +93,6 @@ impl Meter for &Ledger {
         self.live_bytes.fetch_sub(buffer.size(), Ordering::Relaxed);
         drop(buffer);
     }
-}
-
-fn lock(ranges: &Mutex<Ranges>) -> MutexGuard<'_, Ranges> {
-    ranges.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Ranges {

@@ -1,6 +1,5 @@
 //! What a pool must say of itself: counted beside it, and compared while all threads stand still.
 
-use std::sync::PoisonError;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
@@ -12,6 +11,7 @@ use super::lanes::Lane;
 use super::round::Round;
 use super::setting::METERED;
 use crate::config::MIB;
+use crate::sync::lock;
 use crate::{CompactionBudget, Statistics};
 
 /// Counts as the pool's statistics count, since they were reset.
@@ -52,7 +52,7 @@ impl Round {
     /// All threads stand still, and pin what may move: what the pool says of itself is what was
     /// counted. `last` is for good.
     pub(super) fn compare(&self, last: bool, rng: &mut Rng) -> Result<(), Finding> {
-        let around = self.around.lock().unwrap_or_else(PoisonError::into_inner);
+        let around = lock(&self.around);
         let _sights =
             around.iter().filter_map(|held| held.look(&self.oracle)).collect::<Result<Vec<_>, _>>()?;
         let drained = rng.bool();

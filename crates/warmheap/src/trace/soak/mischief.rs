@@ -1,6 +1,5 @@
 //! What happens beside the traces: to the device, to the queues, and to the pool as a whole.
 
-use std::sync::PoisonError;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
@@ -11,6 +10,7 @@ use super::finding::{Finding, same};
 use super::round::Round;
 use crate::CompactionBudget;
 use crate::device::DeviceError;
+use crate::sync::lock;
 
 impl Round {
     /// Something happens.
@@ -20,7 +20,7 @@ impl Round {
             0..700 => lane.happen(rng, &self.figures),
             700..800 => lane.work().poll()?,
             800..900 => {
-                let left = self.around.lock().unwrap_or_else(PoisonError::into_inner).pop();
+                let left = lock(&self.around).pop();
                 if let Some(held) = left {
                     count(&self.figures.freed_elsewhere);
                     held.free(&self.oracle)?;

@@ -6,11 +6,12 @@
 //! rises, so looking at it after the pool did never blames a pool that was right.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use super::finding::Finding;
 use super::lanes::{Counter, Work};
 use crate::Buffer;
+use crate::sync::lock;
 use crate::trace::words::Words;
 
 /// See the module's essay.
@@ -156,7 +157,7 @@ impl Oracle {
     }
 
     fn book(&self) -> MutexGuard<'_, Book> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0)
     }
 }
 

@@ -21,6 +21,7 @@ use super::player::Player;
 use super::setting::{METERED, Setting};
 use super::strain::{Strain, Strained};
 use crate::device::Device;
+use crate::sync::lock;
 use crate::trace::Program;
 use crate::{Pool, Tag};
 
@@ -152,12 +153,12 @@ impl Round {
     fn note(&self, work: impl FnOnce() -> Result<(), Finding>) {
         let done = catch_unwind(AssertUnwindSafe(work));
         if let Err(finding) = done.unwrap_or_else(|panic| Err(Finding::panicked(&*panic))) {
-            self.finding.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(finding);
+            lock(&self.finding).get_or_insert(finding);
         }
     }
 
     fn is_broken(&self) -> bool {
-        self.finding.lock().unwrap_or_else(PoisonError::into_inner).is_some()
+        lock(&self.finding).is_some()
     }
 
     /// Frees a buffer once a queue has done what it was given until now.
@@ -172,7 +173,7 @@ impl Round {
 
     /// Leaves a buffer for any thread to free.
     pub(super) fn leave(&self, held: Held) {
-        self.around.lock().unwrap_or_else(PoisonError::into_inner).push(held);
+        lock(&self.around).push(held);
     }
 
     /// Closes the pool, buffers still alive; when the last is gone everything must be back.
