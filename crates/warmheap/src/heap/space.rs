@@ -15,7 +15,8 @@ pub(crate) struct Placed {
     pub(crate) offset: u32,
 }
 
-/// How much of a space is there for whom, in granules.
+/// How much of a space is there for whom, in granules. In the order of its word, so that making
+/// one is a single load.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[repr(C)]
 pub(crate) struct Levels {
@@ -23,6 +24,23 @@ pub(crate) struct Levels {
     pub(crate) committed: u32,
     /// Of those, in nobody's hands.
     pub(crate) free: u32,
+}
+
+impl Levels {
+    /// Handed out.
+    pub(crate) fn used(self) -> u32 {
+        self.committed - self.free
+    }
+
+    /// Both in one word, for those who look without a lock.
+    #[inline(always)]
+    pub(crate) fn into_word(self) -> u64 {
+        u64::from(self.free) << 32 | u64::from(self.committed)
+    }
+
+    pub(crate) fn from_word(word: u64) -> Self {
+        Self { committed: word as u32, free: (word >> 32) as u32 }
+    }
 }
 
 /// The books of one heap; see the module's essay.
@@ -86,7 +104,7 @@ impl Space {
 
     /// Granules handed out.
     pub(crate) fn used_len(&self) -> u32 {
-        self.levels.committed - self.levels.free
+        self.levels.used()
     }
 
     /// Blocks handed out.

@@ -141,10 +141,9 @@ impl Shared {
     /// Whether moving buffers may make room for a request: there is enough, in pieces. Where heaps
     /// grow in place, pages move instead.
     pub(crate) fn may_compact_for(&self, want: Want) -> bool {
-        let free = || self.heaps.slots().iter().map(|slot| u64::from(slot.levels().free)).sum::<u64>();
         self.config.compaction.enabled
             && !self.is_elastic()
-            && free() >= want.len.into()
+            && self.heaps.free() >= want.len.into()
             && !lock(&self.compactor.places).is_empty()
     }
 

@@ -179,7 +179,7 @@ impl Shared {
         let len = self.granules(request.size)?.checked_next_multiple_of(page)?;
         let most = self.granules(request.room.max(request.size)).unwrap_or(u32::MAX);
         self.move_in();
-        let heap = self.session(|session| session.local.home()).map_or(0, |home| home.large);
+        let heap = self.home().map_or(0, |home| home.large);
         let _climbing = lock(&self.growth);
         let plan = || {
             self.open(heap, |open| {

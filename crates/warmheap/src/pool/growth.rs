@@ -52,9 +52,10 @@ impl Shared {
         // Hints first: they take no lock. They count what threads hold back as used.
         let at_rest = || lock(&self.resting).len() as u64;
         let heaps = self.heaps.slots().len() as u64;
-        let free = || self.heaps.slots().iter().map(|slot| u64::from(slot.levels().free)).sum::<u64>();
         let all = heaps * u64::from(len);
-        if within(all.saturating_sub(free() + at_rest() * u64::from(len)), all) || self.not_ahead.lately() {
+        if within(all.saturating_sub(self.heaps.free() + at_rest() * u64::from(len)), all)
+            || self.not_ahead.lately()
+        {
             return;
         }
         // Whoever climbs makes room anyway.
@@ -120,7 +121,7 @@ impl Shared {
     /// Commits memory in this thread's heap, next to a hole, so that the hole becomes long enough.
     /// Where too much lies in holes elsewhere, as much is taken out of those.
     fn grow_in_place(&self, want: Want, up_to: UpTo) -> Result<bool, DeviceError> {
-        let home = self.session(|session| session.local.home());
+        let home = self.home();
         let home = home.map_or(0, |home| home.for_class(want.class));
         let page = self.page();
         let len = want.len.saturating_add(want.align - 1);
@@ -192,7 +193,7 @@ impl Shared {
     /// Granules committed and granules handed out, over all heaps, nobody disturbed.
     fn levels(&self) -> (u64, u64) {
         self.heaps.slots().iter().map(Slot::levels).fold((0, 0), |(committed, used), levels| {
-            (committed + u64::from(levels.committed), used + u64::from(levels.committed - levels.free))
+            (committed + u64::from(levels.committed), used + u64::from(levels.used()))
         })
     }
 

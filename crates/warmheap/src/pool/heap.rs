@@ -63,9 +63,8 @@ impl Slot {
 
     /// What is committed and free, without taking the heap; what is in the inbox counts as free.
     pub(crate) fn levels(&self) -> Levels {
-        let packed = self.levels.load(Relaxed);
-        let (committed, free) = (packed as u32, (packed >> 32) as u32);
-        Levels { committed, free: (free + self.mail.load(Relaxed)).min(committed) }
+        let Levels { committed, free } = Levels::from_word(self.levels.load(Relaxed));
+        Levels { committed, free: free.saturating_add(self.mail.load(Relaxed)).min(committed) }
     }
 
     /// A hint, without taking the heap: at least the length of the longest free block.
@@ -128,8 +127,8 @@ impl Slot {
             open.empty_inbox();
         }
         let done = work(&mut open);
-        let Levels { committed, free } = heap.as_ref().map_or(Levels::default(), |heap| heap.space.levels());
-        self.levels.store(u64::from(free) << 32 | u64::from(committed), Relaxed);
+        let levels = heap.as_ref().map_or(Levels::default(), |heap| heap.space.levels());
+        self.levels.store(levels.into_word(), Relaxed);
         done
     }
 
@@ -155,11 +154,6 @@ impl Slot {
         let address = memory.address();
         space.set_base((address >> self.shift) as u32);
         self.with(|open| *open.heap = Some(Heap { space, memory, elastic, address }));
-    }
-
-    /// Granules with memory behind them.
-    pub(crate) fn committed(&self) -> u64 {
-        self.with(|open| open.heap().map_or(0, |heap| heap.space.committed().into()))
     }
 
     pub(crate) fn metadata_bytes(&self) -> usize {

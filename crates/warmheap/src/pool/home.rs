@@ -64,6 +64,11 @@ impl Shared {
         })?
     }
 
+    /// This thread's own heaps, if it has any.
+    pub(crate) fn home(&self) -> Option<Home> {
+        self.session(|session| session.local.home())
+    }
+
     /// Whether ranges of a class lie in this heap: in one of two, if threads have heaps of their own.
     pub(crate) fn is_for_class(&self, heap: u16, class: u16) -> bool {
         let pair = heap & !1;
@@ -115,7 +120,8 @@ impl Shared {
         }
         let _climbing = lock(&self.growth);
         // The home with most memory in it: that need not be moved.
-        let committed = |pair: &[Slot]| -> u64 { pair.iter().map(Slot::committed).sum() };
+        let committed =
+            |pair: &[Slot]| -> u64 { pair.iter().map(|slot| u64::from(slot.levels().committed)).sum() };
         let vacant = (0..).zip(self.heaps.slots().chunks_exact(2)).filter(|(_, pair)| !pair[0].is_home());
         let fullest = vacant.max_by_key(|(place, pair)| (committed(pair), Reverse(*place)));
         // Both are adopted and left together, the first one first and last.

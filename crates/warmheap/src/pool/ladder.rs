@@ -212,7 +212,7 @@ impl Shared {
 
     /// Looks in this thread's own heap, or in all if it has none.
     fn search(&self, want: Want) -> Option<Range> {
-        let home = self.session(|session| session.local.home());
+        let home = self.home();
         let at_home = |home: Home| self.open(home.for_class(want.class), |open| open.allocate(want));
         if let Some(range) = home.and_then(at_home) {
             return Some(range);
@@ -230,7 +230,7 @@ impl Shared {
     /// be enough. What would go back to another heap than the one to cut from stays where it is;
     /// growth gives it up if it is short of pages.
     fn search_caches(&self, want: Want) -> Option<Range> {
-        let home = self.session(|session| session.local.home());
+        let home = self.home();
         let own = home.is_none() || want.class != EXACT;
         if own
             && self.flush_own_cache()

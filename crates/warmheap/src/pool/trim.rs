@@ -81,7 +81,7 @@ impl Shared {
         page: u32,
         growing: Option<(u16, u32)>,
     ) -> Result<u32, DeviceError> {
-        let home = self.session(|session| session.local.home());
+        let home = self.home();
         let rank = |(index, slot): &(u16, &Slot)| {
             let others = slot.is_home() && !home.is_some_and(|home| home.owns(*index));
             (others, slot.is_home(), Reverse(slot.levels().free))
