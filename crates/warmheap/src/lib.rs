@@ -29,8 +29,8 @@ pub mod trace;
 
 pub use config::PoolConfig;
 pub use pool::{
-    AllocError, Buffer, CompactionBudget, CompactionReport, Leak, LeakReport, Movable, OutOfMemory, Pinned,
-    Placement, Pool, PoolQueue, Pressure, QuotaExceeded, Request, Site, StartError, Tag, Ticket,
+    AllocError, Boxed, Buffer, CompactionBudget, CompactionReport, Leak, LeakReport, Movable, OutOfMemory,
+    Pinned, Placement, Pool, PoolQueue, Pressure, QuotaExceeded, Request, Site, StartError, Tag, Ticket,
 };
 pub use stats::Statistics;
 

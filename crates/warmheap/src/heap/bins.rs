@@ -53,11 +53,10 @@ impl Bins {
     #[inline(always)]
     pub(crate) fn push(&mut self, bin: usize, block: u32) -> u32 {
         let before = std::mem::replace(&mut self.heads[bin], block);
-        if before == NONE {
-            let (word, bit) = (bin / SUB as usize, bin % SUB as usize);
-            self.words[word] |= 1 << bit;
-            self.summary |= 1 << word;
-        }
+        // Whatever was there: a store costs less than a branch that nobody can foresee.
+        let (word, bit) = (bin / SUB as usize, bin % SUB as usize);
+        self.words[word] |= 1 << bit;
+        self.summary |= 1 << word;
         before
     }
 
@@ -65,13 +64,9 @@ impl Bins {
     #[inline(always)]
     pub(crate) fn pop(&mut self, bin: usize, second: u32) {
         self.heads[bin] = second;
-        if second == NONE {
-            let (word, bit) = (bin / SUB as usize, bin % SUB as usize);
-            self.words[word] &= !(1 << bit);
-            if self.words[word] == 0 {
-                self.summary &= !(1 << word);
-            }
-        }
+        let (word, bit) = (bin / SUB as usize, bin % SUB as usize);
+        self.words[word] &= !(u32::from(second == NONE) << bit);
+        self.summary &= !(u32::from(self.words[word] == 0) << word);
     }
 
     /// The first non-empty bin at or above `bin`.

@@ -70,30 +70,39 @@ impl Blocks {
     /// Makes a block between `before` and `after` and links it to both.
     #[inline(always)]
     pub(crate) fn insert(&mut self, (offset, len): (u32, u32), state: State, before: u32, after: u32) -> u32 {
-        let entry = Block { offset, len, before, after, list_prev: NONE, list_next: NONE, bin: 0, state };
+        if self.vacant == NONE {
+            self.lengthen();
+        }
         let index = self.vacant;
         let table = self.table.as_mut_slice();
-        if let Some(vacant) = table.get_mut(index as usize) {
-            self.vacant = vacant.list_next;
-            *vacant = entry;
-            join(table, before, index, after);
-            index
-        } else {
-            self.append(entry)
+        let block = &mut table[index as usize];
+        self.vacant = block.list_next;
+        // Part by part: whoever reads them next does so too, and a part of a store can be read at
+        // once where several stores together cannot.
+        (block.offset, block.len) = (offset, len);
+        (block.before, block.after) = (before, after);
+        block.state = state;
+        if let Some(block) = table.get_mut(before as usize) {
+            block.after = index;
         }
+        if let Some(block) = table.get_mut(after as usize) {
+            block.before = index;
+        }
+        index
     }
 
-    /// Lengthens the table by a block.
+    /// Lengthens the table by a vacant block.
     #[cold]
-    fn append(&mut self, entry: Block) -> u32 {
+    #[inline(never)]
+    fn lengthen(&mut self) {
         if self.table.len() == self.table.capacity() {
             // By a 64th, not twofold: the table is most of the books of a large heap.
             self.table.reserve_exact((self.table.len() / 64).max(64));
         }
-        let index = self.table.len() as u32;
-        self.table.push(entry);
-        join(&mut self.table, entry.before, index, entry.after);
-        index
+        let list_next = std::mem::replace(&mut self.vacant, self.table.len() as u32);
+        let (offset, len, before, after, list_prev, bin) = (0, 0, NONE, NONE, NONE, 0);
+        let state = State::Vacant;
+        self.table.push(Block { offset, len, before, after, list_prev, list_next, bin, state });
     }
 
     /// Takes a block out of the address order; its granules belong to a neighbour now.
@@ -158,17 +167,6 @@ impl Blocks {
             next = block.list_next;
             Some((index, block))
         })
-    }
-}
-
-/// Makes `index` the neighbour of its neighbours.
-#[inline(always)]
-fn join(table: &mut [Block], before: u32, index: u32, after: u32) {
-    if let Some(block) = table.get_mut(before as usize) {
-        block.after = index;
-    }
-    if let Some(block) = table.get_mut(after as usize) {
-        block.before = index;
     }
 }
 

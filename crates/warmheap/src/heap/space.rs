@@ -144,7 +144,7 @@ impl Space {
     }
 
     /// Takes `len` granules at a multiple of `align`; both are at least 1, `align` a power of two.
-    #[inline]
+    #[inline(never)]
     pub(crate) fn allocate(&mut self, len: u32, align: u32) -> Option<Placed> {
         let found = self.find(len, align)?;
         Some(self.cut(found, len, align))
@@ -205,7 +205,7 @@ impl Space {
     }
 
     /// Gives a block back.
-    #[inline]
+    #[inline(never)]
     pub(crate) fn release(&mut self, block: u32) {
         debug_assert_eq!(self.blocks.get(block).state, State::Used);
         self.levels.free += self.blocks.get(block).len;

@@ -20,9 +20,10 @@ use crate::device::Memory;
 /// A buffer may be sent to, used on and dropped by any thread. It may outlive its pool: the memory
 /// stays until the last buffer in it is gone. Contents are uninitialised unless the request asked
 /// for zeroes.
+#[repr(C)]
 pub struct Buffer {
-    pool: NonNull<Shared>,
     range: ManuallyDrop<Range>,
+    pool: NonNull<Shared>,
     size: u64,
 }
 
@@ -170,7 +171,7 @@ impl Drop for Buffer {
         // SAFETY: a pool ends only when none of its buffers is left, and this one's range is out
         // until one of the two calls below has taken it. Neither uses the pool afterwards.
         let pool = unsafe { self.pool.as_ref() };
-        let Range { class, len, .. } = *self.range;
+        let (class, len) = (self.range.class(), self.range.len());
         let size = self.size;
         // SAFETY: called once in all: `free` calls it only when it returns true.
         let mut range = || unsafe { ManuallyDrop::take(&mut self.range) };

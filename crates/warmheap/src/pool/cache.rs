@@ -49,7 +49,7 @@ impl Top<'_> {
             ranges.set_len(self.last);
             ranges.as_ptr().add(self.last).read()
         };
-        take_from(held, range.len.into());
+        take_from(held, range.len().into());
         range
     }
 }
@@ -139,13 +139,14 @@ impl Cache {
     }
 
     /// Keeps a range, or hands it back if there is no room.
+    #[inline(always)]
     pub(crate) fn push(&mut self, range: Range, held: &AtomicU64) -> Result<(), Range> {
-        if let Some(stack) = self.stacks.get_mut(usize::from(range.class))
+        if let Some(stack) = self.stacks.get_mut(usize::from(range.class()))
             && stack.ranges.capacity() == 0
         {
             stack.ranges.reserve_exact(MAGAZINE);
         }
-        match self.room(range.class, range.len, held) {
+        match self.room(range.class(), range.len(), held) {
             Some(room) => {
                 room.fill(range, held);
                 Ok(())
@@ -161,7 +162,7 @@ impl Cache {
             return None;
         }
         let older = stack.ranges.drain(..MAGAZINE / 2);
-        take_from(held, older.as_slice().iter().map(|range| u64::from(range.len)).sum());
+        take_from(held, older.as_slice().iter().map(|range| u64::from(range.len())).sum());
         Some(older)
     }
 
@@ -185,7 +186,7 @@ impl Cache {
             }
             let count = stack.ranges.len().min(leaving.remaining_capacity());
             for range in stack.ranges.drain(..count) {
-                take_from(held, range.len.into());
+                take_from(held, range.len().into());
                 leaving.push(range);
             }
         }

@@ -238,7 +238,7 @@ impl Shared {
             let place = place.upgrade()?;
             let buffer = place.look()?;
             let range = buffer.range();
-            let in_line = (!range.is_fallback()).then(|| line.iter().position(|heap| *heap == range.heap));
+            let in_line = (!range.is_fallback()).then(|| line.iter().position(|heap| *heap == range.heap()));
             Some((in_line.flatten().unwrap_or(usize::MAX), range.address))
         };
         places.into_iter().filter_map(|place| Some((position(&place)?, place))).collect()
@@ -251,7 +251,7 @@ impl Shared {
         let mut fitting = before.iter().filter(|heap| self.is_for_class(**heap, want.class));
         let found = fitting.find_map(|heap| self.heaps.slot(*heap).with(|open| open.allocate(want)));
         let found = found.or_else(|| {
-            let slot = (!range.is_fallback()).then(|| self.heaps.slot(range.heap))?;
+            let slot = (!range.is_fallback()).then(|| self.heaps.slot(range.heap()))?;
             slot.with(|open| open.allocate_below(want, range.address))
         })?;
         // Nobody's so far.

@@ -48,7 +48,7 @@ impl Depot {
         let mut stack = lock(&self.stacks[class]);
         let before = stack.len();
         stack.extend(ranges);
-        let len: u64 = stack[before..].iter().map(|range| u64::from(range.len)).sum();
+        let len: u64 = stack[before..].iter().map(|range| u64::from(range.len())).sum();
         self.held.fetch_add(len, Relaxed);
         self.filled[class / 64].fetch_or(1 << (class % 64), Relaxed);
     }
@@ -64,7 +64,7 @@ impl Depot {
         let from = stack.len().saturating_sub(count);
         let mut len = 0;
         for range in stack.drain(from..) {
-            len += u64::from(range.len);
+            len += u64::from(range.len());
             keep(range);
         }
         self.held.fetch_sub(len, Relaxed);

@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use super::boxed::Boxed;
 use super::request::Tag;
 use crate::config::{ConfigError, MIB};
 use crate::device::DeviceError;
@@ -23,10 +24,10 @@ pub enum AllocError {
     },
     /// The request's tag has a quota, and this would pass it.
     #[error(transparent)]
-    QuotaExceeded(Box<QuotaExceeded>),
-    /// Neither the heaps nor the device have the memory. Boxed: errors travel on the hot path.
+    QuotaExceeded(Boxed<QuotaExceeded>),
+    /// Neither the heaps nor the device have the memory.
     #[error(transparent)]
-    OutOfMemory(Box<OutOfMemory>),
+    OutOfMemory(Boxed<OutOfMemory>),
     /// A buffer cannot be made longer where it is.
     #[error(
         "a buffer of {size} bytes has no room behind it for {requested}{}; ask for room with \
@@ -39,11 +40,11 @@ pub enum AllocError {
         /// Bytes it was to have.
         requested: u64,
         /// The device's answer, if it was asked for more memory.
-        device: Option<Box<DeviceError>>,
+        device: Option<Boxed<DeviceError>>,
     },
     /// The device failed while the buffer was prepared (cleared, say). The memory is back.
     #[error("a buffer could not be prepared: {0}")]
-    Device(Box<DeviceError>),
+    Device(Boxed<DeviceError>),
 }
 
 /// What was short, in bytes.

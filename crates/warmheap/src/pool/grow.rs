@@ -9,6 +9,7 @@
 use std::sync::Arc;
 
 use super::account::UpTo;
+use super::boxed::Boxed;
 use super::buffer::Buffer;
 use super::error::AllocError;
 use super::heaps::Want;
@@ -57,7 +58,7 @@ impl Buffer {
             if charged {
                 pool.quotas.give(tag, size - old);
             }
-            let device = grown.err().map(Box::new);
+            let device = grown.err().map(Boxed::new);
             return Err(AllocError::CannotGrow { size: old, requested: size, device });
         }
         pool.count_growth(range, old, size);
@@ -108,7 +109,7 @@ impl Buffer {
         let range = pool.serve(&request, site.into(), true)?;
         let mut moved = Self::new(pool, range, request.size);
         pool.copy(self.range(), moved.range(), self.size())
-            .map_err(|error| AllocError::Device(Box::new(error)))?;
+            .map_err(|error| AllocError::Device(Boxed::new(error)))?;
         std::mem::swap(self, &mut moved);
         Ok(Some(moved))
     }
@@ -118,13 +119,13 @@ impl Shared {
     /// Makes a range long enough for `size` bytes, if that can be done where it is.
     fn extend(&self, range: &mut Range, size: u64) -> Result<bool, DeviceError> {
         let Some(len) = self.granules(size).filter(|_| !range.is_fallback()) else { return Ok(false) };
-        if len <= range.len {
+        if len <= range.len() {
             return Ok(true);
         }
         let page = self.page();
         let rounded = if range.is_growing() { len.checked_next_multiple_of(page) } else { Some(len) };
         let Some(len) = rounded else { return Ok(false) };
-        let (heap, block) = (range.heap, range.tenant().block());
+        let (heap, block) = (range.heap(), range.tenant().block());
         let into_free =
             || self.open(heap, |open| Some(open.heap_mut()?.space.extend(block, len))) == Some(true);
         let extended = into_free() || {

@@ -97,8 +97,14 @@ impl Slot {
     pub(crate) fn at_home<R>(&self, owner: &Owner, work: impl FnOnce(&mut Open<'_>) -> R) -> R {
         match self.body.enter(owner) {
             Some(mut heap) => self.open(&mut heap, work),
-            None => self.with(work),
+            None => self.at_home_later(work),
         }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn at_home_later<R>(&self, work: impl FnOnce(&mut Open<'_>) -> R) -> R {
+        self.with(work)
     }
 
     /// Works on the heap from any thread.
@@ -132,7 +138,7 @@ impl Slot {
         done
     }
 
-    #[inline]
+    #[inline(always)]
     fn range(&self, base: u64, placed: Placed, want: Want) -> Range {
         let address = base + (u64::from(placed.offset) << self.shift);
         Range::new(self.ledger.tenant(placed.block), address, want.len, want.class, self.index)
@@ -142,7 +148,7 @@ impl Slot {
     pub(crate) fn release(&self, range: Range) {
         if self.is_home() {
             let mut inbox = lock(&self.inbox);
-            self.mail.store(self.mail.load(Relaxed) + range.len, Relaxed);
+            self.mail.store(self.mail.load(Relaxed) + range.len(), Relaxed);
             inbox.push(range);
         } else {
             self.with(|open| open.release(range));
@@ -189,7 +195,7 @@ impl Open<'_> {
     }
 
     /// Cuts one range.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn allocate(&mut self, want: Want) -> Option<Range> {
         let heap = self.heap.as_mut()?;
         let placed = heap.space.allocate(want.len, want.align)?;
@@ -231,14 +237,22 @@ impl Open<'_> {
     }
 
     /// Gives back a range of this heap.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn release(&mut self, range: Range) {
-        debug_assert_eq!(range.heap, self.slot.index);
+        debug_assert_eq!(range.heap(), self.slot.index);
+        let block = range.tenant().block();
+        if range.class() == GROWING
+            && let Some(heap) = self.heap
+        {
+            heap.space.forsake(block);
+        }
+        self.join(block);
+    }
+
+    /// Gives back the block of a range of this heap that does not grow.
+    #[inline(always)]
+    pub(crate) fn join(&mut self, block: u32) {
         if let Some(heap) = self.heap {
-            let block = range.tenant().block();
-            if range.class == GROWING {
-                heap.space.forsake(block);
-            }
             heap.space.release(block);
         }
     }

@@ -128,7 +128,7 @@ impl Heaps {
 
     /// Gives ranges back to their heaps.
     pub(crate) fn release(&self, ranges: impl IntoIterator<Item = Range>) {
-        ranges.into_iter().for_each(|range| self.slot(range.heap).release(range));
+        ranges.into_iter().for_each(|range| self.slot(range.heap()).release(range));
     }
 
     /// The next heap to try. A heap that looks as if it fitted may not; the caller comes again.

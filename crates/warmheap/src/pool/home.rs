@@ -76,25 +76,27 @@ impl Shared {
         !homes || Home { large: pair, small: pair + 1 }.for_class(class) == heap
     }
 
-    /// Gives a range that belongs to no class back to this thread's own heap; answers it if it is of
-    /// another one, or must be cleared first.
+    /// Gives a range that belongs to no class back to this thread's own heap; `false` if it is of
+    /// another one, or must be cleared first. Afterwards it is the caller's no more if it was given back.
     #[inline(always)]
-    pub(crate) fn join_at_home(&self, range: Range, size: u64) -> Option<Range> {
-        if range.class != EXACT || self.config.scrub != Scrub::Never {
-            return Some(range);
+    pub(crate) fn joins_at_home(&self, range: &Range, size: u64) -> bool {
+        if range.class() != EXACT || self.config.scrub != Scrub::Never {
+            return false;
         }
-        let mut range = Some(range);
-        local::enter(self, |session| {
+        let joined = local::enter(self, |session| {
             // A closed cache has left its home.
             let home = session.local.home().filter(|_| !session.cache.is_closed())?;
-            let range = range.take_if(|range| range.heap == home.large)?;
-            self.heaps.slot(home.large).at_home(&session.owner, |open| open.release(range));
+            if range.heap() != home.large {
+                return None;
+            }
+            let block = range.tenant().block();
+            self.heaps.slot(home.large).at_home(&session.owner, |open| open.join(block));
             if self.config.track_statistics {
                 session.local.counters.freed(size, &self.peak);
             }
             Some(())
         });
-        range
+        joined.flatten().is_some()
     }
 
     /// Decides whether the calling thread has heaps for itself, if that is still open; `true` if it

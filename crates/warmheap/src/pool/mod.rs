@@ -13,6 +13,7 @@
 //! no device call under a heap's lock except by the drop of a pool that nobody uses any more.
 
 mod account;
+mod boxed;
 mod buffer;
 mod bursts;
 mod cache;
@@ -58,6 +59,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use boxed::Boxed;
 pub use buffer::{Buffer, Placement};
 pub use compact::{CompactionBudget, CompactionReport};
 pub use error::{AllocError, OutOfMemory, QuotaExceeded, StartError};

@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
+use super::boxed::Boxed;
 use super::error::{AllocError, QuotaExceeded};
 use super::lock;
 use super::request::Tag;
@@ -69,7 +70,7 @@ impl Quotas {
         match meter.quota {
             Some(quota) if used.checked_add(size).is_none_or(|sum| sum > quota) => {
                 let exceeded = QuotaExceeded { tag, quota, used: meter.used, requested: size };
-                Err(AllocError::QuotaExceeded(Box::new(exceeded)))
+                Err(AllocError::QuotaExceeded(Boxed::new(exceeded)))
             }
             quota => {
                 meter.used = if quota.is_some() { used + size } else { used };

@@ -21,15 +21,20 @@ const EARLY: u16 = 1 << 14;
 
 /// Everything needed to use a range and to give it back, in 24 bytes. Whoever has the `Range` owns
 /// the memory: there is one for each block that a heap has handed out.
+///
+/// In three words, as ranges travel through memory: what has just been stored in parts cannot be
+/// loaded as a whole without a wait of tens of cycles.
 #[derive(Debug)]
+#[repr(C)]
 pub(crate) struct Range {
     tenant: NonNull<Tenant>,
     pub(crate) address: u64,
-    /// Granules.
-    pub(crate) len: u32,
-    pub(crate) class: u16,
-    pub(crate) heap: u16,
+    /// From the lowest bit: 32 of the length in granules, 16 of the class with its marks, 16 of the heap.
+    shape: u64,
 }
+
+const CLASS: u32 = 32;
+const HEAP: u32 = 48;
 
 // SAFETY: the pointer leads to a `Tenant`, which is all atomics.
 unsafe impl Send for Range {}
@@ -38,73 +43,97 @@ unsafe impl Sync for Range {}
 
 impl Range {
     /// `tenant` belongs to a ledger of the pool that will hold every use of the range.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn new(tenant: &Tenant, address: u64, len: u32, class: u16, heap: u16) -> Self {
-        Self { tenant: NonNull::from(tenant), address, len, class, heap }
+        let shape = u64::from(len) | u64::from(class) << CLASS | u64::from(heap) << HEAP;
+        Self { tenant: NonNull::from(tenant), address, shape }
+    }
+
+    /// Granules.
+    #[inline(always)]
+    pub(crate) fn len(&self) -> u32 {
+        self.shape as u32
+    }
+
+    /// The class with its marks, if it has any.
+    #[inline(always)]
+    pub(crate) fn class(&self) -> u16 {
+        (self.shape >> CLASS) as u16
+    }
+
+    #[inline(always)]
+    pub(crate) fn heap(&self) -> u16 {
+        (self.shape >> HEAP) as u16
     }
 
     /// Whether the range has a mark.
     #[inline]
     pub(crate) fn is_marked(&self) -> bool {
-        self.class & MARKS != 0
+        self.class() & MARKS != 0
+    }
+
+    fn mark(&mut self, mark: u16) {
+        self.shape |= u64::from(mark) << CLASS;
+    }
+
+    /// Removes a mark, and says whether there was one.
+    fn unmark(&mut self, mark: u16) -> bool {
+        let marked = self.class() & mark != 0;
+        self.shape &= !(u64::from(mark) << CLASS);
+        marked
     }
 
     /// Marks the range as held under a quota.
     pub(crate) fn meter(&mut self) {
-        self.class |= METERED;
+        self.mark(METERED);
     }
 
     /// Removes the mark, and says whether there was one.
     pub(crate) fn unmeter(&mut self) -> bool {
-        let metered = self.is_metered();
-        self.class &= !METERED;
-        metered
+        self.unmark(METERED)
     }
 
     /// Marks the range as owing a ticket.
     pub(crate) fn owe(&mut self) {
-        self.class |= EARLY;
+        self.mark(EARLY);
     }
 
     /// Removes the mark, and says whether there was one.
     pub(crate) fn forget_debt(&mut self) -> bool {
-        let owes = self.owes();
-        self.class &= !EARLY;
-        owes
+        self.unmark(EARLY)
     }
 
     /// Whether a queue's earlier work on the range may still run.
     #[inline]
     pub(crate) fn owes(&self) -> bool {
-        self.class & EARLY != 0
+        self.class() & EARLY != 0
     }
 
     #[inline]
     pub(crate) fn is_metered(&self) -> bool {
-        self.class & METERED != 0
+        self.class() & METERED != 0
     }
 
     /// Whether a request for `len` granules of `class` would be given such a range.
     pub(crate) fn serves(&self, class: u16, len: u32) -> bool {
-        (self.class & !MARKS, self.len) == (class, len)
+        (self.class() & !MARKS, self.len()) == (class, len)
     }
 
     /// Whether addresses are kept behind the range.
     pub(crate) fn is_growing(&self) -> bool {
-        self.class & !MARKS == GROWING
+        self.class() & !MARKS == GROWING
     }
 
     /// The range is as long as its block now, not as its class says.
     pub(crate) fn lengthen(&mut self, len: u32) {
-        self.len = len;
         let class = if self.is_growing() { GROWING } else { EXACT };
-        self.class = class | self.class & MARKS;
+        *self = Self::new(self.tenant(), self.address, len, class | self.class() & MARKS, self.heap());
     }
 
     /// Whether the range came straight from the device.
     #[inline]
     pub(crate) fn is_fallback(&self) -> bool {
-        self.class & !MARKS == FALLBACK
+        self.class() & !MARKS == FALLBACK
     }
 
     /// The record of whoever holds the range.

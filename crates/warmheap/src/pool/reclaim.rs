@@ -22,8 +22,11 @@ impl Shared {
     pub(crate) fn reclaim(&self, range: Range, size: u64) {
         let unmarked = if range.is_marked() { self.settle_marks(range, size) } else { Some(range) };
         let Some(range) = unmarked else { return };
-        let mut range = self.join_at_home(range, size);
-        if range.is_some() && self.config.scrub == Scrub::Never {
+        if self.joins_at_home(&range, size) {
+            return;
+        }
+        let mut range = Some(range);
+        if self.config.scrub == Scrub::Never {
             self.session(|session| {
                 if session.cache.is_closed() {
                     return None;
@@ -55,19 +58,19 @@ impl Shared {
     /// Finds a place for a range: the cache, the depot, or its heap.
     #[inline]
     fn settle(&self, session: &mut Session<'_>, range: Range) {
-        match range.class {
+        match range.class() {
             EXACT | GROWING => self.release(session, [range]),
             FALLBACK => self.fallback.free(&self.driver, &range),
             class => {
                 let held = &session.local.held;
                 if let Some(older) = session.cache.overflow(class, held) {
-                    if self.depot.has_room(u64::from(range.len) * MAGAZINE as u64) {
+                    if self.depot.has_room(u64::from(range.len()) * MAGAZINE as u64) {
                         self.depot.put(class, older);
                     } else {
                         self.heaps.release(older);
                     }
                 }
-                let mut leaving = session.cache.make_room(range.len, held);
+                let mut leaving = session.cache.make_room(range.len(), held);
                 let refused = session.cache.push(range, held).err();
                 self.release(session, leaving.drain(..).chain(refused));
             }
@@ -78,8 +81,8 @@ impl Shared {
     #[inline]
     pub(crate) fn release(&self, session: &Session<'_>, ranges: impl IntoIterator<Item = Range>) {
         for range in ranges {
-            let slot = self.heaps.slot(range.heap);
-            if session.local.home().is_some_and(|home| home.owns(range.heap)) {
+            let slot = self.heaps.slot(range.heap());
+            if session.local.home().is_some_and(|home| home.owns(range.heap())) {
                 slot.at_home(&session.owner, |open| open.release(range));
             } else {
                 slot.release(range);
@@ -111,7 +114,7 @@ impl Shared {
 
     /// Gives a range back to its heap or the device, past all caches.
     pub(crate) fn put_back(&self, range: Range) {
-        if range.class == FALLBACK {
+        if range.class() == FALLBACK {
             self.fallback.free(&self.driver, &range);
         } else {
             self.heaps.release([range]);

@@ -7,6 +7,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use arrayvec::ArrayVec;
 
 use super::account::UpTo;
+use super::boxed::Boxed;
 use super::cache::MAGAZINE;
 use super::classes::{LARGEST, class_of, len_of};
 use super::counters::Totals;
@@ -201,7 +202,7 @@ impl Shared {
         {
             self.put_back(range);
             self.failures.fetch_add(1, Relaxed);
-            return Err(AllocError::Device(Box::new(error)));
+            return Err(AllocError::Device(Boxed::new(error)));
         }
         if range.is_fallback() {
             self.fallbacks.fetch_add(1, Relaxed);
@@ -246,7 +247,7 @@ impl Shared {
     fn out_of_memory(&self, requested: u64, Fall { device, waited }: Fall) -> AllocError {
         self.failures.fetch_add(1, Relaxed);
         let (free, largest_free) = self.free_bytes();
-        AllocError::OutOfMemory(Box::new(OutOfMemory {
+        AllocError::OutOfMemory(Boxed::new(OutOfMemory {
             requested,
             free,
             largest_free,
@@ -279,7 +280,7 @@ impl Shared {
         let memory = if range.is_fallback() {
             self.fallback.memory(range)?
         } else {
-            self.heaps.slot(range.heap).with(|open| open.heap().map(|heap| Arc::clone(&heap.memory)))?
+            self.heaps.slot(range.heap()).with(|open| open.heap().map(|heap| Arc::clone(&heap.memory)))?
         };
         let offset = range.address - memory.address();
         Some((memory, offset))

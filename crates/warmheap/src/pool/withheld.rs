@@ -29,7 +29,7 @@ impl Shared {
             if range.is_fallback() {
                 bytes += self.fallback.memory(range).map_or(0, |memory| memory.size());
             } else {
-                granules += u64::from(range.len);
+                granules += u64::from(range.len());
             }
         }
         (granules, bytes)
