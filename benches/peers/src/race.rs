@@ -89,10 +89,12 @@ impl<C: Contestant> Entrant for C {
 struct Played<C: Contestant> {
     start: Instant,
     end: Instant,
-    slots: Vec<Option<C::Held>>,
+    slots: Slots<C>,
 }
 
-fn empty_slots<C: Contestant>(program: &Program) -> Vec<Option<C::Held>> {
+type Slots<C> = Vec<Option<<C as Contestant>::Held>>;
+
+fn empty_slots<C: Contestant>(program: &Program) -> Slots<C> {
     let mut slots = Vec::new();
     slots.resize_with(program.slots, || None);
     slots
@@ -102,7 +104,7 @@ fn work<C: Contestant>(
     contestant: &C,
     program: &Program,
     gate: &Gate,
-    completion: Option<SyncSender<Vec<C::Held>>>,
+    completion: Option<SyncSender<Slots<C>>>,
 ) -> Played<C> {
     let mut slots = empty_slots::<C>(program);
     let local = |slot: &mut Option<C::Held>| contestant.free(slot);
@@ -114,7 +116,7 @@ fn work<C: Contestant>(
         Some(completion) => {
             let mut batch = Vec::with_capacity(BATCH);
             drive(contestant, &program.ops, &mut slots, |slot| {
-                batch.extend(slot.take());
+                batch.push(slot.take());
                 if batch.len() == BATCH {
                     send(&completion, std::mem::replace(&mut batch, Vec::with_capacity(BATCH)));
                 }
@@ -151,13 +153,11 @@ fn send<H>(completion: &SyncSender<Vec<H>>, batch: Vec<H>) {
 }
 
 /// The completion thread: frees what arrives until the workers have finished.
-fn complete<C: Contestant>(contestant: &C, workers: Receiver<Vec<C::Held>>) -> Played<C> {
+fn complete<C: Contestant>(contestant: &C, workers: Receiver<Slots<C>>) -> Played<C> {
     let mut start = None;
-    for batch in batches(workers) {
+    for mut batch in batches(workers) {
         start.get_or_insert_with(Instant::now);
-        for held in batch {
-            contestant.free(&mut Some(held));
-        }
+        batch.iter_mut().for_each(|slot| contestant.free(slot));
     }
     let end = Instant::now();
     Played { start: start.unwrap_or(end), end, slots: Vec::new() }

@@ -5,16 +5,25 @@
 //! doing so; one that moves all the time is better off with a little more memory. So each move
 //! raises what may be held, up to a small share of the most that was ever needed, and the moves
 //! die out. Giving memory back starts afresh.
+//!
+//! Where threads have heaps of their own, a page is moved out of another thread's, as often as not,
+//! which stops that thread for a moment. So moves die out sooner then, for more memory.
 #![forbid(unsafe_code)]
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 /// One part in this many of live memory may lie in holes from the start.
 const SHARE: u64 = 128;
-/// One part in this many of what has been moved may be added to that,
-const PRICE: u64 = 16;
-/// up to one part in this many of the most that was live.
-const MOST: u64 = 16;
+/// How fast that may become more, and how far.
+struct Raise {
+    /// By one part in this many of what has been moved,
+    price: u64,
+    /// up to one part in this many of the most that was live.
+    most: u64,
+}
+
+const ALONE: Raise = Raise { price: 16, most: 16 };
+const IN_COMPANY: Raise = Raise { price: 4, most: 4 };
 
 /// See the module's essay. In granules; written by the thread that climbs the ladder alone.
 #[derive(Debug, Default)]
@@ -25,11 +34,13 @@ pub(crate) struct Headroom {
 }
 
 impl Headroom {
-    /// The most that may be committed with `live` granules handed out.
-    pub(crate) fn allows(&self, live: u64) -> u64 {
+    /// The most that may be committed with `live` granules handed out, where several threads have
+    /// heaps of their own or not.
+    pub(crate) fn allows(&self, live: u64, company: bool) -> u64 {
+        let Raise { price, most } = if company { IN_COMPANY } else { ALONE };
         let peak = self.peak.load(Relaxed).max(live);
         self.peak.store(peak, Relaxed);
-        peak + peak / SHARE + (self.moved.load(Relaxed) / PRICE).min(peak / MOST)
+        peak + peak / SHARE + (self.moved.load(Relaxed) / price).min(peak / most)
     }
 
     /// Notes pages taken out of holes to be committed elsewhere.

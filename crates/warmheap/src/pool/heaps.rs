@@ -121,6 +121,11 @@ impl Heaps {
         self.slots().iter().map(|slot| u64::from(slot.levels().free)).sum()
     }
 
+    /// How many threads have heaps of their own; each has two.
+    pub(crate) fn homes(&self) -> usize {
+        self.slots().iter().filter(|slot| slot.is_home()).count() / 2
+    }
+
     /// Brings the hints of heaps that have owners up to date; those of the others always are.
     pub(crate) fn refresh_hints(&self) {
         self.slots().iter().filter(|slot| slot.is_home()).for_each(|slot| slot.with(|_| ()));

@@ -137,15 +137,16 @@ pub(super) fn drive<M: Meter>(
     }
 }
 
-/// Hands buffers to the completion thread in batches instead of freeing them.
+/// Hands buffers to the completion thread in batches instead of freeing them. Slots are handed over, not
+/// buffers: taking a buffer out of one costs more than passing it on.
 struct Remote<M> {
     meter: M,
-    batch: Vec<Buffer>,
-    completion: SyncSender<Vec<Buffer>>,
+    batch: Slots,
+    completion: SyncSender<Slots>,
 }
 
 impl<M> Remote<M> {
-    fn new(meter: M, completion: SyncSender<Vec<Buffer>>) -> Self {
+    fn new(meter: M, completion: SyncSender<Slots>) -> Self {
         Self { meter, batch: Vec::with_capacity(BATCH), completion }
     }
 
@@ -170,7 +171,7 @@ impl<M: Meter> Meter for Remote<M> {
 
     #[inline(always)]
     fn release(&mut self, slot: &mut Option<Buffer>) {
-        self.batch.extend(slot.take());
+        self.batch.push(slot.take());
         if self.batch.len() == BATCH {
             self.send();
         }
@@ -178,13 +179,11 @@ impl<M: Meter> Meter for Remote<M> {
 }
 
 /// The completion thread: frees what arrives until every worker has finished.
-fn complete<M: Meter>(workers: Receiver<Vec<Buffer>>, mut meter: M) -> Thread<M> {
+fn complete<M: Meter>(workers: Receiver<Slots>, mut meter: M) -> Thread<M> {
     let mut start = None;
-    for batch in batches(workers) {
+    for mut batch in batches(workers) {
         start.get_or_insert_with(Instant::now);
-        for buffer in batch {
-            meter.release(&mut Some(buffer));
-        }
+        batch.iter_mut().for_each(|slot| meter.release(slot));
     }
     let end = Instant::now();
     Thread { span: (start.unwrap_or(end), end), meter, slots: Slots::new() }
