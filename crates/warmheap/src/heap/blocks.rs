@@ -18,9 +18,10 @@ pub(crate) enum State {
     Vacant,
 }
 
-/// One block: 32 bytes, so that an index becomes an address by one shift.
+/// One block: 32 bytes, so that an index becomes an address by one shift. Aligned to half of that: what is aligned
+/// to more than any ordinary type, allocators copy when it grows, where they could remap its pages.
 #[derive(Debug, Clone, Copy)]
-#[repr(align(32))]
+#[repr(align(16))]
 pub(crate) struct Block {
     pub(crate) offset: u32,
     pub(crate) len: u32,
