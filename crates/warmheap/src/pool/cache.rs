@@ -155,13 +155,34 @@ impl Cache {
         }
     }
 
-    /// Takes the older half of a class's stack, if it is full.
-    pub(crate) fn overflow(&mut self, class: u16, held: &AtomicU64) -> Option<Drain<'_, Range>> {
+    /// Takes in ranges of `class`, all of `len` granules, and answers one of them. `fill` puts them on
+    /// the stack it is given, up to the number it is told.
+    pub(crate) fn take_in(
+        &mut self,
+        class: u32,
+        len: u32,
+        held: &AtomicU64,
+        fill: impl FnOnce(&mut Vec<Range>, usize),
+    ) -> Option<Range> {
+        let stack = self.stacks.get_mut(class as usize)?;
+        let before = stack.ranges.len();
+        let in_bytes = self.limit.saturating_sub(held.load(Relaxed)) / u64::from(len);
+        // One more: it does not stay.
+        let most = (MAGAZINE / 2).min(in_bytes as usize + 1).min(MAGAZINE - before);
+        stack.ranges.reserve_exact(MAGAZINE - before);
+        fill(&mut stack.ranges, most);
+        let taken = stack.ranges.len() - before;
+        let range = if taken > 0 { stack.ranges.pop() } else { None };
+        held.store(held.load(Relaxed) + taken.saturating_sub(1) as u64 * u64::from(len), Relaxed);
+        range
+    }
+
+    /// Takes the older ranges of a class's stack, all but the newest `kept`, if they are enough to be
+    /// worth a way to the depot.
+    pub(crate) fn overflow(&mut self, class: u16, kept: usize, held: &AtomicU64) -> Option<Drain<'_, Range>> {
         let stack = self.stacks.get_mut(usize::from(class))?;
-        if stack.ranges.len() < MAGAZINE {
-            return None;
-        }
-        let older = stack.ranges.drain(..MAGAZINE / 2);
+        let older = stack.ranges.len().checked_sub(kept).filter(|older| *older >= MAGAZINE / 2)?;
+        let older = stack.ranges.drain(..older);
         take_from(held, older.as_slice().iter().map(|range| u64::from(range.len())).sum());
         Some(older)
     }

@@ -9,6 +9,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use super::classes::CLASSES;
+use super::lock;
 use super::range::Range;
 
 /// See the module's essay.
@@ -48,13 +49,16 @@ impl Depot {
         let mut stack = lock(&self.stacks[class]);
         let before = stack.len();
         stack.extend(ranges);
-        let len: u64 = stack[before..].iter().map(|range| u64::from(range.len())).sum();
-        self.held.fetch_add(len, Relaxed);
-        self.filled[class / 64].fetch_or(1 << (class % 64), Relaxed);
+        self.held.fetch_add(granules(&stack[before..]), Relaxed);
+        let bit = 1 << (class % 64);
+        // Mostly it is there: no need to take the line from other threads.
+        if self.filled[class / 64].load(Relaxed) & bit == 0 {
+            self.filled[class / 64].fetch_or(bit, Relaxed);
+        }
     }
 
-    /// Hands up to `count` ranges of `class` to `keep`, while it takes them.
-    pub(crate) fn take(&self, class: u32, count: usize, mut keep: impl FnMut(Range)) {
+    /// Moves up to `count` ranges of `class` to the end of `to`.
+    pub(crate) fn take(&self, class: u32, count: usize, to: &mut Vec<Range>) {
         let class = class as usize;
         let bit = 1 << (class % 64);
         if self.filled[class / 64].load(Relaxed) & bit == 0 {
@@ -62,12 +66,8 @@ impl Depot {
         }
         let mut stack = lock(&self.stacks[class]);
         let from = stack.len().saturating_sub(count);
-        let mut len = 0;
-        for range in stack.drain(from..) {
-            len += u64::from(range.len());
-            keep(range);
-        }
-        self.held.fetch_sub(len, Relaxed);
+        self.held.fetch_sub(granules(&stack[from..]), Relaxed);
+        to.extend(stack.drain(from..));
         if stack.is_empty() {
             self.filled[class / 64].fetch_and(!bit, Relaxed);
         }
@@ -77,10 +77,13 @@ impl Depot {
     pub(crate) fn empty(&self) -> Vec<Range> {
         let mut all = Vec::new();
         for class in 0..CLASSES as u32 {
-            self.take(class, usize::MAX, |range| all.push(range));
+            self.take(class, usize::MAX, &mut all);
         }
         all
     }
 }
 
-use super::lock;
+/// The lengths of ranges of one class, together.
+fn granules(ranges: &[Range]) -> u64 {
+    ranges.first().map_or(0, |range| u64::from(range.len()) * ranges.len() as u64)
+}

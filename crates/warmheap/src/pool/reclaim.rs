@@ -63,7 +63,9 @@ impl Shared {
             FALLBACK => self.fallback.free(&self.driver, &range),
             class => {
                 let held = &session.local.held;
-                if let Some(older) = session.cache.overflow(class, held) {
+                // Who has never been cut anything only frees, and others wait for what is freed.
+                let kept = if session.local.is_undecided() { 0 } else { MAGAZINE / 2 };
+                if let Some(older) = session.cache.overflow(class, kept, held) {
                     if self.depot.has_room(u64::from(range.len()) * MAGAZINE as u64) {
                         self.depot.put(class, older);
                     } else {

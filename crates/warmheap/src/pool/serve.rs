@@ -8,7 +8,6 @@ use arrayvec::ArrayVec;
 
 use super::account::UpTo;
 use super::boxed::Boxed;
-use super::cache::MAGAZINE;
 use super::classes::{LARGEST, class_of, len_of};
 use super::counters::Totals;
 use super::error::{AllocError, OutOfMemory};
@@ -149,22 +148,22 @@ impl Shared {
 
     /// One range of a class, and a few more for this thread's cache.
     fn refill(&self, session: &mut Session<'_>, want: Want) -> Option<Range> {
-        let class = u32::from(want.class);
+        let (class, held) = (u32::from(want.class), &session.local.held);
         session.cache.set_limit(self.cache_limit());
-        let mut more: ArrayVec<Range, { MAGAZINE / 2 }> = ArrayVec::new();
-        self.depot.take(class, MAGAZINE / 2, |range| more.push(range));
-        let mut range = more.pop();
-        if range.is_none() {
-            let count = (BATCH_LEN / want.len).clamp(1, BATCH);
-            let cut = |open: &mut Open<'_>| open.allocate_some(want, count, |range| more.push(range));
-            range = match session.local.home() {
-                Some(home) => self.heaps.slot(home.small).at_home(&session.owner, cut),
-                None if session.local.is_undecided() => None,
-                None => self.heaps.allocate_with(want, cut),
-            };
+        let from_depot = |stack: &mut Vec<Range>, most: usize| self.depot.take(class, most, stack);
+        if let Some(range) = session.cache.take_in(class, want.len, held, from_depot) {
+            return Some(range);
         }
-        for range in more.drain(..) {
-            if let Err(refused) = session.cache.push(range, &session.local.held) {
+        let mut more: ArrayVec<Range, { BATCH as usize }> = ArrayVec::new();
+        let count = (BATCH_LEN / want.len).clamp(1, BATCH);
+        let cut = |open: &mut Open<'_>| open.allocate_some(want, count, |range| more.push(range));
+        let range = match session.local.home() {
+            Some(home) => self.heaps.slot(home.small).at_home(&session.owner, cut),
+            None if session.local.is_undecided() => None,
+            None => self.heaps.allocate_with(want, cut),
+        };
+        for range in more {
+            if let Err(refused) = session.cache.push(range, held) {
                 self.release(session, [refused]);
             }
         }
