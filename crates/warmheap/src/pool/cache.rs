@@ -2,8 +2,9 @@
 //!
 //! A stack of ranges for each class, newest first: its record is the likeliest to be in the CPU's
 //! cache. The cache owns what it holds until it is asked for it back; it never talks to heaps or
-//! devices, it only says which ranges should leave. Large ranges are not kept at all: holding them
-//! back costs more in packing than it saves in time.
+//! devices, it only says which ranges should leave. Large ranges are not kept: holding them back
+//! costs more in packing than it saves in time. Only those on their way to another thread's heap wait
+//! for a few more, as far as the bounds allow, so that the two threads need not meet for each.
 //!
 //! Two bounds keep it honest: ranges in one stack, and bytes in all. Past the bytes, a hand goes
 //! round the stacks and evicts from those that were not used since its last visit.
@@ -21,6 +22,8 @@ use super::range::Range;
 pub(crate) const MAGAZINE: usize = 64;
 /// The most ranges that leave to make room for one.
 const EVICTED: usize = 8;
+/// The most large ranges that go to other threads' heaps together.
+const POSTED: usize = 8;
 
 /// Ranges on their way out of a cache.
 pub(crate) type Leaving = ArrayVec<Range, EVICTED>;
@@ -82,6 +85,8 @@ impl Room<'_> {
 #[derive(Debug)]
 pub(crate) struct Cache {
     stacks: Box<[Stack; CLASSES]>,
+    /// Large ranges on their way to other threads' heaps.
+    posted: ArrayVec<Range, POSTED>,
     hand: usize,
     limit: u64,
     closed: bool,
@@ -91,7 +96,7 @@ impl Cache {
     /// A cache that holds at most `limit` granules.
     pub(crate) fn new(limit: u64) -> Self {
         let stacks = Box::new(std::array::from_fn(|_| Stack::default()));
-        Self { stacks, hand: 0, limit, closed: false }
+        Self { stacks, posted: ArrayVec::new(), hand: 0, limit, closed: false }
     }
 
     /// Changes the bound. What is over it leaves as ranges come in.
@@ -187,6 +192,24 @@ impl Cache {
         Some(older)
     }
 
+    /// Keeps a large range of another thread's heap for a while, or hands it back if it is time for it
+    /// to go there, with those that [`Cache::mail`] has.
+    pub(crate) fn post(&mut self, range: Range, held: &AtomicU64) -> Result<(), Range> {
+        let after = held.load(Relaxed) + u64::from(range.len());
+        if after > self.limit || self.posted.is_full() {
+            return Err(range);
+        }
+        self.posted.push(range);
+        held.store(after, Relaxed);
+        Ok(())
+    }
+
+    /// Takes the large ranges that are on their way to other threads' heaps.
+    pub(crate) fn mail(&mut self, held: &AtomicU64) -> impl Iterator<Item = Range> {
+        take_from(held, self.posted.iter().map(|range| u64::from(range.len())).sum());
+        self.posted.drain(..)
+    }
+
     /// Makes room for `len` granules: ranges that were not used lately, oldest first, up to a few.
     /// Nothing if the room is there already, or if one range would take too much of it.
     pub(crate) fn make_room(&mut self, len: u32, held: &AtomicU64) -> Leaving {
@@ -217,7 +240,8 @@ impl Cache {
     /// Takes everything.
     pub(crate) fn empty(&mut self, held: &AtomicU64) -> Vec<Range> {
         held.store(0, Relaxed);
-        self.stacks.iter_mut().flat_map(|stack| stack.ranges.drain(..)).collect()
+        let stacks = self.stacks.iter_mut().flat_map(|stack| stack.ranges.drain(..));
+        stacks.chain(self.posted.drain(..)).collect()
     }
 }
 

@@ -34,8 +34,9 @@ pub(crate) struct Counters {
     quick_most: u64,
 }
 
-/// Live bytes of all threads, as far as published.
+/// Live bytes of all threads, as far as published. On cache lines of its own, as all threads write to it.
 #[derive(Debug, Default)]
+#[repr(align(128))]
 pub(crate) struct Peak {
     live: AtomicI64,
     highest: AtomicI64,

@@ -144,14 +144,17 @@ impl Slot {
         Range::new(self.ledger.tenant(placed.block), address, want.len, want.class, self.index)
     }
 
-    /// Gives back a range without waiting for the heap's owner, if it has one.
-    pub(crate) fn release(&self, range: Range) {
+    /// Gives back ranges without waiting for the heap's owner, if it has one. They are asked for while the
+    /// heap or its inbox is locked: getting them must take no lock.
+    pub(crate) fn release(&self, mut ranges: impl Iterator<Item = Range>) {
         if self.is_home() {
             let mut inbox = lock(&self.inbox);
-            self.mail.store(self.mail.load(Relaxed) + range.len(), Relaxed);
-            inbox.push(range);
+            let before = inbox.len();
+            inbox.extend(ranges);
+            let len: u32 = inbox[before..].iter().map(Range::len).sum();
+            self.mail.store(self.mail.load(Relaxed) + len, Relaxed);
         } else {
-            self.with(|open| open.release(range));
+            self.with(|open| ranges.by_ref().for_each(|range| open.release(range)));
         }
     }
 

@@ -4,6 +4,7 @@
 //! need no lock, and a heap that turns out not to fit is simply passed over.
 #![forbid(unsafe_code)]
 
+use std::iter;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
@@ -131,9 +132,13 @@ impl Heaps {
         self.slots().iter().filter(|slot| slot.is_home()).for_each(|slot| slot.with(|_| ()));
     }
 
-    /// Gives ranges back to their heaps.
+    /// Gives ranges back to their heaps. They are asked for under locks, see [`Slot::release`].
     pub(crate) fn release(&self, ranges: impl IntoIterator<Item = Range>) {
-        ranges.into_iter().for_each(|range| self.slot(range.heap()).release(range));
+        let mut ranges = ranges.into_iter().peekable();
+        while let Some(heap) = ranges.peek().map(Range::heap) {
+            // All that follow for the same heap, in one visit.
+            self.slot(heap).release(iter::from_fn(|| ranges.next_if(|range| range.heap() == heap)));
+        }
     }
 
     /// The next heap to try. A heap that looks as if it fitted may not; the caller comes again.

@@ -59,6 +59,12 @@ impl Shared {
     #[inline]
     fn settle(&self, session: &mut Session<'_>, range: Range) {
         match range.class() {
+            EXACT if self.heaps.slot(range.heap()).is_home() => {
+                let held = &session.local.held;
+                if let Err(range) = session.cache.post(range, held) {
+                    self.heaps.release(session.cache.mail(held).chain([range]));
+                }
+            }
             EXACT | GROWING => self.release(session, [range]),
             FALLBACK => self.fallback.free(&self.driver, &range),
             class => {
@@ -79,15 +85,16 @@ impl Shared {
         }
     }
 
-    /// Gives ranges back to their heaps; to this thread's own heap without a lock.
+    /// Gives ranges back to their heaps; to this thread's own without a lock.
     #[inline]
     pub(crate) fn release(&self, session: &Session<'_>, ranges: impl IntoIterator<Item = Range>) {
+        let Some(home) = session.local.home() else { return self.heaps.release(ranges) };
         for range in ranges {
-            let slot = self.heaps.slot(range.heap());
-            if session.local.home().is_some_and(|home| home.owns(range.heap())) {
+            if home.owns(range.heap()) {
+                let slot = self.heaps.slot(range.heap());
                 slot.at_home(&session.owner, |open| open.release(range));
             } else {
-                slot.release(range);
+                self.heaps.release([range]);
             }
         }
     }
