@@ -175,7 +175,7 @@ impl Shared {
         let (committed, used) = self.levels();
         let cached = self.cached();
         let live = used.saturating_sub(cached) + u64::from(len);
-        let allowed = self.headroom.allows(live, self.heaps.homes() > 1) + u64::from(page);
+        let allowed = self.headroom.allows(live, page, self.heaps.homes() > 1);
         if committed + u64::from(span.len) <= allowed {
             return Ok(None);
         }

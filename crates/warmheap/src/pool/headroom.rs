@@ -6,6 +6,10 @@
 //! raises what may be held, up to a small share of the most that was ever needed, and the moves
 //! die out. Giving memory back starts afresh.
 //!
+//! Pages that are used in part cannot be moved at all, and the larger the page, the more lies in them.
+//! So a few pages are allowed besides: without them, whatever else is free is moved about, and the holes
+//! it is taken from are missing a moment later.
+//!
 //! Where threads have heaps of their own, a page is moved out of another thread's, as often as not,
 //! which stops that thread for a moment. So moves die out sooner then, for more memory.
 #![forbid(unsafe_code)]
@@ -14,6 +18,8 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 /// One part in this many of live memory may lie in holes from the start.
 const SHARE: u64 = 128;
+/// And this many pages.
+const PAGES: u64 = 6;
 /// How fast that may become more, and how far.
 struct Raise {
     /// By one part in this many of what has been moved,
@@ -34,13 +40,14 @@ pub(crate) struct Headroom {
 }
 
 impl Headroom {
-    /// The most that may be committed with `live` granules handed out, where several threads have
-    /// heaps of their own or not.
-    pub(crate) fn allows(&self, live: u64, company: bool) -> u64 {
+    /// The most that may be committed with `live` granules handed out and pages of `page` granules,
+    /// where several threads have heaps of their own or not.
+    pub(crate) fn allows(&self, live: u64, page: u32, company: bool) -> u64 {
         let Raise { price, most } = if company { IN_COMPANY } else { ALONE };
         let peak = self.peak.load(Relaxed).max(live);
         self.peak.store(peak, Relaxed);
-        peak + peak / SHARE + (self.moved.load(Relaxed) / price).min(peak / most)
+        let from_start = peak / SHARE + PAGES * u64::from(page);
+        peak + from_start + (self.moved.load(Relaxed) / price).min(peak / most)
     }
 
     /// Notes pages taken out of holes to be committed elsewhere.
