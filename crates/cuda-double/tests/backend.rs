@@ -12,7 +12,7 @@ use warmheap::device::{Device, DeviceError, HeapKind, HeapRequest, Memory, Queue
 
 const MIB: u64 = 1 << 20;
 /// Bytes of one granule of an elastic heap.
-const GRANULE: u64 = 16 * MIB;
+const GRANULE: u64 = 32 * MIB;
 const STREAM: usize = 7;
 
 /// The double's state is the process's, so tests take turns; each leaves nothing behind.
@@ -116,7 +116,7 @@ fn devices_of_one_thread_do_not_mix() {
     let first = CudaDevice::open(0).unwrap();
     let second = CudaDevice::open_shared(1, &[0, 1]).unwrap();
     let a = first.allocate(MIB, 1).unwrap();
-    let heap = elastic(&second, 32 * MIB).unwrap();
+    let heap = elastic(&second, 2 * GRANULE).unwrap();
     heap.commit(0..2 * GRANULE).unwrap();
     let b = second.allocate(2 * MIB, 1).unwrap();
     assert_eq!((double.used(0), double.used(1)), (MIB, 2 * GRANULE + 2 * MIB));
@@ -242,7 +242,7 @@ fn life(kept: &mut Vec<Box<dyn Any>>) -> Result<(), DeviceError> {
     let device = CudaDevice::open_shared(0, &[1])?;
     // SAFETY: the double takes any handle for a stream.
     let queue = unsafe { device.queue(STREAM as *mut c_void) }?;
-    let heap = Arc::new(elastic(&device, 64 * MIB)?);
+    let heap = Arc::new(elastic(&device, 4 * GRANULE)?);
     kept.push(Box::new(Arc::clone(&heap)));
     heap.commit(0..4 * GRANULE)?;
     heap.fill(0..4 * GRANULE, 3)?;

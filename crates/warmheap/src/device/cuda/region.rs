@@ -18,9 +18,9 @@ use super::context::Context;
 use crate::device::{DeviceError, Memory};
 
 /// Bytes of one granule, at least. The driver would do 2 MiB, but what it charges is mostly for the
-/// piece, whatever its size: on an H200 mapping and unmapping a GiB takes 34 ms in pieces of 2 MiB,
-/// 4.5 ms in pieces of 16 MiB (`benches/cuda/costs.py`).
-const PIECE: u64 = 16 << 20;
+/// piece, whatever its size: on an H100 mapping and unmapping a GiB takes 46 ms in pieces of 2 MiB,
+/// 3.6 ms in pieces of 32 MiB (`benches/cuda/costs.py`).
+const PIECE: u64 = 32 << 20;
 
 /// What an elastic heap is made of: fixed when the device is opened.
 #[derive(Debug)]
