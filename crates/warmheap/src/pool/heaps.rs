@@ -9,16 +9,11 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
-use arrayvec::ArrayVec;
-
 use super::heap::{Open, Slot};
 use super::range::Range;
 use crate::config::{MAX_HEAPS, Strategy};
 use crate::device::Memory;
 use crate::heap::Space;
-
-/// How many heaps best-fit asks for their tightest hole.
-const ASKED: usize = 4;
 
 /// What is wanted of a heap. Lengths are granules.
 #[derive(Debug, Clone, Copy)]
@@ -96,6 +91,9 @@ impl Heaps {
             return only.with(cut);
         }
         let mut tried = Tried::default();
+        if self.strategy == Strategy::BestFit {
+            return self.cut_tightest(want.len, &mut tried, cut);
+        }
         while let Some(index) = self.choose(want, &mut tried) {
             let found = self.slots[index].with(&mut cut);
             if found.is_some() {
@@ -103,6 +101,57 @@ impl Heaps {
             }
         }
         None
+    }
+
+    /// Cuts from the tighter hole of two heaps: those whose longest holes are shortest.
+    fn cut_tightest(
+        &self,
+        len: u32,
+        tried: &mut Tried,
+        mut cut: impl FnMut(&mut Open<'_>) -> Option<Range>,
+    ) -> Option<Range> {
+        loop {
+            let (first, second) = self.tightest(len, *tried)?;
+            let (slot, other) = (&self.slots[first], second.map(|second| &self.slots[second]));
+            // Nobody is waited for with a heap in hand, nor while the other one may do.
+            let found = match slot.at_once(|open| cut_tighter(open, other, len, &mut cut)) {
+                Some(found) => found,
+                None => {
+                    let from_other = other.and_then(|other| other.at_once(&mut cut)).flatten();
+                    from_other.or_else(|| slot.with(&mut cut))
+                }
+            };
+            if found.is_some() {
+                return found;
+            }
+            tried.insert(first);
+        }
+    }
+
+    /// The two heaps whose longest holes are shortest, among those that may fit. The older one comes
+    /// first: where both do equally well it is filled up, and the younger one may be given back.
+    fn tightest(&self, len: u32, tried: Tried) -> Option<(usize, Option<usize>)> {
+        let mut two = [(u32::MAX, usize::MAX); 2];
+        for (index, longest) in self.fitting(len, tried) {
+            let new = (longest, index);
+            if new < two[0] {
+                two = [new, two[0]];
+            } else if new < two[1] {
+                two[1] = new;
+            }
+        }
+        let [(_, first), (_, second)] = two;
+        match (first.min(second), first.max(second)) {
+            (usize::MAX, _) => None,
+            (only, usize::MAX) => Some((only, None)),
+            (older, younger) => Some((older, Some(younger))),
+        }
+    }
+
+    /// The heaps that may have room, but those in `tried`, and bounds on their longest holes.
+    fn fitting(&self, len: u32, tried: Tried) -> impl Iterator<Item = (usize, u32)> {
+        let hints = self.slots().iter().map(Slot::longest).enumerate();
+        hints.filter(move |(index, longest)| *longest >= len && !tried.contains(*index))
     }
 
     /// As [`Heaps::allocate`], without waiting for another thread; `None` if that takes more than one
@@ -143,10 +192,7 @@ impl Heaps {
 
     /// The next heap to try. A heap that looks as if it fitted may not; the caller comes again.
     fn choose(&self, want: Want, tried: &mut Tried) -> Option<usize> {
-        let fitting = |tried: Tried| {
-            let slots = self.slots().iter().enumerate();
-            slots.filter(move |(index, slot)| slot.longest() >= want.len && !tried.contains(*index))
-        };
+        let fitting = |tried| self.fitting(want.len, tried);
         let index = match self.strategy {
             Strategy::RoundRobin => {
                 // Turns are advice: two threads that read the same one do no harm.
@@ -156,39 +202,30 @@ impl Heaps {
                 self.turn.store(index + 1, Relaxed);
                 index
             }
-            Strategy::LeastUsed => fitting(*tried).max_by_key(|(_, slot)| slot.levels().free)?.0,
-            Strategy::BestFit => loop {
-                let asked = fullest(fitting(*tried));
-                if asked.is_empty() {
-                    return None;
-                }
-                let hole =
-                    |index: usize| self.slots[index].with(|open| open.heap()?.space.best_fit(want.len));
-                let holes = asked.iter().filter_map(|(_, index)| hole(*index).map(|len| (len, *index)));
-                match holes.min() {
-                    Some((_, tightest)) => break tightest,
-                    None => asked.iter().for_each(|(_, index)| tried.insert(*index)),
-                }
-            },
+            Strategy::LeastUsed => {
+                fitting(*tried).max_by_key(|(index, _)| self.slots[*index].levels().free)?.0
+            }
+            Strategy::BestFit => self.tightest(want.len, *tried)?.0,
         };
         tried.insert(index);
         Some(index)
     }
 }
 
-/// The few heaps whose longest hole is shortest, with that length.
-fn fullest<'a>(fitting: impl Iterator<Item = (usize, &'a Slot)>) -> ArrayVec<(u32, usize), ASKED> {
-    let mut asked: ArrayVec<(u32, usize), ASKED> = ArrayVec::new();
-    for (index, slot) in fitting {
-        let hint = slot.longest();
-        if asked.is_full() {
-            let emptiest = asked.iter_mut().max_by_key(|(longest, _)| *longest);
-            if let Some(place) = emptiest.filter(|(longest, _)| *longest > hint) {
-                *place = (hint, index);
-            }
-        } else {
-            asked.push((hint, index));
-        }
-    }
-    asked
+/// Cuts from the heap at hand, or from the other one if its hole is tighter.
+fn cut_tighter(
+    open: &mut Open<'_>,
+    other: Option<&Slot>,
+    len: u32,
+    cut: &mut impl FnMut(&mut Open<'_>) -> Option<Range>,
+) -> Option<Range> {
+    let hole = open.heap()?.space.best_fit(len);
+    let mut if_tighter = |other: &mut Open<'_>| {
+        let tighter = other.heap()?.space.best_fit(len)? < hole.unwrap_or(u32::MAX);
+        if tighter { cut(other) } else { None }
+    };
+    // An exact hole will do.
+    let other = other.filter(|_| hole != Some(len));
+    let found = other.and_then(|slot| slot.at_once(&mut if_tighter)).flatten();
+    found.or_else(|| hole.and_then(|_| cut(open)))
 }
