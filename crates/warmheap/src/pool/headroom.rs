@@ -19,7 +19,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 /// One part in this many of live memory may lie in holes from the start.
 const SHARE: u64 = 128;
 /// And this many pages.
-const PAGES: u64 = 6;
+const PAGES: u64 = 4;
 /// How fast that may become more, and how far.
 struct Raise {
     /// By one part in this many of what has been moved,
