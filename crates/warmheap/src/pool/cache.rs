@@ -218,9 +218,27 @@ impl Cache {
         if goal < self.limit / 4 * 3 && held.load(Relaxed) <= self.limit {
             return leaving;
         }
+        self.evict(goal, EVICTED, held, |range| leaving.push(range));
+        leaving
+    }
+
+    /// Takes a part of what is there, large ranges and those that were not used lately first; everything, if that
+    /// is not much.
+    pub(crate) fn shed(&mut self, held: &AtomicU64) -> Vec<Range> {
+        let before = held.load(Relaxed);
+        let mut leaving: Vec<Range> = self.mail(held).collect();
+        let goal = if before > self.limit / 8 { before / 4 * 3 } else { 0 };
+        self.evict(goal, usize::MAX, held, |range| leaving.push(range));
+        leaving
+    }
+
+    /// Takes ranges that were not used lately, oldest first, up to `most`, until no more than `goal`
+    /// granules are held.
+    fn evict(&mut self, goal: u64, most: usize, held: &AtomicU64, mut leave: impl FnMut(Range)) {
+        let mut left = most;
         // Twice round: the first visit may only clear the marks.
         for _ in 0..2 * CLASSES {
-            if held.load(Relaxed) <= goal || leaving.is_full() {
+            if held.load(Relaxed) <= goal || left == 0 {
                 break;
             }
             let stack = &mut self.stacks[self.hand];
@@ -228,13 +246,13 @@ impl Cache {
                 self.hand = (self.hand + 1) % CLASSES;
                 continue;
             }
-            let count = stack.ranges.len().min(leaving.remaining_capacity());
+            let count = stack.ranges.len().min(left);
+            left -= count;
             for range in stack.ranges.drain(..count) {
                 take_from(held, range.len().into());
-                leaving.push(range);
+                leave(range);
             }
         }
-        leaving
     }
 
     /// Takes everything.

@@ -20,6 +20,7 @@ use std::time::{Duration, Instant};
 
 use super::account::UpTo;
 use super::buffer::Buffer;
+use super::cache::Cache;
 use super::heaps::Want;
 use super::home::Home;
 use super::local::Local;
@@ -232,11 +233,11 @@ impl Shared {
     fn search_caches(&self, want: Want) -> Option<Range> {
         let home = self.home();
         let own = home.is_none() || want.class != EXACT;
-        if own
-            && self.flush_own_cache()
-            && let Some(range) = self.ladder.served(Step::Caches, self.search(want))
-        {
-            return Some(range);
+        // Bit by bit, the coldest first: what is used all the time would be missed at once.
+        while own && self.shed_own_cache() {
+            if let Some(range) = self.ladder.served(Step::Caches, self.search(want)) {
+                return Some(range);
+            }
         }
         let all = home.is_none() && self.cached() >= want.len.into() && self.flush_caches();
         let range = if all { self.search(want) } else { None };
@@ -274,13 +275,22 @@ impl Shared {
     /// Gives what this thread has cached back to its heaps, without disturbing anyone. `false` if
     /// that was nothing.
     pub(crate) fn flush_own_cache(&self) -> bool {
-        let flushed = self.session(|session| {
-            let ranges = session.cache.empty(&session.local.held);
+        self.give_up_own(Cache::empty)
+    }
+
+    /// As [`Shared::flush_own_cache`], a part of it.
+    fn shed_own_cache(&self) -> bool {
+        self.give_up_own(Cache::shed)
+    }
+
+    fn give_up_own(&self, part: impl Fn(&mut Cache, &AtomicU64) -> Vec<Range>) -> bool {
+        let given_up = self.session(|session| {
+            let ranges = part(&mut session.cache, &session.local.held);
             let any = !ranges.is_empty();
             self.release(session, ranges);
             any.then_some(())
         });
-        flushed.is_some()
+        given_up.is_some()
     }
 
     /// Keeps a queue in mind, as long as somebody else does.
