@@ -31,9 +31,7 @@ fn a_trace_replays_on_a_gpu_without_fallback_and_close_to_its_live_memory() {
     // What is live still grows then, and so does what is held: a few calls for 68,000 operations.
     assert!(report["device_calls"]["second_half"].as_u64().unwrap() <= 16);
     let bytes = |key: &str| report[key].as_f64().unwrap();
-    // Each of the thread's two heaps ends in a page of 32 MiB, which counts in a program this small.
-    let page = f64::from(32 << 20);
-    assert!(bytes("peak_reserved_bytes") < 1.06 * bytes("peak_live_bytes") + page);
+    assert!(bytes("peak_reserved_bytes") < 1.08 * bytes("peak_live_bytes"));
 }
 
 #[test]
