@@ -160,8 +160,8 @@ impl Cache {
         }
     }
 
-    /// Takes in ranges of `class`, all of `len` granules, and answers one of them. `fill` puts them on
-    /// the stack it is given, up to the number it is told.
+    /// Takes in ranges of `class`, of which none are left, all of `len` granules, and answers one of
+    /// them. `fill` puts them on the stack it is given, up to the number it is told.
     pub(crate) fn take_in(
         &mut self,
         class: u32,
@@ -170,16 +170,14 @@ impl Cache {
         fill: impl FnOnce(&mut Vec<Range>, usize),
     ) -> Option<Range> {
         let stack = self.stacks.get_mut(class as usize)?;
-        let before = stack.ranges.len();
         let in_bytes = self.limit.saturating_sub(held.load(Relaxed)) / u64::from(len);
         // One more: it does not stay.
-        let most = (MAGAZINE / 2).min(in_bytes as usize + 1).min(MAGAZINE - before);
-        stack.ranges.reserve_exact(MAGAZINE - before);
+        let most = (MAGAZINE / 2).min(in_bytes as usize + 1);
+        stack.ranges.reserve_exact(MAGAZINE);
         fill(&mut stack.ranges, most);
-        let taken = stack.ranges.len() - before;
-        let range = if taken > 0 { stack.ranges.pop() } else { None };
-        held.store(held.load(Relaxed) + taken.saturating_sub(1) as u64 * u64::from(len), Relaxed);
-        range
+        let range = stack.ranges.pop()?;
+        held.store(held.load(Relaxed) + stack.ranges.len() as u64 * u64::from(len), Relaxed);
+        Some(range)
     }
 
     /// Takes the older ranges of a class's stack, all but the newest `kept`, if they are enough to be

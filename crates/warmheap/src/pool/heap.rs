@@ -101,6 +101,7 @@ impl Slot {
         }
     }
 
+    /// Out of line: seldom is another thread at an owner's heap.
     #[cold]
     #[inline(never)]
     fn at_home_later<R>(&self, work: impl FnOnce(&mut Open<'_>) -> R) -> R {
@@ -146,7 +147,7 @@ impl Slot {
 
     /// Gives back ranges without waiting for the heap's owner, if it has one. They are asked for while the
     /// heap or its inbox is locked: getting them must take no lock.
-    pub(crate) fn release(&self, mut ranges: impl Iterator<Item = Range>) {
+    pub(crate) fn release(&self, ranges: impl Iterator<Item = Range>) {
         if self.is_home() {
             let mut inbox = lock(&self.inbox);
             let before = inbox.len();
@@ -154,7 +155,7 @@ impl Slot {
             let len: u32 = inbox[before..].iter().map(Range::len).sum();
             self.mail.store(self.mail.load(Relaxed) + len, Relaxed);
         } else {
-            self.with(|open| ranges.by_ref().for_each(|range| open.release(range)));
+            self.with(|open| ranges.for_each(|range| open.release(range)));
         }
     }
 

@@ -91,41 +91,16 @@ impl Heaps {
             return only.with(cut);
         }
         let mut tried = Tried::default();
-        if self.strategy == Strategy::BestFit {
-            return self.cut_tightest(want.len, &mut tried, cut);
-        }
-        while let Some(index) = self.choose(want, &mut tried) {
-            let found = self.slots[index].with(&mut cut);
+        while let Some((slot, other)) = self.choose(want, &mut tried) {
+            let found = match other {
+                Some(other) => cut_tighter(slot, other, want.len, &mut cut),
+                None => slot.with(&mut cut),
+            };
             if found.is_some() {
                 return found;
             }
         }
         None
-    }
-
-    /// Cuts from the tighter hole of two heaps: those whose longest holes are shortest.
-    fn cut_tightest(
-        &self,
-        len: u32,
-        tried: &mut Tried,
-        mut cut: impl FnMut(&mut Open<'_>) -> Option<Range>,
-    ) -> Option<Range> {
-        loop {
-            let (first, second) = self.tightest(len, *tried)?;
-            let (slot, other) = (&self.slots[first], second.map(|second| &self.slots[second]));
-            // Nobody is waited for with a heap in hand, nor while the other one may do.
-            let found = match slot.at_once(|open| cut_tighter(open, other, len, &mut cut)) {
-                Some(found) => found,
-                None => {
-                    let from_other = other.and_then(|other| other.at_once(&mut cut)).flatten();
-                    from_other.or_else(|| slot.with(&mut cut))
-                }
-            };
-            if found.is_some() {
-                return found;
-            }
-            tried.insert(first);
-        }
     }
 
     /// The two heaps whose longest holes are shortest, among those that may fit. The older one comes
@@ -161,7 +136,7 @@ impl Heaps {
             [only] => only,
             // Looks into heaps to choose one.
             _ if self.strategy == Strategy::BestFit => return None,
-            slots => &slots[self.choose(want, &mut Tried::default())?],
+            _ => self.choose(want, &mut Tried::default())?.0,
         };
         slot.at_once(|open| open.allocate(want))?
     }
@@ -190,42 +165,47 @@ impl Heaps {
         }
     }
 
-    /// The next heap to try. A heap that looks as if it fitted may not; the caller comes again.
-    fn choose(&self, want: Want, tried: &mut Tried) -> Option<usize> {
+    /// The next heap to try, and one that may do better. A heap that looks as if it fitted may not; the
+    /// caller comes again.
+    fn choose(&self, want: Want, tried: &mut Tried) -> Option<(&Slot, Option<&Slot>)> {
         let fitting = |tried| self.fitting(want.len, tried);
-        let index = match self.strategy {
+        let (index, other) = match self.strategy {
             Strategy::RoundRobin => {
                 // Turns are advice: two threads that read the same one do no harm.
                 let turn = self.turn.load(Relaxed);
                 let mut in_turn = fitting(*tried).filter(|(index, _)| *index >= turn);
                 let (index, _) = in_turn.next().or_else(|| fitting(*tried).next())?;
                 self.turn.store(index + 1, Relaxed);
-                index
+                (index, None)
             }
             Strategy::LeastUsed => {
-                fitting(*tried).max_by_key(|(index, _)| self.slots[*index].levels().free)?.0
+                let emptiest = fitting(*tried).max_by_key(|(index, _)| self.slots[*index].levels().free);
+                (emptiest?.0, None)
             }
-            Strategy::BestFit => self.tightest(want.len, *tried)?.0,
+            Strategy::BestFit => self.tightest(want.len, *tried)?,
         };
         tried.insert(index);
-        Some(index)
+        Some((&self.slots[index], other.map(|other| &self.slots[other])))
     }
 }
 
-/// Cuts from the heap at hand, or from the other one if its hole is tighter.
+/// Cuts from the heap whose hole is tighter. Nobody is waited for with the other one in hand, nor while
+/// that may do.
 fn cut_tighter(
-    open: &mut Open<'_>,
-    other: Option<&Slot>,
+    slot: &Slot,
+    other: &Slot,
     len: u32,
     cut: &mut impl FnMut(&mut Open<'_>) -> Option<Range>,
 ) -> Option<Range> {
-    let hole = open.heap()?.space.best_fit(len);
-    let mut if_tighter = |other: &mut Open<'_>| {
-        let tighter = other.heap()?.space.best_fit(len)? < hole.unwrap_or(u32::MAX);
-        if tighter { cut(other) } else { None }
-    };
-    // An exact hole will do.
-    let other = other.filter(|_| hole != Some(len));
-    let found = other.and_then(|slot| slot.at_once(&mut if_tighter)).flatten();
-    found.or_else(|| hole.and_then(|_| cut(open)))
+    let found = slot.at_once(|open| {
+        let hole = open.heap()?.space.best_fit(len);
+        let if_tighter = |other: &mut Open<'_>| {
+            let tighter = other.heap()?.space.best_fit(len)? < hole.unwrap_or(u32::MAX);
+            if tighter { cut(other) } else { None }
+        };
+        // An exact hole will do.
+        let found = if hole == Some(len) { None } else { other.at_once(if_tighter).flatten() };
+        found.or_else(|| hole.and_then(|_| cut(open)))
+    });
+    found.unwrap_or_else(|| other.at_once(&mut *cut).flatten().or_else(|| slot.with(cut)))
 }
