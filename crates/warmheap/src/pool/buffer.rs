@@ -8,7 +8,7 @@ use std::ptr::NonNull;
 use std::sync::Arc;
 
 use super::early::Debt;
-use super::range::Range;
+use super::range::{EXACT, Range};
 use super::request::{Request, Tag};
 use super::shared::Shared;
 use super::site::Site;
@@ -174,10 +174,12 @@ impl Drop for Buffer {
         let (class, len) = (self.range.class(), self.range.len());
         let size = self.size;
         // SAFETY: called once in all: `free` calls it only when it returns true.
-        let mut range = || unsafe { ManuallyDrop::take(&mut self.range) };
-        if !pool.free(class, len, size, &mut range) {
-            pool.reclaim(range(), size);
+        let range = || unsafe { ManuallyDrop::take(&mut self.range) };
+        if pool.free(class, len, size, range) || class == EXACT && pool.joins_at_home(&self.range, size) {
+            return;
         }
+        // SAFETY: nobody has taken it.
+        pool.reclaim(unsafe { ManuallyDrop::take(&mut self.range) }, size);
     }
 }
 

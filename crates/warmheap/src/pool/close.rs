@@ -80,12 +80,9 @@ impl Shared {
             }
         };
         for slot in self.heaps.slots() {
-            slot.with(|open| {
-                let used = open.heap().into_iter().flat_map(|heap| heap.space.used());
-                used.for_each(|placed| add(open.tenant(placed.block)));
-            });
+            slot.with(|open| open.tenants().for_each(&mut add));
         }
-        self.fallback.tenants().into_iter().for_each(add);
+        self.fallback.for_each_tenant(add);
         let totals = self.totals();
         LeakReport { acquired: totals.allocations, released: totals.deallocations, leaks }
     }

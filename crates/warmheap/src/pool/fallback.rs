@@ -16,9 +16,14 @@ use crate::device::{DeviceError, Memory};
 /// The fallback buffers that are alive.
 #[derive(Debug, Default)]
 pub(crate) struct Fallback {
-    memories: Mutex<Slab<Arc<dyn Memory>>>,
-    ledger: Ledger,
+    books: Mutex<Books>,
     bytes: AtomicU64,
+}
+
+#[derive(Debug, Default)]
+struct Books {
+    memories: Slab<Arc<dyn Memory>>,
+    ledger: Ledger,
 }
 
 impl Fallback {
@@ -32,12 +37,13 @@ impl Fallback {
         let memory = driver.allocate(size, align, up_to)?;
         self.bytes.fetch_add(memory.size(), Relaxed);
         let address = memory.address();
-        let index = lock(&self.memories).insert(memory) as u32;
-        Ok(Range::new(self.ledger.tenant(index), address, 0, FALLBACK, u16::MAX))
+        let mut books = lock(&self.books);
+        let index = books.memories.insert(memory) as u32;
+        Ok(Range::new(books.ledger.tenant(index), address, 0, FALLBACK, u16::MAX))
     }
 
     pub(crate) fn free(&self, driver: &Driver, range: &Range) {
-        let memory = lock(&self.memories).try_remove(range.tenant().block() as usize);
+        let memory = lock(&self.books).memories.try_remove(range.tenant().block() as usize);
         if let Some(memory) = memory {
             self.bytes.fetch_sub(memory.size(), Relaxed);
             driver.free(memory);
@@ -45,7 +51,7 @@ impl Fallback {
     }
 
     pub(crate) fn memory(&self, range: &Range) -> Option<Arc<dyn Memory>> {
-        lock(&self.memories).get(range.tenant().block() as usize).cloned()
+        lock(&self.books).memories.get(range.tenant().block() as usize).cloned()
     }
 
     /// Bytes held from the device.
@@ -54,11 +60,12 @@ impl Fallback {
     }
 
     pub(crate) fn count(&self) -> usize {
-        lock(&self.memories).len()
+        lock(&self.books).memories.len()
     }
 
-    /// The record of every live fallback buffer.
-    pub(crate) fn tenants(&self) -> Vec<&Tenant> {
-        lock(&self.memories).iter().map(|(index, _)| self.ledger.tenant(index as u32)).collect()
+    /// Shows the record of every live fallback buffer.
+    pub(crate) fn for_each_tenant(&self, show: impl FnMut(&Tenant)) {
+        let books = lock(&self.books);
+        books.memories.iter().filter_map(|(index, _)| books.ledger.get(index as u32)).for_each(show);
     }
 }

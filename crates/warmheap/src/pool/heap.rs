@@ -28,13 +28,20 @@ pub(crate) struct Slot {
     levels: AtomicU64,
     /// A bound on the longest free block; right when somebody other than the owner last left it.
     longest: AtomicU32,
-    ledger: Ledger,
-    body: Biased<Option<Heap>>,
+    body: Biased<Body>,
     /// Whether the heap is some thread's home. Advice: it says where a free should go.
     owned: AtomicBool,
     inbox: Mutex<Vec<Range>>,
     /// Granules in the inbox.
     mail: AtomicU32,
+}
+
+/// What is behind a place's lock.
+#[derive(Debug, Default)]
+struct Body {
+    heap: Option<Heap>,
+    /// Records by block number, of whichever heap is here: they outlive it.
+    ledger: Ledger,
 }
 
 /// What a slot holds.
@@ -53,8 +60,7 @@ impl Slot {
             shift,
             levels: AtomicU64::new(0),
             longest: AtomicU32::new(0),
-            ledger: Ledger::default(),
-            body: Biased::new(None),
+            body: Biased::new(Body::default()),
             owned: AtomicBool::new(false),
             inbox: Mutex::default(),
             mail: AtomicU32::new(0),
@@ -96,7 +102,7 @@ impl Slot {
     #[inline(always)]
     pub(crate) fn at_home<R>(&self, owner: &Owner, work: impl FnOnce(&mut Open<'_>) -> R) -> R {
         match self.body.enter(owner) {
-            Some(mut heap) => self.open(&mut heap, work),
+            Some(mut body) => self.open(&mut body, work),
             None => self.at_home_later(work),
         }
     }
@@ -120,29 +126,29 @@ impl Slot {
     }
 
     #[inline(always)]
-    fn taken<R>(&self, mut heap: Taken<'_, Option<Heap>>, work: impl FnOnce(&mut Open<'_>) -> R) -> R {
-        let done = self.open(&mut heap, work);
-        let longest = heap.as_ref().map_or(0, |heap| heap.space.longest_at_most());
+    fn taken<R>(&self, mut body: Taken<'_, Body>, work: impl FnOnce(&mut Open<'_>) -> R) -> R {
+        let done = self.open(&mut body, work);
+        let longest = body.heap.as_ref().map_or(0, |heap| heap.space.longest_at_most());
         self.longest.store(longest, Relaxed);
         done
     }
 
     #[inline(always)]
-    fn open<R>(&self, heap: &mut Option<Heap>, work: impl FnOnce(&mut Open<'_>) -> R) -> R {
-        let mut open = Open { slot: self, heap };
+    fn open<R>(&self, body: &mut Body, work: impl FnOnce(&mut Open<'_>) -> R) -> R {
+        let mut open = Open { slot: self, body };
         if self.mail.load(Relaxed) > 0 {
             open.empty_inbox();
         }
         let done = work(&mut open);
-        let levels = heap.as_ref().map_or(Levels::default(), |heap| heap.space.levels());
+        let levels = body.heap.as_ref().map_or(Levels::default(), |heap| heap.space.levels());
         self.levels.store(levels.into_word(), Relaxed);
         done
     }
 
     #[inline(always)]
-    fn range(&self, base: u64, placed: Placed, want: Want) -> Range {
+    fn range(&self, ledger: &mut Ledger, base: u64, placed: Placed, want: Want) -> Range {
         let address = base + (u64::from(placed.offset) << self.shift);
-        Range::new(self.ledger.tenant(placed.block), address, want.len, want.class, self.index)
+        Range::new(ledger.tenant(placed.block), address, want.len, want.class, self.index)
     }
 
     /// Gives back ranges without waiting for the heap's owner, if it has one. They are asked for while the
@@ -163,12 +169,14 @@ impl Slot {
     pub(crate) fn install(&self, mut space: Space, memory: Arc<dyn Memory>, elastic: bool) {
         let address = memory.address();
         space.set_base((address >> self.shift) as u32);
-        self.with(|open| *open.heap = Some(Heap { space, memory, elastic, address }));
+        self.with(|open| open.body.heap = Some(Heap { space, memory, elastic, address }));
     }
 
     pub(crate) fn metadata_bytes(&self) -> usize {
-        let books = self.with(|open| open.heap().map_or(0, |heap| heap.space.metadata_bytes()));
-        books + self.ledger.metadata_bytes()
+        self.with(|open| {
+            let books = open.heap().map_or(0, |heap| heap.space.metadata_bytes());
+            books + open.body.ledger.metadata_bytes()
+        })
     }
 }
 
@@ -176,42 +184,42 @@ impl Slot {
 #[derive(Debug)]
 pub(crate) struct Open<'a> {
     slot: &'a Slot,
-    heap: &'a mut Option<Heap>,
+    body: &'a mut Body,
 }
 
 impl Open<'_> {
     pub(crate) fn heap(&self) -> Option<&Heap> {
-        self.heap.as_ref()
+        self.body.heap.as_ref()
     }
 
     pub(crate) fn heap_mut(&mut self) -> Option<&mut Heap> {
-        self.heap.as_mut()
+        self.body.heap.as_mut()
     }
 
     /// Takes the heap out of its place.
     pub(crate) fn remove(&mut self) -> Option<Heap> {
-        self.heap.take()
+        self.body.heap.take()
     }
 
     /// Takes the heap out of its place if it is as wanted.
     pub(crate) fn remove_if(&mut self, wanted: impl FnOnce(&Heap) -> bool) -> Option<Heap> {
-        self.heap.take_if(|heap| wanted(heap))
+        self.body.heap.take_if(|heap| wanted(heap))
     }
 
     /// Cuts one range.
     #[inline(always)]
     pub(crate) fn allocate(&mut self, want: Want) -> Option<Range> {
-        let heap = self.heap.as_mut()?;
+        let Body { heap: Some(heap), ledger } = &mut *self.body else { return None };
         let placed = heap.space.allocate(want.len, want.align)?;
-        Some(self.slot.range(heap.address, placed, want))
+        Some(self.slot.range(ledger, heap.address, placed, want))
     }
 
     /// As [`Open::allocate`], from a hole below `address`.
     pub(crate) fn allocate_below(&mut self, want: Want, address: u64) -> Option<Range> {
-        let heap = self.heap.as_mut()?;
+        let Body { heap: Some(heap), ledger } = &mut *self.body else { return None };
         let limit = u32::try_from(address.checked_sub(heap.address)? >> self.slot.shift).ok()?;
         let placed = heap.space.allocate_below(want.len, want.align, limit)?;
-        Some(self.slot.range(heap.address, placed, want))
+        Some(self.slot.range(ledger, heap.address, placed, want))
     }
 
     /// Cuts up to `count` neighbouring ranges, and at least one, which is returned. The others go
@@ -222,7 +230,7 @@ impl Open<'_> {
         count: u32,
         mut keep: impl FnMut(Range),
     ) -> Option<Range> {
-        let heap = self.heap.as_mut()?;
+        let Body { heap: Some(heap), ledger } = &mut *self.body else { return None };
         let Some(first) = heap.space.allocate(want.len * count, want.align) else {
             return self.allocate(want);
         };
@@ -230,14 +238,15 @@ impl Open<'_> {
         for _ in 1..count {
             let placed = heap.space.split_used(block, want.len);
             block = placed.block;
-            keep(self.slot.range(heap.address, placed, want));
+            keep(self.slot.range(ledger, heap.address, placed, want));
         }
-        Some(self.slot.range(heap.address, first, want))
+        Some(self.slot.range(ledger, heap.address, first, want))
     }
 
     /// The range of a block that has just been handed out.
-    pub(crate) fn range(&self, placed: Placed, want: Want) -> Option<Range> {
-        Some(self.slot.range(self.heap.as_ref()?.address, placed, want))
+    pub(crate) fn range(&mut self, placed: Placed, want: Want) -> Option<Range> {
+        let Body { heap: Some(heap), ledger } = &mut *self.body else { return None };
+        Some(self.slot.range(ledger, heap.address, placed, want))
     }
 
     /// Gives back a range of this heap.
@@ -246,7 +255,7 @@ impl Open<'_> {
         debug_assert_eq!(range.heap(), self.slot.index);
         let block = range.tenant().block();
         if range.class() == GROWING
-            && let Some(heap) = self.heap
+            && let Some(heap) = &mut self.body.heap
         {
             heap.space.forsake(block);
         }
@@ -256,14 +265,15 @@ impl Open<'_> {
     /// Gives back the block of a range of this heap that does not grow.
     #[inline(always)]
     pub(crate) fn join(&mut self, block: u32) {
-        if let Some(heap) = self.heap {
+        if let Some(heap) = &mut self.body.heap {
             heap.space.release(block);
         }
     }
 
-    /// The record of a block that is handed out.
-    pub(crate) fn tenant(&self, block: u32) -> &Tenant {
-        self.slot.ledger.tenant(block)
+    /// The record of every block that is handed out.
+    pub(crate) fn tenants(&self) -> impl Iterator<Item = &Tenant> {
+        let used = self.heap().into_iter().flat_map(|heap| heap.space.used());
+        used.filter_map(|placed| self.body.ledger.get(placed.block))
     }
 
     #[cold]

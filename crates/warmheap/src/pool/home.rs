@@ -12,7 +12,7 @@ use super::heaps::Want;
 use super::local::{self, Local};
 use super::lock;
 use super::range::{EXACT, Range};
-use super::request::Request;
+use super::request::{Request, Tag};
 use super::shared::Shared;
 use super::site::Site;
 use super::start::has_homes;
@@ -43,11 +43,13 @@ impl Shared {
     /// has none takes it from one that all share, if nobody is at that now.
     #[inline(always)]
     pub(crate) fn cut_at_once(&self, request: &Request, site: Site) -> Option<Range> {
-        let last = request.size.wrapping_sub(1);
-        if last < self.largest_class || !self.is_plain(request) {
-            return None;
-        }
-        let len = u32::try_from((last >> self.shift).wrapping_add(1)).ok()?;
+        let large = request.size.wrapping_sub(1) >= self.largest_class && self.is_plain(request);
+        if large { self.cut_large(request.size, request.tag, site) } else { None }
+    }
+
+    #[inline(never)]
+    fn cut_large(&self, size: u64, tag: Tag, site: Site) -> Option<Range> {
+        let len = self.granules(size)?;
         local::enter(self, |session| {
             let want = Want { class: EXACT, len, align: 1 };
             let range = match session.local.home() {
@@ -57,9 +59,9 @@ impl Shared {
                 None => self.heaps.allocate_at_once(want),
             }?;
             if self.config.track_statistics {
-                session.local.counters.allocated(request.size, &self.peak);
+                session.local.counters.allocated(size, &self.peak);
             }
-            range.tenant().moves_in(request.size, request.tag, site);
+            range.tenant().moves_in(size, tag, site);
             Some(range)
         })?
     }
@@ -78,7 +80,7 @@ impl Shared {
 
     /// Gives a range that belongs to no class back to this thread's own heap; `false` if it is of
     /// another one, or must be cleared first. Afterwards it is the caller's no more if it was given back.
-    #[inline(always)]
+    #[inline(never)]
     pub(crate) fn joins_at_home(&self, range: &Range, size: u64) -> bool {
         if range.class() != EXACT || self.config.scrub != Scrub::Never {
             return false;

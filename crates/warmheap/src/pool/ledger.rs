@@ -5,7 +5,6 @@
 //! by them.
 #![allow(unsafe_code)]
 
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering::Relaxed};
 
 use super::request::Tag;
@@ -17,8 +16,8 @@ pub(crate) struct Tenant {
     site: AtomicPtr<()>,
     size: AtomicU64,
     tag: AtomicU32,
-    /// The range's block in its heap; fixed from the moment the heap hands it out.
-    block: AtomicU32,
+    /// The range's block in its heap.
+    block: u32,
 }
 
 impl Tenant {
@@ -43,7 +42,7 @@ impl Tenant {
 
     #[inline]
     pub(crate) fn block(&self) -> u32 {
-        self.block.load(Relaxed)
+        self.block
     }
 
     pub(crate) fn tag(&self) -> Tag {
@@ -61,44 +60,54 @@ impl Tenant {
     }
 }
 
-/// log2 of the first chunk's records.
-const FIRST_BITS: u32 = 6;
-/// log2 of the chunks for each doubling: records made ahead are at most an eighth of those in use.
-const SUB_BITS: u32 = 3;
-const CHUNKS: usize = (32 - FIRST_BITS as usize + 1) << SUB_BITS;
+/// log2 of the records in a chunk.
+const CHUNK_BITS: u32 = 8;
+const CHUNK: usize = 1 << CHUNK_BITS;
 
-/// Records by block number, in chunks that grow with their number, so that none ever moves.
-#[derive(Debug)]
+/// Records by block number, in chunks, so that none ever moves.
+#[derive(Debug, Default)]
 pub(crate) struct Ledger {
-    chunks: Box<[OnceLock<Box<[Tenant]>>; CHUNKS]>,
-}
-
-impl Default for Ledger {
-    fn default() -> Self {
-        Self { chunks: Box::new([const { OnceLock::new() }; CHUNKS]) }
-    }
+    chunks: Vec<Box<[Tenant; CHUNK]>>,
 }
 
 impl Ledger {
     /// The record of `block`, made if it is the first of its chunk.
-    #[inline]
-    pub(crate) fn tenant(&self, block: u32) -> &Tenant {
-        // The top bits of the shifted number name the chunk, the others the place in it.
-        let place = u64::from(block) + (1 << FIRST_BITS);
-        let low_bits = 63 - SUB_BITS - place.leading_zeros();
-        let leading = (place >> low_bits) as u32 & ((1 << SUB_BITS) - 1);
-        let chunk = ((low_bits + SUB_BITS - FIRST_BITS) << SUB_BITS) + leading;
-        let chunk = self.chunks[chunk as usize]
-            .get_or_init(|| (0..1usize << low_bits).map(|_| Tenant::default()).collect());
-        let tenant = &chunk[(place & ((1 << low_bits) - 1)) as usize];
-        tenant.block.store(block, Relaxed);
-        tenant
+    #[inline(always)]
+    pub(crate) fn tenant(&mut self, block: u32) -> &Tenant {
+        let (chunk, place) = place(block);
+        if chunk >= self.chunks.len() {
+            self.lengthen(chunk);
+        }
+        &self.chunks[chunk][place]
+    }
+
+    /// The record of `block`, if it was ever asked for.
+    pub(crate) fn get(&self, block: u32) -> Option<&Tenant> {
+        let (chunk, place) = place(block);
+        self.chunks.get(chunk).map(|chunk| &chunk[place])
+    }
+
+    /// Makes the records of all chunks up to this one.
+    #[cold]
+    #[inline(never)]
+    fn lengthen(&mut self, chunk: usize) {
+        let made = self.chunks.len() << CHUNK_BITS;
+        let blocks: Vec<usize> = (made..chunk + 1 << CHUNK_BITS).step_by(CHUNK).collect();
+        let record = |block: usize| Tenant { block: block as u32, ..Tenant::default() };
+        let chunks = blocks.into_iter().map(|first| Box::new(std::array::from_fn(|place| record(first + place))));
+        self.chunks.extend(chunks);
     }
 
     /// Bytes of records kept.
     pub(crate) fn metadata_bytes(&self) -> usize {
-        self.chunks.iter().filter_map(OnceLock::get).map(|c| size_of_val(&**c)).sum()
+        self.chunks.len() * size_of::<[Tenant; CHUNK]>() + self.chunks.capacity() * size_of::<usize>()
     }
+}
+
+/// The chunk of a block's record, and its place there.
+#[inline(always)]
+fn place(block: u32) -> (usize, usize) {
+    ((block >> CHUNK_BITS) as usize, block as usize % CHUNK)
 }
 
 #[cfg(test)]
@@ -110,14 +119,14 @@ mod tests {
 
     #[test]
     fn every_block_has_a_record_of_its_own_and_few_are_made_ahead() {
-        let ledger = Ledger::default();
+        let mut ledger = Ledger::default();
         let mut seen = HashSet::new();
         for block in 0..100_000 {
             let tenant = ledger.tenant(block);
             assert!(seen.insert(ptr::from_ref(tenant)), "{block}");
             assert_eq!(tenant.block(), block);
-            let records = ledger.metadata_bytes() / size_of::<Tenant>();
-            assert!(records <= block as usize + 8 + (block as usize + 64) / 8, "{records} for {block}");
+            let records = ledger.chunks.len() * CHUNK;
+            assert!(records <= block as usize + CHUNK, "{records} for {block}");
         }
     }
 }

@@ -163,8 +163,7 @@ impl Pool {
     pub fn allocate_at_once(&self, request: impl Into<Request>, site: impl Into<Site>) -> Option<Buffer> {
         let (request, site) = (request.into(), site.into());
         let shared = self.shared();
-        let range = shared.hit(&request, site).or_else(|| shared.cut_at_once(&request, site))?;
-        Some(Buffer::new(shared, range, request.size))
+        Some(Buffer::new(shared, shared.hit(&request, site).or_else(|| shared.cut_at_once(&request, site))?, request.size))
     }
 
     /// As [`Pool::allocate`], but never straight from the device: what no heap can serve fails.
@@ -193,11 +192,15 @@ impl Pool {
     #[inline(always)]
     fn answer(&self, request: Request, may_fall_back: bool, site: Site) -> Result<Buffer, AllocError> {
         let shared = &*self.handle.shared;
-        let range = match shared.hit(&request, site) {
-            Some(range) => range,
-            // A copy of its own, so that the request is put into memory on this way only.
-            None => shared.serve(&{ request }, site, may_fall_back)?,
-        };
+        // Each way makes its own buffer, so that on the first one nothing passes through memory.
+        if let Some(range) = shared.hit(&request, site) {
+            return Ok(Buffer::new(shared, range, request.size));
+        }
+        if let Some(range) = shared.cut_at_once(&request, site) {
+            return Ok(Buffer::new(shared, range, request.size));
+        }
+        // A copy of its own, so that the request is put into memory on this way only.
+        let range = shared.serve(&{ request }, site, may_fall_back)?;
         Ok(Buffer::new(shared, range, request.size))
     }
 

@@ -22,9 +22,6 @@ impl Shared {
     pub(crate) fn reclaim(&self, range: Range, size: u64) {
         let unmarked = if range.is_marked() { self.settle_marks(range, size) } else { Some(range) };
         let Some(range) = unmarked else { return };
-        if self.joins_at_home(&range, size) {
-            return;
-        }
         let mut range = Some(range);
         if self.config.scrub == Scrub::Never {
             self.session(|session| {

@@ -36,9 +36,6 @@ impl Shared {
         site: Site,
         may_fall_back: bool,
     ) -> Result<Range, AllocError> {
-        if let Some(range) = self.cut_at_once(request, site) {
-            return Ok(range);
-        }
         if self.quotas.cover(request.tag) {
             return self.serve_metered(request, site, may_fall_back);
         }
