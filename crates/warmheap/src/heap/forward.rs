@@ -22,7 +22,7 @@ impl Space {
             lowest = fitting.map(|(index, hole)| (hole.offset, index)).chain(lowest).min();
             bin = self.free.at_or_above(found + 1);
         }
-        lowest.map(|(_, hole)| self.cut(hole, len, align))
+        lowest.map(|(_, hole)| self.cut_aligned(hole, len, align))
     }
 }
 

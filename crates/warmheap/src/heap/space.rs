@@ -127,7 +127,7 @@ impl Space {
 
     /// The length of the hole a request would be cut from, if there is one.
     pub(crate) fn best_fit(&self, len: u32) -> Option<u32> {
-        self.find(len, 1).map(|index| self.blocks.get(index).len)
+        self.find(len).map(|index| self.blocks.get(index).len)
     }
 
     /// Bytes of books kept.
@@ -144,21 +144,37 @@ impl Space {
     }
 
     /// Takes `len` granules at a multiple of `align`; both are at least 1, `align` a power of two.
-    #[inline(never)]
+    #[inline]
     pub(crate) fn allocate(&mut self, len: u32, align: u32) -> Option<Placed> {
-        let found = self.find(len, align)?;
-        Some(self.cut(found, len, align))
+        if align > 1 { self.allocate_aligned(len, align) } else { self.allocate_anywhere(len) }
+    }
+
+    /// As [`Space::allocate`], at any address.
+    #[inline(never)]
+    fn allocate_anywhere(&mut self, len: u32) -> Option<Placed> {
+        let found = self.find(len)?;
+        Some(self.cut(found, len))
+    }
+
+    #[inline(never)]
+    fn allocate_aligned(&mut self, len: u32, align: u32) -> Option<Placed> {
+        let found = self.find_aligned(len, align)?;
+        Some(self.cut_aligned(found, len, align))
     }
 
     /// Cuts `len` granules at a multiple of `align` out of a free block that holds them.
-    #[inline(always)]
-    pub(super) fn cut(&mut self, found: u32, len: u32, align: u32) -> Placed {
-        let &Block { offset, .. } = self.blocks.get(found);
-        let start = offset + self.to_aligned(offset, align);
-        if start > offset {
-            self.leave_front(found, start - offset);
+    pub(super) fn cut_aligned(&mut self, found: u32, len: u32, align: u32) -> Placed {
+        let front = self.to_aligned(self.blocks.get(found).offset, align);
+        if front > 0 {
+            self.leave_front(found, front);
         }
-        let &Block { len: whole, before, .. } = self.blocks.get(found);
+        self.cut(found, len)
+    }
+
+    /// Cuts the first `len` granules off a free block that has them.
+    #[inline(always)]
+    fn cut(&mut self, found: u32, len: u32) -> Placed {
+        let &Block { offset: start, len: whole, before, .. } = self.blocks.get(found);
         let block = if whole == len {
             self.unlink(found, State::Free);
             self.blocks.get_mut(found).state = State::Used;
@@ -234,13 +250,10 @@ impl Space {
         self.settle(block, State::Void)
     }
 
-    /// A free block that holds `len` granules at a multiple of `align`: the tightest of the first
-    /// few in the bin of that size, else one of the next bin.
-    #[inline]
-    fn find(&self, len: u32, align: u32) -> Option<u32> {
-        if align > 1 {
-            return self.find_aligned(len, align);
-        }
+    /// A free block that holds `len` granules: the tightest of the first few in the bin of that size,
+    /// else one of the next bin.
+    #[inline(always)]
+    fn find(&self, len: u32) -> Option<u32> {
         let bin = bin_of(len);
         let head = self.free.head(bin);
         if head != NONE {
