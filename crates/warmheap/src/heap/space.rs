@@ -151,7 +151,7 @@ impl Space {
 
     /// As [`Space::allocate`], at any address.
     #[inline(never)]
-    fn allocate_anywhere(&mut self, len: u32) -> Option<Placed> {
+    pub(crate) fn allocate_anywhere(&mut self, len: u32) -> Option<Placed> {
         let found = self.find(len)?;
         Some(self.cut(found, len))
     }

@@ -10,7 +10,7 @@ use super::account::UpTo;
 use super::driver::Driver;
 use super::ledger::{Ledger, Tenant};
 use super::lock;
-use super::range::{FALLBACK, Range};
+use super::range::{FALLBACK, Range, Start};
 use crate::device::{DeviceError, Memory};
 
 /// The fallback buffers that are alive.
@@ -39,7 +39,8 @@ impl Fallback {
         let address = memory.address();
         let mut books = lock(&self.books);
         let index = books.memories.insert(memory) as u32;
-        Ok(Range::new(books.ledger.tenant(index), address, 0, FALLBACK, u16::MAX))
+        let start = Start::new(books.ledger.tenant(index), address);
+        Ok(Range::new(start, 0, FALLBACK, u16::MAX))
     }
 
     pub(crate) fn free(&self, driver: &Driver, range: &Range) {

@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex};
 use super::heaps::Want;
 use super::ledger::{Ledger, Tenant};
 use super::lock;
-use super::range::{GROWING, Range};
+use super::range::{GROWING, Range, Start};
 use crate::device::Memory;
 use crate::heap::{Levels, Placed, Space};
 use crate::sync::{Biased, Owner, Taken};
@@ -146,9 +146,13 @@ impl Slot {
     }
 
     #[inline(always)]
-    fn range(&self, ledger: &mut Ledger, base: u64, placed: Placed, want: Want) -> Range {
+    fn start(&self, ledger: &mut Ledger, base: u64, placed: Placed) -> Start {
         let address = base + (u64::from(placed.offset) << self.shift);
-        Range::new(ledger.tenant(placed.block), address, want.len, want.class, self.index)
+        Start::new(ledger.tenant(placed.block), address)
+    }
+
+    fn range(&self, ledger: &mut Ledger, base: u64, placed: Placed, want: Want) -> Range {
+        Range::new(self.start(ledger, base, placed), want.len, want.class, self.index)
     }
 
     /// Gives back ranges without waiting for the heap's owner, if it has one. They are asked for while the
@@ -204,6 +208,14 @@ impl Open<'_> {
     /// Takes the heap out of its place if it is as wanted.
     pub(crate) fn remove_if(&mut self, wanted: impl FnOnce(&Heap) -> bool) -> Option<Heap> {
         self.body.heap.take_if(|heap| wanted(heap))
+    }
+
+    /// Cuts `len` granules for a range at any address.
+    #[inline(always)]
+    pub(crate) fn begin(&mut self, len: u32) -> Option<Start> {
+        let Body { heap: Some(heap), ledger } = &mut *self.body else { return None };
+        let placed = heap.space.allocate_anywhere(len)?;
+        Some(self.slot.start(ledger, heap.address, placed))
     }
 
     /// Cuts one range.

@@ -50,14 +50,35 @@ impl Shared {
     #[inline(never)]
     fn cut_large(&self, size: u64, tag: Tag, site: Site) -> Option<Range> {
         let len = self.granules(size)?;
+        let cut = local::enter(self, |session| {
+            let heap = session.local.home()?.large;
+            let start = self.heaps.slot(heap).at_home(&session.owner, |open| open.begin(len))?;
+            if self.config.track_statistics {
+                session.local.counters.allocated(size, &self.peak);
+            }
+            Some(Range::new(start, len, EXACT, heap))
+        });
+        match cut? {
+            Some(range) => {
+                range.tenant().moves_in(size, tag, site);
+                Some(range)
+            }
+            None => self.cut_shared(size, len, tag, site),
+        }
+    }
+
+    /// As [`Shared::cut_large`], for threads that use the heaps that all share.
+    #[inline(never)]
+    fn cut_shared(&self, size: u64, len: u32, tag: Tag, site: Site) -> Option<Range> {
+        // The long way sees to heaps that are added ahead.
+        if self.grows_ahead {
+            return None;
+        }
         local::enter(self, |session| {
-            let want = Want { class: EXACT, len, align: 1 };
-            let range = match session.local.home() {
-                Some(home) => self.heaps.slot(home.large).at_home(&session.owner, |open| open.allocate(want)),
-                // The long way sees to heaps that are added ahead.
-                None if session.local.is_undecided() || self.grows_ahead => None,
-                None => self.heaps.allocate_at_once(want),
-            }?;
+            if session.local.home().is_some() || session.local.is_undecided() {
+                return None;
+            }
+            let range = self.heaps.allocate_at_once(Want { class: EXACT, len, align: 1 })?;
             if self.config.track_statistics {
                 session.local.counters.allocated(size, &self.peak);
             }

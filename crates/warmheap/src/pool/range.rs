@@ -19,6 +19,21 @@ const METERED: u16 = 1 << 15;
 /// A queue has the range back before its earlier work on it is done.
 const EARLY: u16 = 1 << 14;
 
+/// Where a range begins, and the record of whoever will hold it. Two words, so that it is answered in registers.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Start {
+    tenant: NonNull<Tenant>,
+    address: u64,
+}
+
+impl Start {
+    /// `tenant` belongs to a ledger of the pool that will hold every use of the range.
+    #[inline(always)]
+    pub(crate) fn new(tenant: &Tenant, address: u64) -> Self {
+        Self { tenant: NonNull::from(tenant), address }
+    }
+}
+
 /// Everything needed to use a range and to give it back, in 24 bytes. Whoever has the `Range` owns
 /// the memory: there is one for each block that a heap has handed out.
 ///
@@ -42,11 +57,10 @@ unsafe impl Send for Range {}
 unsafe impl Sync for Range {}
 
 impl Range {
-    /// `tenant` belongs to a ledger of the pool that will hold every use of the range.
     #[inline(always)]
-    pub(crate) fn new(tenant: &Tenant, address: u64, len: u32, class: u16, heap: u16) -> Self {
+    pub(crate) fn new(Start { tenant, address }: Start, len: u32, class: u16, heap: u16) -> Self {
         let shape = u64::from(len) | u64::from(class) << CLASS | u64::from(heap) << HEAP;
-        Self { tenant: NonNull::from(tenant), address, shape }
+        Self { tenant, address, shape }
     }
 
     /// Granules.
@@ -127,7 +141,8 @@ impl Range {
     /// The range is as long as its block now, not as its class says.
     pub(crate) fn lengthen(&mut self, len: u32) {
         let class = if self.is_growing() { GROWING } else { EXACT };
-        *self = Self::new(self.tenant(), self.address, len, class | self.class() & MARKS, self.heap());
+        let start = Start { tenant: self.tenant, address: self.address };
+        *self = Self::new(start, len, class | self.class() & MARKS, self.heap());
     }
 
     /// Whether the range came straight from the device.
