@@ -174,12 +174,16 @@ impl Drop for Buffer {
         let (class, len) = (self.range.class(), self.range.len());
         let size = self.size;
         // SAFETY: called once in all: `free` calls it only when it returns true.
-        let range = || unsafe { ManuallyDrop::take(&mut self.range) };
-        if pool.free(class, len, size, range) || class == EXACT && pool.joins_at_home(&self.range, size) {
+        let mut range = || unsafe { ManuallyDrop::take(&mut self.range) };
+        if pool.free(class, len, size, &mut range) {
             return;
         }
-        // SAFETY: nobody has taken it.
-        pool.reclaim(unsafe { ManuallyDrop::take(&mut self.range) }, size);
+        // Nothing is left to do after either call, so nothing must be kept for it.
+        if class == EXACT {
+            pool.join(range(), size);
+        } else {
+            pool.reclaim(range(), size);
+        }
     }
 }
 

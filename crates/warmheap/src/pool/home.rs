@@ -99,17 +99,14 @@ impl Shared {
         !homes || Home { large: pair, small: pair + 1 }.for_class(class) == heap
     }
 
-    /// Gives a range that belongs to no class back to this thread's own heap; `false` if it is of
-    /// another one, or must be cleared first. Afterwards it is the caller's no more if it was given back.
+    /// Takes back a range that belongs to no class, and to no quota: at once if it is of this thread's own
+    /// heap and need not be cleared.
     #[inline(never)]
-    pub(crate) fn joins_at_home(&self, range: &Range, size: u64) -> bool {
-        if range.class() != EXACT || self.config.scrub != Scrub::Never {
-            return false;
-        }
+    pub(crate) fn join(&self, range: Range, size: u64) {
         let joined = local::enter(self, |session| {
             // A closed cache has left its home.
             let home = session.local.home().filter(|_| !session.cache.is_closed())?;
-            if range.heap() != home.large {
+            if range.heap() != home.large || self.config.scrub != Scrub::Never {
                 return None;
             }
             let block = range.tenant().block();
@@ -119,7 +116,9 @@ impl Shared {
             }
             Some(())
         });
-        joined.flatten().is_some()
+        if joined.flatten().is_none() {
+            self.reclaim(range, size);
+        }
     }
 
     /// Decides whether the calling thread has heaps for itself, if that is still open; `true` if it

@@ -91,11 +91,11 @@ impl Ledger {
     #[cold]
     #[inline(never)]
     fn lengthen(&mut self, chunk: usize) {
-        let made = self.chunks.len() << CHUNK_BITS;
-        let blocks: Vec<usize> = (made..chunk + 1 << CHUNK_BITS).step_by(CHUNK).collect();
-        let record = |block: usize| Tenant { block: block as u32, ..Tenant::default() };
-        let chunks = blocks.into_iter().map(|first| Box::new(std::array::from_fn(|place| record(first + place))));
-        self.chunks.extend(chunks);
+        while self.chunks.len() <= chunk {
+            let first = self.chunks.len() << CHUNK_BITS;
+            let record = |place| Tenant { block: (first + place) as u32, ..Tenant::default() };
+            self.chunks.push(Box::new(std::array::from_fn(record)));
+        }
     }
 
     /// Bytes of records kept.
