@@ -23,9 +23,10 @@ use super::site::Site;
 use crate::config::Scrub;
 use crate::device::{DeviceError, Memory};
 
-/// The most ranges cut at once for a small class, and the most granules of them.
-const BATCH: u32 = 8;
-const BATCH_LEN: u32 = 256;
+/// The most ranges cut at once for a small class, and the most granules of them. The request waits for
+/// them all.
+const BATCH: u32 = 4;
+const BATCH_LEN: u32 = 1024;
 
 impl Shared {
     /// Answers a request by any means it allows.
