@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 
 use super::heaps::Want;
+use super::holes::Holes;
 use super::ledger::{Ledger, Tenant};
 use super::lock;
 use super::range::{GROWING, Range, Start};
@@ -28,6 +29,8 @@ pub(crate) struct Slot {
     levels: AtomicU64,
     /// A bound on the longest free block; right when somebody other than the owner last left it.
     longest: AtomicU32,
+    /// Where the pool keeps that for all heaps.
+    holes: Arc<Holes>,
     body: Biased<Body>,
     /// Whether the heap is some thread's home. Advice: it says where a free should go.
     owned: AtomicBool,
@@ -54,12 +57,13 @@ pub(crate) struct Heap {
 }
 
 impl Slot {
-    pub(crate) fn new(index: u16, shift: u32) -> Self {
+    pub(crate) fn new(index: u16, shift: u32, holes: Arc<Holes>) -> Self {
         Self {
             index,
             shift,
             levels: AtomicU64::new(0),
             longest: AtomicU32::new(0),
+            holes,
             body: Biased::new(Body::default()),
             owned: AtomicBool::new(false),
             inbox: Mutex::default(),
@@ -129,7 +133,12 @@ impl Slot {
     fn taken<R>(&self, mut body: Taken<'_, Body>, work: impl FnOnce(&mut Open<'_>) -> R) -> R {
         let done = self.open(&mut body, work);
         let longest = body.heap.as_ref().map_or(0, |heap| heap.space.longest_at_most());
-        self.longest.store(longest, Relaxed);
+        // Mostly it is the same, and then nobody who looks is disturbed.
+        let was = self.longest.load(Relaxed);
+        if longest != was {
+            self.longest.store(longest, Relaxed);
+            self.holes.note(self.index, was, longest);
+        }
         done
     }
 

@@ -10,6 +10,7 @@ use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
 use super::heap::{Open, Slot};
+use super::holes::Holes;
 use super::range::Range;
 use crate::config::{MAX_HEAPS, Strategy};
 use crate::device::Memory;
@@ -27,6 +28,7 @@ pub(crate) struct Want {
 #[derive(Debug)]
 pub(crate) struct Heaps {
     slots: Box<[Slot]>,
+    holes: Arc<Holes>,
     /// Slots up to here have held a heap; the others need not be looked at.
     known: AtomicUsize,
     strategy: Strategy,
@@ -50,8 +52,10 @@ impl Tried {
 impl Heaps {
     /// `places` is at most [`MAX_HEAPS`].
     pub(crate) fn new(places: usize, shift: u32, strategy: Strategy) -> Self {
-        let slots = (0..places.min(MAX_HEAPS)).map(|index| Slot::new(index as u16, shift)).collect();
-        Self { slots, known: AtomicUsize::new(0), strategy, turn: AtomicUsize::new(0) }
+        let holes = Arc::<Holes>::default();
+        let place = |index| Slot::new(index as u16, shift, Arc::clone(&holes));
+        let slots = (0..places.min(MAX_HEAPS)).map(place).collect();
+        Self { slots, holes, known: AtomicUsize::new(0), strategy, turn: AtomicUsize::new(0) }
     }
 
     /// The slots that may hold a heap.
@@ -93,7 +97,7 @@ impl Heaps {
         let mut tried = Tried::default();
         while let Some((slot, other)) = self.choose(want, &mut tried) {
             let found = match other {
-                Some(other) => cut_tighter(slot, other, want.len, &mut cut),
+                Some(other) => cut_tighter(slot, other, want.len, &mut cut).or_else(|| slot.with(&mut cut)),
                 None => slot.with(&mut cut),
             };
             if found.is_some() {
@@ -106,20 +110,26 @@ impl Heaps {
     /// The two heaps whose longest holes are shortest, among those that may fit. The older one comes
     /// first: where both do equally well it is filled up, and the younger one may be given back.
     fn tightest(&self, len: u32, tried: Tried) -> Option<(usize, Option<usize>)> {
-        let mut two = [(u32::MAX, usize::MAX); 2];
-        for (index, longest) in self.fitting(len, tried) {
-            let new = (longest, index);
-            if new < two[0] {
-                two = [new, two[0]];
-            } else if new < two[1] {
-                two[1] = new;
+        const NONE: u64 = u64::MAX;
+        let (mut first, mut second) = (NONE, NONE);
+        for heaps in self.holes.from(len) {
+            for index in ones(heaps & !tried.0) {
+                let longest = self.slots[index].longest();
+                // Selected, not jumped to: which of them fit, nobody can foresee.
+                let key = if longest < len { NONE } else { u64::from(longest) << 32 | index as u64 };
+                second = second.min(first.max(key));
+                first = first.min(key);
+            }
+            // All that follow are longer.
+            if second != NONE {
+                break;
             }
         }
-        let [(_, first), (_, second)] = two;
-        match (first.min(second), first.max(second)) {
-            (usize::MAX, _) => None,
-            (only, usize::MAX) => Some((only, None)),
-            (older, younger) => Some((older, Some(younger))),
+        let heap = |key: u64| key as u32 as usize;
+        match (first, second) {
+            (NONE, _) => None,
+            (only, NONE) => Some((heap(only), None)),
+            (a, b) => Some((heap(a).min(heap(b)), Some(heap(a).max(heap(b))))),
         }
     }
 
@@ -130,15 +140,16 @@ impl Heaps {
     }
 
     /// As [`Heaps::allocate`], without waiting for another thread; `None` if that takes more than one
-    /// look at one heap.
+    /// choice.
     pub(crate) fn allocate_at_once(&self, want: Want) -> Option<Range> {
-        let slot = match self.slots() {
-            [only] => only,
-            // Looks into heaps to choose one.
-            _ if self.strategy == Strategy::BestFit => return None,
-            _ => self.choose(want, &mut Tried::default())?.0,
-        };
-        slot.at_once(|open| open.allocate(want))?
+        let cut = |open: &mut Open<'_>| open.allocate(want);
+        if let [only] = self.slots() {
+            return only.at_once(cut)?;
+        }
+        match self.choose(want, &mut Tried::default())? {
+            (slot, Some(other)) => cut_tighter(slot, other, want.len, &mut { cut }),
+            (slot, None) => slot.at_once(cut)?,
+        }
     }
 
     /// Free granules in all heaps, nobody disturbed; what threads hold back counts as used.
@@ -189,8 +200,16 @@ impl Heaps {
     }
 }
 
-/// Cuts from the heap whose hole is tighter. Nobody is waited for with the other one in hand, nor while
-/// that may do.
+/// The places of the ones in a word.
+fn ones(mut word: u64) -> impl Iterator<Item = usize> {
+    iter::from_fn(move || {
+        let place = word.checked_ilog2()?;
+        word ^= 1 << place;
+        Some(place as usize)
+    })
+}
+
+/// Cuts from the heap whose hole is tighter, without waiting for another thread.
 fn cut_tighter(
     slot: &Slot,
     other: &Slot,
@@ -207,5 +226,5 @@ fn cut_tighter(
         let found = if hole == Some(len) { None } else { other.at_once(if_tighter).flatten() };
         found.or_else(|| hole.and_then(|_| cut(open)))
     });
-    found.unwrap_or_else(|| other.at_once(&mut *cut).flatten().or_else(|| slot.with(cut)))
+    found.unwrap_or_else(|| other.at_once(cut)?)
 }

@@ -31,6 +31,7 @@ mod growth;
 mod headroom;
 mod heap;
 mod heaps;
+mod holes;
 mod home;
 mod idle;
 mod ladder;
