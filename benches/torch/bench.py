@@ -1,7 +1,10 @@
-"""Runs models under one allocator after another and compares them.
+"""Runs models under several allocators at a time, in turns of one step each, and compares them.
 
-Every round runs every allocator in a process of its own, in an order that turns with the round.
-Standard output gets a table; --output gets everything as JSON.
+How fast a core is changes with what its neighbours do, by a factor of two and from second to second,
+and a token costs mostly the processor's time. So Warmheap and some others each have a process, all
+alive and on one core, and one works for a step while the rest wait: what one of them meets, all of
+them meet. The order of turns is the reverse each time. A round has a group for every few of the
+others; each group has another core. Standard output gets a table; --output gets everything as JSON.
 """
 
 import argparse
@@ -13,7 +16,7 @@ import sys
 import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-ALLOCATORS = ["native", "expandable", "async", "rmm-pool", "warmheap", "none"]
+OTHERS = ["native", "expandable", "async", "none", "rmm-pool"]
 WORKLOADS = ["tensors", "gpt2_train", "gpt2_again", "gpt2_losses", "qwen7b_decode", "qwen7b_batch",
              "qwen05b_decode", "qwen05b_serve"]
 ENVIRONMENT = {
@@ -21,8 +24,10 @@ ENVIRONMENT = {
     "async": {"PYTORCH_CUDA_ALLOC_CONF": "backend:cudaMallocAsync"},
     "none": {"PYTORCH_NO_CUDA_MEMORY_CACHING": "1"},
 }
-FIGURES = [("small_us", "4 KiB us"), ("large_us", "64 MiB us"), ("tokens_per_s", "tok/s"), ("best", "best tok/s"), ("first_token_ms", "first ms"),
+FIGURES = [("small_us", "4 KiB us"), ("large_us", "64 MiB us"), ("tokens_per_s", "tok/s"), ("first_token_ms", "first ms"),
            ("reserved_mib", "reserved MiB"), ("live_mib", "live MiB"), ("device_calls", "device calls")]
+# What each run took for the same things, and what to call Warmheap's speed over another's in them.
+TIMES = [("step_ms", "steps x"), ("first_ms", "first x"), ("small_us", "4 KiB x"), ("large_us", "64 MiB x")]
 
 
 def start(allocator):
@@ -36,10 +41,30 @@ def start(allocator):
                             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
 
-def ask(server, allocator, workloads):
-    server.stdin.write(json.dumps({"allocator": allocator, "workloads": workloads}) + "\n")
+def tell(server, line):
+    server.stdin.write(line + "\n")
     server.stdin.flush()
-    return json.loads(server.stdout.readline() or '{"error": "the server died"}')
+
+
+def hear(server):
+    """The answer, or `None` if the server asks for a turn."""
+    line = server.stdout.readline() or '{"error": "the server died"}'
+    return None if line.strip() == "turn" else json.loads(line)
+
+
+def run(servers, order):
+    """The answers of several servers that work in turns; what they do before the first is not timed."""
+    for allocator, server in servers.items():
+        tell(server, json.dumps({"allocator": allocator, **order}))
+    answers = {allocator: hear(server) for allocator, server in servers.items()}
+    turn = list(servers)
+    while None in answers.values():
+        for allocator in turn:
+            if answers[allocator] is None:
+                tell(servers[allocator], "")
+                answers[allocator] = hear(servers[allocator])
+        turn.reverse()
+    return answers
 
 
 def spread(values):
@@ -54,44 +79,45 @@ def shown(values):
     return f"{statistics.median(values):.1f} ±{spread(values):.1f} %" if values else "-"
 
 
-def ratio(runs, others):
-    """The median of the rounds' ratios: what disturbs a machine lasts longer than a round."""
-    speed = lambda run: run.get("tokens_per_s") or 1 / run["small_us"]  # noqa: E731
-    rounds = {run["round"]: speed(run) for run in others}
-    ratios = [speed(run) / rounds[run["round"]] for run in runs if run["round"] in rounds]
-    return f"{statistics.median(ratios):.2f}" if ratios else "-"
+def advantage(key, ours, runs):
+    """Warmheap's speed over another's, in the turns that they shared: the median of the rounds, the
+    least and the most."""
+    total = lambda value: sum(value) if isinstance(value, list) else value  # noqa: E731
+    met = {place(run): total(run[key]) for run in ours}
+    ratios = [total(run[key]) / met[place(run)] for run in runs if place(run) in met]
+    if not ratios:
+        return "-"
+    return f"{statistics.median(ratios):.3f} ({min(ratios):.3f}-{max(ratios):.3f})"
 
 
-def with_best(runs):
-    """Adds tokens a second if every step took the least of its rounds: a round's steps are those of
-    every other, but what else goes on in the machine is not."""
-    if not all("step_ms" in run for run in runs):
-        return runs
-    least = sum(map(min, zip(*(run["step_ms"] for run in runs))))
-    return [{**run, "best": run["tokens_per_s"] * sum(run["step_ms"]) / least} for run in runs]
+def place(run):
+    return run["round"], run["group"]
 
 
 def table(results, workloads):
     """One block for each workload, one line for each allocator."""
     for workload in workloads:
-        runs = {a: [{**r[workload], "round": r["round"]} for r in rounds if workload in r]
+        runs = {a: [{**r[workload], "round": r["round"], "group": r["group"]} for r in rounds if workload in r]
                 for a, rounds in results.items()}
-        runs = {a: with_best(r) for a, r in runs.items() if r}
-        figures = [(key, head) for key, head in FIGURES if any(run.get(key) for r in runs.values() for run in r)]
-        heads = "".join(f"{head:>20}" for _, head in figures)
-        print(f"\n{workload}\n{'':12}{'rounds':>7}{heads}{'x native':>10}{'x none':>8}  same results")
-        native = runs.get("native", [])
+        runs = {a: r for a, r in runs.items() if r}
+        every = [run for r in runs.values() for run in r]
+        figures = [(key, head) for key, head in FIGURES if any(run.get(key) for run in every)]
+        times = [(key, head) for key, head in TIMES if any(run.get(key) for run in every)]
+        heads = "".join(f"{head:>20}" for _, head in figures) + "".join(f"{head:>22}" for _, head in times)
+        print(f"\n{workload}\n{'':12}{'rounds':>7}{heads}  same results")
+        native = {r["checksum"] for r in runs.get("native", [])}
         for allocator, run in runs.items():
             cells = "".join(f"{shown([r[key] for r in run if r.get(key)]):>20}" for key, _ in figures)
-            checksums = {r["checksum"] for r in run}
-            same = ("yes" if checksums == {r["checksum"] for r in native} else "NO") if native else "-"
-            print(f"{allocator:12}{len(run):7}{cells}{ratio(run, native):>10}"
-                  f"{ratio(run, runs.get('none', [])):>8}  {same}")
+            cells += "".join(f"{advantage(key, runs.get('warmheap', []), run):>22}" for key, _ in times)
+            same = ("yes" if {r["checksum"] for r in run} == native else "NO") if native else "-"
+            print(f"{allocator:12}{len(run):7}{cells}  {same}")
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--allocators", nargs="+", default=ALLOCATORS, choices=ALLOCATORS)
+    parser.add_argument("--others", nargs="+", default=OTHERS, choices=OTHERS, help="to compare Warmheap with")
+    parser.add_argument("--together", type=int, default=2, help="how many of them share turns with it at a time: "
+                        "the GPU must have memory for them all")
     parser.add_argument("--workloads", nargs="+", default=WORKLOADS)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--slow-rounds", type=int, help="rounds without caching, which take the longest: the first so many")
@@ -100,24 +126,30 @@ def main():
     options = parser.parse_args()
 
     began = time.monotonic()
-    servers = {allocator: start(allocator) for allocator in options.allocators}
+    allocators = [*options.others, "warmheap"]
+    servers = {allocator: start(allocator) for allocator in allocators}
     for server in servers.values():
         server.stdout.readline()  # Importing must not disturb a measurement.
-    results = {allocator: [] for allocator in options.allocators}
-    for round_ in range(options.rounds):
-        turn = round_ % len(options.allocators)
-        for allocator in options.allocators[turn:] + options.allocators[:turn]:
-            slow = allocator == "none" and options.slow_rounds is not None
-            if time.monotonic() - began > options.seconds or (slow and round_ >= options.slow_rounds):
-                continue
-            answer = ask(servers[allocator], allocator, options.workloads)
+    results = {allocator: [] for allocator in allocators}
+    cores = sorted(os.sched_getaffinity(0))
+    groups = [options.others[at:at + options.together] for at in range(0, len(options.others), options.together)]
+    for number in range(options.rounds * len(groups)):
+        round_, group = divmod(number, len(groups))
+        slow = options.slow_rounds is not None and round_ >= options.slow_rounds
+        members = [a for a in groups[group] if not (slow and a == "none")]
+        if not members or time.monotonic() - began > options.seconds:
+            continue
+        core = cores[(number + 1) % len(cores)]
+        order = {"workloads": options.workloads, "core": core}
+        answers = run({a: servers[a] for a in [*members, "warmheap"]}, order)
+        for allocator, answer in answers.items():
             print(f"{time.monotonic() - began:6.1f} s  round {round_ + 1}  {allocator:12}"
                   + answer.get("error", "done"), file=sys.stderr, flush=True)
             if "error" not in answer:
-                results[allocator].append({"round": round_, **answer})
-            if options.output:
-                with open(options.output, "w") as file:
-                    json.dump(results, file, indent=1)
+                results[allocator].append({"round": round_, "group": group, "core": core, **answer})
+        if options.output:
+            with open(options.output, "w") as file:
+                json.dump(results, file, indent=1)
     for server in servers.values():
         server.stdin.close()
     table(results, options.workloads)

@@ -9,6 +9,9 @@ import time
 
 import torch
 
+# Called before every step, while no clock runs: whoever measures may let the process wait there.
+pause = lambda: None  # noqa: E731
+
 QWEN = {
     "7b": dict(hidden_size=3584, intermediate_size=18944, num_hidden_layers=28, num_attention_heads=28,
                num_key_value_heads=4, vocab_size=152064, tie_word_embeddings=False),
@@ -19,15 +22,13 @@ QWEN = {
 }
 
 
-def repeatable():
-    """Lets every run compute the same numbers, whatever the allocator, and the allocator be seen.
+def comparable():
+    """Lets every run compute the same tokens, whatever the allocator, and the allocator be seen.
 
     cuDNN's attention does neither: it plans anew for each length of a sequence, which takes more
     time than all the rest of a step, and its plans differ from process to process.
     """
     torch.backends.cuda.enable_cudnn_sdp(False)
-    torch.use_deterministic_algorithms(True, warn_only=True)
-    torch.utils.deterministic.fill_uninitialized_memory = False
 
 
 def qwen(shape):
@@ -76,10 +77,12 @@ def decode(model, prompts, answer, batch=1):
     for number, length in enumerate(prompts):
         request = Request(model, length, answer, number, batch)
         torch.cuda.synchronize()
+        pause()
         start = time.perf_counter()
         request.step(model)
         first.append(time.perf_counter() - start)
         while request.left:
+            pause()
             start = time.perf_counter()
             request.step(model)
             steps.append(time.perf_counter() - start)
@@ -88,6 +91,7 @@ def decode(model, prompts, answer, batch=1):
         "tokens_per_s": batch * len(steps) / sum(steps),
         "step_ms": milliseconds(steps),
         "first_token_ms": 1000 * sorted(first)[len(first) // 2],
+        "first_ms": milliseconds(first),
         "checksum": hash(tuple(tokens)),
     }
 
@@ -100,6 +104,7 @@ def serve(model, requests, together):
     active, steps, tokens = [], [], []
     torch.cuda.synchronize()
     while waiting or active:
+        pause()
         start = time.perf_counter()
         while waiting and len(active) < together:
             active.append(Request(model, *waiting.pop()))
@@ -132,6 +137,7 @@ def train(steps, batch=16, length=1024, **shape):
     times = []
     torch.cuda.synchronize()
     for step in range(steps):
+        pause()
         start = time.perf_counter()
         size = (shapes.randint(batch // 4, batch), shapes.randint(length // 8, length))
         generator = torch.Generator("cuda").manual_seed(step)
@@ -159,16 +165,18 @@ def repeatable_train(steps, **shape):
 
     with sdpa_kernel(SDPBackend.MATH):
         torch.use_deterministic_algorithms(True)  # An error, should anything else not repeat.
+        torch.utils.deterministic.fill_uninitialized_memory = False
         try:
             return train(steps, **shape)
         finally:
-            repeatable()
+            torch.use_deterministic_algorithms(False)
 
 
 def tensors():
     """An empty tensor made and dropped, again and again, Python's and PyTorch's own work included.
     Figures: microseconds for one of 4 KiB and one of 64 MiB, the least of several repeats."""
     def cost(size, times):
+        pause()
         start = time.perf_counter()
         for _ in range(times):
             torch.empty(size, dtype=torch.uint8, device="cuda")
