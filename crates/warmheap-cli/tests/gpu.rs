@@ -35,6 +35,18 @@ fn a_trace_replays_on_a_gpu_without_fallback_and_close_to_its_live_memory() {
 }
 
 #[test]
+fn a_first_batch_finds_its_memory_without_pages_moved_under_it() {
+    let batch = concat!(env!("CARGO_MANIFEST_DIR"), "/../../traces/qwen7b_batch.csv.zst");
+    let report = json(&["replay", batch, "--device", "cuda", "--rounds", "1"]);
+    let calls = |part: &str| report["device_calls"][part].as_u64().unwrap();
+    // Weights and what a batch needs, and that is all. A page that is moved waits for the GPU.
+    assert!(calls("setup") + calls("first_half") <= 165, "{report}");
+    assert_eq!(calls("second_half"), 0, "{report}");
+    let bytes = |key: &str| report[key].as_f64().unwrap();
+    assert!(bytes("peak_reserved_bytes") < 1.016 * bytes("peak_live_bytes"), "{report}");
+}
+
+#[test]
 fn both_of_the_drivers_allocators_are_compared_with() {
     let bench = |device| json(&["bench", "--trace", TRACE, "--device", device, "--rounds", "1"]);
     let (plain, ordered) = (bench("cuda:0"), bench("cuda:1,ordered"));

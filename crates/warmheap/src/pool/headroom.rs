@@ -7,8 +7,8 @@
 //! die out. Giving memory back starts afresh.
 //!
 //! Pages that are used in part cannot be moved at all, and the larger the page, the more lies in them.
-//! So a few pages are allowed besides: without them, whatever else is free is moved about, and the holes
-//! it is taken from are missing a moment later.
+//! So a few pages are allowed besides, in proportion where little is live: without them, whatever else is
+//! free is moved about, and the holes it is taken from are missing a moment later.
 //!
 //! Where threads have heaps of their own, a page is moved out of another thread's, as often as not,
 //! which stops that thread for a moment. So moves die out sooner then, for more memory.
@@ -18,8 +18,10 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 /// One part in this many of live memory may lie in holes from the start.
 const SHARE: u64 = 128;
-/// And this many pages.
-const PAGES: u64 = 4;
+/// And this many pages,
+const PAGES: u64 = 8;
+/// as far as they are no more than one part in this many of live memory.
+const MOST_IN_PAGES: u64 = 16;
 /// How fast that may become more, and how far.
 struct Raise {
     /// By one part in this many of what has been moved,
@@ -46,7 +48,8 @@ impl Headroom {
         let Raise { price, most } = if company { IN_COMPANY } else { ALONE };
         let peak = self.peak.load(Relaxed).max(live);
         self.peak.store(peak, Relaxed);
-        let from_start = peak / SHARE + PAGES * u64::from(page);
+        let pages = (PAGES * u64::from(page)).min(peak / MOST_IN_PAGES);
+        let from_start = peak / SHARE + pages;
         peak + from_start + (self.moved.load(Relaxed) / price).min(peak / most)
     }
 
