@@ -26,10 +26,6 @@ ENVIRONMENT = {
 }
 FIGURES = [("small_us", "4 KiB us"), ("large_us", "64 MiB us"), ("tokens_per_s", "tok/s"), ("first_token_ms", "first ms"),
            ("reserved_mib", "reserved MiB"), ("live_mib", "live MiB"), ("device_calls", "device calls")]
-# What each run took for the same things, and what to call Warmheap's speed over another's in them.
-TIMES = [("step_ms", "steps x"), ("first_ms", "first x"), ("small_us", "4 KiB x"), ("large_us", "64 MiB x")]
-
-
 def start(allocator):
     """A server with the environment this allocator needs."""
     # Libraries ask while they are imported whether there is a GPU. The answer must not come from
@@ -79,19 +75,32 @@ def shown(values):
     return f"{statistics.median(values):.1f} ±{spread(values):.1f} %" if values else "-"
 
 
-def advantage(key, ours, runs):
-    """Warmheap's speed over another's, in the turns that they shared: the median of the rounds, the
-    least and the most."""
-    total = lambda value: sum(value) if isinstance(value, list) else value  # noqa: E731
-    met = {place(run): total(run[key]) for run in ours}
-    ratios = [total(run[key]) / met[place(run)] for run in runs if place(run) in met]
-    if not ratios:
-        return "-"
-    return f"{statistics.median(ratios):.3f} ({min(ratios):.3f}-{max(ratios):.3f})"
+def total(ours, theirs):
+    """How much longer theirs took, all in all: what a pool does once for what comes later, too."""
+    return sum(theirs) / sum(ours)
+
+
+def typical(ours, theirs):
+    """How much longer a step of theirs took than the same step of ours. A hiccup does not count."""
+    return statistics.median(their / our for our, their in zip(ours, theirs))
+
+
+# What each run took for the same things, and what to call Warmheap's speed over another's in them.
+COMPARED = [("step_ms", total, "all steps x"), ("step_ms", typical, "a step x"), ("first_ms", total, "first x"),
+            ("small_us", total, "4 KiB x"), ("large_us", total, "64 MiB x")]
 
 
 def place(run):
     return run["round"], run["group"]
+
+
+def advantage(key, compare, ours, runs):
+    """Warmheap's speed over another's in the turns that they shared: the median of the rounds, the
+    least and the most."""
+    listed = lambda run: run[key] if isinstance(run[key], list) else [run[key]]  # noqa: E731
+    met = {place(run): listed(run) for run in ours}
+    ratios = [compare(met[place(run)], listed(run)) for run in runs if place(run) in met]
+    return f"{statistics.median(ratios):.2f} ({min(ratios):.2f}-{max(ratios):.2f})" if ratios else "-"
 
 
 def table(results, workloads):
@@ -100,15 +109,18 @@ def table(results, workloads):
         runs = {a: [{**r[workload], "round": r["round"], "group": r["group"]} for r in rounds if workload in r]
                 for a, rounds in results.items()}
         runs = {a: r for a, r in runs.items() if r}
+        if not runs:
+            continue
         every = [run for r in runs.values() for run in r]
         figures = [(key, head) for key, head in FIGURES if any(run.get(key) for run in every)]
-        times = [(key, head) for key, head in TIMES if any(run.get(key) for run in every)]
-        heads = "".join(f"{head:>20}" for _, head in figures) + "".join(f"{head:>22}" for _, head in times)
+        compared = [each for each in COMPARED if any(run.get(each[0]) for run in every)]
+        heads = "".join(f"{head:>20}" for _, head in figures) + "".join(f"{head:>20}" for *_, head in compared)
         print(f"\n{workload}\n{'':12}{'rounds':>7}{heads}  same results")
         native = {r["checksum"] for r in runs.get("native", [])}
         for allocator, run in runs.items():
             cells = "".join(f"{shown([r[key] for r in run if r.get(key)]):>20}" for key, _ in figures)
-            cells += "".join(f"{advantage(key, runs.get('warmheap', []), run):>22}" for key, _ in times)
+            cells += "".join(f"{advantage(key, compare, runs.get('warmheap', []), run):>20}"
+                             for key, compare, _ in compared)
             same = ("yes" if {r["checksum"] for r in run} == native else "NO") if native else "-"
             print(f"{allocator:12}{len(run):7}{cells}  {same}")
 
@@ -123,7 +135,11 @@ def main():
     parser.add_argument("--slow-rounds", type=int, help="rounds without caching, which take the longest: the first so many")
     parser.add_argument("--seconds", type=float, default=480, help="start no measurement after this time")
     parser.add_argument("--output", help="where to write everything as JSON")
+    parser.add_argument("--show", help="an earlier --output: print its table and measure nothing")
     options = parser.parse_args()
+    if options.show:
+        with open(options.show) as file:
+            return table(json.load(file), options.workloads)
 
     began = time.monotonic()
     allocators = [*options.others, "warmheap"]

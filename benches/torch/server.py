@@ -27,8 +27,8 @@ def measure(order, answers):
     workloads.comparable()
     # The GPU's clocks and the libraries' first calls are no part of any figure.
     workloads.decode(workloads.qwen("tiny"), [64], 8)
-    # At the first product of matrices PyTorch learns from this that products repeat. As long as it is set they parse it,
-    # each of them anew, and take the processor four to eight times as long.
+    # At the first product of matrices PyTorch learns from this that products repeat, once. As long as it is set, every
+    # product parses it anew, for longer than all else that the processor does for a product.
     del os.environ["CUBLAS_WORKSPACE_CONFIG"]
     # One core for all whose turns alternate: cores differ in speed, and change it. This is for the calling thread
     # and those it starts from here on.

@@ -19,5 +19,5 @@ gpus=$(nvidia-smi --list-gpus | wc -l)
 if ((gpus > 1)); then
     check two_gpus 120 python3 -m torch.distributed.run --nproc-per-node "$gpus" "$here/two_gpus.py"
 fi
-check memcheck 200 compute-sanitizer --tool memcheck python3 "$here/memcheck.py"
+check memcheck 300 compute-sanitizer --tool memcheck python3 "$here/memcheck.py"
 exit $failed
