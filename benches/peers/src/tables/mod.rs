@@ -43,7 +43,7 @@ pub(crate) enum Kind {
 #[derive(Debug)]
 pub(crate) struct Settings {
     pub(crate) traces: Vec<PathBuf>,
-    /// Parts of contestants' names; empty for everyone.
+    /// Parts of contestants' names, large or small letters alike; empty for everyone.
     pub(crate) only: Vec<String>,
     pub(crate) rounds: usize,
 }
@@ -51,7 +51,8 @@ pub(crate) struct Settings {
 impl Settings {
     /// Those of `runners` that take part.
     fn pick(&self, mut runners: Vec<Runner>) -> Vec<Runner> {
-        let wanted = |name: &str| self.only.is_empty() || self.only.iter().any(|part| name.contains(part));
+        let has = |name: &str, part: &str| name.to_lowercase().contains(&part.to_lowercase());
+        let wanted = |name: &str| self.only.is_empty() || self.only.iter().any(|part| has(name, part));
         runners.retain(|runner| wanted(runner.name));
         runners
     }
