@@ -40,6 +40,14 @@ fn a_request_past_its_quota_fails_with_tag_quota_used_and_asked() {
 }
 
 #[test]
+fn a_large_buffer_goes_straight_back_to_its_heap() {
+    let pool = pool();
+    drop(pool.allocate(cache(3 * MIB)).unwrap());
+    let statistics = pool.statistics();
+    assert_eq!((statistics.used_capacity_mb, statistics.cached_mb), (0.0, 0.0));
+}
+
+#[test]
 fn every_size_and_way_is_metered() {
     let pool = pool();
     for size in [1, 1000, 64 << 10, 3 * MIB] {

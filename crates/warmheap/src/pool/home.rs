@@ -92,6 +92,11 @@ impl Shared {
         self.session(|session| session.local.home())
     }
 
+    /// Whether this heap is the own one of a thread other than that at home in `home`.
+    pub(crate) fn is_others(&self, heap: u16, home: Option<Home>) -> bool {
+        self.heaps.slot(heap).is_home() && !home.is_some_and(|home| home.owns(heap))
+    }
+
     /// Whether ranges of a class lie in this heap: in one of two, if threads have heaps of their own.
     pub(crate) fn is_for_class(&self, heap: u16, class: u16) -> bool {
         let pair = heap & !1;

@@ -56,7 +56,7 @@ impl Shared {
     #[inline]
     fn settle(&self, session: &mut Session<'_>, range: Range) {
         match range.class() {
-            EXACT if self.heaps.slot(range.heap()).is_home() => {
+            EXACT if self.is_others(range.heap(), session.local.home()) => {
                 let held = &session.local.held;
                 if let Err(range) = session.cache.post(range, held) {
                     self.heaps.release(session.cache.mail(held).chain([range]));

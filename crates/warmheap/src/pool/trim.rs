@@ -83,8 +83,7 @@ impl Shared {
     ) -> Result<u32, DeviceError> {
         let home = self.home();
         let rank = |(index, slot): &(u16, &Slot)| {
-            let others = slot.is_home() && !home.is_some_and(|home| home.owns(*index));
-            (others, slot.is_home(), Reverse(slot.levels().free))
+            (self.is_others(*index, home), slot.is_home(), Reverse(slot.levels().free))
         };
         let mut heaps: ArrayVec<_, MAX_HEAPS> = (0..).zip(self.heaps.slots()).collect();
         heaps.retain(|(_, slot)| slot.levels().free >= page);
