@@ -26,6 +26,8 @@ ENVIRONMENT = {
 }
 FIGURES = [("small_us", "4 KiB us"), ("large_us", "64 MiB us"), ("tokens_per_s", "tok/s"), ("first_token_ms", "first ms"),
            ("reserved_mib", "reserved MiB"), ("live_mib", "live MiB"), ("device_calls", "device calls")]
+
+
 def start(allocator):
     """A server with the environment this allocator needs."""
     # Libraries ask while they are imported whether there is a GPU. The answer must not come from

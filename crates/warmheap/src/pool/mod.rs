@@ -164,11 +164,8 @@ impl Pool {
     pub fn allocate_at_once(&self, request: impl Into<Request>, site: impl Into<Site>) -> Option<Buffer> {
         let (request, site) = (request.into(), site.into());
         let shared = self.shared();
-        Some(Buffer::new(
-            shared,
-            shared.hit(&request, site).or_else(|| shared.cut_at_once(&request, site))?,
-            request.size,
-        ))
+        let range = shared.hit(&request, site).or_else(|| shared.cut_at_once(&request, site))?;
+        Some(Buffer::new(shared, range, request.size))
     }
 
     /// As [`Pool::allocate`], but never straight from the device: what no heap can serve fails.

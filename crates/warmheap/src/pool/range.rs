@@ -51,7 +51,12 @@ pub(crate) struct Range {
 const CLASS: u32 = 32;
 const HEAP: u32 = 48;
 
-// SAFETY: the pointer leads to a `Tenant`, which is all atomics.
+#[inline(always)]
+fn shape(len: u32, class: u16, heap: u16) -> u64 {
+    u64::from(len) | u64::from(class) << CLASS | u64::from(heap) << HEAP
+}
+
+// SAFETY: the pointer leads to a `Tenant`, which is only read but for its atomics.
 unsafe impl Send for Range {}
 // SAFETY: as above.
 unsafe impl Sync for Range {}
@@ -59,8 +64,7 @@ unsafe impl Sync for Range {}
 impl Range {
     #[inline(always)]
     pub(crate) fn new(Start { tenant, address }: Start, len: u32, class: u16, heap: u16) -> Self {
-        let shape = u64::from(len) | u64::from(class) << CLASS | u64::from(heap) << HEAP;
-        Self { tenant, address, shape }
+        Self { tenant, address, shape: shape(len, class, heap) }
     }
 
     /// Granules.
@@ -141,8 +145,7 @@ impl Range {
     /// The range is as long as its block now, not as its class says.
     pub(crate) fn lengthen(&mut self, len: u32) {
         let class = if self.is_growing() { GROWING } else { EXACT };
-        let start = Start { tenant: self.tenant, address: self.address };
-        *self = Self::new(start, len, class | self.class() & MARKS, self.heap());
+        self.shape = shape(len, class | self.class() & MARKS, self.heap());
     }
 
     /// Whether the range came straight from the device.
