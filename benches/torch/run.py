@@ -1,7 +1,7 @@
 """Everything that docs/benchmarks/cuda tells about speed and memory, in one command.
 
-Traces on the GPU first, alone; then real models, the workloads spread over the GPUs of the machine,
-each with cores of its own. Results are written as they come, so a run cut short keeps what it has.
+Traces on the GPU first, alone; then real models in three lanes. As many lanes run at once as the
+machine has GPUs, each on one of them and with cores of its own: what is compared shares a lane.
 """
 
 import argparse
@@ -12,10 +12,14 @@ import time
 
 import torch
 
-import bench
-
 HERE = os.path.dirname(os.path.abspath(__file__))
 ELASTIC = "memory_pool:\n  heap_sizing: elastic\n"
+# What one GPU runs. The small model fits it under all allocators at once.
+LANES = {
+    "training": ["--workloads", "tensors", "gpt2_train", "gpt2_again", "gpt2_losses"],
+    "large": ["--workloads", "qwen7b_decode", "qwen7b_batch"],
+    "small": ["--workloads", "qwen05b_decode", "qwen05b_serve", "--together", "5"],
+}
 
 
 def machine():
@@ -39,16 +43,15 @@ def replay(options):
             subprocess.run(command, stdout=out, stderr=subprocess.STDOUT)
 
 
-def lane(number, lanes, workloads, options, seconds):
-    """Starts the benchmark of some workloads on one GPU."""
-    name = os.path.join(options.output, f"torch-{number}")
-    cores = os.cpu_count() // lanes
-    command = ["taskset", "-c", f"{number * cores}-{(number + 1) * cores - 1}", sys.executable,
-               os.path.join(HERE, "bench.py"), "--workloads", *workloads, "--rounds", str(options.rounds),
-               "--seconds", str(seconds), "--output", f"{name}.json"]
-    environment = {**os.environ, "CUDA_VISIBLE_DEVICES": str(number)}
-    with open(f"{name}.txt", "w") as out:
-        return subprocess.Popen(command, env=environment, stdout=out, stderr=out)
+def start(name, gpu, cores, options):
+    """Starts a lane on one GPU. Its table goes to one file, its progress to another."""
+    path = os.path.join(options.output, name)
+    command = ["taskset", "-c", f"{gpu * cores}-{(gpu + 1) * cores - 1}", sys.executable,
+               os.path.join(HERE, "bench.py"), *LANES[name], "--rounds", str(options.rounds),
+               "--slow-rounds", str(options.slow_rounds), "--seconds", str(options.seconds), "--output", f"{path}.json"]
+    environment = {**os.environ, "CUDA_VISIBLE_DEVICES": str(gpu)}
+    with open(f"{path}.txt", "w") as table, open(f"{path}.log", "w") as log:
+        return subprocess.Popen(command, env=environment, stdout=table, stderr=log)
 
 
 def main():
@@ -56,24 +59,25 @@ def main():
     parser.add_argument("--output", required=True, help="the folder for results")
     parser.add_argument("--command", default="target/release/warmheap")
     parser.add_argument("--traces", nargs="*", default=["traces/qwen05b_short.csv.zst"])
-    parser.add_argument("--workloads", nargs="*", default=bench.WORKLOADS, help="none: the traces alone")
+    parser.add_argument("--lanes", nargs="*", default=list(LANES), choices=LANES, help="none: the traces alone")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds", type=float, default=540, help="start no measurement after this time")
+    parser.add_argument("--slow-rounds", type=int, default=3, help="rounds without caching, which take the longest")
+    parser.add_argument("--seconds", type=float, default=480, help="start no measurement after this time of a lane")
     options = parser.parse_args()
 
-    began = time.monotonic()
     os.makedirs(options.output, exist_ok=True)
     with open(os.path.join(options.output, "machine.txt"), "w") as file:
         file.write(machine())
+    gpus = torch.cuda.device_count()
+    if gpus == 0:
+        sys.exit("PyTorch finds no GPU here")
     replay(options)
-    left = options.seconds - (time.monotonic() - began)
-    # Training and the large model take about as long as the small model decoding and serving.
-    small = [name for name in options.workloads if name.startswith("qwen05b")]
-    halves = [[name for name in options.workloads if name not in small], small]
-    lanes = [w for w in (halves if torch.cuda.device_count() > 1 else [options.workloads]) if w]
-    running = [lane(n, len(lanes), workloads, options, left) for n, workloads in enumerate(lanes)]
-    for process in running:
-        process.wait()
+    for at in range(0, len(options.lanes), gpus):
+        running = [start(name, gpu, os.cpu_count() // gpus, options)
+                   for gpu, name in enumerate(options.lanes[at:at + gpus])]
+        failed = [lane.args for lane in running if lane.wait() != 0]
+        if failed:
+            sys.exit(f"failed: {failed}")
 
 
 if __name__ == "__main__":
