@@ -1,7 +1,8 @@
 //! Numbers in place of pointers.
 //!
 //! A handle is a place in a table and the number of times the place was used before, so a handle
-//! to something closed, freed or never made is told apart from a live one, always.
+//! to something closed, freed or never made is told apart from a live one. (A place counts two
+//! thousand million uses before it begins anew.)
 #![forbid(unsafe_code)]
 
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -81,6 +82,9 @@ fn lock(table: u64) -> MutexGuard<'static, SlotMap<BufferKey, Buffer>> {
     BUFFERS[table as usize].lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// The key with this number. Numbers of no key are taken for their nearest one by `from_ffi`; here
+/// they name nothing.
 fn key<K: Key>(id: u64) -> K {
-    KeyData::from_ffi(id).into()
+    let nearest = KeyData::from_ffi(id);
+    if nearest.as_ffi() == id { nearest.into() } else { K::null() }
 }

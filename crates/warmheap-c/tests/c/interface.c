@@ -99,6 +99,13 @@ static void nonsense_is_answered(void) {
     assert(buffer.id == 0);
     assert(wh_allocate(pool, 1, 0, 0, NULL, &buffer) == WH_OK);
     assert(wh_inspect(buffer, NULL) == WH_INVALID_ARGUMENT);
+    /* What resembles a live handle names nothing either. */
+    for (int bit = 0; bit < 64; bit++) {
+        wh_buffer forged = {buffer.id ^ UINT64_C(1) << bit};
+        wh_pool likewise = {pool.id ^ UINT64_C(1) << bit};
+        assert(wh_free(forged) == WH_INVALID_HANDLE);
+        assert(wh_pool_close(likewise) == WH_INVALID_HANDLE);
+    }
     assert(wh_free(buffer) == WH_OK);
     assert(wh_pool_close(pool) == WH_OK);
     assert(wh_pool_close(pool) == WH_INVALID_HANDLE);
