@@ -18,8 +18,8 @@ use super::context::Context;
 use crate::device::{DeviceError, Memory};
 
 /// Bytes of one granule, at least. The driver would do 2 MiB, but what it charges is mostly for the
-/// piece, whatever its size: on an H100 mapping and unmapping a GiB takes 46 ms in pieces of 2 MiB,
-/// 3.6 ms in pieces of 32 MiB (`benches/cuda/costs.py`).
+/// piece, whatever its size: on an H100 mapping and unmapping a GiB takes 51 ms in pieces of 2 MiB,
+/// 4 ms in pieces of 32 MiB (`docs/benchmarks/cuda/costs.txt`).
 const PIECE: u64 = 32 << 20;
 
 /// What an elastic heap is made of: fixed when the device is opened.
