@@ -120,7 +120,10 @@ impl Region {
         // SAFETY: the handle is ours; a mapping keeps the memory alive until it is unmapped.
         let released = unsafe { sys::cuMemRelease(handle) };
         self.context.check("cuMemMap", mapped)?;
-        self.context.check("cuMemRelease", released)
+        self.context.check("cuMemRelease", released).inspect_err(|_| {
+            // Nothing is mapped where an error says so; the memory stays with the driver.
+            let _ = self.unmap(index);
+        })
     }
 
     fn unmap(&self, index: usize) -> Result<(), DeviceError> {
