@@ -5,15 +5,18 @@
 //! one ordinary instruction, not a locked one.
 //!
 //! The peak of live bytes is the one figure that a sum cannot give. Each thread publishes its net
-//! bytes whenever they have moved by [`STEP`], and remembers the highest point in between, which is
+//! bytes whenever they have moved by a step, and remembers the highest point in between, which is
 //! always reached just before a free: exact with one thread, and within one step per thread with
-//! more.
+//! more. A step is some MiB and a part of the thread's net: what threads tell each other costs the
+//! more, the larger the buffers are that they move.
 #![forbid(unsafe_code)]
 
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
 
-/// Bytes a thread's net may move before the others hear of it.
-const STEP: i64 = 64 << 20;
+/// The least bytes that a thread's net may move before the others hear of it.
+const LEAST_STEP: u64 = 16 << 20;
+/// What part of the net it may move by besides.
+const SHARE: u64 = 32;
 
 /// One thread's counters.
 #[derive(Debug)]
@@ -22,9 +25,10 @@ pub(crate) struct Counters {
     deallocations: AtomicU64,
     requested: AtomicU64,
     largest: AtomicU64,
-    /// Bytes that may still be allocated before the others hear of it: [`STEP`] after each
-    /// publication, and at most twice that.
+    /// Bytes that may still be allocated before the others hear of it: a step after each publication.
     room: AtomicI64,
+    /// Two steps: freeing more than leaves this makes the others hear of it, too.
+    most_room: AtomicI64,
     /// The least `room` seen by a free since.
     least: AtomicI64,
     published: AtomicI64,
@@ -57,6 +61,11 @@ pub(crate) struct Totals {
     before: u64,
 }
 
+/// How far a thread's net may move from `net` before the others hear of it.
+fn step(net: i64) -> i64 {
+    (LEAST_STEP + net.unsigned_abs() / SHARE) as i64
+}
+
 /// Adds to a counter that only this thread writes.
 #[inline(always)]
 fn bump(counter: &AtomicU64, by: u64) {
@@ -68,13 +77,15 @@ impl Counters {
     /// counted, all of those are quick from the start.
     pub(crate) fn new(quick_most: u64, counting: bool) -> Self {
         let zero = || AtomicU64::new(0);
+        let step = step(0);
         Self {
             allocations: zero(),
             deallocations: zero(),
             requested: zero(),
             largest: zero(),
-            room: AtomicI64::new(STEP),
-            least: AtomicI64::new(STEP),
+            room: AtomicI64::new(step),
+            most_room: AtomicI64::new(2 * step),
+            least: AtomicI64::new(step),
             published: AtomicI64::new(0),
             quick: AtomicU64::new(if counting { 0 } else { quick_most }),
             quick_most,
@@ -106,7 +117,7 @@ impl Counters {
     pub(crate) fn count_free(&self, size: u64) -> Option<Freeing<'_>> {
         let room = self.room.load(Relaxed);
         let after = room.wrapping_add(size as i64);
-        (after < 2 * STEP).then_some(Freeing { counters: self, room, after })
+        (after < self.most_room.load(Relaxed)).then_some(Freeing { counters: self, room, after })
     }
 
     /// Counts a request that was answered.
@@ -164,12 +175,16 @@ impl Counters {
 
     /// Requested bytes allocated less requested bytes freed, by this thread.
     fn net(&self) -> i64 {
-        self.published.load(Relaxed) + STEP - self.room.load(Relaxed)
+        self.published.load(Relaxed) + self.step() - self.room.load(Relaxed)
     }
 
     /// The highest net since it was last published.
     fn high(&self) -> i64 {
-        self.published.load(Relaxed) + STEP - self.least.load(Relaxed).min(self.room.load(Relaxed))
+        self.published.load(Relaxed) + self.step() - self.least.load(Relaxed).min(self.room.load(Relaxed))
+    }
+
+    fn step(&self) -> i64 {
+        self.most_room.load(Relaxed) / 2
     }
 
     /// Tells the others of this thread's net bytes.
@@ -178,9 +193,11 @@ impl Counters {
     }
 
     fn restart(&self, net: i64) {
+        let step = step(net);
         self.published.store(net, Relaxed);
-        self.room.store(STEP, Relaxed);
-        self.least.store(STEP, Relaxed);
+        self.room.store(step, Relaxed);
+        self.most_room.store(2 * step, Relaxed);
+        self.least.store(step, Relaxed);
     }
 
     pub(crate) fn totals(&self) -> Totals {
