@@ -11,7 +11,7 @@ use super::heap::Slot;
 use super::heaps::Want;
 use super::local::{self, Local};
 use super::lock;
-use super::range::{EXACT, Range};
+use super::range::{EXACT, Range, Start};
 use super::request::{Request, Tag};
 use super::shared::Shared;
 use super::site::Site;
@@ -44,27 +44,30 @@ impl Shared {
     #[inline(always)]
     pub(crate) fn cut_at_once(&self, request: &Request, site: Site) -> Option<Range> {
         let large = request.size.wrapping_sub(1) >= self.largest_class && self.is_plain(request);
-        if large { self.cut_large(request.size, request.tag, site) } else { None }
+        let len = self.granules(request.size).filter(|_| large)?;
+        let mut heap = 0;
+        match self.cut_large(request.size, len, request.tag, site, &mut heap) {
+            Some(start) => Some(Range::new(start, len, EXACT, heap)),
+            None => self.cut_shared(request.size, len, request.tag, site),
+        }
     }
 
+    /// Answers in registers, and the heap's place alone in memory: a whole range would be stored in
+    /// parts here, and loaded at once in pieces of two by whoever keeps it.
     #[inline(never)]
-    fn cut_large(&self, size: u64, tag: Tag, site: Site) -> Option<Range> {
-        let len = self.granules(size)?;
+    fn cut_large(&self, size: u64, len: u32, tag: Tag, site: Site, place: &mut u16) -> Option<Start> {
         let cut = local::enter(self, |session| {
             let heap = session.local.home()?.large;
             let start = self.heaps.slot(heap).at_home(&session.owner, |open| open.begin(len))?;
             if self.config.track_statistics {
                 session.local.counters.allocated(size, &self.peak);
             }
-            Some(Range::new(start, len, EXACT, heap))
+            *place = heap;
+            Some(start)
         });
-        match cut? {
-            Some(range) => {
-                range.tenant().moves_in(size, tag, site);
-                Some(range)
-            }
-            None => self.cut_shared(size, len, tag, site),
-        }
+        let start = cut.flatten()?;
+        start.tenant().moves_in(size, tag, site);
+        Some(start)
     }
 
     /// As [`Shared::cut_large`], for threads that use the heaps that all share.

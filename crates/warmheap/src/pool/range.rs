@@ -32,6 +32,12 @@ impl Start {
     pub(crate) fn new(tenant: &Tenant, address: u64) -> Self {
         Self { tenant: NonNull::from(tenant), address }
     }
+
+    #[inline(always)]
+    pub(crate) fn tenant(&self) -> &Tenant {
+        // SAFETY: as in `Range::tenant`.
+        unsafe { self.tenant.as_ref() }
+    }
 }
 
 /// Everything needed to use a range and to give it back, in 24 bytes. Whoever has the `Range` owns
