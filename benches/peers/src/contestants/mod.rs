@@ -38,7 +38,7 @@ pub(crate) trait Contestant: Sync {
 }
 
 /// The loop without an allocator: what is left of every figure when the allocator costs nothing.
-pub(crate) struct Nothing;
+struct Nothing;
 
 impl Contestant for Nothing {
     type Held = u64;
@@ -78,8 +78,16 @@ pub(crate) fn all() -> Vec<Runner> {
     if let Ok(gpu) = gpu::GpuAllocator::new() {
         runners.push(runner("gpu-allocator", gpu));
     }
-    runners.push(runner("the loop alone", Nothing));
+    runners.push(the_loop());
     runners
+}
+
+/// The name of [`the_loop`].
+pub(crate) const LOOP: &str = "the loop alone";
+
+/// What the loop that is timed takes by itself.
+pub(crate) fn the_loop() -> Runner {
+    runner(LOOP, Nothing)
 }
 
 /// Who is not among [`all`] here, and why.

@@ -5,7 +5,7 @@
 //! for everybody, the loop's own array of buffers first of all.
 
 use super::{Settings, warm_up};
-use crate::contestants::{BestFit, Heaps, Nothing, OffsetEngine, VirtualBlockEngine, elastic, runner};
+use crate::contestants::{BestFit, Heaps, OffsetEngine, VirtualBlockEngine, elastic, runner, the_loop};
 use crate::program::{Churn, Sizes};
 use crate::race::{ONE_THREAD, Runner, race};
 use crate::show::Table;
@@ -49,6 +49,6 @@ fn runners() -> Vec<Runner> {
         runner("offset-allocator", Heaps::<OffsetEngine>::growing()),
         runner("VMA virtual block", Heaps::<VirtualBlockEngine>::growing()),
         runner("BTreeMap best fit", Heaps::<BestFit>::growing()),
-        runner("the loop alone", Nothing),
+        the_loop(),
     ]
 }

@@ -1,20 +1,30 @@
 //! Frees from another thread: a completion thread frees everything that one thread allocates.
+//!
+//! Buffers must get there, whoever made them. What that takes the loop alone is taken off on both sides
+//! for the last column, which is what the allocators add.
 
 use super::{Settings, Tables, programs, warm_up};
-use crate::contestants;
+use crate::contestants::{LOOP, all, the_loop};
 use crate::race::{ONE_THREAD, REMOTE, race};
 use crate::show::Table;
 
 pub(super) fn tables(settings: &Settings) -> Tables {
-    let columns = [("local frees, ns/op", 1), ("remote frees, ns/op", 1), ("remote / local", 2)];
+    let columns =
+        [("local frees, ns/op", 1), ("remote frees, ns/op", 1), ("remote / local", 2), ("less the loop", 2)];
     let mut tables = Vec::new();
     for (name, program) in programs(settings)? {
         let mut table = Table::new(format!("{name}, frees from another thread"), &columns);
-        let runners = settings.pick(contestants::all());
+        let mut runners = settings.pick(all());
+        runners.retain(|runner| runner.name != LOOP);
+        runners.push(the_loop());
         warm_up(&runners, &program);
         let times = race(&runners, &program, &[ONE_THREAD, REMOTE], settings.rounds);
-        for (runner, times) in runners.iter().zip(times) {
-            table.row(runner.name, [Some(times[0]), Some(times[1]), Some(times[1] / times[0])]);
+        let [.., alone] = &times[..] else { continue };
+        for (runner, times) in runners.iter().zip(&times) {
+            let (local, remote) = (times[0], times[1]);
+            let added = (remote - alone[1]) / (local - alone[0]);
+            let added = (runner.name != LOOP).then_some(added);
+            table.row(runner.name, [Some(local), Some(remote), Some(remote / local), added]);
         }
         tables.push(table);
     }
