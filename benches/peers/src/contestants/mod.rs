@@ -14,6 +14,10 @@ pub(crate) use engines::{BestFit, OffsetEngine, RangeEngine, VirtualBlockEngine}
 pub(crate) use heaps::{Heaps, OneRange};
 pub(crate) use pool::{HeapsOnly, discrete, elastic, fixed, untracked};
 
+use std::num::NonZero;
+
+use warmheap::Buffer;
+
 use crate::race::Runner;
 
 /// What device memory is aligned to.
@@ -37,19 +41,20 @@ pub(crate) trait Contestant: Sync {
     fn reserved(&self) -> Option<u64>;
 }
 
-/// The loop without an allocator: what is left of every figure when the allocator costs nothing.
+/// The loop without an allocator: what is left of every figure when the allocator costs nothing. What it holds
+/// is as large as a buffer of the pool, since buffers must be put somewhere, too.
 struct Nothing;
 
 impl Contestant for Nothing {
-    type Held = u64;
+    type Held = [NonZero<u64>; size_of::<Buffer>() / 8];
 
     #[inline(always)]
-    fn allocate(&self, size: u64) -> Option<u64> {
-        Some(size)
+    fn allocate(&self, size: u64) -> Option<Self::Held> {
+        Some([NonZero::new(size)?; size_of::<Buffer>() / 8])
     }
 
     #[inline(always)]
-    fn free(&self, slot: &mut Option<u64>) {
+    fn free(&self, slot: &mut Option<Self::Held>) {
         *slot = None;
     }
 
