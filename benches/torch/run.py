@@ -38,9 +38,9 @@ def replay(options):
             print(f"== {trace}", file=out, flush=True)
             # As many rounds as begin in ten seconds: without a pool, a trace may take minutes.
             command = [options.command, "bench", "--trace", trace, "--device", "cuda"]
-            subprocess.run(command + ["--config", config], stdout=out, stderr=subprocess.STDOUT)
+            subprocess.run(command + ["--config", config], stdout=out, stderr=subprocess.STDOUT, check=True)
             command = [options.command, "replay", trace, "--device", "cuda", "--rounds", "5"]
-            subprocess.run(command, stdout=out, stderr=subprocess.STDOUT)
+            subprocess.run(command, stdout=out, stderr=subprocess.STDOUT, check=True)
 
 
 def start(name, gpu, cores, options):
