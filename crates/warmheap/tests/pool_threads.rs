@@ -350,3 +350,19 @@ fn counters_may_be_reset_while_threads_count() {
     });
     assert_eq!(pool.statistics().active_allocations, 0);
 }
+
+#[test]
+fn the_peak_stays_right_however_much_one_thread_allocates_and_another_frees() {
+    let pool = Pool::new(Arc::new(SimDevice::new()), elastic()).unwrap();
+    let (sender, receiver) = mpsc::sync_channel::<Buffer>(6);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            // 80 GB in all, of which 8 buffers are alive at once: those here and those under way.
+            let sender = sender;
+            (0..20_000).for_each(|_| sender.send(pool.allocate(4 * MIB).unwrap()).unwrap());
+        });
+        scope.spawn(move || receiver.into_iter().for_each(drop));
+    });
+    let peak = pool.statistics().peak_used_mb;
+    assert!((4.0..=8.0 * 4.0 + 2.0 * 17.0).contains(&peak), "{peak} MiB");
+}

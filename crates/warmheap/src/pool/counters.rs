@@ -7,16 +7,17 @@
 //! The peak of live bytes is the one figure that a sum cannot give. Each thread publishes its net
 //! bytes whenever they have moved by a step, and remembers the highest point in between, which is
 //! always reached just before a free: exact with one thread, and within one step per thread with
-//! more. A step is some MiB and a part of the thread's net: what threads tell each other costs the
+//! more. A step is some MiB and a part of what is alive: what threads tell each other costs the
 //! more, the larger the buffers are that they move.
 #![forbid(unsafe_code)]
 
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
 
 /// The least bytes that a thread's net may move before the others hear of it.
-const LEAST_STEP: u64 = 16 << 20;
-/// What part of the net it may move by besides.
-const SHARE: u64 = 32;
+const LEAST_STEP: i64 = 16 << 20;
+/// What part of the live bytes it may move by besides. Not of the net: one thread's rises without end,
+/// and another's falls, if one allocates what the other frees.
+const SHARE: i64 = 64;
 
 /// One thread's counters.
 #[derive(Debug)]
@@ -61,9 +62,9 @@ pub(crate) struct Totals {
     before: u64,
 }
 
-/// How far a thread's net may move from `net` before the others hear of it.
-fn step(net: i64) -> i64 {
-    (LEAST_STEP + net.unsigned_abs() / SHARE) as i64
+/// How far a thread's net may move before the others hear of it, with so many bytes alive.
+fn step(live: i64) -> i64 {
+    LEAST_STEP + live.max(0) / SHARE
 }
 
 /// Adds to a counter that only this thread writes.
@@ -170,7 +171,7 @@ impl Counters {
         let highest = self.high().max(after);
         let before = peak.live.fetch_add(after - published, Relaxed);
         peak.highest.fetch_max(before + highest - published, Relaxed);
-        self.restart(after);
+        self.restart(after, before + after - published);
     }
 
     /// Requested bytes allocated less requested bytes freed, by this thread.
@@ -192,8 +193,9 @@ impl Counters {
         self.publish_and(0, peak);
     }
 
-    fn restart(&self, net: i64) {
-        let step = step(net);
+    /// Starts the next step, with this thread's net published.
+    fn restart(&self, net: i64, live: i64) {
+        let step = step(live);
         self.published.store(net, Relaxed);
         self.room.store(step, Relaxed);
         self.most_room.store(2 * step, Relaxed);
@@ -219,8 +221,9 @@ impl Counters {
             counter.store(0, Relaxed);
         }
         let net = self.net();
-        peak.live.fetch_add(net - self.published.load(Relaxed), Relaxed);
-        self.restart(net);
+        let unpublished = net - self.published.load(Relaxed);
+        let before = peak.live.fetch_add(unpublished, Relaxed);
+        self.restart(net, before + unpublished);
     }
 }
 
