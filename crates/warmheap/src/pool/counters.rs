@@ -103,10 +103,10 @@ impl Counters {
     /// should hear of it. Called by the shard's thread alone, as all that follow.
     #[inline(always)]
     pub(crate) fn quickly_allocated(&self, size: u64) -> bool {
-        let room = self.room.load(Relaxed).wrapping_sub(size as i64);
-        let quick = room > 0;
+        let room = self.room.load(Relaxed);
+        let quick = room > size as i64;
         if quick {
-            self.room.store(room, Relaxed);
+            self.room.store(room - size as i64, Relaxed);
             bump(&self.allocations, 1);
             bump(&self.requested, size);
         }
