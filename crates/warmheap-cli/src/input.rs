@@ -90,6 +90,17 @@ pub(crate) fn config(path: &Path) -> Result<PoolConfig, Failure> {
     PoolConfig::from_yaml_file(path).and_then(PoolConfig::with_environment).map_err(Failure::failed)
 }
 
+/// As [`config`], or `otherwise` where no file is named; the environment's overrides go for that, too.
+pub(crate) fn config_or(
+    path: Option<&Path>,
+    otherwise: impl FnOnce() -> PoolConfig,
+) -> Result<PoolConfig, Failure> {
+    match path {
+        Some(path) => config(path),
+        None => otherwise().with_environment().map_err(Failure::failed),
+    }
+}
+
 /// A JSON file.
 pub(crate) fn json<T: DeserializeOwned>(path: &Path) -> Result<T, Failure> {
     match File::open(path) {

@@ -82,6 +82,15 @@ fn watch_shows_what_a_program_wrote() {
     let assert = warmheap(&["watch", path, "--once"]).assert().success();
     let text = String::from_utf8_lossy(&assert.get_output().stdout).into_owned();
     assert!(text.contains("process 42") && text.contains("5.0 MiB"), "{text}");
+    assert!(assert.get_output().stderr.is_empty());
+
+    // The program has ended: its last figures, and that they are the last.
+    let long_ago = std::time::SystemTime::now() - std::time::Duration::from_secs(60);
+    std::fs::File::options().write(true).open(path).unwrap().set_modified(long_ago).unwrap();
+    let assert = warmheap(&["watch", path]).assert().success();
+    let (text, note) = (&assert.get_output().stdout, &assert.get_output().stderr);
+    assert!(String::from_utf8_lossy(text).contains("process 42"));
+    assert!(String::from_utf8_lossy(note).contains("process 42 has stopped writing"));
 
     std::fs::write(path, "no json").unwrap();
     warmheap(&["watch", path, "--once"]).assert().code(1);

@@ -105,10 +105,7 @@ pub(crate) fn run(args: &Args, json: bool) -> Result<ExitCode, Failure> {
         Some(path) => Trace::open(path, args.lenient)?,
         None => Trace::bundled()?,
     };
-    let config = match &args.config {
-        Some(path) => input::config(path)?,
-        None => recommended(&trace),
-    };
+    let config = input::config_or(args.config.as_deref(), || recommended(&trace))?;
     let output = measure(args, &trace, config)?;
     if let Some(path) = &args.output {
         input::write_json(path, &show::to_json(&output)?)?;

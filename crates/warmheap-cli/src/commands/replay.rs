@@ -54,10 +54,7 @@ pub(crate) struct Output {
 }
 
 pub(crate) fn run(args: &Args, json: bool) -> Result<ExitCode, Failure> {
-    let config = match &args.config {
-        Some(path) => input::config(path)?,
-        None => PoolConfig::elastic(),
-    };
+    let config = input::config_or(args.config.as_deref(), PoolConfig::elastic)?;
     let trace = Trace::open(&args.trace, args.lenient)?;
     let device = device::open(&args.device)?;
     let name = device.name().to_owned();

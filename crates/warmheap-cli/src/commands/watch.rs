@@ -55,14 +55,14 @@ pub(crate) fn run(args: &Args, json: bool) -> Result<ExitCode, Failure> {
     loop {
         let report: Report = input::statistics(&args.file)?;
         show::print(json, &report, show::watch::text)?;
-        if args.once {
-            return Ok(ExitCode::SUCCESS);
-        }
-        sleep(Duration::from_secs(args.interval));
         if is_silent(args) {
             eprintln!("note: process {} has stopped writing", report.pid);
             return Ok(ExitCode::SUCCESS);
         }
+        if args.once {
+            return Ok(ExitCode::SUCCESS);
+        }
+        sleep(Duration::from_secs(args.interval));
     }
 }
 

@@ -55,6 +55,22 @@ fn replay_serves_from_every_device_and_configuration() {
 }
 
 #[test]
+fn the_environment_has_the_last_word_without_a_file_too() {
+    let folder = Folder::new();
+    let trace = folder.file("good.csv", small_trace());
+    for command in [&["replay", &trace][..], &["bench", "--trace", &trace, "--rounds", "1"]] {
+        let run = |value| {
+            let mut process = assert_cmd::Command::cargo_bin("warmheap").unwrap();
+            process.args(command).env("WARMHEAP_LIMITS_HARD_MB", value).output().unwrap()
+        };
+        assert_eq!(run("1024").status.code(), Some(0));
+        let refused = run("some");
+        assert_eq!(refused.status.code(), Some(1));
+        assert!(String::from_utf8_lossy(&refused.stderr).contains("WARMHEAP_LIMITS_HARD_MB"));
+    }
+}
+
+#[test]
 fn lenient_replay_counts_what_it_skips() {
     let folder = Folder::new();
     let trace = folder.file("odd.csv", small_trace() + "0,9,free,0xffff,1,0\n0,9,allocate,0xfffe,0,0\n");
