@@ -5,19 +5,15 @@
 //! one ordinary instruction, not a locked one.
 //!
 //! The peak of live bytes is the one figure that a sum cannot give. Each thread publishes its net
-//! bytes whenever they have moved by a step, and remembers the highest point in between, which is
+//! bytes whenever they have moved by [`STEP`], and remembers the highest point in between, which is
 //! always reached just before a free: exact with one thread, and within one step per thread with
-//! more. A step is some MiB and a part of what is alive: what threads tell each other costs the
-//! more, the larger the buffers are that they move.
+//! more.
 #![forbid(unsafe_code)]
 
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
 
-/// The least bytes that a thread's net may move before the others hear of it.
-const LEAST_STEP: i64 = 16 << 20;
-/// What part of the live bytes it may move by besides. Not of the net: one thread's rises without end,
-/// and another's falls, if one allocates what the other frees.
-const SHARE: i64 = 64;
+/// Bytes a thread's net may move before the others hear of it.
+const STEP: i64 = 64 << 20;
 
 /// One thread's counters.
 #[derive(Debug)]
@@ -26,10 +22,9 @@ pub(crate) struct Counters {
     deallocations: AtomicU64,
     requested: AtomicU64,
     largest: AtomicU64,
-    /// Bytes that may still be allocated before the others hear of it: a step after each publication.
+    /// Bytes that may still be allocated before the others hear of it: [`STEP`] after each
+    /// publication, and at most twice that.
     room: AtomicI64,
-    /// Two steps: freeing more than leaves this makes the others hear of it, too.
-    most_room: AtomicI64,
     /// The least `room` seen by a free since.
     least: AtomicI64,
     published: AtomicI64,
@@ -62,11 +57,6 @@ pub(crate) struct Totals {
     before: u64,
 }
 
-/// How far a thread's net may move before the others hear of it, with so many bytes alive.
-fn step(live: i64) -> i64 {
-    LEAST_STEP + live.max(0) / SHARE
-}
-
 /// Adds to a counter that only this thread writes.
 #[inline(always)]
 fn bump(counter: &AtomicU64, by: u64) {
@@ -78,15 +68,13 @@ impl Counters {
     /// counted, all of those are quick from the start.
     pub(crate) fn new(quick_most: u64, counting: bool) -> Self {
         let zero = || AtomicU64::new(0);
-        let step = step(0);
         Self {
             allocations: zero(),
             deallocations: zero(),
             requested: zero(),
             largest: zero(),
-            room: AtomicI64::new(step),
-            most_room: AtomicI64::new(2 * step),
-            least: AtomicI64::new(step),
+            room: AtomicI64::new(STEP),
+            least: AtomicI64::new(STEP),
             published: AtomicI64::new(0),
             quick: AtomicU64::new(if counting { 0 } else { quick_most }),
             quick_most,
@@ -118,7 +106,7 @@ impl Counters {
     pub(crate) fn count_free(&self, size: u64) -> Option<Freeing<'_>> {
         let room = self.room.load(Relaxed);
         let after = room.wrapping_add(size as i64);
-        (after < self.most_room.load(Relaxed)).then_some(Freeing { counters: self, room, after })
+        (after < 2 * STEP).then_some(Freeing { counters: self, room, after })
     }
 
     /// Counts a request that was answered.
@@ -171,21 +159,17 @@ impl Counters {
         let highest = self.high().max(after);
         let before = peak.live.fetch_add(after - published, Relaxed);
         peak.highest.fetch_max(before + highest - published, Relaxed);
-        self.restart(after, before + after - published);
+        self.restart(after);
     }
 
     /// Requested bytes allocated less requested bytes freed, by this thread.
     fn net(&self) -> i64 {
-        self.published.load(Relaxed) + self.step() - self.room.load(Relaxed)
+        self.published.load(Relaxed) + STEP - self.room.load(Relaxed)
     }
 
     /// The highest net since it was last published.
     fn high(&self) -> i64 {
-        self.published.load(Relaxed) + self.step() - self.least.load(Relaxed).min(self.room.load(Relaxed))
-    }
-
-    fn step(&self) -> i64 {
-        self.most_room.load(Relaxed) / 2
+        self.published.load(Relaxed) + STEP - self.least.load(Relaxed).min(self.room.load(Relaxed))
     }
 
     /// Tells the others of this thread's net bytes.
@@ -193,13 +177,10 @@ impl Counters {
         self.publish_and(0, peak);
     }
 
-    /// Starts the next step, with this thread's net published.
-    fn restart(&self, net: i64, live: i64) {
-        let step = step(live);
+    fn restart(&self, net: i64) {
         self.published.store(net, Relaxed);
-        self.room.store(step, Relaxed);
-        self.most_room.store(2 * step, Relaxed);
-        self.least.store(step, Relaxed);
+        self.room.store(STEP, Relaxed);
+        self.least.store(STEP, Relaxed);
     }
 
     pub(crate) fn totals(&self) -> Totals {
@@ -221,9 +202,8 @@ impl Counters {
             counter.store(0, Relaxed);
         }
         let net = self.net();
-        let unpublished = net - self.published.load(Relaxed);
-        let before = peak.live.fetch_add(unpublished, Relaxed);
-        self.restart(net, before + unpublished);
+        peak.live.fetch_add(net - self.published.load(Relaxed), Relaxed);
+        self.restart(net);
     }
 }
 

@@ -44,8 +44,7 @@ pub struct Statistics {
     /// Heap memory under live buffers, rounding included, in MiB.
     pub used_capacity_mb: f64,
     /// The most requested bytes alive at once since the last reset, in MiB, heaps and fallback
-    /// together. Exact where one thread uses the pool; where several do, right to 16 MiB and a 64th
-    /// of it for each.
+    /// together. Exact where one thread uses the pool; where several do, right to 64 MiB for each.
     pub peak_used_mb: f64,
     /// Memory under live fallback buffers, in MiB.
     pub fallback_mb: f64,
