@@ -8,7 +8,6 @@ import argparse
 import os
 import subprocess
 import sys
-import time
 
 import torch
 

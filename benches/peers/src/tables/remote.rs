@@ -19,11 +19,10 @@ pub(super) fn tables(settings: &Settings) -> Tables {
         runners.push(the_loop());
         warm_up(&runners, &program);
         let times = race(&runners, &program, &[ONE_THREAD, REMOTE], settings.rounds);
-        let [.., alone] = &times[..] else { continue };
+        let alone = &times[runners.len() - 1];
         for (runner, times) in runners.iter().zip(&times) {
             let (local, remote) = (times[0], times[1]);
-            let added = (remote - alone[1]) / (local - alone[0]);
-            let added = (runner.name != LOOP).then_some(added);
+            let added = (runner.name != LOOP).then(|| (remote - alone[1]) / (local - alone[0]));
             table.row(runner.name, [Some(local), Some(remote), Some(remote / local), added]);
         }
         tables.push(table);

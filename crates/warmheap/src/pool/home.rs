@@ -44,7 +44,10 @@ impl Shared {
     #[inline(always)]
     pub(crate) fn cut_at_once(&self, request: &Request, site: Site) -> Option<Range> {
         let large = request.size.wrapping_sub(1) >= self.largest_class && self.is_plain(request);
-        let len = self.granules(request.size).filter(|_| large)?;
+        if !large {
+            return None;
+        }
+        let len = self.granules(request.size)?;
         let mut heap = 0;
         match self.cut_large(request.size, len, request.tag, site, &mut heap) {
             Some(start) => Some(Range::new(start, len, EXACT, heap)),
