@@ -142,12 +142,12 @@ fn footnote(output: &Output) -> String {
         "cudaMalloc and cudaFree for each buffer; cudaMallocAsync: the driver's own pool, which keeps \
          what is freed"
     } else if output.device == "host" {
-        "each allocation maps its pages and touches every one, each free unmaps them: what a driver \
-         does that maps and clears"
+        "each allocation maps its pages and touches every one, and each free unmaps them, as a driver \
+         that maps and clears does"
     } else {
         "each allocation and each free is the device's own call"
     };
-    format!("Baseline: {baseline}. Times are of this machine; ratios travel further.")
+    format!("Baseline: {baseline}. Timings are specific to this machine; compare the ratios.")
 }
 
 fn ms(milliseconds: f64) -> String {
