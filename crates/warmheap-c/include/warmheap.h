@@ -67,43 +67,43 @@ typedef struct wh_buffer_info {
   bool is_fallback;
 } wh_buffer_info;
 
-// How often a step was tried, and how often it served.
-typedef struct wh_step {
+// How often a stage of the slow path was tried, and how often it served the request.
+typedef struct wh_stage {
   // Times tried.
   uint64_t tried;
   // Times it served.
   uint64_t served;
-} wh_step;
+} wh_stage;
 
-// The steps taken, in this order, for requests that no heap had room for.
-typedef struct wh_ladder {
+// The stages that a request goes through, in this order, when no heap has room for it.
+typedef struct wh_slow_path {
   // Retired buffers whose work has completed are freed.
-  struct wh_step retired;
-  // Ranges that threads hold back are given up.
-  struct wh_step caches;
-  // Heaps at rest are claimed back.
-  struct wh_step empty_heaps;
+  struct wh_stage retired;
+  // Thread caches give up the spans they keep.
+  struct wh_stage caches;
+  // The pool takes purgeable heaps back into use.
+  struct wh_stage purgeable;
   // Movable buffers make room.
-  struct wh_step compaction;
+  struct wh_stage compaction;
   // The device is asked for heap memory.
-  struct wh_step growth;
+  struct wh_stage growth;
   // The device is asked for a buffer.
-  struct wh_step fallback;
+  struct wh_stage fallback;
   // The request waits for work in flight.
-  struct wh_step wait;
+  struct wh_stage wait;
   // The program's callbacks are asked to free something.
-  struct wh_step callbacks;
-} wh_ladder;
+  struct wh_stage callbacks;
+} wh_slow_path;
 
 // What a pool can tell about itself. Figures ending in `_mb` are MiB (2^20 bytes).
 typedef struct wh_statistics {
-  // Requests answered with a buffer.
+  // Requests that got a buffer.
   uint64_t total_allocations;
   // Buffers given back.
   uint64_t total_deallocations;
   // Requests that no heap could serve and the device did.
   uint64_t fallback_allocations;
-  // Requests that nobody could serve.
+  // Requests that failed.
   uint64_t failed_allocations;
   // Buffers alive now.
   uint64_t active_allocations;
@@ -131,8 +131,8 @@ typedef struct wh_statistics {
   double fallback_mb;
   // Free memory held back for the next requests.
   double cached_mb;
-  // Freed memory that nobody is given until it can be cleared.
-  double withheld_mb;
+  // Freed memory that is not reused before it can be cleared.
+  double quarantined_mb;
   // Calls made to the device.
   uint64_t device_calls;
   // Driver objects held, where they are scarce beside bytes.
@@ -152,7 +152,7 @@ typedef struct wh_statistics {
   // Memory that compaction brought together in whole pages or heaps.
   double recovered_mb;
   // What was tried when no heap had room.
-  struct wh_ladder ladder;
+  struct wh_slow_path slow_path;
   // Bytes held from the device now: heaps and fallback buffers.
   uint64_t reserved_bytes;
   // The most bytes held from the device at once.

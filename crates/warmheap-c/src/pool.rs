@@ -18,57 +18,57 @@ pub struct wh_pool {
     pub id: u64,
 }
 
-/// How often a step was tried, and how often it served.
+/// How often a stage of the slow path was tried, and how often it served the request.
 #[repr(C)]
 #[derive(Debug, Clone, Copy, Default)]
 #[allow(non_camel_case_types)]
-pub struct wh_step {
+pub struct wh_stage {
     /// Times tried.
     pub tried: u64,
     /// Times it served.
     pub served: u64,
 }
 
-/// The steps taken, in this order, for requests that no heap had room for.
+/// The stages that a request goes through, in this order, when no heap has room for it.
 #[repr(C)]
 #[derive(Debug, Clone, Copy, Default)]
 #[allow(non_camel_case_types)]
-pub struct wh_ladder {
+pub struct wh_slow_path {
     /// Retired buffers whose work has completed are freed.
-    pub retired: wh_step,
-    /// Ranges that threads hold back are given up.
-    pub caches: wh_step,
-    /// Heaps at rest are claimed back.
-    pub empty_heaps: wh_step,
+    pub retired: wh_stage,
+    /// Thread caches give up the spans they keep.
+    pub caches: wh_stage,
+    /// The pool takes purgeable heaps back into use.
+    pub purgeable: wh_stage,
     /// Movable buffers make room.
-    pub compaction: wh_step,
+    pub compaction: wh_stage,
     /// The device is asked for heap memory.
-    pub growth: wh_step,
+    pub growth: wh_stage,
     /// The device is asked for a buffer.
-    pub fallback: wh_step,
+    pub fallback: wh_stage,
     /// The request waits for work in flight.
-    pub wait: wh_step,
+    pub wait: wh_stage,
     /// The program's callbacks are asked to free something.
-    pub callbacks: wh_step,
+    pub callbacks: wh_stage,
 }
 
-impl From<warmheap::stats::Step> for wh_step {
-    fn from(step: warmheap::stats::Step) -> Self {
-        Self { tried: step.tried, served: step.served }
+impl From<warmheap::stats::Stage> for wh_stage {
+    fn from(stage: warmheap::stats::Stage) -> Self {
+        Self { tried: stage.tried, served: stage.served }
     }
 }
 
-impl From<warmheap::stats::Ladder> for wh_ladder {
-    fn from(ladder: warmheap::stats::Ladder) -> Self {
+impl From<warmheap::stats::SlowPath> for wh_slow_path {
+    fn from(slow_path: warmheap::stats::SlowPath) -> Self {
         Self {
-            retired: ladder.retired.into(),
-            caches: ladder.caches.into(),
-            empty_heaps: ladder.empty_heaps.into(),
-            compaction: ladder.compaction.into(),
-            growth: ladder.growth.into(),
-            fallback: ladder.fallback.into(),
-            wait: ladder.wait.into(),
-            callbacks: ladder.callbacks.into(),
+            retired: slow_path.retired.into(),
+            caches: slow_path.caches.into(),
+            purgeable: slow_path.purgeable.into(),
+            compaction: slow_path.compaction.into(),
+            growth: slow_path.growth.into(),
+            fallback: slow_path.fallback.into(),
+            wait: slow_path.wait.into(),
+            callbacks: slow_path.callbacks.into(),
         }
     }
 }
@@ -78,13 +78,13 @@ impl From<warmheap::stats::Ladder> for wh_ladder {
 #[derive(Debug, Clone, Copy, Default)]
 #[allow(non_camel_case_types)]
 pub struct wh_statistics {
-    /// Requests answered with a buffer.
+    /// Requests that got a buffer.
     pub total_allocations: u64,
     /// Buffers given back.
     pub total_deallocations: u64,
     /// Requests that no heap could serve and the device did.
     pub fallback_allocations: u64,
-    /// Requests that nobody could serve.
+    /// Requests that failed.
     pub failed_allocations: u64,
     /// Buffers alive now.
     pub active_allocations: u64,
@@ -112,8 +112,8 @@ pub struct wh_statistics {
     pub fallback_mb: f64,
     /// Free memory held back for the next requests.
     pub cached_mb: f64,
-    /// Freed memory that nobody is given until it can be cleared.
-    pub withheld_mb: f64,
+    /// Freed memory that is not reused before it can be cleared.
+    pub quarantined_mb: f64,
     /// Calls made to the device.
     pub device_calls: u64,
     /// Driver objects held, where they are scarce beside bytes.
@@ -133,7 +133,7 @@ pub struct wh_statistics {
     /// Memory that compaction brought together in whole pages or heaps.
     pub recovered_mb: f64,
     /// What was tried when no heap had room.
-    pub ladder: wh_ladder,
+    pub slow_path: wh_slow_path,
     /// Bytes held from the device now: heaps and fallback buffers.
     pub reserved_bytes: u64,
     /// The most bytes held from the device at once.
@@ -245,7 +245,7 @@ fn snapshot(pool: &Pool) -> wh_statistics {
         ($statistics:ident, [$($field:ident),+], $($own:ident),+) => {
             wh_statistics {
                 $($field: $statistics.$field,)+
-                ladder: $statistics.ladder.into(),
+                slow_path: $statistics.slow_path.into(),
                 $($own: pool.$own()),+
             }
         };
@@ -271,7 +271,7 @@ fn snapshot(pool: &Pool) -> wh_statistics {
             peak_used_mb,
             fallback_mb,
             cached_mb,
-            withheld_mb,
+            quarantined_mb,
             device_calls,
             device_objects,
             device_object_limit,

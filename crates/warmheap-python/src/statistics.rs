@@ -43,7 +43,7 @@ fn flatten(prefix: &str, fields: Map<String, Value>, flat: &mut Map<String, Valu
 #[pymethods]
 impl Statistics {
     /// The figures by name: a flat dict of numbers. What has parts has a name for each, with dots:
-    /// ``ladder.growth.tried``.
+    /// ``slow_path.growth.tried``.
     fn to_dict<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         let mut flat = Map::new();
         flatten("", self.fields(), &mut flat);

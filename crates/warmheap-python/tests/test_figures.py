@@ -21,7 +21,7 @@ def test_statistics_have_every_figure(pool: warmheap.MemoryPool) -> None:
     assert {name: getattr(statistics, name) for name in whole} == whole
     assert set(whole) <= set(dir(statistics))
     assert {name: value for name, value in figures.items() if "." not in name}.items() <= whole.items()
-    assert figures["ladder.fallback.tried"] == statistics.ladder["fallback"]["served"] == 1
+    assert figures["slow_path.fallback.tried"] == statistics.slow_path["fallback"]["served"] == 1
     assert all(isinstance(value, (int, float)) for value in figures.values())
     assert (statistics.total_allocations, statistics.active_allocations) == (2, 1)
     assert statistics.hit_rate == statistics.fallback_rate == 0.5

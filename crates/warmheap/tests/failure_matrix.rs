@@ -191,7 +191,7 @@ impl Scene {
         assert_eq!(self.sim.live_bytes(), reserved);
         assert_eq!(self.sim.live_objects(), self.pool.reserved_objects());
         let said = (seen.total_capacity_mb + seen.fallback_mb) * MIB as f64;
-        assert!((said..=said + seen.withheld_mb * MIB as f64).contains(&(reserved as f64)));
+        assert!((said..=said + seen.quarantined_mb * MIB as f64).contains(&(reserved as f64)));
         assert!(seen.used_capacity_mb <= seen.total_capacity_mb);
         let limit = self.pool.config().limits.hard_bytes.unwrap_or(BUDGET);
         assert!(self.pool.peak_reserved_bytes() <= limit);
@@ -343,7 +343,7 @@ fn the_acts_make_every_call_and_climb_every_step() {
         ACTS.iter().for_each(|(_, act)| act(&mut scene));
         let seen = scene.pool.statistics();
         assert!(seen.failed_allocations > 0, "no pool was filled");
-        for (name, step) in seen.ladder.steps() {
+        for (name, step) in seen.slow_path.stages() {
             *served.entry(name).or_insert(0) += step.served;
         }
         scene.end();

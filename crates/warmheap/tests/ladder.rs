@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use warmheap::config::{Compaction, Limits};
 use warmheap::device::sim::{SimDevice, SimQueue};
 use warmheap::device::{Queue, WorkerQueue};
-use warmheap::stats::Step;
+use warmheap::stats::Stage;
 use warmheap::{AllocError, Pool, PoolConfig, Request};
 
 const MIB: u64 = 1 << 20;
@@ -24,12 +24,12 @@ fn start(sim: &SimDevice, config: PoolConfig) -> Pool {
 
 /// What each step has served since `reset`, by name, without those that did not.
 fn served(pool: &Pool) -> Vec<(&'static str, u64)> {
-    let steps = pool.statistics().ladder.steps().into_iter();
-    steps.map(|(name, Step { served, .. })| (name, served)).filter(|(_, served)| *served > 0).collect()
+    let steps = pool.statistics().slow_path.stages().into_iter();
+    steps.map(|(name, Stage { served, .. })| (name, served)).filter(|(_, served)| *served > 0).collect()
 }
 
 fn tried(pool: &Pool) -> Vec<&'static str> {
-    let steps = pool.statistics().ladder.steps().into_iter();
+    let steps = pool.statistics().slow_path.stages().into_iter();
     steps.filter(|(_, step)| step.tried > 0).map(|(name, _)| name).collect()
 }
 
@@ -65,7 +65,7 @@ fn each_step_serves_in_its_turn() {
     assert_eq!(pool.rest(), Ok(8 * MIB));
     pool.reset_statistics();
     let second = large().unwrap();
-    assert_eq!(served(&pool), [("empty_heaps", 1)]);
+    assert_eq!(served(&pool), [("purgeable", 1)]);
 
     // Growth.
     pool.reset_statistics();
@@ -88,15 +88,15 @@ fn each_step_serves_in_its_turn() {
         });
         pool.allocate(Request::new(8 * MIB).wait(LONG)).unwrap()
     });
-    assert_eq!(pool.statistics().ladder.wait, Step { tried: 1, served: 1 });
+    assert_eq!(pool.statistics().slow_path.wait, Stage { tried: 1, served: 1 });
 
     // Callbacks.
     let spare = Arc::new(Mutex::new(Some(third)));
     pool.on_pressure(move |_, _| drop(spare.lock().unwrap().take()));
     pool.reset_statistics();
     let third = large().unwrap();
-    assert_eq!(pool.statistics().ladder.callbacks, Step { tried: 1, served: 1 });
-    assert_eq!(pool.statistics().ladder.wait, Step::default(), "nobody allowed it to wait");
+    assert_eq!(pool.statistics().slow_path.callbacks, Stage { tried: 1, served: 1 });
+    assert_eq!(pool.statistics().slow_path.wait, Stage::default(), "nobody allowed it to wait");
 
     // Nothing.
     pool.reset_statistics();

@@ -186,8 +186,8 @@ fn callbacks_may_free_trim_allocate_and_register() {
     let buffer = pool.allocate(20 * MIB).unwrap();
     assert!(cache.lock().unwrap().is_empty());
     assert!(calls.lock().unwrap().contains(&Pressure::Exhausted { requested: 20 * MIB }));
-    let ladder = pool.statistics().ladder;
-    assert_eq!((ladder.callbacks.tried, ladder.callbacks.served), (1, 1));
+    let slow_path = pool.statistics().slow_path;
+    assert_eq!((slow_path.callbacks.tried, slow_path.callbacks.served), (1, 1));
     drop(buffer);
     // Several threads under pressure at once.
     std::thread::scope(|scope| {

@@ -200,7 +200,7 @@ fn memory_that_cannot_be_cleared_is_nobody_elses_until_it_can() {
         assert!(pool.leaks().is_clean(), "it is freed as far as its holder is concerned");
         let seen = pool.statistics();
         assert_eq!((seen.active_allocations, seen.used_capacity_mb, seen.fallback_mb), (0, 0.0, 0.0));
-        assert_eq!(seen.withheld_mb, size.next_multiple_of(256) as f64 / MIB as f64);
+        assert_eq!(seen.quarantined_mb, size.next_multiple_of(256) as f64 / MIB as f64);
         assert_ne!(pool.allocate(size).unwrap().address(), address);
         if heal {
             sim.heal();
@@ -209,7 +209,7 @@ fn memory_that_cannot_be_cleared_is_nobody_elses_until_it_can() {
             assert!(!all.is_fallback());
             drop(all);
             pool.trim(0).unwrap();
-            assert_eq!(pool.statistics().withheld_mb, 0.0);
+            assert_eq!(pool.statistics().quarantined_mb, 0.0);
         }
     }
     drop(pool);

@@ -24,7 +24,7 @@ fn sample() -> Statistics {
     s.peak_used_mb = 512.0;
     s.fallback_mb = 8.0;
     s.cached_mb = 0.5;
-    s.withheld_mb = 0.25;
+    s.quarantined_mb = 0.25;
     s.device_calls = 30;
     s.device_objects = 8;
     s.device_object_limit = 450_000;
@@ -34,8 +34,8 @@ fn sample() -> Statistics {
     s.moved_buffers = 70;
     s.moved_mb = 1.5;
     s.recovered_mb = 0.5;
-    s.ladder.retired.tried = 17;
-    s.ladder.callbacks.served = 4;
+    s.slow_path.retired.tried = 17;
+    s.slow_path.callbacks.served = 4;
     s
 }
 
@@ -120,7 +120,7 @@ fn prometheus_text_reads_back_in_bytes_and_ratios() {
         ("warmheap_peak_used_bytes", 536_870_912.0),
         ("warmheap_fallback_bytes", 8_388_608.0),
         ("warmheap_cached_bytes", 524_288.0),
-        ("warmheap_withheld_bytes", 262_144.0),
+        ("warmheap_quarantined_bytes", 262_144.0),
         ("warmheap_device_calls_total", 30.0),
         ("warmheap_device_objects", 8.0),
         ("warmheap_device_object_limit", 450_000.0),
@@ -130,12 +130,12 @@ fn prometheus_text_reads_back_in_bytes_and_ratios() {
         ("warmheap_moved_buffers_total", 70.0),
         ("warmheap_moved_bytes_total", 1_572_864.0),
         ("warmheap_recovered_bytes_total", 524_288.0),
-        ("warmheap_ladder_steps_total retired tried", 17.0),
-        ("warmheap_ladder_steps_total retired served", 0.0),
-        ("warmheap_ladder_steps_total callbacks served", 4.0),
+        ("warmheap_slow_path_stages_total retired tried", 17.0),
+        ("warmheap_slow_path_stages_total retired served", 0.0),
+        ("warmheap_slow_path_stages_total callbacks served", 4.0),
     ];
     // Two outcomes of each step are not listed one by one.
-    let steps = 2 * sample().ladder.steps().len();
+    let steps = 2 * sample().slow_path.stages().len();
     assert_eq!(samples.len(), expected.len() - 3 + steps);
     for (name, value) in expected {
         let sample = &samples[name];

@@ -1,7 +1,7 @@
 //! A benchmark as the guide's tables, and what to change.
 
 use warmheap::Statistics;
-use warmheap::stats::Ladder;
+use warmheap::stats::SlowPath;
 
 use super::advice::findings;
 use super::{grouped, mib, percent, row, table};
@@ -106,12 +106,12 @@ fn pool(output: &Output) -> String {
     )
 }
 
-/// The steps of the ladder that served, with how often.
-fn steps(ladder: &Ladder) -> String {
-    let served = ladder.steps().into_iter().filter(|(_, step)| step.served > 0);
-    let steps: Vec<_> =
-        served.map(|(name, step)| format!("{} {}", name.replace('_', " "), grouped(step.served))).collect();
-    if steps.is_empty() { "-".to_owned() } else { steps.join(", ") }
+/// The stages of the slow path that served, with how often.
+fn stages(slow_path: &SlowPath) -> String {
+    let served = slow_path.stages().into_iter().filter(|(_, stage)| stage.served > 0);
+    let listed: Vec<_> =
+        served.map(|(name, stage)| format!("{} {}", name.replace('_', " "), grouped(stage.served))).collect();
+    if listed.is_empty() { "-".to_owned() } else { listed.join(", ") }
 }
 
 fn statistics(statistics: &Statistics) -> Vec<[String; 2]> {
@@ -131,9 +131,9 @@ fn statistics(statistics: &Statistics) -> Vec<[String; 2]> {
         row("Used capacity", mb(statistics.used_capacity_mb)),
         row("Peak used", mb(statistics.peak_used_mb)),
         row("Cached", mb(statistics.cached_mb)),
-        row("Withheld", mb(statistics.withheld_mb)),
+        row("Quarantined", mb(statistics.quarantined_mb)),
         row("Moved by compaction", mb(statistics.moved_mb)),
-        row("Misses served by", steps(&statistics.ladder)),
+        row("Misses served by", stages(&statistics.slow_path)),
     ]
 }
 

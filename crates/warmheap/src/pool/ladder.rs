@@ -71,15 +71,15 @@ impl Ladder {
         self.0.iter().flatten().for_each(|counter| counter.store(0, Relaxed));
     }
 
-    pub(crate) fn snapshot(&self) -> stats::Ladder {
+    pub(crate) fn snapshot(&self) -> stats::SlowPath {
         let step = |step: Step| {
             let [tried, served] = &self.0[step as usize];
-            stats::Step { tried: tried.load(Relaxed), served: served.load(Relaxed) }
+            stats::Stage { tried: tried.load(Relaxed), served: served.load(Relaxed) }
         };
-        stats::Ladder {
+        stats::SlowPath {
             retired: step(Step::Retired),
             caches: step(Step::Caches),
-            empty_heaps: step(Step::EmptyHeaps),
+            purgeable: step(Step::EmptyHeaps),
             compaction: step(Step::Compaction),
             growth: step(Step::Growth),
             fallback: step(Step::Fallback),

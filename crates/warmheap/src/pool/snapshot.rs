@@ -9,7 +9,7 @@ use super::shared::Shared;
 use crate::config::MIB;
 use crate::device::ObjectCount;
 use crate::heap::Space;
-use crate::stats::{Ladder, Statistics};
+use crate::stats::{SlowPath, Statistics};
 
 /// Gauges over all heaps, in granules.
 #[derive(Debug, Default)]
@@ -100,7 +100,7 @@ impl Shared {
             peak_used_mb: mib(self.peak.bytes(&totals)),
             fallback_mb: mib(self.fallback.bytes().saturating_sub(withheld_fallback)),
             cached_mb: mib(self.bytes(cached)),
-            withheld_mb: mib(self.bytes(withheld) + withheld_fallback),
+            quarantined_mb: mib(self.bytes(withheld) + withheld_fallback),
             device_calls: self.driver.calls(),
             device_objects: objects.live,
             device_object_limit: objects.limit,
@@ -110,7 +110,11 @@ impl Shared {
             moved_buffers: counted(done.moved_buffers),
             moved_mb: mib(counted(done.moved_bytes)),
             recovered_mb: mib(counted(done.recovered_bytes)),
-            ladder: if self.config.track_statistics { self.ladder.snapshot() } else { Ladder::default() },
+            slow_path: if self.config.track_statistics {
+                self.ladder.snapshot()
+            } else {
+                SlowPath::default()
+            },
         }
     }
 

@@ -262,7 +262,7 @@ impl Program {
         let mib = (1 << 20) as f64;
         let said = (statistics.total_capacity_mb + statistics.fallback_mb) * mib;
         // What is withheld may lie in heaps, and is counted there, or have been a fallback buffer's.
-        assert!((said..=said + statistics.withheld_mb * mib).contains(&(reserved as f64)));
+        assert!((said..=said + statistics.quarantined_mb * mib).contains(&(reserved as f64)));
         if let Some(sim) = &self.setup.sim {
             assert_eq!(sim.live_bytes(), reserved);
             assert_eq!(statistics.device_calls, device_calls(sim));

@@ -155,7 +155,7 @@ impl Oracle {
         let used = (seen.used_capacity_mb * MIB) as u64;
         let Self { least, most, .. } = *self;
         assert!((least..=most).contains(&used), "{used} used of {least}..{most}");
-        let withheld = (seen.withheld_mb * MIB) as u64;
+        let withheld = (seen.quarantined_mb * MIB) as u64;
         assert!(withheld <= self.withheld, "{withheld} withheld of at most {}", self.withheld);
         self.withheld = withheld;
         let capacity = seen.total_capacity_mb;
