@@ -8,7 +8,7 @@
 //! Start at [`Pool`]. The layers, mechanism below and policy above:
 //!
 //! ```text
-//! config ─> pool ─> heap (pure offset engine)
+//! config ─> pool ─> offsets (the books of a heap)
 //!             └───> device (host, sim, metal, cuda)
 //! stats  <─ pool        advice <─ stats, config
 //! trace: record, read and replay what pools are asked for (feature `trace`)
@@ -18,9 +18,9 @@
 pub mod advice;
 pub mod config;
 pub mod device;
-mod heap;
 #[cfg(all(feature = "metal", any(target_vendor = "apple", metal_double)))]
 pub mod metal;
+mod offsets;
 mod pool;
 pub mod stats;
 mod sync;

@@ -21,7 +21,7 @@ use super::shared::Shared;
 use super::site::Site;
 use crate::config::HeapSizing;
 use crate::device::{DeviceError, Memory};
-use crate::heap::Span;
+use crate::offsets::PageRun;
 
 /// Room for a buffer that had to be moved to grow: so many times its size, or this part of the
 /// addresses that a heap has, whichever is more.
@@ -185,17 +185,17 @@ impl Shared {
         let plan = || {
             self.open(heap, |open| {
                 let heap = open.heap()?;
-                let room = heap.space.plan_room(most, page).filter(|room| room.len >= len)?;
+                let room = heap.space.plan_tail(most, page).filter(|room| room.len >= len)?;
                 Some((room, Arc::clone(&heap.memory)))
             })
         };
         let (room, _) = plan()?;
-        self.even_out(Span { len, ..room }, len, page, heap).ok()?;
+        self.even_out(PageRun { len, ..room }, len, page, heap).ok()?;
         let (room, memory) = plan()?;
-        self.commit_or_take(&*memory, Span { len, ..room }, page, heap).ok()?;
+        self.commit_or_take(&*memory, PageRun { len, ..room }, page, heap).ok()?;
         let want = Want { class: GROWING, len, align: 1 };
         self.open(heap, |open| {
-            let placed = open.heap_mut()?.space.settle_in(room, len);
+            let placed = open.heap_mut()?.space.place_with_tail(room, len);
             open.range(placed, want)
         })
     }
@@ -205,7 +205,7 @@ impl Shared {
     fn commit_or_take(
         &self,
         memory: &dyn Memory,
-        span: Span,
+        span: PageRun,
         page: u32,
         heap: u16,
     ) -> Result<(), DeviceError> {

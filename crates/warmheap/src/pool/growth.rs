@@ -15,7 +15,7 @@ use super::shared::Shared;
 use super::try_lock;
 use crate::config::{HeapSizing, MAX_HEAPS, MIB, PoolConfig};
 use crate::device::{DeviceError, HeapKind, HeapRequest};
-use crate::heap::{Space, Span};
+use crate::offsets::{PageRun, RangeAllocator};
 
 /// Elastic heaps grow by at least one part in this many of what is held.
 const STEP: u64 = 512;
@@ -78,7 +78,7 @@ impl Shared {
         let size = self.bytes(len.into());
         let label = format!("warmheap {}", self.heap_count());
         let memory = self.driver.create_heap(&HeapRequest { size, kind: HeapKind::Fixed, label }, up_to)?;
-        let mut space = Space::new(len);
+        let mut space = RangeAllocator::new(len);
         space.commit(0, 0, len);
         Ok(self.heaps.install(space, memory, false).is_some())
     }
@@ -136,7 +136,7 @@ impl Shared {
             Some((Arc::clone(&heap.memory), wide))
         });
         let Some((memory, wide)) = planned else { return Ok(false) };
-        let commit = |span: Span| {
+        let commit = |span: PageRun| {
             let (offset, len) = (self.bytes(span.offset.into()), self.bytes(span.len.into()));
             self.driver.commit(&*memory, offset, len, up_to)
         };
@@ -167,7 +167,7 @@ impl Shared {
     /// make some hole a little longer and none long enough for the next request like this one.
     pub(crate) fn even_out(
         &self,
-        span: Span,
+        span: PageRun,
         len: u32,
         page: u32,
         heap: u16,

@@ -14,7 +14,7 @@ use super::ledger::{Ledger, Tenant};
 use super::lock;
 use super::range::{GROWING, Range, Start};
 use crate::device::Memory;
-use crate::heap::{Levels, Placed, Space};
+use crate::offsets::{Levels, Placed, RangeAllocator, allocate_below};
 use crate::sync::{Biased, Owner, Taken};
 
 /// A place for a heap. Places exist for the whole life of the pool; heaps come and go in them. On cache
@@ -50,7 +50,7 @@ struct Body {
 /// What a slot holds.
 #[derive(Debug)]
 pub(crate) struct Heap {
-    pub(crate) space: Space,
+    pub(crate) space: RangeAllocator,
     pub(crate) memory: Arc<dyn Memory>,
     pub(crate) elastic: bool,
     address: u64,
@@ -179,7 +179,7 @@ impl Slot {
     }
 
     /// Puts a heap of `space` over `memory` into an empty place.
-    pub(crate) fn install(&self, mut space: Space, memory: Arc<dyn Memory>, elastic: bool) {
+    pub(crate) fn install(&self, mut space: RangeAllocator, memory: Arc<dyn Memory>, elastic: bool) {
         let address = memory.address();
         space.set_base((address >> self.shift) as u32);
         self.with(|open| open.body.heap = Some(Heap { space, memory, elastic, address }));
@@ -239,7 +239,7 @@ impl Open<'_> {
     pub(crate) fn allocate_below(&mut self, want: Want, address: u64) -> Option<Range> {
         let Body { heap: Some(heap), ledger } = &mut *self.body else { return None };
         let limit = u32::try_from(address.checked_sub(heap.address)? >> self.slot.shift).ok()?;
-        let placed = heap.space.allocate_below(want.len, want.align, limit)?;
+        let placed = allocate_below(&mut heap.space, want.len, want.align, limit)?;
         Some(self.slot.range(ledger, heap.address, placed, want))
     }
 
@@ -278,7 +278,7 @@ impl Open<'_> {
         if range.class() == GROWING
             && let Some(heap) = &mut self.body.heap
         {
-            heap.space.forsake(block);
+            heap.space.release_tail(block);
         }
         self.join(block);
     }

@@ -14,7 +14,7 @@ use super::holes::Holes;
 use super::range::Range;
 use crate::config::{MAX_HEAPS, Strategy};
 use crate::device::Memory;
-use crate::heap::Space;
+use crate::offsets::RangeAllocator;
 
 /// What is wanted of a heap. Lengths are granules.
 #[derive(Debug, Clone, Copy)]
@@ -73,7 +73,12 @@ impl Heaps {
     }
 
     /// Puts a heap into the first empty place; `None` if there is none.
-    pub(crate) fn install(&self, space: Space, memory: Arc<dyn Memory>, elastic: bool) -> Option<u16> {
+    pub(crate) fn install(
+        &self,
+        space: RangeAllocator,
+        memory: Arc<dyn Memory>,
+        elastic: bool,
+    ) -> Option<u16> {
         let index = self.slots.iter().position(|slot| slot.with(|open| open.heap().is_none()))?;
         self.slots[index].install(space, memory, elastic);
         self.known.fetch_max(index + 1, Release);

@@ -8,7 +8,7 @@ use super::lock;
 use super::shared::Shared;
 use crate::config::MIB;
 use crate::device::ObjectCount;
-use crate::heap::Space;
+use crate::offsets::RangeAllocator;
 use crate::stats::{SlowPath, Statistics};
 
 /// Gauges over all heaps, in granules.
@@ -39,7 +39,7 @@ impl Shared {
 
     fn gauges(&self) -> Gauges {
         let mut gauges = Gauges::default();
-        let mut add = |space: &Space| {
+        let mut add = |space: &RangeAllocator| {
             gauges.heaps += 1;
             gauges.active += u64::from(space.used_blocks() > 0);
             gauges.committed += u64::from(space.committed());

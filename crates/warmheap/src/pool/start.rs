@@ -24,7 +24,7 @@ use super::shared::Shared;
 use super::withheld::Withheld;
 use crate::config::{HeapSizing, MAX_HEAPS, MIB, PoolConfig, Strategy};
 use crate::device::{Device, HeapKind, HeapRequest};
-use crate::heap::Space;
+use crate::offsets::RangeAllocator;
 
 /// The most threads that have elastic heaps for themselves.
 const HOMES: usize = MAX_HEAPS / 2;
@@ -143,7 +143,7 @@ impl Shared {
         let fail = |source| StartError::Heap { number: 1, heaps: 1, size, source };
         let memory = self.driver.create_heap(&request, UpTo::Hard).map_err(fail)?;
         let len = self.granules(size).unwrap_or(u32::MAX);
-        Ok(self.heaps.install(Space::new(len), memory, true))
+        Ok(self.heaps.install(RangeAllocator::new(len), memory, true))
     }
 
     /// Reserves the addresses of two elastic heaps side by side in the table; the first's place.

@@ -15,7 +15,7 @@ use super::lock;
 use super::shared::Shared;
 use crate::config::{HeapSizing, MAX_HEAPS};
 use crate::device::DeviceError;
-use crate::heap::Span;
+use crate::offsets::PageRun;
 
 impl Shared {
     /// Gives back what no buffer uses and the settings do not promise, until at most `target` bytes
@@ -112,11 +112,11 @@ impl Shared {
             // Booked first, so that nobody is given the range while the device takes it back.
             let booked = self.open(index, |open| {
                 let heap = open.heap_mut().filter(|heap| heap.elastic)?;
-                let Span { block, offset, len } = heap.space.plan_trim(want - taken, page, growing)?;
+                let PageRun { block, offset, len } = heap.space.plan_trim(want - taken, page, growing)?;
                 let void = heap.space.decommit(block, offset, len);
-                Some((Span { block: void, offset, len }, Arc::clone(&heap.memory)))
+                Some((PageRun { block: void, offset, len }, Arc::clone(&heap.memory)))
             });
-            let Some((Span { block, offset, len }, memory)) = booked else { break };
+            let Some((PageRun { block, offset, len }, memory)) = booked else { break };
             let done = self.driver.decommit(&*memory, self.bytes(offset.into()), self.bytes(len.into()));
             if let Err(error) = done {
                 self.open(index, |open| {

@@ -4,9 +4,7 @@
 //! into 32 bins, so a bin's sizes differ by at most 3.1 %. A bitmap of non-empty bins and a bitmap
 //! of non-empty words over it make "the smallest bin at or above this one" two `trailing_zeros`.
 //!
-//! The bins hold only the heads of lists; the links live in the blocks, which [`Space`] owns.
-//!
-//! [`Space`]: super::Space
+//! The bins hold only the heads of lists; the links live in the blocks, which the table of blocks owns.
 
 use super::NONE;
 
@@ -23,7 +21,7 @@ pub(crate) fn bin_of(len: u32) -> usize {
     (shift * SUB + (len >> shift)) as usize
 }
 
-/// The largest size that belongs into `bin`.
+/// The largest size that belongs in `bin`.
 #[inline]
 pub(crate) fn bin_end(bin: usize) -> u32 {
     let shift = (bin as u32 / SUB).saturating_sub(1);
@@ -53,7 +51,7 @@ impl Bins {
     #[inline(always)]
     pub(crate) fn push(&mut self, bin: usize, block: u32) -> u32 {
         let before = std::mem::replace(&mut self.heads[bin], block);
-        // Whatever was there: a store costs less than a branch that nobody can foresee.
+        // Stored in any case: a store costs less than an unpredictable branch.
         let (word, bit) = (bin / SUB as usize, bin % SUB as usize);
         self.words[word] |= 1 << bit;
         self.summary |= 1 << word;

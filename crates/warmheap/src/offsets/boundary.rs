@@ -10,16 +10,16 @@ pub(crate) enum State {
     Used,
     /// Committed and available.
     Free,
-    /// Address space without memory.
-    Void,
-    /// Address space without memory, for the block before it to grow into.
-    Kept,
+    /// Addresses without memory.
+    Decommitted,
+    /// Addresses without memory, reserved for the block before it to grow into.
+    Tail,
     /// Not a block: a recycled table entry.
     Vacant,
 }
 
-/// One block: 32 bytes, so that an index becomes an address by one shift. Aligned to half of that: what is aligned
-/// to more than any ordinary type, allocators copy when it grows, where they could remap its pages.
+/// One block, in 32 bytes, so that an index becomes an address by one shift. It is aligned to half of that:
+/// over-aligned vectors are copied instead of remapped when they grow.
 #[derive(Debug, Clone, Copy)]
 #[repr(align(16))]
 pub(crate) struct Block {
@@ -78,8 +78,8 @@ impl Blocks {
         let table = self.table.as_mut_slice();
         let block = &mut table[index as usize];
         self.vacant = block.list_next;
-        // Part by part: whoever reads them next does so too, and a part of a store can be read at
-        // once where several stores together cannot.
+        // Field by field: the next reader loads them so, too. A load that spans several narrower stores
+        // stalls.
         (block.offset, block.len) = (offset, len);
         (block.before, block.after) = (before, after);
         block.state = state;

@@ -1,64 +1,64 @@
 //! Plans for committing and decommitting memory in place.
 //!
-//! Plans only name ranges: the pool asks the device first and books the change afterwards, so a
-//! device that refuses leaves the books as they were. Lengths are granules; `page` is the device's
-//! step for such changes, and every void starts and ends on a multiple of it.
+//! A plan only names a run of pages. The pool asks the device first and books the change afterwards, so a
+//! device that refuses leaves the books as they were. Lengths are granules. `page` is the device's step for
+//! such changes: every decommitted block starts and ends on a multiple of it.
 
 use super::NONE;
+use super::allocator::RangeAllocator;
 use super::bins::{Bins, bin_of};
-use super::blocks::State;
-use super::space::Space;
+use super::boundary::State;
 
-/// A range inside one void or one free block.
+/// Whole pages inside one decommitted or one free block.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Span {
+pub(crate) struct PageRun {
     pub(crate) block: u32,
     pub(crate) offset: u32,
     pub(crate) len: u32,
 }
 
-impl Space {
+impl RangeAllocator {
     /// The least memory to commit so that a block of `len` granules becomes free, using the free
-    /// blocks beside the voids. Among equals the lowest address.
-    pub(crate) fn plan_growth(&self, len: u32, page: u32) -> Option<Span> {
-        let mut best: Option<Span> = None;
-        for index in self.all(&self.voids) {
-            let void = *self.blocks.get(index);
-            let (below, above) = (self.free_at(void.before), self.free_at(void.after));
+    /// blocks beside the decommitted. Among equals the lowest address.
+    pub(crate) fn plan_growth(&self, len: u32, page: u32) -> Option<PageRun> {
+        let mut best: Option<PageRun> = None;
+        for index in self.all(&self.decommitted) {
+            let gap = *self.blocks.get(index);
+            let (below, above) = (self.free_at(gap.before), self.free_at(gap.after));
             let missing = |have: u32| {
                 let pages = len.saturating_sub(have).max(1).checked_next_multiple_of(page)?;
-                (pages <= void.len).then_some(pages)
+                (pages <= gap.len).then_some(pages)
             };
-            let end = void.offset + void.len;
-            let from_start = missing(below).map(|len| Span { block: index, offset: void.offset, len });
-            let to_end = missing(above).map(|len| Span { block: index, offset: end - len, len });
-            let joined = u64::from(below) + u64::from(void.len) + u64::from(above) >= u64::from(len);
-            let whole = joined.then_some(Span { block: index, offset: void.offset, len: void.len });
+            let end = gap.offset + gap.len;
+            let from_start = missing(below).map(|len| PageRun { block: index, offset: gap.offset, len });
+            let to_end = missing(above).map(|len| PageRun { block: index, offset: end - len, len });
+            let joined = u64::from(below) + u64::from(gap.len) + u64::from(above) >= u64::from(len);
+            let whole = joined.then_some(PageRun { block: index, offset: gap.offset, len: gap.len });
             let ways = [from_start, to_end, whole].into_iter().flatten();
-            let Some(span) = ways.min_by_key(|span| (span.len, span.offset)) else { continue };
-            if best.is_none_or(|best| (span.len, span.offset) < (best.len, best.offset)) {
-                best = Some(span);
+            let Some(run) = ways.min_by_key(|run| (run.len, run.offset)) else { continue };
+            if best.is_none_or(|best| (run.len, run.offset) < (best.len, best.offset)) {
+                best = Some(run);
             }
         }
         best
     }
 
-    /// A planned growth made longer, up to `least` granules, as far as its void goes.
-    pub(crate) fn widened(&self, span: Span, least: u32, page: u32) -> Span {
-        let void = self.blocks.get(span.block);
-        let len = least.max(span.len).min(void.len) / page * page;
-        let from_start = span.offset == void.offset;
-        let offset = if from_start { span.offset } else { void.offset + void.len - len };
-        Span { offset, len, ..span }
+    /// A planned growth made longer, up to `least` granules, as far as its block goes.
+    pub(crate) fn widened(&self, run: PageRun, least: u32, page: u32) -> PageRun {
+        let gap = self.blocks.get(run.block);
+        let len = least.max(run.len).min(gap.len) / page * page;
+        let from_start = run.offset == gap.offset;
+        let offset = if from_start { run.offset } else { gap.offset + gap.len - len };
+        PageRun { offset, len, ..run }
     }
 
     /// The whole pages inside the longest free block, at most `want` granules of them (rounded up
     /// to a page), from its end, so that what stays is where allocations look first. Blocks beside
-    /// the void `growing` are left alone: they are what it grows from.
-    pub(crate) fn plan_trim(&self, want: u32, page: u32, growing: Option<u32>) -> Option<Span> {
-        let spared = growing.map(|void| {
-            let void = self.blocks.get(void);
-            [void.before, void.after]
+    /// the decommitted block `growing` are left alone: that block grows from them.
+    pub(crate) fn plan_trim(&self, want: u32, page: u32, growing: Option<u32>) -> Option<PageRun> {
+        let spared = growing.map(|gap| {
+            let gap = self.blocks.get(gap);
+            [gap.before, gap.after]
         });
         let pages = |index: u32| {
             if spared.is_some_and(|spared| spared.contains(&index)) { None } else { self.pages(index, page) }
@@ -74,7 +74,7 @@ impl Space {
                 .max_by_key(|(_, (start, end))| end - start);
             if let Some((block, (start, end))) = longest {
                 let len = want.max(1).checked_next_multiple_of(page).unwrap_or(want).min(end - start);
-                return Some(Span { block, offset: end - len, len });
+                return Some(PageRun { block, offset: end - len, len });
             }
             bin = self.free.below(bin)?;
         }

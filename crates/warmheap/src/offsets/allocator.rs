@@ -2,37 +2,37 @@
 
 use super::NONE;
 use super::bins::{Bins, bin_end, bin_of};
-use super::blocks::{Block, Blocks, State};
+use super::boundary::{Block, Blocks, State};
 
 /// How many blocks of one bin are looked at for the tightest fit. Bins are 3 % wide, so more
 /// would buy little; a bound keeps the worst case flat.
 pub(super) const LOOK: usize = 8;
 
-/// A range that was handed out. Lengths and offsets are granules.
+/// A block that was handed out. Lengths and offsets are granules.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Placed {
     pub(crate) block: u32,
     pub(crate) offset: u32,
 }
 
-/// How much of a space is there for whom, in granules. In the order of its word, so that making
-/// one is a single load.
+/// How much of a heap is committed and how much of that is free, in granules. The fields are in the order
+/// of the word, so that making one is a single load.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[repr(C)]
 pub(crate) struct Levels {
     /// With memory behind them.
     pub(crate) committed: u32,
-    /// Of those, in nobody's hands.
+    /// Of those, in no used block.
     pub(crate) free: u32,
 }
 
 impl Levels {
-    /// Handed out.
+    /// Granules in used blocks.
     pub(crate) fn used(self) -> u32 {
         self.committed - self.free
     }
 
-    /// Both in one word, for those who look without a lock.
+    /// Both in one word, for readers that take no lock.
     #[inline(always)]
     pub(crate) fn into_word(self) -> u64 {
         u64::from(self.free) << 32 | u64::from(self.committed)
@@ -43,40 +43,40 @@ impl Levels {
     }
 }
 
-/// The books of one heap; see the module's essay.
+/// The books of one heap; see the module's documentation.
 #[derive(Debug, Clone)]
-pub(crate) struct Space {
+pub(crate) struct RangeAllocator {
     pub(super) blocks: Blocks,
     pub(super) free: Bins,
-    pub(super) voids: Bins,
+    pub(super) decommitted: Bins,
     /// The first granule's own address, counted in granules, modulo 2^32: alignments are of
     /// addresses.
     base: u32,
     pub(super) levels: Levels,
-    /// The least that was free since anyone asked.
+    /// The least that was free since the last call of `take_least_free`.
     least_free: u32,
     pub(super) used_blocks: u32,
 }
 
-impl Space {
-    /// A space of `len` granules, none of them committed. `len` is at least 1.
+impl RangeAllocator {
+    /// Books of `len` granules, none of them committed. `len` is at least 1.
     pub(crate) fn new(len: u32) -> Self {
         let mut space = Self {
             blocks: Blocks::new(),
             free: Bins::new(),
-            voids: Bins::new(),
+            decommitted: Bins::new(),
             base: 0,
             levels: Levels::default(),
             least_free: 0,
             used_blocks: 0,
         };
-        let whole = space.blocks.insert((0, len), State::Void, NONE, NONE);
-        space.blocks.link(&mut space.voids, whole);
+        let whole = space.blocks.insert((0, len), State::Decommitted, NONE, NONE);
+        space.blocks.link(&mut space.decommitted, whole);
         space
     }
 
-    /// Says where the space begins, in granules from address 0, modulo 2^32. Alignments count from
-    /// there; without it the space itself is taken to be aligned to anything.
+    /// Sets the address of the first granule, in granules, modulo 2^32. Alignments count from there.
+    /// Without it the first granule counts as aligned to any power of two.
     pub(crate) fn set_base(&mut self, base: u32) {
         self.base = base;
     }
@@ -97,7 +97,7 @@ impl Space {
         self.levels.committed
     }
 
-    /// Committed granules that nobody holds.
+    /// Committed granules in free blocks.
     pub(crate) fn free_len(&self) -> u32 {
         self.levels.free
     }
@@ -119,13 +119,13 @@ impl Space {
         })
     }
 
-    /// A bound on [`Space::largest_free`] that costs two bit scans.
+    /// A bound on [`RangeAllocator::largest_free`] that costs two bit scans.
     #[inline]
     pub(crate) fn longest_at_most(&self) -> u32 {
         self.free.last().map_or(0, bin_end)
     }
 
-    /// The length of the hole a request would be cut from, if there is one.
+    /// The length of the free block that a request would be cut from, if there is one.
     pub(crate) fn best_fit(&self, len: u32) -> Option<u32> {
         self.find(len).map(|index| self.blocks.get(index).len)
     }
@@ -149,7 +149,7 @@ impl Space {
         if align > 1 { self.allocate_aligned(len, align) } else { self.allocate_anywhere(len) }
     }
 
-    /// As [`Space::allocate`], at any address.
+    /// As [`RangeAllocator::allocate`], at any address.
     #[inline(never)]
     pub(crate) fn allocate_anywhere(&mut self, len: u32) -> Option<Placed> {
         let found = self.find(len)?;
@@ -202,7 +202,7 @@ impl Space {
     #[inline(always)]
     pub(super) fn take_free(&mut self, len: u32) {
         self.levels.free -= len;
-        // Mostly it is no less, and then nothing is stored.
+        // It is seldom less. Then nothing is stored.
         if self.levels.free < self.least_free {
             self.least_free = self.levels.free;
         }
@@ -229,25 +229,25 @@ impl Space {
         self.settle(block, State::Free);
     }
 
-    /// Marks `[offset, offset + len)`, inside one void, as committed and free.
+    /// Marks `[offset, offset + len)`, inside one decommitted block, as committed and free.
     pub(crate) fn commit(&mut self, block: u32, offset: u32, len: u32) {
-        debug_assert_eq!(self.blocks.get(block).state, State::Void);
-        self.blocks.unlink(&mut self.voids, block);
+        debug_assert_eq!(self.blocks.get(block).state, State::Decommitted);
+        self.blocks.unlink(&mut self.decommitted, block);
         let block = self.carve(block, offset, len);
         self.levels.committed += len;
         self.levels.free += len;
         let _ = self.settle(block, State::Free);
     }
 
-    /// Marks `[offset, offset + len)`, inside one free block, as void. Returns the void it is part
-    /// of now.
+    /// Marks `[offset, offset + len)`, inside one free block, as decommitted. Returns the block that it is
+    /// part of then.
     pub(crate) fn decommit(&mut self, block: u32, offset: u32, len: u32) -> u32 {
         debug_assert_eq!(self.blocks.get(block).state, State::Free);
         self.blocks.unlink(&mut self.free, block);
         let block = self.carve(block, offset, len);
         self.take_free(len);
         self.levels.committed -= len;
-        self.settle(block, State::Void)
+        self.settle(block, State::Decommitted)
     }
 
     /// A free block that holds `len` granules: the tightest of the first few in the bin of that size,
@@ -275,7 +275,7 @@ impl Space {
         self.free.at_or_above(bin + 1).map(|bin| self.free.head(bin))
     }
 
-    /// As [`Space::find`] where the offset matters too. A block longer by `align - 1` always fits,
+    /// As [`RangeAllocator::find`] where the offset matters too. A block longer by `align - 1` always fits,
     /// so the walk ends at the first bin past that length.
     fn find_aligned(&self, len: u32, align: u32) -> Option<u32> {
         let mut bin = bin_of(len);
@@ -340,7 +340,7 @@ impl Space {
     #[inline(always)]
     fn lengthen(&mut self, block: u32, state: State, down: u32, more: u32) {
         let &Block { offset, len, .. } = self.blocks.get(block);
-        let bins = if state == State::Void { &mut self.voids } else { &mut self.free };
+        let bins = if state == State::Decommitted { &mut self.decommitted } else { &mut self.free };
         self.blocks.resize(bins, block, (offset - down, len + more));
     }
 
@@ -353,13 +353,13 @@ impl Space {
 
     #[inline(always)]
     fn link(&mut self, block: u32, state: State) {
-        let bins = if state == State::Void { &mut self.voids } else { &mut self.free };
+        let bins = if state == State::Decommitted { &mut self.decommitted } else { &mut self.free };
         self.blocks.link(bins, block);
     }
 
     #[inline(always)]
     pub(super) fn unlink(&mut self, block: u32, state: State) {
-        let bins = if state == State::Void { &mut self.voids } else { &mut self.free };
+        let bins = if state == State::Decommitted { &mut self.decommitted } else { &mut self.free };
         self.blocks.unlink(bins, block);
     }
 }

@@ -1,37 +1,37 @@
 //! Blocks that grow, against the same naive books.
 
-use super::{Run, Span, State, Stretch};
+use super::{PageRun, Run, State, Stretch};
 
 impl Run {
-    /// The kept space behind a block, if there is any.
-    pub(super) fn kept_behind(&self, offset: u32) -> Option<Stretch> {
+    /// The tail of a block, if there is any.
+    pub(super) fn tail_of(&self, offset: u32) -> Option<Stretch> {
         let next = self.oracle.0.get(self.oracle.at(offset) + 1);
-        next.filter(|next| next.state == State::Kept).copied()
+        next.filter(|next| next.state == State::Tail).copied()
     }
 
-    /// What was kept for a block is a void again.
+    /// A tail becomes an ordinary decommitted block again.
     pub(super) fn forsaken(&mut self, offset: u32) {
-        if let Some(kept) = self.kept_behind(offset) {
-            self.oracle.turn(kept.offset, kept.len, State::Kept, State::Void);
+        if let Some(tail) = self.tail_of(offset) {
+            self.oracle.turn(tail.offset, tail.len, State::Tail, State::Decommitted);
         }
     }
 
     /// Places a block with room behind it.
     pub(super) fn settle(&mut self) {
         let most = self.some_len();
-        let longest = self.oracle.of(State::Void).map(|void| void.len).max();
-        let Some(room) = self.space.plan_room(most, self.page) else {
+        let longest = self.oracle.of(State::Decommitted).map(|gap| gap.len).max();
+        let Some(room) = self.space.plan_tail(most, self.page) else {
             assert_eq!(longest, None, "no room was found");
             return;
         };
-        self.check_page_span(room, State::Void);
-        assert_eq!(Some(room.len), longest.map(|void| void.min(most.next_multiple_of(self.page))));
+        self.check_page_run(room, State::Decommitted);
+        assert_eq!(Some(room.len), longest.map(|gap| gap.min(most.next_multiple_of(self.page))));
         let len = self.rng.u32(1..=room.len / self.page) * self.page;
-        let placed = self.space.settle_in(room, len);
+        let placed = self.space.place_with_tail(room, len);
         assert_eq!(placed.offset, room.offset);
-        self.oracle.turn(room.offset, len, State::Void, State::Used);
+        self.oracle.turn(room.offset, len, State::Decommitted, State::Used);
         if len < room.len {
-            self.oracle.turn(room.offset + len, room.len - len, State::Void, State::Kept);
+            self.oracle.turn(room.offset + len, room.len - len, State::Decommitted, State::Tail);
         }
         self.held.push((placed.block, placed.offset));
     }
@@ -47,35 +47,35 @@ impl Run {
         if self.extend_into_free(block, whole, len) {
             return;
         }
-        let kept = self.kept_behind(offset);
-        let Some(span) = self.space.plan_extension(block, len, self.page) else {
-            if kept.is_some_and(|kept| kept.len < len - whole.len) {
+        let tail = self.tail_of(offset);
+        let Some(run) = self.space.plan_extension(block, len, self.page) else {
+            if tail.is_some_and(|tail| tail.len < len - whole.len) {
                 self.forsaken(offset);
             }
             assert_eq!(self.room_behind(whole, len), None, "{whole:?} has room for {len}");
             return;
         };
-        if kept.is_some() && self.space.blocks.get(span.block).state == State::Void {
+        if tail.is_some() && self.space.blocks.get(run.block).state == State::Decommitted {
             self.forsaken(offset);
         }
-        assert_eq!(self.room_behind(whole, len), Some((span.offset, span.len)));
+        assert_eq!(self.room_behind(whole, len), Some((run.offset, run.len)));
         if self.rng.bool() {
             return; // The device refused.
         }
-        let into_kept = self.space.blocks.get(span.block).state == State::Kept;
-        // Kept space is for whole pages, and so is the block before it.
-        let len = if into_kept { whole.len + span.len } else { len };
-        assert!(self.space.extend_with(block, len, span), "{span:?} does not suffice for {len}");
+        let into_tail = self.space.blocks.get(run.block).state == State::Tail;
+        // A tail is for whole pages, and so is the block before it.
+        let len = if into_tail { whole.len + run.len } else { len };
+        assert!(self.space.extend_with(block, len, run), "{run:?} does not suffice for {len}");
         let place = self.oracle.at(offset);
-        if let Some(kept) = kept.filter(|_| into_kept) {
+        if let Some(tail) = tail.filter(|_| into_tail) {
             self.oracle.0.remove(place + 1);
-            if span.len < kept.len {
-                let rest = Stretch { offset: kept.offset + span.len, len: kept.len - span.len, ..kept };
+            if run.len < tail.len {
+                let rest = Stretch { offset: tail.offset + run.len, len: tail.len - run.len, ..tail };
                 self.oracle.0.insert(place + 1, rest);
             }
             self.oracle.0[place].len = len;
         } else {
-            self.oracle.turn(span.offset, span.len, State::Void, State::Free);
+            self.oracle.turn(run.offset, run.len, State::Decommitted, State::Free);
             self.extended(offset, len);
         }
     }
@@ -111,20 +111,20 @@ impl Run {
             next = *behind.next()?;
         }
         let missing = missing.checked_next_multiple_of(self.page)?;
-        let room = matches!(next.state, State::Void | State::Kept) && next.len >= missing;
+        let room = matches!(next.state, State::Decommitted | State::Tail) && next.len >= missing;
         room.then_some((next.offset, missing))
     }
 }
 
 #[test]
 fn the_least_that_was_free_is_remembered() {
-    let mut space = super::Space::new(100);
+    let mut space = super::RangeAllocator::new(100);
     space.commit(0, 0, 100);
     assert_eq!((space.take_least_free(), space.take_least_free()), (0, 100));
     let placed = space.allocate(70, 1).unwrap();
     space.release(placed.block);
     assert_eq!((space.take_least_free(), space.take_least_free()), (30, 100));
-    let Span { block, offset, len } = space.plan_trim(60, 10, None).unwrap();
+    let PageRun { block, offset, len } = space.plan_trim(60, 10, None).unwrap();
     space.decommit(block, offset, len);
     let placed = space.allocate(10, 1).unwrap();
     assert!(space.extend(placed.block, 25));

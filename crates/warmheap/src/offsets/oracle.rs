@@ -7,10 +7,10 @@
 
 mod growing;
 
+use super::allocator::LOOK;
 use super::bins::{bin_end, bin_of};
-use super::blocks::State;
-use super::space::LOOK;
-use super::{NONE, Space, Span};
+use super::boundary::State;
+use super::{NONE, PageRun, RangeAllocator};
 
 /// A stretch of granules; held blocks are told apart by the engine's name for them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,8 +59,9 @@ impl Oracle {
         ];
         let parts = parts.map(|(offset, len, state)| Stretch { offset, len, state });
         self.0.splice(place..=place, parts.into_iter().filter(|part| part.len > 0));
-        let mergeable =
-            |a: &Stretch, b: &Stretch| a.state == b.state && matches!(a.state, State::Free | State::Void);
+        let mergeable = |a: &Stretch, b: &Stretch| {
+            a.state == b.state && matches!(a.state, State::Free | State::Decommitted)
+        };
         self.0.dedup_by(|next, kept| {
             let merged = mergeable(kept, next);
             kept.len += if merged { next.len } else { 0 };
@@ -80,15 +81,15 @@ impl Oracle {
     /// Whether the engine has no excuse for refusing: it looks at a few blocks of each size's bin,
     /// and only a full look at a bin can be held to finding what is there.
     fn must_fit(&self, len: u32, align: u32, base: u32) -> bool {
-        let fits = |hole: &&Stretch| {
-            let address = u64::from(base) + u64::from(hole.offset);
+        let fits = |block: &&Stretch| {
+            let address = u64::from(base) + u64::from(block.offset);
             let start = address.next_multiple_of(align.into());
-            start + u64::from(len) <= address + u64::from(hole.len)
+            start + u64::from(len) <= address + u64::from(block.len)
         };
         let surely = u64::from(len) + u64::from(align) - 1;
-        let crowd = |bin: usize| self.of(State::Free).filter(|hole| bin_of(hole.len) == bin).count();
-        self.of(State::Free).filter(fits).any(|hole| {
-            let bin = bin_of(hole.len);
+        let crowd = |bin: usize| self.of(State::Free).filter(|block| bin_of(block.len) == bin).count();
+        self.of(State::Free).filter(fits).any(|block| {
+            let bin = bin_of(block.len);
             u32::try_from(surely).is_ok_and(|surely| bin > bin_of(surely))
                 || bin_of(len) == bin && len < 64 && align == 1
                 || crowd(bin) <= LOOK
@@ -98,7 +99,7 @@ impl Oracle {
 
 /// An engine, its oracle, and the blocks that the program holds.
 struct Run {
-    space: Space,
+    space: RangeAllocator,
     oracle: Oracle,
     /// Block and offset.
     held: Vec<(u32, u32)>,
@@ -118,8 +119,8 @@ impl Run {
         let most = u32::MAX / page;
         let pages = (most >> rng.u32(0..most.ilog2() + 1)).max(1);
         let len = pages * page;
-        let oracle = Oracle(vec![Stretch { offset: 0, len, state: State::Void }]);
-        let mut space = Space::new(len);
+        let oracle = Oracle(vec![Stretch { offset: 0, len, state: State::Decommitted }]);
+        let mut space = RangeAllocator::new(len);
         let base = rng.u32(..);
         space.set_base(base);
         Self { space, oracle, held: Vec::new(), len, page, base, crowd: rng.usize(4..64), rng }
@@ -154,7 +155,7 @@ impl Run {
 
     fn take(&mut self, align: u32) {
         let len = self.some_len();
-        let hole = self.space.best_fit(len);
+        let block = self.space.best_fit(len);
         let Some(placed) = self.space.allocate(len, align) else {
             assert!(!self.oracle.must_fit(len, align, self.base), "{len} at {align} was refused");
             return;
@@ -163,7 +164,7 @@ impl Run {
         assert!(address.is_multiple_of(align.into()), "{placed:?} is not at a multiple of {align}");
         if align == 1 {
             let from = self.oracle.0[self.oracle.at(placed.offset)];
-            assert_eq!(hole, Some(from.len), "best_fit and allocate disagree about {len}");
+            assert_eq!(block, Some(from.len), "best_fit and allocate disagree about {len}");
         }
         self.oracle.turn(placed.offset, len, State::Free, State::Used);
         self.held.push((placed.block, placed.offset));
@@ -191,7 +192,7 @@ impl Run {
             return;
         }
         let (block, offset) = self.held.swap_remove(self.rng.usize(0..self.held.len()));
-        self.space.forsake(block);
+        self.space.release_tail(block);
         self.forsaken(offset);
         self.space.release(block);
         let len = self.oracle.0[self.oracle.at(offset)].len;
@@ -200,23 +201,23 @@ impl Run {
 
     fn grow(&mut self) {
         let (len, page) = (self.some_len(), self.page);
-        let Some(span) = self.space.plan_growth(len, page) else {
+        let Some(run) = self.space.plan_growth(len, page) else {
             assert_eq!(self.least_growth(len), None, "no way was found to grow by {len}");
             return;
         };
-        self.check_page_span(span, State::Void);
-        assert_eq!(Some(span.len), self.least_growth(len), "{span:?} is not the least for {len}");
-        let wide = self.space.widened(span, self.rng.u32(0..4) * page, page);
-        self.check_page_span(wide, State::Void);
-        assert!(wide.offset <= span.offset && span.offset + span.len <= wide.offset + wide.len);
+        self.check_page_run(run, State::Decommitted);
+        assert_eq!(Some(run.len), self.least_growth(len), "{run:?} is not the least for {len}");
+        let wide = self.space.widened(run, self.rng.u32(0..4) * page, page);
+        self.check_page_run(wide, State::Decommitted);
+        assert!(wide.offset <= run.offset && run.offset + run.len <= wide.offset + wide.len);
         self.commit(wide);
         let free = self.oracle.0[self.oracle.at(wide.offset)];
         assert!(free.len >= len, "{wide:?} made {free:?}, which does not hold {len}");
     }
 
-    fn commit(&mut self, Span { block, offset, len }: Span) {
+    fn commit(&mut self, PageRun { block, offset, len }: PageRun) {
         self.space.commit(block, offset, len);
-        self.oracle.turn(offset, len, State::Void, State::Free);
+        self.oracle.turn(offset, len, State::Decommitted, State::Free);
     }
 
     /// The fewest granules to commit, in whole pages, for a free block of `len` to come about.
@@ -226,15 +227,16 @@ impl Run {
             let neighbour = place.and_then(|place| stretches.get(place));
             neighbour.filter(|stretch| stretch.state == State::Free).map_or(0, |stretch| stretch.len)
         };
-        let ways =
-            (0..stretches.len()).filter(|place| stretches[*place].state == State::Void).flat_map(|place| {
+        let ways = (0..stretches.len())
+            .filter(|place| stretches[*place].state == State::Decommitted)
+            .flat_map(|place| {
                 let (below, above) = (free(place.checked_sub(1)), free(Some(place + 1)));
-                let void = stretches[place].len;
+                let gap = stretches[place].len;
                 let pages = |have: u32| len.saturating_sub(have).max(1).next_multiple_of(self.page);
-                let joined = u64::from(below) + u64::from(void) + u64::from(above) >= u64::from(len);
-                [pages(below), pages(above), if joined { void } else { u32::MAX }]
+                let joined = u64::from(below) + u64::from(gap) + u64::from(above) >= u64::from(len);
+                [pages(below), pages(above), if joined { gap } else { u32::MAX }]
                     .into_iter()
-                    .filter(move |way| *way <= void)
+                    .filter(move |way| *way <= gap)
             });
         ways.min()
     }
@@ -242,31 +244,31 @@ impl Run {
     fn trim(&mut self) {
         let (want, page) = (self.some_len(), self.page);
         let growing = if self.rng.bool() { self.space.plan_growth(want, page) } else { None };
-        let spared = |hole: &Stretch| {
-            let void = growing.map(|span| self.oracle.0[self.oracle.at(span.offset)]);
-            void.is_some_and(|void| void.end() == hole.offset || hole.end() == void.offset)
+        let spared = |block: &Stretch| {
+            let gap = growing.map(|run| self.oracle.0[self.oracle.at(run.offset)]);
+            gap.is_some_and(|gap| gap.end() == block.offset || block.end() == gap.offset)
         };
-        let pages = |hole: &Stretch| (hole.end() / page).saturating_sub(hole.offset.div_ceil(page));
-        let eligible = self.oracle.of(State::Free).filter(|hole| !spared(hole) && pages(hole) > 0);
-        let highest = eligible.map(|hole| bin_of(hole.len)).max();
-        let planned = self.space.plan_trim(want, page, growing.map(|span| span.block));
-        let Some(span) = planned else {
+        let pages = |block: &Stretch| (block.end() / page).saturating_sub(block.offset.div_ceil(page));
+        let eligible = self.oracle.of(State::Free).filter(|block| !spared(block) && pages(block) > 0);
+        let highest = eligible.map(|block| bin_of(block.len)).max();
+        let planned = self.space.plan_trim(want, page, growing.map(|run| run.block));
+        let Some(run) = planned else {
             assert_eq!(highest, None, "no page was found to trim");
             return;
         };
-        self.check_page_span(span, State::Free);
-        let hole = self.oracle.0[self.oracle.at(span.offset)];
-        assert!(!spared(&hole) && Some(bin_of(hole.len)) == highest, "{span:?} of {hole:?}");
-        assert!(span.len <= want.next_multiple_of(page));
-        let void = self.space.decommit(span.block, span.offset, span.len);
-        self.oracle.turn(span.offset, span.len, State::Free, State::Void);
+        self.check_page_run(run, State::Free);
+        let block = self.oracle.0[self.oracle.at(run.offset)];
+        assert!(!spared(&block) && Some(bin_of(block.len)) == highest, "{run:?} of {block:?}");
+        assert!(run.len <= want.next_multiple_of(page));
+        let gap = self.space.decommit(run.block, run.offset, run.len);
+        self.oracle.turn(run.offset, run.len, State::Free, State::Decommitted);
         if self.rng.u8(0..4) == 0 {
             // The device refused after all.
-            self.commit(Span { block: void, ..span });
+            self.commit(PageRun { block: gap, ..run });
         }
     }
 
-    fn check_page_span(&self, Span { block, offset, len }: Span, state: State) {
+    fn check_page_run(&self, PageRun { block, offset, len }: PageRun, state: State) {
         let real = self.space.blocks.get(block);
         let stretch = self.oracle.0[self.oracle.at(offset)];
         assert!(len > 0 && offset.is_multiple_of(self.page) && len.is_multiple_of(self.page));
@@ -278,12 +280,12 @@ impl Run {
     fn compare(&self) {
         let Self { space, oracle, .. } = self;
         let free = oracle.total(State::Free);
-        let void = oracle.total(State::Void) + oracle.total(State::Kept);
+        let gap = oracle.total(State::Decommitted) + oracle.total(State::Tail);
         assert_eq!(space.free_len(), free);
-        assert_eq!(space.committed(), self.len - void);
-        assert_eq!(space.used_len(), self.len - void - free);
+        assert_eq!(space.committed(), self.len - gap);
+        assert_eq!(space.used_len(), self.len - gap - free);
         assert_eq!(space.used_blocks() as usize, self.held.len());
-        let largest = oracle.of(State::Free).map(|hole| hole.len).max().unwrap_or(0);
+        let largest = oracle.of(State::Free).map(|block| block.len).max().unwrap_or(0);
         assert_eq!(space.largest_free(), largest);
         let bound = if largest == 0 { 0 } else { bin_end(bin_of(largest)) };
         assert_eq!(space.longest_at_most(), bound);
@@ -299,7 +301,7 @@ impl Run {
         }
         assert_eq!(index, NONE);
 
-        for (bins, state) in [(&space.free, State::Free), (&space.voids, State::Void)] {
+        for (bins, state) in [(&space.free, State::Free), (&space.decommitted, State::Decommitted)] {
             let mut listed = 0;
             let mut bin = bins.at_or_above(0);
             while let Some(found) = bin {
@@ -318,10 +320,10 @@ impl Run {
         while !self.held.is_empty() {
             self.give();
         }
-        let voids = self.space.blocks.iter().filter(|(_, block)| block.state == State::Void);
-        let voids: Vec<_> =
-            voids.map(|(block, void)| Span { block, offset: void.offset, len: void.len }).collect();
-        voids.into_iter().for_each(|void| self.commit(void));
+        let decommitted = self.space.blocks.iter().filter(|(_, block)| block.state == State::Decommitted);
+        let decommitted: Vec<_> =
+            decommitted.map(|(block, gap)| PageRun { block, offset: gap.offset, len: gap.len }).collect();
+        decommitted.into_iter().for_each(|gap| self.commit(gap));
         self.compare();
         assert_eq!(self.oracle.0, [Stretch { offset: 0, len: self.len, state: State::Free }]);
     }

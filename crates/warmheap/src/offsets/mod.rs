@@ -1,0 +1,28 @@
+//! The books of one heap: which range of its addresses belongs to which block.
+//!
+//! This layer is pure arithmetic over one address range, counted in granules. It owns the books, which lie
+//! outside the memory they describe because the CPU may not be able to reach that. It makes no device calls,
+//! takes no locks, reads no clock, and does not decide when to grow or trim. A [`RangeAllocator`] is for one
+//! thread at a time; the pool puts one behind each heap's lock.
+//!
+//! Every granule is in exactly one block. A block is *used*, *free*, or *decommitted*: addresses with no
+//! memory behind them. Neighbouring free blocks are always merged, and so are neighbouring decommitted ones.
+//! So memory that is committed next to a free block extends that block in place. The *reserved tail* of a
+//! used block is decommitted space behind it into which that block alone grows.
+#![forbid(unsafe_code)]
+
+mod allocator;
+mod bins;
+mod boundary;
+mod commit;
+mod lowest;
+#[cfg(test)]
+mod oracle;
+mod resize;
+
+pub(crate) use allocator::{Levels, Placed, RangeAllocator};
+pub(crate) use commit::PageRun;
+pub(crate) use lowest::allocate_below;
+
+/// No block.
+pub(crate) const NONE: u32 = u32::MAX;
