@@ -33,14 +33,10 @@ impl Shared {
 
     /// Ends a thread's share: its ranges go back, its counts are kept, its home is anyone's.
     fn absorb(&self, local: &Local) {
-        let mut cache = local.cache.take();
-        cache.close();
-        if let Some(home) = local.home() {
-            // The first is what others try to adopt, so it is left last.
-            self.heaps.slot(home.small).leave();
-            self.heaps.slot(home.large).leave();
-        }
-        let ranges = cache.empty(&local.held);
+        let mut own = local.own.take();
+        own.heaps.leave(&self.heaps);
+        own.cache.close();
+        let ranges = own.cache.empty(&local.held);
         self.heaps.release(ranges);
         local.counters.publish(&self.peak);
         lock(&self.past).add(&local.counters.totals());

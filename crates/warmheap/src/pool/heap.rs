@@ -17,6 +17,22 @@ use crate::device::Memory;
 use crate::offsets::{Levels, Placed, RangeAllocator, allocate_below};
 use crate::sync::{Biased, Owner, Taken};
 
+/// The right to work on a heap as its owner. There is one for each heap that is a home; whoever holds
+/// it is at home there.
+#[derive(Debug)]
+pub(crate) struct OwnHeap {
+    index: u16,
+    owner: Owner,
+}
+
+impl OwnHeap {
+    /// The heap's place.
+    #[inline(always)]
+    pub(crate) fn index(&self) -> u16 {
+        self.index
+    }
+}
+
 /// A place for a heap. Places exist for the whole life of the pool; heaps come and go in them. On cache
 /// lines of its own, two at a time as processors fetch them: the one beside it may be another thread's.
 #[derive(Debug)]
@@ -83,29 +99,27 @@ impl Slot {
         self.longest.load(Relaxed)
     }
 
-    /// Makes the heap the calling thread's home; `false` if it is somebody's.
-    pub(crate) fn adopt(&self) -> bool {
-        let adopted = self.body.adopt();
-        if adopted {
-            self.owned.store(true, Relaxed);
-        }
-        adopted
+    /// Makes the heap a home, that of whoever holds the answer; `None` if it is one.
+    pub(crate) fn adopt(&self) -> Option<OwnHeap> {
+        let owner = self.body.adopt()?;
+        self.owned.store(true, Relaxed);
+        Some(OwnHeap { index: self.index, owner })
     }
 
     pub(crate) fn is_home(&self) -> bool {
         self.owned.load(Relaxed)
     }
 
-    /// Ends the calling thread's home here.
-    pub(crate) fn leave(&self) {
+    /// Ends the home here.
+    pub(crate) fn leave(&self, own: OwnHeap) {
         self.owned.store(false, Relaxed);
-        self.body.take().disown();
+        self.body.leave(own.owner);
     }
 
     /// Works on the heap as its owner, without locked instructions unless another thread is at it.
     #[inline(always)]
-    pub(crate) fn at_home<R>(&self, owner: &Owner, work: impl FnOnce(&mut Open<'_>) -> R) -> R {
-        match self.body.enter(owner) {
+    pub(crate) fn at_home<R>(&self, own: &mut OwnHeap, work: impl FnOnce(&mut Open<'_>) -> R) -> R {
+        match self.body.enter(&mut own.owner) {
             Some(mut body) => self.open(&mut body, work),
             None => self.at_home_later(work),
         }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
-use super::heap::{Open, Slot};
+use super::heap::{Open, OwnHeap, Slot};
 use super::holes::Holes;
 use super::range::Range;
 use crate::config::{MAX_HEAPS, Strategy};
@@ -68,8 +68,15 @@ impl Heaps {
         self.slots.len()
     }
 
+    #[inline(always)]
     pub(crate) fn slot(&self, heap: u16) -> &Slot {
         &self.slots[usize::from(heap)]
+    }
+
+    /// Works on a heap as its owner; see [`Slot::at_home`].
+    #[inline(always)]
+    pub(crate) fn at_home<R>(&self, own: &mut OwnHeap, work: impl FnOnce(&mut Open<'_>) -> R) -> R {
+        self.slot(own.index()).at_home(own, work)
     }
 
     /// Puts a heap into the first empty place; `None` if there is none.

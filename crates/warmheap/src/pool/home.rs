@@ -7,9 +7,9 @@
 
 use std::cmp::Reverse;
 
-use super::heap::Slot;
-use super::heaps::Want;
-use super::local::{self, Local};
+use super::heap::{OwnHeap, Slot};
+use super::heaps::{Heaps, Want};
+use super::local;
 use super::lock;
 use super::range::{EXACT, Range, Start};
 use super::request::{Request, Tag};
@@ -18,8 +18,10 @@ use super::site::Site;
 use super::start::has_homes;
 use crate::config::{HeapSizing, Scrub};
 
-/// A thread's own heaps: one for ranges of a class, one for all others. Apart, small buffers that
-/// stay do not end up in the holes that large ones come back to.
+/// Where a thread's own heaps are: one for ranges of a class, one for all others. Apart, small buffers
+/// that stay do not end up in the holes that large ones come back to.
+///
+/// Knowing the places gives no right to them: that is [`Pair`]'s.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Home {
     pub(crate) large: u16,
@@ -35,6 +37,91 @@ impl Home {
     #[inline(always)]
     pub(crate) fn for_class(self, class: u16) -> u16 {
         if class == EXACT { self.large } else { self.small }
+    }
+}
+
+/// The right to a thread's own heaps.
+#[derive(Debug)]
+pub(crate) struct Pair {
+    large: OwnHeap,
+    small: OwnHeap,
+}
+
+impl Pair {
+    /// Both are adopted and left together, the first one first and last.
+    fn adopt(large: &Slot, small: &Slot) -> Option<Self> {
+        let first = large.adopt()?;
+        match small.adopt() {
+            Some(small) => Some(Self { large: first, small }),
+            None => {
+                large.leave(first);
+                None
+            }
+        }
+    }
+
+    #[inline(always)]
+    pub(crate) fn for_class(&mut self, class: u16) -> &mut OwnHeap {
+        if class == EXACT { &mut self.large } else { &mut self.small }
+    }
+
+    /// Leaves both for other threads to adopt.
+    pub(crate) fn leave(self, heaps: &Heaps) {
+        for own in [self.small, self.large] {
+            heaps.slot(own.index()).leave(own);
+        }
+    }
+}
+
+/// What a thread has of the pool's heaps.
+#[derive(Debug)]
+pub(crate) enum OwnHeaps {
+    /// Nothing was cut for it yet. A thread that only frees never needs heaps of its own, and
+    /// must not keep a thread that ends and is replaced from finding its predecessor's.
+    Undecided,
+    /// Heaps of its own.
+    Pair(Pair),
+    /// It uses those that all share; or it is past its end, or the pool's.
+    Shared,
+}
+
+impl OwnHeaps {
+    #[inline]
+    pub(crate) fn is_undecided(&self) -> bool {
+        matches!(self, Self::Undecided)
+    }
+
+    #[inline]
+    pub(crate) fn places(&self) -> Option<Home> {
+        match self {
+            Self::Pair(Pair { large, small }) => Some(Home { large: large.index(), small: small.index() }),
+            Self::Undecided | Self::Shared => None,
+        }
+    }
+
+    /// The own heap for ranges of no class.
+    #[inline(always)]
+    pub(crate) fn large(&mut self) -> Option<&mut OwnHeap> {
+        match self {
+            Self::Pair(pair) => Some(&mut pair.large),
+            Self::Undecided | Self::Shared => None,
+        }
+    }
+
+    /// The own heap at this place.
+    #[inline]
+    pub(crate) fn at(&mut self, heap: u16) -> Option<&mut OwnHeap> {
+        match self {
+            Self::Pair(Pair { large: own, .. } | Pair { small: own, .. }) if own.index() == heap => Some(own),
+            _ => None,
+        }
+    }
+
+    /// Ends them: from now on the thread has none.
+    pub(crate) fn leave(&mut self, heaps: &Heaps) {
+        if let Self::Pair(pair) = std::mem::replace(self, Self::Shared) {
+            pair.leave(heaps);
+        }
     }
 }
 
@@ -59,13 +146,13 @@ impl Shared {
     /// parts here, and loaded at once in pieces of two by whoever keeps it.
     #[inline(never)]
     fn cut_large(&self, size: u64, len: u32, tag: Tag, site: Site, place: &mut u16) -> Option<Start> {
-        let cut = local::enter(self, |session| {
-            let heap = session.local.home()?.large;
-            let start = self.heaps.slot(heap).at_home(&session.owner, |open| open.begin(len))?;
+        let cut = local::enter(self, |mut session| {
+            let own = session.own.heaps.large()?;
+            *place = own.index();
+            let start = self.heaps.at_home(own, |open| open.begin(len))?;
             if self.config.track_statistics {
                 session.local.counters.allocated(size, &self.peak);
             }
-            *place = heap;
             Some(start)
         });
         let start = cut.flatten()?;
@@ -81,7 +168,7 @@ impl Shared {
             return None;
         }
         local::enter(self, |session| {
-            if session.local.home().is_some() || session.local.is_undecided() {
+            if !matches!(session.own.heaps, OwnHeaps::Shared) {
                 return None;
             }
             let range = self.heaps.allocate_at_once(Want { class: EXACT, len, align: 1 })?;
@@ -93,9 +180,9 @@ impl Shared {
         })?
     }
 
-    /// This thread's own heaps, if it has any.
+    /// Where this thread's own heaps are, if it has any.
     pub(crate) fn home(&self) -> Option<Home> {
-        self.session(|session| session.local.home())
+        self.session(|session| session.own.heaps.places())
     }
 
     /// Whether this heap is the own one of a thread other than that at home in `home`.
@@ -114,14 +201,13 @@ impl Shared {
     /// heap and need not be cleared.
     #[inline(never)]
     pub(crate) fn join(&self, range: Range, size: u64) {
-        let joined = local::enter(self, |session| {
-            // A closed cache has left its home.
-            let home = session.local.home().filter(|_| !session.cache.is_closed())?;
-            if range.heap() != home.large || self.config.scrub != Scrub::Never {
+        let joined = local::enter(self, |mut session| {
+            let own = session.own.heaps.large()?;
+            if range.heap() != own.index() || self.config.scrub != Scrub::Never {
                 return None;
             }
             let block = range.tenant().block();
-            self.heaps.slot(home.large).at_home(&session.owner, |open| open.join(block));
+            self.heaps.at_home(own, |open| open.join(block));
             if self.config.track_statistics {
                 session.local.counters.freed(size, &self.peak);
             }
@@ -135,18 +221,31 @@ impl Shared {
     /// Decides whether the calling thread has heaps for itself, if that is still open; `true` if it
     /// was, and there is a place to look into.
     pub(crate) fn move_in(&self) -> bool {
-        let undecided = local::share(self, Local::is_undecided) == Some(true);
+        let undecided = self.session(|session| Some(session.own.heaps.is_undecided())) == Some(true);
         if undecided {
-            let home = self.find_home();
-            local::share(self, |local| local.decide(home));
+            let found = self.find_home();
+            self.settle_in(found);
         }
         undecided
+    }
+
+    /// Notes what was found for this thread, unless it or the pool has ended meanwhile.
+    fn settle_in(&self, mut found: Option<Pair>) {
+        local::share(self, |local| {
+            let mut own = local.own.take();
+            if own.heaps.is_undecided() {
+                own.heaps = found.take().map_or(OwnHeaps::Shared, OwnHeaps::Pair);
+            }
+        });
+        if let Some(pair) = found {
+            pair.leave(&self.heaps);
+        }
     }
 
     /// Heaps for the calling thread to have for itself, on devices whose heaps grow in place: there,
     /// memory that is free in one heap can be taken out and put into another, so heaps of one's own
     /// cost no memory. `None` where there can be none; the thread uses all heaps then.
-    fn find_home(&self) -> Option<Home> {
+    fn find_home(&self) -> Option<Pair> {
         if !has_homes(&self.config)
             || self.config.heaps != HeapSizing::Elastic
             || !self.driver.limits().elastic
@@ -159,17 +258,10 @@ impl Shared {
             |pair: &[Slot]| -> u64 { pair.iter().map(|slot| u64::from(slot.levels().committed)).sum() };
         let vacant = (0..).zip(self.heaps.slots().chunks_exact(2)).filter(|(_, pair)| !pair[0].is_home());
         let fullest = vacant.max_by_key(|(place, pair)| (committed(pair), Reverse(*place)));
-        // Both are adopted and left together, the first one first and last.
-        let adopted = fullest.filter(|(_, pair)| pair[0].adopt() && pair[1].adopt());
-        let large = match adopted {
-            Some((pair, _)) => 2 * pair,
-            None => {
-                let large = self.reserve_pair().ok()??;
-                self.heaps.slot(large).adopt();
-                self.heaps.slot(large + 1).adopt();
-                large
-            }
-        };
-        Some(Home { large, small: large + 1 })
+        let adopted = fullest.and_then(|(_, pair)| Pair::adopt(&pair[0], &pair[1]));
+        adopted.or_else(|| {
+            let large = self.reserve_pair().ok()??;
+            Pair::adopt(self.heaps.slot(large), self.heaps.slot(large + 1))
+        })
     }
 }

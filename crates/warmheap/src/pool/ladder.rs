@@ -268,7 +268,7 @@ impl Shared {
 
     /// Gives what a thread has cached back to the heaps, whichever thread that is.
     pub(crate) fn give_up(&self, local: &Local) {
-        let ranges = local.cache.take().empty(&local.held);
+        let ranges = local.own.take().cache.empty(&local.held);
         self.heaps.release(ranges);
     }
 
@@ -285,9 +285,9 @@ impl Shared {
 
     fn give_up_own(&self, part: impl Fn(&mut Cache, &AtomicU64) -> Vec<Range>) -> bool {
         let given_up = self.session(|session| {
-            let ranges = part(&mut session.cache, &session.local.held);
+            let ranges = part(&mut session.own.cache, &session.local.held);
             let any = !ranges.is_empty();
-            self.release(session, ranges);
+            self.release(&mut session.own.heaps, ranges);
             any.then_some(())
         });
         given_up.is_some()

@@ -9,14 +9,14 @@
 
 use std::cell::{Cell, RefCell};
 use std::ptr;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Weak};
 
 use super::cache::Cache;
 use super::counters::Counters;
-use super::home::Home;
+use super::home::OwnHeaps;
 use super::shared::Shared;
-use crate::sync::{Biased, Inside, Owner};
+use crate::sync::{Biased, Inside};
 
 /// A thread's share of a pool.
 #[derive(Debug)]
@@ -27,58 +27,33 @@ pub(crate) struct Local {
     pub(crate) counters: Counters,
     /// Granules in `cache`.
     pub(crate) held: AtomicU64,
-    pub(crate) cache: Biased<Cache>,
-    /// The place of the first of the two heaps that this thread has adopted, or one of the marks
-    /// below. Written by the thread alone.
-    home: AtomicU32,
+    /// Owned by the thread for as long as the share lives.
+    pub(crate) own: Biased<Own>,
 }
 
-/// Nothing was cut for this thread yet. A thread that only frees never needs heaps of its own, and
-/// must not keep a thread that ends and is replaced from finding its predecessor's.
-const UNDECIDED: u32 = u32::MAX;
-/// This thread uses the heaps that all share.
-const SHARED: u32 = u32::MAX - 1;
+/// What a thread owns of a pool. It stands behind one lock, so that whoever ends the share takes all
+/// of it at once, and the thread reaches none of it afterwards.
+#[derive(Debug)]
+pub(crate) struct Own {
+    pub(crate) cache: Cache,
+    pub(crate) heaps: OwnHeaps,
+}
 
 impl Local {
     /// The calling thread's share, without heaps of its own so far.
     pub(crate) fn new(pool: Weak<Shared>, limit: u64, counters: Counters) -> Self {
-        let cache = Biased::new(Cache::new(limit));
-        cache.adopt();
-        Self {
-            pool: pool.as_ptr() as usize,
-            pool_handle: pool,
-            counters,
-            held: AtomicU64::new(0),
-            cache,
-            home: AtomicU32::new(UNDECIDED),
-        }
-    }
-
-    /// The heaps that this thread has adopted.
-    #[inline(always)]
-    pub(crate) fn home(&self) -> Option<Home> {
-        let large = self.home.load(Relaxed);
-        (large < SHARED).then(|| Home { large: large as u16, small: large as u16 + 1 })
-    }
-
-    /// Whether it is still open if this thread has heaps of its own.
-    #[inline]
-    pub(crate) fn is_undecided(&self) -> bool {
-        self.home.load(Relaxed) == UNDECIDED
-    }
-
-    /// Decides that; the calling thread is this share's and has adopted the heaps.
-    pub(crate) fn decide(&self, home: Option<Home>) {
-        self.home.store(home.map_or(SHARED, |home| home.large.into()), Relaxed);
+        let own = Biased::new(Own { cache: Cache::new(limit), heaps: OwnHeaps::Undecided });
+        // The right to it is the thread's for good: see `enter`.
+        let _ = own.adopt();
+        Self { pool: pool.as_ptr() as usize, pool_handle: pool, counters, held: AtomicU64::new(0), own }
     }
 }
 
-/// This thread, inside its own cache. While it is, the pool cannot end.
+/// This thread, inside what it owns of a pool. While it is, an open pool cannot close.
 #[derive(Debug)]
 pub(crate) struct Session<'a> {
-    pub(crate) cache: Inside<'a, Cache>,
+    pub(crate) own: Inside<'a, Own>,
     pub(crate) local: &'a Local,
-    pub(crate) owner: Owner,
 }
 
 thread_local! {
@@ -120,18 +95,24 @@ impl Drop for Mine {
 pub(crate) fn enter<R>(shared: *const Shared, work: impl FnOnce(Session<'_>) -> R) -> Option<R> {
     // SAFETY: the share is not used past this call.
     let local = unsafe { current(shared)? };
-    // SAFETY: shares are reached through the list of the thread that made them, and that thread
-    // adopted the cache and the home. The cache stays its own; the home is left only when the cache
-    // is closed, which requests never meet (their handle keeps the pool open) and frees look for.
-    let owner = unsafe { Owner::new() };
-    let cache = local.cache.enter(&owner)?;
-    Some(work(Session { cache, local, owner }))
+    // SAFETY: shares are reached through the list of the thread that made them, which adopted the
+    // lock then, and no code ends that. No session is begun inside another: what runs inside one is
+    // the pool's own, and calls no device, no subscriber and no destructor of others.
+    let own = unsafe { local.own.enter_as_owner()? };
+    Some(work(Session { own, local }))
 }
 
-/// Looks at this thread's share of `shared`, if it was the one used last.
-pub(crate) fn share<R>(shared: *const Shared, look: impl FnOnce(&Local) -> R) -> Option<R> {
+/// Looks at this thread's share of `shared` from outside of it, attaching it first if need be. `None` if
+/// there can be none.
+pub(crate) fn share<R>(shared: &Shared, look: impl FnOnce(&Local) -> R) -> Option<R> {
     // SAFETY: the share is not used past this call.
-    unsafe { current(shared) }.map(look)
+    unsafe {
+        let local = match current(shared) {
+            None if attach(shared) => current(shared),
+            local => local,
+        };
+        local.map(look)
+    }
 }
 
 /// This thread's share of `shared`, if it was the one used last.

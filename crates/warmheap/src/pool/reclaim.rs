@@ -10,7 +10,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::cache::MAGAZINE;
-use super::local::{Local, Session};
+use super::home::OwnHeaps;
+use super::local::{Local, Own, Session};
 use super::lock;
 use super::range::{EXACT, FALLBACK, GROWING, Range};
 use super::shared::Shared;
@@ -25,7 +26,7 @@ impl Shared {
         let mut range = Some(range);
         if self.config.scrub == Scrub::Never {
             self.session(|session| {
-                if session.cache.is_closed() {
+                if session.own.cache.is_closed() {
                     return None;
                 }
                 if self.config.track_statistics {
@@ -55,43 +56,43 @@ impl Shared {
     /// Finds a place for a range: the cache, the depot, or its heap.
     #[inline]
     fn settle(&self, session: &mut Session<'_>, range: Range) {
+        let held = &session.local.held;
+        let Own { cache, heaps } = &mut *session.own;
         match range.class() {
-            EXACT if self.is_others(range.heap(), session.local.home()) => {
-                let held = &session.local.held;
-                if let Err(range) = session.cache.post(range, held) {
-                    self.heaps.release(session.cache.mail(held).chain([range]));
+            EXACT if self.is_others(range.heap(), heaps.places()) => {
+                if let Err(range) = cache.post(range, held) {
+                    self.heaps.release(cache.mail(held).chain([range]));
                 }
             }
-            EXACT | GROWING => self.release(session, [range]),
+            EXACT | GROWING => self.release(heaps, [range]),
             FALLBACK => self.fallback.free(&self.driver, &range),
             class => {
-                let held = &session.local.held;
                 // Who has never been cut anything only frees, and others wait for what is freed.
-                let kept = if session.local.is_undecided() { 0 } else { MAGAZINE / 2 };
-                if let Some(older) = session.cache.overflow(class, kept, held) {
+                let kept = if heaps.is_undecided() { 0 } else { MAGAZINE / 2 };
+                if let Some(older) = cache.overflow(class, kept, held) {
                     if self.depot.has_room(u64::from(range.len()) * MAGAZINE as u64) {
                         self.depot.put(class, older);
                     } else {
                         self.heaps.release(older);
                     }
                 }
-                let mut leaving = session.cache.make_room(range.len(), held);
-                let refused = session.cache.push(range, held).err();
-                self.release(session, leaving.drain(..).chain(refused));
+                let mut leaving = cache.make_room(range.len(), held);
+                let refused = cache.push(range, held).err();
+                self.release(heaps, leaving.drain(..).chain(refused));
             }
         }
     }
 
     /// Gives ranges back to their heaps; to this thread's own without a lock.
     #[inline]
-    pub(crate) fn release(&self, session: &Session<'_>, ranges: impl IntoIterator<Item = Range>) {
-        let Some(home) = session.local.home() else { return self.heaps.release(ranges) };
+    pub(crate) fn release(&self, heaps: &mut OwnHeaps, ranges: impl IntoIterator<Item = Range>) {
+        if !matches!(heaps, OwnHeaps::Pair(_)) {
+            return self.heaps.release(ranges);
+        }
         for range in ranges {
-            if home.owns(range.heap()) {
-                let slot = self.heaps.slot(range.heap());
-                slot.at_home(&session.owner, |open| open.release(range));
-            } else {
-                self.heaps.release([range]);
+            match heaps.at(range.heap()) {
+                Some(own) => self.heaps.at_home(own, |open| open.release(range)),
+                None => self.heaps.release([range]),
             }
         }
     }

@@ -13,8 +13,9 @@ use super::counters::Totals;
 use super::error::{AllocError, OutOfMemory};
 use super::heap::Open;
 use super::heaps::Want;
+use super::home::OwnHeaps;
 use super::ladder::{Fall, Step};
-use super::local::{self, Local, Session};
+use super::local::{self, Local, Own, Session};
 use super::lock;
 use super::range::{EXACT, Range};
 use super::request::Request;
@@ -130,39 +131,44 @@ impl Shared {
     fn take_from_heaps(&self, session: &mut Session<'_>, want: Want) -> Option<Range> {
         if want.class != EXACT {
             // The quick path may have passed by: it does not count new peaks.
-            let cached = session.cache.pop(want.class.into(), &session.local.held);
+            let cached = session.own.cache.pop(want.class.into(), &session.local.held);
             return cached.or_else(|| self.refill(session, want));
         }
-        match session.local.home() {
-            Some(home) => {
-                let slot = self.heaps.slot(home.for_class(want.class));
-                slot.at_home(&session.owner, |open| open.allocate(want))
-            }
+        self.cut(&mut session.own.heaps, want, |open| open.allocate(want))
+    }
+
+    /// Cuts from the thread's own heap, or from those that all share if it uses them.
+    #[inline]
+    fn cut(
+        &self,
+        heaps: &mut OwnHeaps,
+        want: Want,
+        cut: impl FnMut(&mut Open<'_>) -> Option<Range>,
+    ) -> Option<Range> {
+        match heaps {
+            OwnHeaps::Pair(pair) => self.heaps.at_home(pair.for_class(want.class), cut),
             // The ladder's first rung.
-            None if session.local.is_undecided() => None,
-            None => self.heaps.allocate(want),
+            OwnHeaps::Undecided => None,
+            OwnHeaps::Shared => self.heaps.allocate_with(want, cut),
         }
     }
 
     /// One range of a class, and a few more for this thread's cache.
     fn refill(&self, session: &mut Session<'_>, want: Want) -> Option<Range> {
         let (class, held) = (u32::from(want.class), &session.local.held);
-        session.cache.set_limit(self.cache_limit());
+        let Own { cache, heaps } = &mut *session.own;
+        cache.set_limit(self.cache_limit());
         let from_depot = |stack: &mut Vec<Range>, most: usize| self.depot.take(class, most, stack);
-        if let Some(range) = session.cache.take_in(class, want.len, held, from_depot) {
+        if let Some(range) = cache.take_in(class, want.len, held, from_depot) {
             return Some(range);
         }
         let mut more: ArrayVec<Range, { BATCH as usize }> = ArrayVec::new();
         let count = (BATCH_LEN / want.len).clamp(1, BATCH);
         let cut = |open: &mut Open<'_>| open.allocate_some(want, count, |range| more.push(range));
-        let range = match session.local.home() {
-            Some(home) => self.heaps.slot(home.small).at_home(&session.owner, cut),
-            None if session.local.is_undecided() => None,
-            None => self.heaps.allocate_with(want, cut),
-        };
+        let range = self.cut(heaps, want, cut);
         for range in more {
-            if let Err(refused) = session.cache.push(range, held) {
-                self.release(session, [refused]);
+            if let Err(refused) = cache.push(range, held) {
+                self.release(heaps, [refused]);
             }
         }
         range
@@ -320,12 +326,8 @@ impl Shared {
     /// Works on a heap: as its owner, if this thread is.
     pub(crate) fn open<R>(&self, heap: u16, mut work: impl FnMut(&mut Open<'_>) -> R) -> R {
         let slot = self.heaps.slot(heap);
-        let at_home = local::enter(self, |session| {
-            session
-                .local
-                .home()
-                .is_some_and(|home| home.owns(heap))
-                .then(|| slot.at_home(&session.owner, &mut work))
+        let at_home = local::enter(self, |mut session| {
+            session.own.heaps.at(heap).map(|own| slot.at_home(own, &mut work))
         });
         at_home.flatten().unwrap_or_else(|| slot.with(work))
     }

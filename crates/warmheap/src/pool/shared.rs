@@ -91,12 +91,12 @@ impl Shared {
             return None;
         }
         local::enter(self, |mut session| {
-            let Session { cache, local, .. } = &mut session;
+            let Session { own, local } = &mut session;
             if last >= local.counters.quick() {
                 return None;
             }
             let class = class_of((last >> self.shift) as u32 + 1);
-            let range = cache.top(class)?;
+            let range = own.cache.top(class)?;
             if self.config.track_statistics && !local.counters.quickly_allocated(request.size) {
                 return None;
             }
@@ -123,8 +123,8 @@ impl Shared {
             return false;
         }
         let freed = local::enter(self, |mut session| {
-            let Session { cache, local, .. } = &mut session;
-            let Some(room) = cache.room(class, len, &local.held) else { return false };
+            let Session { own, local } = &mut session;
+            let Some(room) = own.cache.room(class, len, &local.held) else { return false };
             if self.config.track_statistics {
                 let Some(count) = local.counters.count_free(size) else { return false };
                 room.fill(range(), &local.held);

@@ -123,7 +123,7 @@ impl Shared {
         let locals = lock(&self.locals);
         // Every thread is kept out of its cache while its counters are cleared; all at once, so
         // that no request is half counted.
-        let taken: Vec<_> = locals.iter().map(|local| (local, local.cache.take())).collect();
+        let taken: Vec<_> = locals.iter().map(|local| (local, local.own.take())).collect();
         let mut past = lock(&self.past);
         let mut active = past.active();
         for (local, _) in &taken {

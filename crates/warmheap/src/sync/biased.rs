@@ -17,7 +17,9 @@
 #![allow(unsafe_code)]
 
 use std::fmt;
+use std::num::NonZeroUsize;
 use std::ops::{Deref, DerefMut};
+use std::ptr::NonNull;
 
 use super::fence::Fences;
 use super::{AtomicU32, Mutex, MutexGuard, Ordering, UnsafeCell};
@@ -36,18 +38,13 @@ pub(crate) struct Biased<T> {
 // lock moves the value between threads and no more.
 unsafe impl<T: Send> Sync for Biased<T> {}
 
-/// A thread's right to enter what it owns.
+/// The right to enter one lock as its owner. There is one for each lock that is owned: whoever holds
+/// it is the owner, and ending the ownership takes it away.
 #[derive(Debug)]
+#[must_use = "a lock whose right is lost has an owner for ever"]
 pub(crate) struct Owner {
-    _not_send: std::marker::PhantomData<*const ()>,
-}
-
-impl Owner {
-    /// # Safety
-    /// Every lock this is used with has been adopted by the calling thread and not been left since.
-    pub(crate) unsafe fn new() -> Self {
-        Self { _not_send: std::marker::PhantomData }
-    }
+    /// The address of the lock, for comparison only.
+    lock: NonZeroUsize,
 }
 
 impl<T> Biased<T> {
@@ -62,16 +59,39 @@ impl<T> Biased<T> {
         }
     }
 
-    /// Makes the calling thread the owner; `false` if there is one already.
-    pub(crate) fn adopt(&self) -> bool {
+    /// Makes the caller the owner; `None` if there is one already.
+    pub(crate) fn adopt(&self) -> Option<Owner> {
         let mut owned = self.turn();
-        !std::mem::replace(&mut *owned, true)
+        let free = !std::mem::replace(&mut *owned, true);
+        free.then(|| Owner { lock: self.address() })
     }
 
-    /// Enters as the owner, or `None` while another thread has the value or wants it. The owner
-    /// must not be inside already.
+    /// Ends the ownership. `owner` is this lock's right; another's ends nothing.
+    pub(crate) fn leave(&self, owner: Owner) {
+        debug_assert_eq!(owner.lock, self.address());
+        if owner.lock == self.address() {
+            *self.take().owned = false;
+        }
+    }
+
+    /// Enters as the owner, or `None` while another thread has the value or wants it, and with the
+    /// right to another lock. The right is borrowed until the owner leaves, so it enters once.
     #[inline(always)]
-    pub(crate) fn enter(&self, _owner: &Owner) -> Option<Inside<'_, T>> {
+    pub(crate) fn enter<'a>(&'a self, owner: &'a mut Owner) -> Option<Inside<'a, T>> {
+        if owner.lock != self.address() {
+            return None;
+        }
+        // SAFETY: the right to this lock is borrowed by the one who enters, and there is no other.
+        unsafe { self.enter_as_owner() }
+    }
+
+    /// As [`Biased::enter`], for a thread that knows without looking that it is the owner.
+    ///
+    /// # Safety
+    /// The calling thread has adopted the lock, nobody has ended that, and it is not inside.
+    #[inline(always)]
+    pub(crate) unsafe fn enter_as_owner(&self) -> Option<Inside<'_, T>> {
+        debug_assert_eq!(self.busy.load(Ordering::Relaxed), 0, "the owner is inside already");
         self.busy.store(1, Ordering::Relaxed);
         self.fences.light();
         if self.revoked.load(Ordering::Acquire) != 0 {
@@ -99,6 +119,10 @@ impl<T> Biased<T> {
     pub(crate) fn try_take(&self) -> Option<Taken<'_, T>> {
         let owned = self.try_turn()?;
         (!*owned).then_some(Taken { lock: self, owned })
+    }
+
+    fn address(&self) -> NonZeroUsize {
+        NonNull::from(self).addr()
     }
 
     fn try_turn(&self) -> Option<MutexGuard<'_, bool>> {
@@ -131,13 +155,6 @@ pub(crate) struct Inside<'a, T> {
 pub(crate) struct Taken<'a, T> {
     lock: &'a Biased<T>,
     owned: MutexGuard<'a, bool>,
-}
-
-impl<T> Taken<'_, T> {
-    /// Ends the ownership, if there is one: its thread must not enter again.
-    pub(crate) fn disown(&mut self) {
-        *self.owned = false;
-    }
 }
 
 impl<T> Drop for Inside<'_, T> {

@@ -18,7 +18,7 @@ pub(crate) fn model(program: impl Fn() + Send + Sync + 'static) {
 }
 
 /// Enters as the owner, or takes the value like anybody else.
-fn add_as_owner(lock: &Biased<u32>, owner: &Owner) {
+fn add_as_owner(lock: &Biased<u32>, owner: &mut Owner) {
     match lock.enter(owner) {
         Some(mut value) => *value += 1,
         None => *lock.take() += 1,
@@ -35,11 +35,9 @@ fn owner_and_takers_never_meet_inside() {
                 thread::spawn(move || *lock.take() += 1)
             })
             .collect();
-        assert!(lock.adopt());
-        // SAFETY: this thread has just adopted the one lock it is used with.
-        let owner = unsafe { Owner::new() };
-        add_as_owner(&lock, &owner);
-        add_as_owner(&lock, &owner);
+        let mut owner = lock.adopt().unwrap();
+        add_as_owner(&lock, &mut owner);
+        add_as_owner(&lock, &mut owner);
         for taker in takers {
             taker.join().unwrap();
         }
@@ -54,21 +52,17 @@ fn ownership_passes_from_one_thread_to_the_next() {
         let other = {
             let lock = Arc::clone(&lock);
             thread::spawn(move || {
-                if lock.adopt() {
-                    // SAFETY: as above.
-                    let owner = unsafe { Owner::new() };
-                    add_as_owner(&lock, &owner);
-                    lock.take().disown();
+                if let Some(mut owner) = lock.adopt() {
+                    add_as_owner(&lock, &mut owner);
+                    lock.leave(owner);
                 } else {
                     *lock.take() += 1;
                 }
             })
         };
-        if lock.adopt() {
-            // SAFETY: as above.
-            let owner = unsafe { Owner::new() };
-            add_as_owner(&lock, &owner);
-            lock.take().disown();
+        if let Some(mut owner) = lock.adopt() {
+            add_as_owner(&lock, &mut owner);
+            lock.leave(owner);
         } else {
             *lock.take() += 1;
         }
@@ -85,12 +79,10 @@ fn a_taker_that_does_not_wait_is_alone_inside_or_stands_back() {
             let lock = Arc::clone(&lock);
             thread::spawn(move || lock.try_take().map(|mut value| *value += 1).is_some())
         };
-        let adopted = lock.adopt();
-        assert!(adopted);
-        // SAFETY: as above.
-        add_as_owner(&lock, &unsafe { Owner::new() });
+        let mut owner = lock.adopt().unwrap();
+        add_as_owner(&lock, &mut owner);
         assert!(lock.try_take().is_none(), "a thread owns it");
-        lock.take().disown();
+        lock.leave(owner);
         let taken = taker.join().unwrap();
         assert_eq!(*lock.take(), 1 + u32::from(taken));
     });
