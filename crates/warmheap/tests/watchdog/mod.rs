@@ -13,7 +13,10 @@ const PATIENCE: Duration = Duration::from_secs(120);
 /// # Panics
 /// If the program does not end. Its threads are left behind.
 #[track_caller]
-pub(crate) fn within_patience<R: Send + 'static>(name: &str, program: impl FnOnce() -> R + Send + 'static) -> R {
+pub(crate) fn within_patience<R: Send + 'static>(
+    name: &str,
+    program: impl FnOnce() -> R + Send + 'static,
+) -> R {
     let (ends, ended) = channel();
     let thread = thread::spawn(move || {
         let result = program();
