@@ -2,23 +2,23 @@
 
 use warmheap::{AllocError, Buffer, Pool, Request};
 
-/// The worst ratio is looked for once every cache has so many device pages: below, the page that each
-/// has begun and the few MiB that a thread may keep for later weigh more than what a pool decides.
+/// The worst ratio counts once every cache has this many device pages. Before that, the page that each
+/// has begun and the few MiB in thread caches weigh more than the pool's decisions.
 const PAGES: u64 = 16;
-/// Prompts have up to so many tokens.
+/// The most tokens of a prompt.
 const PROMPT: u64 = 2000;
 
-/// What is run.
+/// The work to run.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Load {
     pub(crate) caches: usize,
     pub(crate) tokens: u64,
     pub(crate) bytes_per_token: u64,
-    /// The caches' requests say how long they may become.
+    /// Requests name the length that the caches may reach.
     pub(crate) hinted: bool,
 }
 
-/// What came of it.
+/// What the run measured.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Outcome {
     /// Steps of one cache by one token.

@@ -46,11 +46,11 @@ pub(crate) fn run() -> Result<()> {
         let states = gpu.upload(&cache, "kv-cache")?;
         let next = pool.allocate(Request::new(STATE as u64).tag("state"))?;
         let attended = gpu.submit(&gpu.attend, [&states, &hidden, &next], Some(step as u32))?;
-        // The GPU is at work on these; the pool has them back when it is done.
+        // The GPU still uses these; the pool frees them when it is done.
         let ticket = gpu.ticket(attended);
         [states, hidden, std::mem::replace(&mut x, next)].into_iter().for_each(|used| used.retire(&ticket));
 
-        // Meanwhile the CPU computes the same.
+        // Meanwhile the CPU computes the same step.
         let expected = model::layer(&weights, &before);
         worst = worst.max(distance(&expected, &cache[cache.len() - WIDTH..]));
         let expected = model::attend(&cache, &expected);
@@ -100,7 +100,7 @@ impl<'a> Gpu<'a> {
     fn upload(&self, values: &[f32], tag: &str) -> Result<Buffer> {
         let buffer = self.pool.allocate(Request::new(size_of_val(values) as u64).tag(tag))?;
         let host = buffer.host().ok_or("the memory is not shared")?.cast::<f32>();
-        // SAFETY: the buffer is that long, aligned to the device's alignment, and used by nobody.
+        // SAFETY: the buffer is that long, aligned to the device's alignment, and not in use yet.
         unsafe { host.copy_from_nonoverlapping(NonNull::from(values).cast(), values.len()) };
         Ok(buffer)
     }
