@@ -2,6 +2,7 @@
 
 use std::any::Any;
 use std::ffi::c_void;
+use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -55,6 +56,41 @@ fn read(address: u64, len: usize) -> Vec<u8> {
     bytes
 }
 
+/// What changes memory, on memory that the test made and has to itself.
+mod own {
+    use super::*;
+
+    pub(crate) fn commit(memory: &dyn Memory, range: Range<u64>) -> Result<(), DeviceError> {
+        // SAFETY: nobody else has any of it, and no test commits twice.
+        unsafe { memory.commit(range) }
+    }
+
+    pub(crate) fn decommit(memory: &dyn Memory, range: Range<u64>) -> Result<(), DeviceError> {
+        // SAFETY: as above.
+        unsafe { memory.decommit(range) }
+    }
+
+    pub(crate) fn warm(memory: &dyn Memory, range: Range<u64>) -> Result<(), DeviceError> {
+        // SAFETY: as above.
+        unsafe { memory.warm(range) }
+    }
+
+    pub(crate) fn fill(memory: &dyn Memory, range: Range<u64>, byte: u8) -> Result<(), DeviceError> {
+        // SAFETY: as above.
+        unsafe { memory.fill(range, byte) }
+    }
+
+    pub(crate) fn copy(
+        to: &dyn Memory,
+        at: u64,
+        from: &dyn Memory,
+        range: Range<u64>,
+    ) -> Result<(), DeviceError> {
+        // SAFETY: as above; the ranges lie apart.
+        unsafe { to.copy_from(at, from, range) }
+    }
+}
+
 #[test]
 fn the_backend_conforms() {
     let (turn, double) = Turn::take();
@@ -73,15 +109,15 @@ fn elastic_heaps_hold_only_what_is_committed() {
     let heap = elastic(&device, 512 * MIB).unwrap();
     assert_eq!(double.used(0), 0);
 
-    heap.commit(0..4 * GRANULE).unwrap();
-    heap.commit(8 * GRANULE..9 * GRANULE).unwrap();
+    own::commit(&*heap, 0..4 * GRANULE).unwrap();
+    own::commit(&*heap, 8 * GRANULE..9 * GRANULE).unwrap();
     assert_eq!(double.used(0), 5 * GRANULE);
-    heap.fill(8 * GRANULE..9 * GRANULE, 0xA5).unwrap();
+    own::fill(&*heap, 8 * GRANULE..9 * GRANULE, 0xA5).unwrap();
     assert!(read(heap.address() + 8 * GRANULE, 4096).iter().all(|&b| b == 0xA5));
 
-    heap.decommit(GRANULE..3 * GRANULE).unwrap();
+    own::decommit(&*heap, GRANULE..3 * GRANULE).unwrap();
     assert_eq!(double.used(0), 3 * GRANULE);
-    heap.commit(2 * GRANULE..3 * GRANULE).unwrap();
+    own::commit(&*heap, 2 * GRANULE..3 * GRANULE).unwrap();
     assert_eq!(device.limits().available, Some((1 << 30) - 4 * GRANULE));
 
     drop(heap);
@@ -95,15 +131,15 @@ fn bytes_are_copied_between_heaps_and_buffers() {
     let (turn, double) = Turn::take();
     let device = CudaDevice::open(0).unwrap();
     let heap = elastic(&device, 64 * MIB).unwrap();
-    heap.commit(0..GRANULE).unwrap();
+    own::commit(&*heap, 0..GRANULE).unwrap();
     let buffer = device.allocate(MIB, 1).unwrap();
-    heap.fill(0..GRANULE, 1).unwrap();
-    buffer.fill(0..MIB, 2).unwrap();
-    heap.copy_from(4 * MIB, &*buffer, 0..1000).unwrap();
-    heap.copy_from(8 * MIB, &*heap, 4 * MIB..4 * MIB + 2000).unwrap();
+    own::fill(&*heap, 0..GRANULE, 1).unwrap();
+    own::fill(&*buffer, 0..MIB, 2).unwrap();
+    own::copy(&*heap, 4 * MIB, &*buffer, 0..1000).unwrap();
+    own::copy(&*heap, 8 * MIB, &*heap, 4 * MIB..4 * MIB + 2000).unwrap();
     let copied = read(heap.address() + 8 * MIB, 2001);
     assert!(copied[..1000].iter().all(|byte| *byte == 2) && copied[1000..].iter().all(|byte| *byte == 1));
-    buffer.copy_from(0, &*heap, 0..10).unwrap();
+    own::copy(&*buffer, 0, &*heap, 0..10).unwrap();
     assert_eq!(read(buffer.address(), 11), [1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 2]);
     drop((heap, buffer, device));
     turn.end(double);
@@ -117,11 +153,11 @@ fn devices_of_one_thread_do_not_mix() {
     let second = CudaDevice::open_shared(1, &[0, 1]).unwrap();
     let a = first.allocate(MIB, 1).unwrap();
     let heap = elastic(&second, 2 * GRANULE).unwrap();
-    heap.commit(0..2 * GRANULE).unwrap();
+    own::commit(&*heap, 0..2 * GRANULE).unwrap();
     let b = second.allocate(2 * MIB, 1).unwrap();
     assert_eq!((double.used(0), double.used(1)), (MIB, 2 * GRANULE + 2 * MIB));
-    a.fill(0..MIB, 1).unwrap();
-    heap.fill(0..MIB, 2).unwrap();
+    own::fill(&*a, 0..MIB, 1).unwrap();
+    own::fill(&*heap, 0..MIB, 2).unwrap();
     drop((a, b, heap, first, second));
     turn.end(double);
 }
@@ -140,7 +176,7 @@ fn requests_too_large_and_memory_gone_are_told_apart() {
         "{error}"
     );
     let heap = elastic(&device, 512 * MIB).unwrap();
-    let error = heap.commit(0..64 * MIB).unwrap_err();
+    let error = own::commit(&*heap, 0..64 * MIB).unwrap_err();
     assert!(matches!(error, DeviceError::OutOfMemory { requested, .. } if requested == 64 * MIB), "{error}");
     assert!(double.used(0) < 1001 * MIB, "a failed commit keeps nothing");
     drop((most, heap, device));
@@ -153,7 +189,7 @@ fn fallback_in_stream_order_is_as_good() {
     let device = CudaDevice::open(0).unwrap().stream_ordered().unwrap();
     let buffer = device.allocate(10 * MIB, 1 << 16).unwrap();
     assert!(buffer.address().is_multiple_of(1 << 16));
-    buffer.fill(0..10 * MIB, 9).unwrap();
+    own::fill(&*buffer, 0..10 * MIB, 9).unwrap();
     assert!(read(buffer.address() + 10 * MIB - 4096, 4096).iter().all(|&b| b == 9));
     assert!(double.calls("cuMemPoolSetAttribute") > 0);
     assert!(matches!(device.allocate(1 << 40, 1), Err(DeviceError::TooLarge { .. })));
@@ -171,7 +207,7 @@ fn without_virtual_memory_heaps_are_fixed() {
     let heap = device
         .create_heap(&HeapRequest { size: 64 * MIB, kind: HeapKind::Fixed, label: "test".into() })
         .unwrap();
-    heap.warm(0..64 * MIB).unwrap();
+    own::warm(&*heap, 0..64 * MIB).unwrap();
     assert_eq!(double.used(0), 64 * MIB);
     drop((heap, device));
     turn.end(double);
@@ -212,10 +248,10 @@ fn giving_memory_back_waits_for_the_gpu() {
     // SAFETY: the double takes any handle for a stream.
     let queue = unsafe { device.queue(STREAM as *mut c_void) }.unwrap();
     let heap = elastic(&device, 64 * MIB).unwrap();
-    heap.commit(0..8 * MIB).unwrap();
+    own::commit(&*heap, 0..2 * GRANULE).unwrap();
     double.hold(STREAM, true);
     let ticket = queue.signal().unwrap();
-    heap.decommit(0..4 * MIB).unwrap();
+    own::decommit(&*heap, 0..GRANULE).unwrap();
     assert!(queue.completed().unwrap() >= ticket);
     drop(heap);
     double.hold(STREAM, false);
@@ -244,15 +280,15 @@ fn life(kept: &mut Vec<Box<dyn Any>>) -> Result<(), DeviceError> {
     let queue = unsafe { device.queue(STREAM as *mut c_void) }?;
     let heap = Arc::new(elastic(&device, 4 * GRANULE)?);
     kept.push(Box::new(Arc::clone(&heap)));
-    heap.commit(0..4 * GRANULE)?;
-    heap.fill(0..4 * GRANULE, 3)?;
+    own::commit(&**heap, 0..4 * GRANULE)?;
+    own::fill(&**heap, 0..4 * GRANULE, 3)?;
     let buffer = Arc::new(device.allocate(MIB, 1024)?);
     kept.push(Box::new(Arc::clone(&buffer)));
-    buffer.fill(0..MIB, 4)?;
-    buffer.copy_from(0, &**heap, 0..MIB)?;
+    own::fill(&**buffer, 0..MIB, 4)?;
+    own::copy(&**buffer, 0, &**heap, 0..MIB)?;
     queue.signal()?;
-    heap.decommit(0..2 * GRANULE)?;
-    heap.commit(GRANULE..2 * GRANULE)
+    own::decommit(&**heap, 0..2 * GRANULE)?;
+    own::commit(&**heap, GRANULE..2 * GRANULE)
 }
 
 #[test]

@@ -81,7 +81,8 @@ mod report {
             json!({ "step": step, "available": free(), "heap": format!("{heap:?}") })
         };
         steps.push(usage("created"));
-        memory.warm(0..size)?;
+        // SAFETY: nobody else has the heap; nor below.
+        unsafe { memory.warm(0..size) }?;
         steps.push(usage("warmed"));
         drop(memory);
         steps.push(json!({ "step": "dropped", "available": free() }));
@@ -90,9 +91,11 @@ mod report {
 
     fn volatile(device: &MetalDevice, size: u64) -> Result<Value> {
         let memory = create(device, size)?;
-        memory.fill(0..size, 1)?;
-        let there = memory.set_volatile(true)?;
-        let back = memory.set_volatile(false)?;
+        // SAFETY: as above.
+        let (there, back) = unsafe {
+            memory.fill(0..size, 1)?;
+            (memory.set_volatile(true)?, memory.set_volatile(false)?)
+        };
         Ok(json!({ "made": format!("{there:?}"), "taken_back": format!("{back:?}") }))
     }
 
@@ -106,7 +109,8 @@ mod report {
     fn fills(device: &MetalDevice, size: u64) -> Result<Value> {
         let memory = create(device, size)?;
         let created = ms(|| create(device, size).map(drop))?;
-        let fill = || ms(|| Ok(memory.fill(0..size, 0)?));
+        // SAFETY: as above.
+        let fill = || ms(|| Ok(unsafe { memory.fill(0..size, 0) }?));
         Ok(json!({ "create_and_drop": created, "first": fill()?, "second": fill()?, "third": fill()? }))
     }
 
@@ -115,7 +119,8 @@ mod report {
         let residency = ResidencyOptions { keep_alive, ..ResidencyOptions::default() };
         let device = MetalDevice::system_default(MetalOptions { residency, ..MetalOptions::default() })?;
         let memory = create(&device, size)?;
-        let fill = || ms(|| Ok(memory.fill(0..size, 0)?));
+        // SAFETY: as above.
+        let fill = || ms(|| Ok(unsafe { memory.fill(0..size, 0) }?));
         fill()?;
         let before = fill()?;
         std::thread::sleep(Duration::from_secs(2));

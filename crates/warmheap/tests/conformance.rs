@@ -3,11 +3,14 @@
 
 mod flawed;
 
+use std::sync::Arc;
+
 use flawed::{Flaw, Flawed};
 use warmheap::device::conformance::{self, Check};
 use warmheap::device::host::HostDevice;
 use warmheap::device::sim::SimDevice;
-use warmheap::device::{Device, Limits};
+use warmheap::device::{Device, DeviceError, Limits};
+use warmheap::{Pool, PoolConfig, StartError};
 
 const BUDGET: u64 = 96 << 20;
 
@@ -59,14 +62,17 @@ fn a_flaw_is_found_by_the_check_of_its_name() {
     use Check::*;
     let mut wrong = Vec::new();
     for (flaw, checks) in [
-        (Flaw::OddAlignment, &[Limits, FixedHeap, ElasticHeap, Fallback][..]),
+        (
+            Flaw::OddAlignment,
+            &[Limits, FixedHeap, ElasticHeap, Fallback, TooLarge, Bounds, Disjoint, Threads][..],
+        ),
         (Flaw::LimitsWander, &[Limits, TooLarge]),
-        (Flaw::HeapTooShort, &[FixedHeap, OutOfMemory]),
+        (Flaw::HeapTooShort, &[FixedHeap, Warm, Fill, Copy, OutOfMemory, Bounds, Threads]),
         (Flaw::HeapOffAlignment, &[FixedHeap, ElasticHeap]),
         (Flaw::DenyElastic, &[ElasticHeap]),
-        (Flaw::DecommitDoesNothing, &[ElasticHeap, Threads]),
+        (Flaw::DecommitDoesNothing, &[ElasticHeap, Bounds, Threads]),
         (Flaw::BufferOffAlignment, &[Fallback]),
-        (Flaw::WarmWorksOnce, &[Warm, Threads]),
+        (Flaw::WarmWorksOnce, &[Warm, Bounds, Threads]),
         (Flaw::TooLargeAsOutOfMemory, &[TooLarge]),
         (Flaw::LoseEveryFourthHeap, &[OutOfMemory]),
         (Flaw::KeepRefused, &[OutOfMemory]),
@@ -86,10 +92,11 @@ fn a_flaw_is_found_by_the_check_of_its_name() {
 fn a_flaw_in_the_contents_is_found_where_the_cpu_sees_them() {
     use Check::*;
     for (flaw, checks) in [
-        (Flaw::FillOneTooFew, &[ElasticHeap, Fallback, Warm, Fill, Copy, Threads][..]),
-        (Flaw::FillOneTooMany, &[Fill]),
-        (Flaw::CopyOneTooFew, &[Copy]),
-        (Flaw::CopyToTheStart, &[Copy]),
+        (Flaw::FillOneTooFew, &[ElasticHeap, Fallback, Warm, Fill, Copy, Bounds, Threads][..]),
+        (Flaw::FillOneTooMany, &[Fill, Bounds]),
+        (Flaw::FillWhatIsInside, &[Bounds]),
+        (Flaw::CopyOneTooFew, &[Copy, Bounds]),
+        (Flaw::CopyToTheStart, &[Copy, Bounds]),
         (Flaw::DirtyButZeroed, &[Zeroed]),
     ] {
         assert_eq!(caught(&Flawed::new(HostDevice::new(), flaw)), checks, "{flaw:?}");
@@ -111,4 +118,16 @@ fn one_check_can_be_made_alone() {
     let failure = Check::Fallback.run(&flawed).unwrap_err();
     assert_eq!(failure.check, Check::Fallback);
     assert!(failure.seen.contains("is not at a multiple of 16"), "{failure}");
+}
+
+#[test]
+fn a_device_that_gives_less_than_was_asked_for_is_found_before_a_buffer_ends_past_it() {
+    let mut config = PoolConfig::default();
+    config.heap_size = 8 << 20;
+    config.num_heaps = 1;
+    config.warmup_sizes.clear();
+    let device = Flawed::new(HostDevice::new(), Flaw::HeapTooShort);
+    let error = Pool::new(Arc::new(device), config).unwrap_err();
+    assert!(matches!(error, StartError::Heap { source: DeviceError::Failed { .. }, .. }), "{error}");
+    assert!(error.to_string().contains("bytes came where 8388608 were asked for"), "{error}");
 }

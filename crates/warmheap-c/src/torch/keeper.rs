@@ -3,7 +3,6 @@
 //! A captured graph writes to the same addresses at each replay, whatever became of the buffers
 //! there, so memory under a graph may go from buffer to buffer but not back to the driver. What is
 //! kept goes when the keeper and the last of its heaps are gone.
-#![forbid(unsafe_code)]
 
 use std::any::Any;
 use std::ops::Range;
@@ -41,7 +40,8 @@ impl Keeper {
     /// Memory that is mapped, not allocated: the driver refuses `cuMemAlloc` during a capture.
     fn map(&self, request: &HeapRequest) -> Result<Box<dyn Memory>, DeviceError> {
         let memory = self.device.create_heap(&HeapRequest { kind: HeapKind::Elastic, ..request.clone() })?;
-        memory.commit(0..request.size)?;
+        // SAFETY: nothing of a new heap is committed.
+        unsafe { memory.commit(0..request.size) }?;
         self.reserved.fetch_add(request.size, Ordering::Relaxed);
         Ok(memory)
     }
@@ -90,7 +90,8 @@ impl Lent {
     }
 }
 
-impl Memory for Lent {
+// SAFETY: it owns what it lends, and tells of that alone.
+unsafe impl Memory for Lent {
     fn address(&self) -> u64 {
         self.memory().address()
     }
@@ -99,16 +100,18 @@ impl Memory for Lent {
         self.memory().size()
     }
 
-    fn warm(&self, range: Range<u64>) -> Result<(), DeviceError> {
-        self.memory().warm(range)
+    unsafe fn warm(&self, range: Range<u64>) -> Result<(), DeviceError> {
+        // SAFETY: the caller's promise.
+        unsafe { self.memory().warm(range) }
     }
 
-    fn fill(&self, range: Range<u64>, byte: u8) -> Result<(), DeviceError> {
-        self.memory().fill(range, byte)
+    unsafe fn fill(&self, range: Range<u64>, byte: u8) -> Result<(), DeviceError> {
+        // SAFETY: the caller's promise.
+        unsafe { self.memory().fill(range, byte) }
     }
 
     fn as_any(&self) -> &dyn Any {
-        self
+        self.memory().as_any()
     }
 }
 

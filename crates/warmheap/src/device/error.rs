@@ -47,6 +47,37 @@ pub enum DeviceError {
         /// The limit.
         limit: u64,
     },
+    /// A range that is not inside the memory it was said to be of, or not of whole steps where only
+    /// those can be changed. Nothing was touched.
+    #[error(
+        "bytes {start} to {end} of memory of {size} bytes cannot be used: the range must end in the memory, \
+        and start and end on whole steps of the device where it commits them"
+    )]
+    OutOfRange {
+        /// The first byte.
+        start: u64,
+        /// Past the last byte.
+        end: u64,
+        /// Bytes of the memory.
+        size: u64,
+    },
+    /// A size or an alignment that no device can serve.
+    #[error(
+        "{size} bytes at a multiple of {align} were asked for; a buffer has at least 1 byte, and its \
+        alignment is a power of two"
+    )]
+    BadRequest {
+        /// Bytes asked for.
+        size: u64,
+        /// The alignment asked for, in bytes.
+        align: u64,
+    },
+    /// The other memory of a copy is another device's.
+    #[error("memory of another device cannot be copied by {device}; copy by way of the CPU")]
+    ForeignMemory {
+        /// The device that was to copy.
+        device: &'static str,
+    },
     /// The device cannot do this at all.
     #[error("the device does not support {what}")]
     Unsupported {

@@ -1,7 +1,9 @@
 //! Memory that a device gave: a whole heap, or one fallback buffer.
 //!
 //! Owning a [`Memory`] is owning the device's memory: dropping it gives it back. Ranges are byte
-//! offsets from the start; the pool has checked them against the size before it calls.
+//! offsets from the start. Every call checks its range; that nobody else uses it is the caller's
+//! promise.
+#![allow(unsafe_code)]
 
 use std::any::Any;
 use std::fmt;
@@ -45,7 +47,19 @@ pub enum Contents {
 /// A region of device memory. Dropping it frees it.
 ///
 /// Implementations are called from any thread. Calls on disjoint ranges may run at the same time.
-pub trait Memory: fmt::Debug + Send + Sync + Any {
+///
+/// The calls that change memory are unsafe, because a reference to a `Memory` does not own its
+/// bytes: buffers of other holders lie in the same heap. A range that is not inside the memory is
+/// still an error and changes nothing.
+///
+/// # Safety
+/// Pools make pointers of what a `Memory` says, and cannot check it. The implementation promises:
+/// - [`Memory::address`], [`Memory::size`] and [`Memory::host`] return the same at every call.
+/// - The bytes from [`Memory::address`] to its end belong to this value alone while it lives.
+/// - Where [`Memory::host`] is a pointer, it is valid for [`Memory::size`] bytes while the value
+///   lives. The CPU may read and write those that are committed.
+/// - [`Memory::as_any`] is this value, or one that it owns and that names the same bytes.
+pub unsafe trait Memory: fmt::Debug + Send + Sync + Any {
     /// The device's address of the first byte. For devices whose buffers have no address of their
     /// own it is an opaque number, unique among live regions.
     fn address(&self) -> u64;
@@ -58,23 +72,30 @@ pub trait Memory: fmt::Debug + Send + Sync + Any {
         None
     }
 
-    /// Backs `range` (multiples of the device's granularity) with memory. Elastic heaps only; the
-    /// range was not committed before.
+    /// Backs `range` (multiples of the device's granularity) with memory. Elastic heaps only.
     ///
     /// # Errors
-    /// [`DeviceError::OutOfMemory`]; then no part of the range is committed.
-    fn commit(&self, range: Range<u64>) -> Result<(), DeviceError> {
+    /// [`DeviceError::OutOfMemory`], and [`DeviceError::OutOfRange`] for a range that is not inside the
+    /// memory or not of whole steps; then no part of the range is committed.
+    ///
+    /// # Safety
+    /// The range is not committed.
+    unsafe fn commit(&self, range: Range<u64>) -> Result<(), DeviceError> {
         let _ = range;
         Err(DeviceError::Unsupported { what: "committing memory in place" })
     }
 
-    /// Gives the memory behind `range` back; the addresses stay reserved. Elastic heaps only; the
-    /// range was committed before. Work in flight may still use the range if it was submitted
-    /// before its buffers were freed: the device waits for it.
+    /// Gives the memory behind `range` back; the addresses stay reserved. Elastic heaps only. Work in
+    /// flight may still use the range if it was submitted before its buffers were freed: the device
+    /// waits for it.
     ///
     /// # Errors
-    /// [`DeviceError::Failed`]; then the range is still committed.
-    fn decommit(&self, range: Range<u64>) -> Result<(), DeviceError> {
+    /// [`DeviceError::Failed`], and [`DeviceError::OutOfRange`] as for [`Memory::commit`]; then the range is
+    /// still committed.
+    ///
+    /// # Safety
+    /// The range is committed, and nobody uses it any more.
+    unsafe fn decommit(&self, range: Range<u64>) -> Result<(), DeviceError> {
         let _ = range;
         Err(DeviceError::Unsupported { what: "decommitting memory in place" })
     }
@@ -83,22 +104,36 @@ pub trait Memory: fmt::Debug + Send + Sync + Any {
     /// Contents become undefined.
     ///
     /// # Errors
-    /// [`DeviceError::OutOfMemory`] where the device finds out only now.
-    fn warm(&self, range: Range<u64>) -> Result<(), DeviceError>;
+    /// [`DeviceError::OutOfMemory`] where the device finds out only now; [`DeviceError::OutOfRange`] if
+    /// the range is not inside the memory.
+    ///
+    /// # Safety
+    /// The range is committed, and nobody else uses it meanwhile.
+    unsafe fn warm(&self, range: Range<u64>) -> Result<(), DeviceError>;
 
     /// Sets every byte of `range` to `byte` and returns when later reads will see it.
     ///
     /// # Errors
-    /// [`DeviceError::Failed`] if the device lost the work.
-    fn fill(&self, range: Range<u64>, byte: u8) -> Result<(), DeviceError>;
+    /// [`DeviceError::Failed`] if the device lost the work; [`DeviceError::OutOfRange`] if the range is
+    /// not inside the memory, and then nothing is written.
+    ///
+    /// # Safety
+    /// As for [`Memory::warm`].
+    unsafe fn fill(&self, range: Range<u64>, byte: u8) -> Result<(), DeviceError>;
 
     /// Copies `range` of `from`, memory of the same device, to `at` in this memory, and returns when
-    /// later reads will see it. The two ranges do not overlap. Nobody writes to either meanwhile.
+    /// later reads will see it.
     ///
     /// # Errors
     /// [`DeviceError::Unsupported`] where the device cannot copy; [`DeviceError::Failed`] if it lost
     /// the work: then `range` is as it was, and the destination's contents are undefined.
-    fn copy_from(&self, at: u64, from: &dyn Memory, range: Range<u64>) -> Result<(), DeviceError> {
+    /// [`DeviceError::OutOfRange`] if `range` is not inside `from`, or its copy not inside this memory,
+    /// and [`DeviceError::ForeignMemory`] if `from` is another device's; then nothing is written.
+    ///
+    /// # Safety
+    /// Both ranges are committed and do not overlap. Nobody writes to the source or uses the
+    /// destination meanwhile.
+    unsafe fn copy_from(&self, at: u64, from: &dyn Memory, range: Range<u64>) -> Result<(), DeviceError> {
         let _ = (at, from, range);
         Err(DeviceError::Unsupported { what: "copies between heaps" })
     }
@@ -111,11 +146,48 @@ pub trait Memory: fmt::Debug + Send + Sync + Any {
     ///
     /// # Errors
     /// [`DeviceError::Unsupported`] where the device has no such state: keep or drop the memory.
-    fn set_volatile(&self, volatile: bool) -> Result<Contents, DeviceError> {
+    ///
+    /// # Safety
+    /// Nobody uses any of the memory until it is claimed back.
+    unsafe fn set_volatile(&self, volatile: bool) -> Result<Contents, DeviceError> {
         let _ = volatile;
         Err(DeviceError::Unsupported { what: "volatile memory" })
     }
 
     /// The concrete type, for callers who need the device's own objects.
     fn as_any(&self) -> &dyn Any;
+}
+
+/// Refuses a range that is not inside memory of `size` bytes; returns its length.
+pub(super) fn within(range: &Range<u64>, size: u64) -> Result<u64, DeviceError> {
+    let Range { start, end } = *range;
+    if start > end || end > size {
+        Err(DeviceError::OutOfRange { start, end, size })
+    } else {
+        Ok(end - start)
+    }
+}
+
+/// As [`within`], for what changes whole steps of a device alone.
+pub(super) fn steps_within(range: &Range<u64>, size: u64, step: u64) -> Result<u64, DeviceError> {
+    let Range { start, end } = *range;
+    let whole = start < end && start.is_multiple_of(step) && end.is_multiple_of(step);
+    if whole { within(range, size) } else { Err(DeviceError::OutOfRange { start, end, size }) }
+}
+
+/// Refuses a copy of `range` of memory of `from` bytes to `at` in memory of `to` bytes, unless both are
+/// inside; returns the destination.
+pub(super) fn copy_within(
+    at: u64,
+    to: u64,
+    range: &Range<u64>,
+    from: u64,
+) -> Result<Range<u64>, DeviceError> {
+    let target = at..at.saturating_add(within(range, from)?);
+    within(&target, to).map(|_| target)
+}
+
+/// Refuses a request for a buffer that makes no sense on any device.
+pub(super) fn sensible(size: u64, align: u64) -> Result<(), DeviceError> {
+    if size == 0 || !align.is_power_of_two() { Err(DeviceError::BadRequest { size, align }) } else { Ok(()) }
 }

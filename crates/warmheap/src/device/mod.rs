@@ -52,8 +52,8 @@ pub trait Device: std::fmt::Debug + Send + Sync {
     ///
     /// # Errors
     /// [`DeviceError::OutOfMemory`] with asked and free bytes; [`DeviceError::TooLarge`] past
-    /// [`Limits::largest_heap`]; [`DeviceError::Unsupported`] for a [`HeapKind`] the device lacks.
-    /// A failed call takes nothing.
+    /// [`Limits::largest_heap`]; [`DeviceError::Unsupported`] for a [`HeapKind`] the device lacks;
+    /// [`DeviceError::BadRequest`] for a heap of no bytes. A failed call takes nothing.
     fn create_heap(&self, request: &HeapRequest) -> Result<Box<dyn Memory>, DeviceError>;
 
     /// Allocates one buffer straight from the device: the pool's fallback.
@@ -62,7 +62,8 @@ pub trait Device: std::fmt::Debug + Send + Sync {
     /// unless [`Limits::zeroed`] says otherwise.
     ///
     /// # Errors
-    /// As [`Device::create_heap`]. A failed call takes nothing.
+    /// As [`Device::create_heap`], and [`DeviceError::BadRequest`] for a size of 0 or an alignment that
+    /// is not a power of two. A failed call takes nothing.
     fn allocate(&self, size: u64, align: u64) -> Result<Box<dyn Memory>, DeviceError>;
 
     /// How many driver objects are held and how many may be, where objects are scarce beside bytes

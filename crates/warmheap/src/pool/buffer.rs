@@ -57,10 +57,11 @@ impl Buffer {
     /// It is valid for [`Buffer::size`] bytes while the buffer lives.
     #[must_use]
     pub fn host(&self) -> Option<NonNull<u8>> {
-        let (memory, offset) = self.memory()?.into_parts();
-        // SAFETY: the offset is inside the memory, which is one CPU allocation where it has a
-        // CPU pointer.
-        memory.host().map(|base| unsafe { base.add(offset as usize) })
+        let Placement { memory, offset } = self.memory()?;
+        let inside = offset.checked_add(self.size).is_some_and(|end| end <= memory.size());
+        // SAFETY: the offset is inside the memory, and a CPU pointer is valid for all of that: so its
+        // implementation has promised.
+        memory.host().filter(|_| inside).map(|base| unsafe { base.add(offset as usize) })
     }
 
     /// Whether the buffer came straight from the device because no heap could serve it.
@@ -198,6 +199,17 @@ impl fmt::Debug for Buffer {
 }
 
 /// Where a buffer lies: a piece of device memory and an offset in it.
+///
+/// Buffers of others lie in the same memory, so what changes it is unsafe to call; see [`Memory`].
+///
+/// ```compile_fail,E0133
+/// # use std::sync::Arc;
+/// # use warmheap::{Pool, PoolConfig, device::host::HostDevice};
+/// # let pool = Pool::new(Arc::new(HostDevice::new()), PoolConfig::elastic()).unwrap();
+/// let buffer = pool.allocate(4096_u64).unwrap();
+/// let place = buffer.memory().unwrap();
+/// place.fill(0..place.size(), 1); // every buffer in the heap
+/// ```
 #[derive(Debug, Clone)]
 pub struct Placement {
     memory: Arc<dyn Memory>,
@@ -209,10 +221,6 @@ impl Placement {
     #[must_use]
     pub fn offset(&self) -> u64 {
         self.offset
-    }
-
-    fn into_parts(self) -> (Arc<dyn Memory>, u64) {
-        (self.memory, self.offset)
     }
 }
 

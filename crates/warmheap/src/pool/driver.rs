@@ -1,7 +1,9 @@
 //! The device as the pool calls it: every call counted, every byte and object held from it accounted for.
 //!
-//! Nothing else in the pool calls a device, so `device_calls` and the account cannot drift.
-#![forbid(unsafe_code)]
+//! Nothing else in the pool calls a device, so `device_calls` and the account cannot drift. What the
+//! unsafe calls of [`Memory`] ask for, the pool's books give: a range is cut for one holder at a time,
+//! and only that holder's request, or whoever takes it back, brings it here.
+#![allow(unsafe_code)]
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -56,7 +58,7 @@ impl Driver {
         let claim = self.account.claim(if fixed { request.size } else { 0 }, 1, up_to)?;
         self.count();
         let memory = self.device.create_heap(request)?;
-        self.take_in(memory, fixed, claim)
+        self.take_in(memory, request.size, fixed, claim)
     }
 
     pub(crate) fn allocate(
@@ -68,16 +70,23 @@ impl Driver {
         let claim = self.account.claim(size, 1, up_to)?;
         self.count();
         let memory = self.device.allocate(size, align)?;
-        self.take_in(memory, true, claim)
+        self.take_in(memory, size, true, claim)
     }
 
-    /// Accounts for memory from the device, or drops it.
+    /// Accounts for memory from the device, or drops it. Memory shorter than `asked` would have buffers end
+    /// past it.
     fn take_in(
         &self,
         memory: Box<dyn Memory>,
+        asked: u64,
         committed: bool,
         claim: Claim<'_>,
     ) -> Result<Arc<dyn Memory>, DeviceError> {
+        if memory.size() < asked {
+            self.count();
+            let reason = format!("{} bytes came where {asked} were asked for", memory.size());
+            return Err(DeviceError::Failed { call: "allocate", reason });
+        }
         match claim.settle(if committed { memory.size() } else { 0 }) {
             Ok(()) => Ok(memory.into()),
             Err(error) => {
@@ -108,25 +117,29 @@ impl Driver {
     ) -> Result<(), DeviceError> {
         let claim = self.account.claim(len, 0, up_to)?;
         self.count();
-        memory.commit(offset..offset + len)?;
+        // SAFETY: the books plan commits in voids alone, one thread at a time.
+        unsafe { memory.commit(offset..offset + len) }?;
         claim.settle(len)
     }
 
     pub(crate) fn decommit(&self, memory: &dyn Memory, offset: u64, len: u64) -> Result<(), DeviceError> {
         self.count();
-        memory.decommit(offset..offset + len)?;
+        // SAFETY: the range was cut out of free blocks, so it is committed and nobody holds it.
+        unsafe { memory.decommit(offset..offset + len) }?;
         self.account.give(len, 0);
         Ok(())
     }
 
     pub(crate) fn warm(&self, memory: &dyn Memory, offset: u64, len: u64) -> Result<(), DeviceError> {
         self.count();
-        memory.warm(offset..offset + len)
+        // SAFETY: heaps are warmed before the pool has served anyone.
+        unsafe { memory.warm(offset..offset + len) }
     }
 
     pub(crate) fn fill(&self, memory: &dyn Memory, offset: u64, len: u64) -> Result<(), DeviceError> {
         self.count();
-        memory.fill(offset..offset + len, 0)
+        // SAFETY: the range is out, and not yet or no longer in a buffer's hands.
+        unsafe { memory.fill(offset..offset + len, 0) }
     }
 
     /// Copies `len` bytes from one piece of memory to another, or to another part of the same.
@@ -137,12 +150,15 @@ impl Driver {
         len: u64,
     ) -> Result<(), DeviceError> {
         self.count();
-        to.copy_from(to_offset, from, from_offset..from_offset + len)
+        // SAFETY: the destination is out and in no buffer yet; the source is the caller's buffer, to be
+        // grown or moved, which it holds alone.
+        unsafe { to.copy_from(to_offset, from, from_offset..from_offset + len) }
     }
 
     pub(crate) fn set_volatile(&self, memory: &dyn Memory, volatile: bool) -> Result<Contents, DeviceError> {
         self.count();
-        memory.set_volatile(volatile)
+        // SAFETY: heaps at rest are in no slot, so nothing of them is held.
+        unsafe { memory.set_volatile(volatile) }
     }
 
     fn count(&self) {

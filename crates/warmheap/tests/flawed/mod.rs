@@ -23,6 +23,7 @@ pub(crate) enum Flaw {
     WarmWorksOnce,
     FillOneTooFew,
     FillOneTooMany,
+    FillWhatIsInside,
     CopyOneTooFew,
     CopyToTheStart,
     DirtyButZeroed,
@@ -116,13 +117,15 @@ impl<D: Device> Device for Flawed<D> {
         assert!(self.flaw != Flaw::PanicOnAllocate, "no buffers here");
         let memory = self.inner.allocate(size, align)?;
         if self.flaw == Flaw::DirtyButZeroed {
-            memory.fill(0..size, 7)?;
+            // SAFETY: nobody has it yet.
+            unsafe { memory.fill(0..size, 7) }?;
         }
         Ok(self.memory(memory, false))
     }
 }
 
-impl Memory for FlawedMemory {
+// SAFETY: it owns what it wraps; where it lies about that, the conformance suite is what it lies to.
+unsafe impl Memory for FlawedMemory {
     fn address(&self) -> u64 {
         match self.flaw {
             Flaw::HeapOffAlignment if self.heap => self.inner.address() + 8,
@@ -141,45 +144,55 @@ impl Memory for FlawedMemory {
         self.inner.host()
     }
 
-    fn commit(&self, range: Range<u64>) -> Result<(), DeviceError> {
+    unsafe fn commit(&self, range: Range<u64>) -> Result<(), DeviceError> {
         enter(self.flaw, &self.busy)?;
-        self.inner.commit(range)
+        // SAFETY: the caller's promise.
+        unsafe { self.inner.commit(range) }
     }
 
-    fn decommit(&self, range: Range<u64>) -> Result<(), DeviceError> {
+    unsafe fn decommit(&self, range: Range<u64>) -> Result<(), DeviceError> {
         enter(self.flaw, &self.busy)?;
-        if self.flaw == Flaw::DecommitDoesNothing { Ok(()) } else { self.inner.decommit(range) }
+        if self.flaw == Flaw::DecommitDoesNothing {
+            return Ok(());
+        }
+        // SAFETY: the caller's promise.
+        unsafe { self.inner.decommit(range) }
     }
 
-    fn warm(&self, range: Range<u64>) -> Result<(), DeviceError> {
+    unsafe fn warm(&self, range: Range<u64>) -> Result<(), DeviceError> {
         enter(self.flaw, &self.busy)?;
         if self.flaw == Flaw::WarmWorksOnce && self.warmed.fetch_add(1, SeqCst) > 0 && self.heap {
             return Err(DeviceError::Failed { call: "warm", reason: "warm already".into() });
         }
-        self.inner.warm(range)
+        // SAFETY: the caller's promise.
+        unsafe { self.inner.warm(range) }
     }
 
-    fn fill(&self, range: Range<u64>, byte: u8) -> Result<(), DeviceError> {
+    unsafe fn fill(&self, range: Range<u64>, byte: u8) -> Result<(), DeviceError> {
         enter(self.flaw, &self.busy)?;
-        let short = range.end - range.start < 1 << 10;
+        let short = range.end.saturating_sub(range.start) < 1 << 10;
         let range = match self.flaw {
             Flaw::FillOneTooFew => range.start..range.end - 1,
             Flaw::FillOneTooMany if short && self.heap => {
                 // Not past the memory itself.
                 range.start..(range.end + 1).min(self.size())
             }
+            Flaw::FillWhatIsInside => range.start.min(self.size())..range.end.min(self.size()),
             _ => range,
         };
-        self.inner.fill(range, byte)
+        // SAFETY: the caller's promise, and at most one byte more of memory that the suite has to itself.
+        unsafe { self.inner.fill(range, byte) }
     }
 
-    fn copy_from(&self, at: u64, from: &dyn Memory, range: Range<u64>) -> Result<(), DeviceError> {
+    unsafe fn copy_from(&self, at: u64, from: &dyn Memory, range: Range<u64>) -> Result<(), DeviceError> {
         enter(self.flaw, &self.busy)?;
-        match self.flaw {
-            Flaw::CopyOneTooFew => self.inner.copy_from(at, from, range.start..range.end - 1),
-            Flaw::CopyToTheStart => self.inner.copy_from(0, from, range),
-            _ => self.inner.copy_from(at, from, range),
-        }
+        let (at, range) = match self.flaw {
+            Flaw::CopyOneTooFew => (at, range.start..range.end - 1),
+            Flaw::CopyToTheStart => (0, range),
+            _ => (at, range),
+        };
+        // SAFETY: the caller's promise; the suite has all of the memory to itself.
+        unsafe { self.inner.copy_from(at, from, range) }
     }
 
     fn as_any(&self) -> &dyn Any {

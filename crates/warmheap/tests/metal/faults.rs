@@ -4,7 +4,7 @@ use warmheap::device::metal::{MetalDevice, MetalOptions, Placement, own_buffer};
 use warmheap::device::{Device, DeviceError};
 
 use crate::support::double::{self, counts_now, turn};
-use crate::support::{MIB, alone, heap, on_device, request, with_options};
+use crate::support::{MIB, alone, heap, on_device, own, request, with_options};
 
 #[test]
 fn no_gpu_is_a_clear_error() {
@@ -59,12 +59,12 @@ fn queues_and_own_buffers_may_be_refused() {
         for succeed in 0..2 {
             turn(|k| k.fail_after = succeed);
             assert!(matches!(device.new_queue(), Err(DeviceError::Failed { .. })));
-            assert!(matches!(memory.fill(0..64, 1), Err(DeviceError::Failed { .. })));
+            assert!(matches!(own::fill(&*memory, 0..64, 1), Err(DeviceError::Failed { .. })));
         }
         turn(|k| k.fail_after = 0);
         assert!(matches!(own_buffer(&*memory, 0..64, None), Err(DeviceError::OutOfMemory { .. })));
         turn(|k| k.fail_after = -1);
-        assert!(memory.fill(0..64, 1).is_ok());
+        assert!(own::fill(&*memory, 0..64, 1).is_ok());
     });
 }
 
@@ -76,8 +76,8 @@ fn without_residency_sets_work_goes_on() {
         turn(|k| k.fail_sets = 1);
         crate::queues::set(&queue, &*memory, 1, |_| {});
         assert!(!device.residency().supported);
-        memory.set_volatile(true).unwrap();
-        memory.set_volatile(false).unwrap();
+        own::set_volatile(&*memory, true).unwrap();
+        own::set_volatile(&*memory, false).unwrap();
     });
 }
 

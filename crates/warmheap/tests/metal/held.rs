@@ -9,7 +9,7 @@ use warmheap::device::{Contents, Device, DeviceError, Queue};
 
 use crate::queues::set;
 use crate::support::double::{counts_now, hold, turn};
-use crate::support::{MIB, alone, heap, on_device, read, with_options};
+use crate::support::{MIB, alone, heap, on_device, own, read, with_options};
 
 #[test]
 fn nothing_completes_before_the_gpu_says_so() {
@@ -42,7 +42,7 @@ fn a_fill_is_done_when_it_returns() {
                 std::thread::sleep(Duration::from_millis(20));
                 hold(false);
             });
-            memory.fill(0..MIB, 1).unwrap();
+            own::fill(&*memory, 0..MIB, 1).unwrap();
             set(&queue, &*memory, 2, |_| {});
         });
         assert_eq!(read(&queue, &*memory, 0..4), [2; 4]);
@@ -75,7 +75,7 @@ fn failed_work_is_a_lost_queue() {
         assert_eq!(queue.completed().unwrap_err(), lost);
         assert_eq!(queue.wait(ticket, Duration::from_secs(10)).unwrap_err(), lost);
         turn(|k| k.fail_work = 1);
-        assert!(matches!(memory.fill(0..64, 1), Err(DeviceError::Lost { .. })));
+        assert!(matches!(own::fill(&*memory, 0..64, 1), Err(DeviceError::Lost { .. })));
     });
 }
 
@@ -89,13 +89,13 @@ fn a_host_fill_waits_for_a_warm_up_in_flight() {
     with_options(options, |device| {
         let memory = heap(&device, MIB);
         hold(true);
-        memory.warm(0..MIB).unwrap();
+        own::warm(&*memory, 0..MIB).unwrap();
         std::thread::scope(|scope| {
             scope.spawn(|| {
                 std::thread::sleep(Duration::from_millis(20));
                 hold(false);
             });
-            memory.fill(0..64, 7).unwrap();
+            own::fill(&*memory, 0..64, 7).unwrap();
         });
         // SAFETY: within the heap; nothing is in flight.
         assert_eq!(unsafe { memory.host().unwrap().read() }, 7);
@@ -111,10 +111,10 @@ fn a_volatile_heap_that_the_system_took_says_so() {
         let resident = counts_now().resident_bytes;
         assert_eq!(resident as u64, MIB);
         drop(own_buffer(&*memory, 0..4096, None).unwrap());
-        memory.set_volatile(true).unwrap();
+        own::set_volatile(&*memory, true).unwrap();
         assert_eq!(counts_now().resident_bytes, 0);
         turn(|k| k.under_pressure = 1);
-        assert_eq!(memory.set_volatile(false).unwrap(), Contents::Lost);
+        assert_eq!(own::set_volatile(&*memory, false).unwrap(), Contents::Lost);
         turn(|k| k.under_pressure = 0);
         set(&queue, &*memory, 2, |_| {});
         assert_eq!(counts_now().resident_bytes, resident);
@@ -150,7 +150,7 @@ fn older_systems_declare_heaps_to_each_encoder() {
         assert!(!device.residency().supported);
         let queue = device.new_queue().unwrap();
         let memory = heap(&device, MIB);
-        memory.warm(0..MIB).unwrap();
+        own::warm(&*memory, 0..MIB).unwrap();
         let _fallback = device.allocate(4096, 16).unwrap();
         autoreleasepool(|_| {
             let commands = queue.raw().commandBuffer().unwrap();

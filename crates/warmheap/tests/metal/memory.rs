@@ -8,23 +8,24 @@ use warmheap::device::metal::{
 };
 use warmheap::device::{Contents, Device, DeviceError, HeapKind, HeapRequest, Memory};
 
-use crate::support::{KIB, MIB, heap, on_device, read, request, with_options};
+use crate::support::{KIB, MIB, heap, on_device, own, read, request, with_options};
 
 /// Memory of another device.
 #[derive(Debug)]
 struct Elsewhere;
 
-impl Memory for Elsewhere {
+// SAFETY: it has no bytes.
+unsafe impl Memory for Elsewhere {
     fn address(&self) -> u64 {
         0
     }
     fn size(&self) -> u64 {
         0
     }
-    fn warm(&self, _: std::ops::Range<u64>) -> Result<(), DeviceError> {
+    unsafe fn warm(&self, _: std::ops::Range<u64>) -> Result<(), DeviceError> {
         Ok(())
     }
-    fn fill(&self, _: std::ops::Range<u64>, _: u8) -> Result<(), DeviceError> {
+    unsafe fn fill(&self, _: std::ops::Range<u64>, _: u8) -> Result<(), DeviceError> {
         Ok(())
     }
     fn as_any(&self) -> &dyn std::any::Any {
@@ -57,19 +58,19 @@ fn bytes_are_copied_between_heaps_and_fallback_buffers() {
         let queue = device.new_queue().unwrap();
         let (one, other) = (heap(&device, 4 * MIB), heap(&device, 4 * MIB));
         let lone = device.allocate(MIB, 16).unwrap();
-        one.fill(0..4 * MIB, 1).unwrap();
-        other.fill(0..4 * MIB, 2).unwrap();
-        lone.fill(0..MIB, 3).unwrap();
-        other.copy_from(MIB, &*one, 64 * KIB..64 * KIB + 1002).unwrap();
+        own::fill(&*one, 0..4 * MIB, 1).unwrap();
+        own::fill(&*other, 0..4 * MIB, 2).unwrap();
+        own::fill(&*lone, 0..MIB, 3).unwrap();
+        own::copy(&*other, MIB, &*one, 64 * KIB..64 * KIB + 1002).unwrap();
         let bytes = read(&queue, &*other, MIB - KIB..MIB + 2 * KIB);
         assert!(bytes[..1024].iter().all(|b| *b == 2) && bytes[1024..1024 + 1002].iter().all(|b| *b == 1));
         // The last word is copied whole, and the next stays as it was.
         assert_eq!(bytes[1024 + 1004], 2);
-        other.copy_from(2 * MIB, &*lone, 0..MIB).unwrap();
-        other.copy_from(0, &*other, 2 * MIB..3 * MIB).unwrap();
+        own::copy(&*other, 2 * MIB, &*lone, 0..MIB).unwrap();
+        own::copy(&*other, 0, &*other, 2 * MIB..3 * MIB).unwrap();
         assert!(read(&queue, &*other, 0..KIB).iter().all(|b| *b == 3));
-        let foreign = other.copy_from(0, &Elsewhere, 0..1);
-        assert!(matches!(foreign, Err(DeviceError::Failed { .. })), "{foreign:?}");
+        let foreign = own::copy(&*other, 0, &Elsewhere, 0..1);
+        assert!(matches!(foreign, Err(DeviceError::ForeignMemory { .. })), "{foreign:?}");
     });
 }
 
@@ -80,8 +81,8 @@ fn a_heap_is_one_buffer_that_the_gpu_can_write() {
         let queue = device.new_queue().unwrap();
         assert_eq!((memory.size(), memory.host()), (4 * MIB, None));
         assert_ne!(memory.address(), 0);
-        memory.fill(0..4 * MIB, 0x11).unwrap();
-        memory.fill(64 * KIB..64 * KIB + 1002, 0x22).unwrap();
+        own::fill(&*memory, 0..4 * MIB, 0x11).unwrap();
+        own::fill(&*memory, 64 * KIB..64 * KIB + 1002, 0x22).unwrap();
         let bytes = read(&queue, &*memory, 63 * KIB..66 * KIB);
         assert!(bytes[..1024].iter().all(|b| *b == 0x11));
         assert!(bytes[1024..1024 + 1002].iter().all(|b| *b == 0x22));
@@ -119,8 +120,8 @@ fn a_mode_works(device: &MetalDevice) {
     let queue = device.new_queue().unwrap();
     let shared = device.limits().host_visible;
     for memory in [heap(device, MIB), device.allocate(MIB, 256).unwrap()] {
-        memory.warm(0..MIB).unwrap();
-        memory.fill(0..MIB, 0x5a).unwrap();
+        own::warm(&*memory, 0..MIB).unwrap();
+        own::fill(&*memory, 0..MIB, 0x5a).unwrap();
         assert_eq!(memory.host().is_some(), shared);
         assert_eq!(read(&queue, &*memory, MIB - 8..MIB), [0x5a; 8]);
     }
@@ -153,7 +154,7 @@ fn impossible_requests_are_refused_before_metal_is_asked() {
         assert!(matches!(device.allocate(limits.largest_buffer + 1, 1), Err(DeviceError::TooLarge { .. })));
         assert!(matches!(device.allocate(4096, 1 << 50), Err(DeviceError::TooLarge { .. })));
         let memory = heap(&device, MIB);
-        assert!(matches!(memory.commit(0..MIB), Err(DeviceError::Unsupported { .. })));
+        assert!(matches!(own::commit(&*memory, 0..MIB), Err(DeviceError::Unsupported { .. })));
     });
 }
 
@@ -165,7 +166,7 @@ fn fallback_buffers_start_on_any_alignment() {
         let held: Vec<_> = (0..4).map(|_| device.allocate(1001, 1 << 20).unwrap()).collect();
         for memory in &held {
             assert!(memory.address().is_multiple_of(1 << 20));
-            memory.fill(0..1001, 0x66).unwrap();
+            own::fill(&*memory, 0..1001, 0x66).unwrap();
             let place = binding(&**memory, 0).unwrap();
             assert_eq!(place.buffer.gpuAddress() + place.offset as u64, memory.address());
             assert_eq!(read(&queue, &**memory, 0..1000), [0x66; 1000]);
@@ -199,7 +200,7 @@ fn own_buffers_are_reused_with_their_range() {
         drop((wider, inside));
         assert_eq!(objects(), bare + 1);
 
-        memory.fill(8192..12288, 0x33).unwrap();
+        own::fill(&*memory, 8192..12288, 0x33).unwrap();
         assert_eq!(read(&queue, &*memory, 8192..8196), [0x33; 4]);
         let fallback = device.allocate(1000, 16).unwrap();
         let whole = own_buffer(&*fallback, 0..1000, None).unwrap();
@@ -251,11 +252,11 @@ fn warm_up_by_residency_or_without_waiting() {
             let queue = device.new_queue().unwrap();
             device.finish_fills().unwrap();
             let memory = heap(&device, MIB);
-            memory.warm(0..MIB).unwrap();
+            own::warm(&*memory, 0..MIB).unwrap();
             let fallback = device.allocate(MIB, 16).unwrap();
-            fallback.warm(0..MIB).unwrap();
+            own::warm(&*fallback, 0..MIB).unwrap();
             device.finish_fills().unwrap();
-            memory.fill(0..16, 9).unwrap();
+            own::fill(&*memory, 0..16, 9).unwrap();
             assert_eq!(read(&queue, &*memory, 0..16), [9; 16]);
         });
     }
@@ -266,16 +267,16 @@ fn volatile_heaps_come_back_and_say_what_they_lost() {
     on_device(|device| {
         let queue = device.new_queue().unwrap();
         let memory = heap(&device, MIB);
-        memory.fill(0..MIB, 0x42).unwrap();
+        own::fill(&*memory, 0..MIB, 0x42).unwrap();
         drop(own_buffer(&*memory, 0..4096, None).unwrap());
-        assert_eq!(memory.set_volatile(true).unwrap(), Contents::Kept);
-        if memory.set_volatile(false).unwrap() == Contents::Kept {
+        assert_eq!(own::set_volatile(&*memory, true).unwrap(), Contents::Kept);
+        if own::set_volatile(&*memory, false).unwrap() == Contents::Kept {
             assert_eq!(read(&queue, &*memory, 0..4), [0x42; 4]);
         }
-        memory.fill(0..MIB, 0x43).unwrap();
+        own::fill(&*memory, 0..MIB, 0x43).unwrap();
         assert_eq!(read(&queue, &*memory, MIB - 4..MIB), [0x43; 4]);
         let fallback = device.allocate(4096, 16).unwrap();
-        assert!(matches!(fallback.set_volatile(true), Err(DeviceError::Unsupported { .. })));
+        assert!(matches!(own::set_volatile(&*fallback, true), Err(DeviceError::Unsupported { .. })));
     });
 }
 
@@ -289,7 +290,7 @@ fn threads_share_a_device() {
                 scope.spawn(move || {
                     for round in 0..50 {
                         let start = thread * MIB + round * 4096;
-                        memory.fill(start..start + 4096, thread as u8).unwrap();
+                        own::fill(&*memory, start..start + 4096, thread as u8).unwrap();
                         drop(own_buffer(memory, start..start + 4096, None).unwrap());
                         drop(device.allocate(4096 + round, 16).unwrap());
                         let _ = device.limits();

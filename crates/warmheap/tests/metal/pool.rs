@@ -5,7 +5,7 @@ use objc2_metal::{MTLBuffer, MTLResource};
 use warmheap::metal::{AsMetal, MetalDevice, MetalMemoryPool, MetalOptions, MetalStartError};
 use warmheap::{PoolConfig, Request, Tag};
 
-use crate::support::{KIB, MIB, on_device, read};
+use crate::support::{KIB, MIB, on_device, own, read};
 
 fn config(heap: u64, heaps: usize) -> PoolConfig {
     let mut config = PoolConfig::default();
@@ -46,7 +46,7 @@ fn zeroed_buffers_read_as_zero() {
             let offset = memory.offset();
             let bytes = read(&queue, &*memory, offset..offset + 100_000);
             assert!(bytes.iter().all(|byte| *byte == 0));
-            memory.fill(offset..offset + buffer.size(), 0xff).unwrap();
+            own::fill(&*memory, offset..offset + buffer.size(), 0xff).unwrap();
         }
     });
 }

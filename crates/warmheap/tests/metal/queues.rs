@@ -10,7 +10,7 @@ use objc2_metal::{
 use warmheap::device::metal::{MetalQueue, binding};
 use warmheap::device::{Memory, Queue};
 
-use crate::support::{MIB, heap, on_device, read};
+use crate::support::{MIB, heap, on_device, own, read};
 
 /// Has the GPU set `memory[0..64]` on `queue`, after `encode`, and returns the ticket.
 pub(crate) fn set(
@@ -69,7 +69,7 @@ fn one_queue_waits_for_another_on_the_gpu() {
     on_device(|device| {
         let memory = heap(&device, MIB);
         let (first, second) = (device.new_queue().unwrap(), device.new_queue().unwrap());
-        memory.fill(0..64, 0).unwrap();
+        own::fill(&*memory, 0..64, 0).unwrap();
         let a = set(&first, &*memory, 1, |commands| device.encode_wait_for_fills(commands).unwrap());
         let b = set(&second, &*memory, 2, |commands| first.encode_wait(commands, a));
         assert!(second.wait(b, LONG).unwrap());

@@ -6,7 +6,7 @@ use warmheap::device::Device;
 use warmheap::device::metal::{MetalOptions, ResidencyOptions, WarmUp};
 
 use crate::queues::set;
-use crate::support::{MIB, heap, on_device, with_options};
+use crate::support::{MIB, heap, on_device, own, with_options};
 
 #[test]
 fn heaps_join_in_one_commit_and_leave_when_dropped() {
@@ -18,7 +18,7 @@ fn heaps_join_in_one_commit_and_leave_when_dropped() {
         let queue = device.new_queue().unwrap();
         let heaps: Vec<_> = (0..3).map(|_| heap(&device, MIB)).collect();
         assert_eq!(device.residency().commits, 0);
-        heaps[0].warm(0..MIB).unwrap();
+        own::warm(&*heaps[0], 0..MIB).unwrap();
         let used = device.residency();
         assert_eq!((used.sets, used.commits), (1, 1));
         assert!(used.resident_bytes >= 3 * MIB);

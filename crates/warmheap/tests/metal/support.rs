@@ -48,6 +48,43 @@ pub(crate) fn request(size: u64) -> HeapRequest {
     HeapRequest { size, kind: HeapKind::Fixed, label: "test heap".into() }
 }
 
+/// What changes memory, on memory that the test made and has to itself.
+pub(crate) mod own {
+    use std::ops::Range;
+
+    use warmheap::device::{Contents, DeviceError, Memory};
+
+    pub(crate) fn commit(memory: &dyn Memory, range: Range<u64>) -> Result<(), DeviceError> {
+        // SAFETY: nobody else has any of it.
+        unsafe { memory.commit(range) }
+    }
+
+    pub(crate) fn warm(memory: &dyn Memory, range: Range<u64>) -> Result<(), DeviceError> {
+        // SAFETY: nobody else has any of it.
+        unsafe { memory.warm(range) }
+    }
+
+    pub(crate) fn fill(memory: &dyn Memory, range: Range<u64>, byte: u8) -> Result<(), DeviceError> {
+        // SAFETY: as above.
+        unsafe { memory.fill(range, byte) }
+    }
+
+    pub(crate) fn copy(
+        to: &dyn Memory,
+        at: u64,
+        from: &dyn Memory,
+        range: Range<u64>,
+    ) -> Result<(), DeviceError> {
+        // SAFETY: as above; the ranges lie apart.
+        unsafe { to.copy_from(at, from, range) }
+    }
+
+    pub(crate) fn set_volatile(memory: &dyn Memory, volatile: bool) -> Result<Contents, DeviceError> {
+        // SAFETY: as above.
+        unsafe { memory.set_volatile(volatile) }
+    }
+}
+
 /// The bytes of a range, copied out by the GPU.
 pub(crate) fn read(queue: &MetalQueue, memory: &dyn Memory, range: Range<u64>) -> Vec<u8> {
     autoreleasepool(|_| {

@@ -1,7 +1,7 @@
 //! Checks of fallback buffers, of fresh memory, and of who lies where.
 #![forbid(unsafe_code)]
 
-use super::bytes::write;
+use super::bytes::{self, write};
 use super::heaps::{expect, fill_and_look};
 use super::{Device, HeapKind, Memory, Verdict, buffer, during, ensure, heap, heap_size};
 
@@ -27,7 +27,7 @@ pub(super) fn fallback(device: &dyn Device) -> Verdict {
                 limits.host_visible,
                 memory.host()
             );
-            during("warming a fallback buffer", memory.warm(0..size))?;
+            during("warming a fallback buffer", bytes::warm(&*memory, 0..size))?;
             fill_and_look(&*memory, 0..size, 0xa5)?;
         }
     }

@@ -1,6 +1,7 @@
 //! Checks of copies between pieces of one device's memory.
 #![forbid(unsafe_code)]
 
+use super::bytes;
 use super::heaps::{expect, fill_and_look};
 use super::{Device, DeviceError, HeapKind, Memory, Verdict, buffer, during, heap, heap_size};
 
@@ -10,7 +11,7 @@ pub(super) fn copy(device: &dyn Device) -> Verdict {
     let step = limits.alignment;
     let (one, other) = (heap(device, size, HeapKind::Fixed)?, heap(device, size, HeapKind::Fixed)?);
     fill_and_look(&*one, 0..size, 0x31)?;
-    match other.copy_from(0, &*one, 0..step) {
+    match bytes::copy(&*other, 0, &*one, 0..step) {
         Err(DeviceError::Unsupported { .. }) => return Ok(()),
         Err(error) => return Err(format!("copying {step} bytes between two heaps: {error}")),
         Ok(()) => {}
@@ -35,7 +36,7 @@ fn copied(to: &dyn Memory, at: u64, from: &dyn Memory, start: u64, len: u64) -> 
     fill_and_look(from, start..start + len, BYTE)?;
     let end = (at + len + 64).min(to.size());
     fill_and_look(to, 0..end, BEFORE)?;
-    during(format_args!("copying {len} bytes to {at}"), to.copy_from(at, from, start..start + len))?;
+    during(format_args!("copying {len} bytes to {at}"), bytes::copy(to, at, from, start..start + len))?;
     expect(to, at..at + len, BYTE, "the bytes of a copy")?;
     expect(from, start..start + len, BYTE, "the source of a copy")?;
     expect(to, 0..at, BEFORE, "the bytes before a copy")?;

@@ -3,7 +3,7 @@
 
 use std::ops::Range;
 
-use super::bytes::first_other;
+use super::bytes::{self, first_other};
 use super::{
     Device, DeviceError, HeapKind, HeapRequest, Limits, Memory, Verdict, during, ensure, heap, heap_size,
 };
@@ -15,7 +15,7 @@ pub(super) fn fixed(device: &dyn Device) -> Verdict {
         for _ in 0..3 {
             let memory = heap(device, size, HeapKind::Fixed)?;
             well_formed(&*memory, size, &limits)?;
-            let committed = memory.commit(0..limits.granularity.min(size));
+            let committed = bytes::commit(&*memory, 0..limits.granularity.min(size));
             ensure!(committed.is_err(), "a fixed heap could be committed, though all of it is");
         }
     }
@@ -81,17 +81,18 @@ pub(super) fn elastic(device: &dyn Device) -> Verdict {
         }
     }
     decommit(&*memory, 0..pages * step)?;
-    during("warming a page committed anew", memory.commit(page(0)).and_then(|()| memory.warm(page(0))))?;
+    commit(&*memory, page(0))?;
+    during("warming a page committed anew", bytes::warm(&*memory, page(0)))?;
     // Dropped with pages committed: they go with it.
     Ok(())
 }
 
 fn commit(memory: &dyn Memory, range: Range<u64>) -> Verdict {
-    during(format_args!("committing {range:?}"), memory.commit(range.clone()))
+    during(format_args!("committing {range:?}"), bytes::commit(memory, range.clone()))
 }
 
 fn decommit(memory: &dyn Memory, range: Range<u64>) -> Verdict {
-    during(format_args!("decommitting {range:?}"), memory.decommit(range.clone()))
+    during(format_args!("decommitting {range:?}"), bytes::decommit(memory, range.clone()))
 }
 
 pub(super) fn warm(device: &dyn Device) -> Verdict {
@@ -100,7 +101,7 @@ pub(super) fn warm(device: &dyn Device) -> Verdict {
     let memory = heap(device, size, HeapKind::Fixed)?;
     let half = size / 2 / limits.alignment * limits.alignment;
     for range in [0..size, 0..size, half..size, 0..limits.alignment] {
-        during(format_args!("warming {range:?} of a heap"), memory.warm(range.clone()))?;
+        during(format_args!("warming {range:?} of a heap"), bytes::warm(&*memory, range.clone()))?;
     }
     fill_and_look(&*memory, 0..size, 0x5a)
 }
@@ -124,7 +125,7 @@ pub(super) fn fill(device: &dyn Device) -> Verdict {
 
 /// Fills a range and reads it back.
 pub(super) fn fill_and_look(memory: &dyn Memory, range: Range<u64>, byte: u8) -> Verdict {
-    during(format_args!("filling {range:?}"), memory.fill(range.clone(), byte))?;
+    during(format_args!("filling {range:?}"), bytes::fill(memory, range.clone(), byte))?;
     expect(memory, range, byte, "the bytes of a fill")
 }
 

@@ -12,6 +12,7 @@
 //! # Ok::<(), conformance::Failures>(())
 //! ```
 
+mod bounds;
 mod buffers;
 mod bytes;
 mod copies;
@@ -54,6 +55,11 @@ pub enum Check {
     /// More than the device has is refused as [`OutOfMemory`](DeviceError::OutOfMemory), and
     /// refusals lose nothing.
     OutOfMemory,
+    /// Ranges that are not inside the memory are refused as [`OutOfRange`](DeviceError::OutOfRange) by
+    /// every call, and nothing is written; so are sizes of 0 and alignments that are no power of two, as
+    /// [`BadRequest`](DeviceError::BadRequest), and copies from memory of another device, as
+    /// [`ForeignMemory`](DeviceError::ForeignMemory).
+    Bounds,
     /// Live regions never overlap, heaps or buffers.
     Disjoint,
     /// Calls from several threads at once work, on one heap too, and memory may be freed by another
@@ -63,7 +69,7 @@ pub enum Check {
 
 impl Check {
     /// Every check, in the order in which [`run`] makes them.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Limits,
         Self::FixedHeap,
         Self::ElasticHeap,
@@ -74,6 +80,7 @@ impl Check {
         Self::Zeroed,
         Self::TooLarge,
         Self::OutOfMemory,
+        Self::Bounds,
         Self::Disjoint,
         Self::Threads,
     ];
@@ -94,6 +101,7 @@ impl Check {
             Self::Zeroed => buffers::zeroed,
             Self::TooLarge => limits::too_large,
             Self::OutOfMemory => limits::out_of_memory,
+            Self::Bounds => bounds::kept,
             Self::Disjoint => buffers::disjoint,
             Self::Threads => threads::concurrent,
         };

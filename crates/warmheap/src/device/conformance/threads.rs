@@ -4,6 +4,7 @@
 use std::thread;
 
 use super::buffers::apart;
+use super::bytes;
 use super::heaps::{expect, fill_and_look};
 use super::{Device, HeapKind, Limits, Memory, Verdict, buffer, during, heap, words};
 
@@ -44,12 +45,12 @@ fn together<T: Send>(work: impl Fn(u64) -> Result<T, String> + Sync) -> Result<V
 fn one_heap(memory: &dyn Memory, kind: HeapKind, part: std::ops::Range<u64>, byte: u8) -> Verdict {
     for _ in 0..ROUNDS {
         if kind == HeapKind::Elastic {
-            during(format_args!("committing {part:?}"), memory.commit(part.clone()))?;
+            during(format_args!("committing {part:?}"), bytes::commit(memory, part.clone()))?;
         }
-        during(format_args!("warming {part:?}"), memory.warm(part.clone()))?;
+        during(format_args!("warming {part:?}"), bytes::warm(memory, part.clone()))?;
         fill_and_look(memory, part.clone(), byte)?;
         if kind == HeapKind::Elastic {
-            during(format_args!("decommitting {part:?}"), memory.decommit(part.clone()))?;
+            during(format_args!("decommitting {part:?}"), bytes::decommit(memory, part.clone()))?;
         }
     }
     Ok(())

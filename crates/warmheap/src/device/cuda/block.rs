@@ -8,6 +8,8 @@ use std::sync::Arc;
 use cudarc::driver::sys::{self, CUdeviceptr, CUmemPool_attribute, CUmemoryPool};
 
 use super::context::Context;
+use super::source;
+use crate::device::memory::{copy_within, within};
 use crate::device::{DeviceError, Memory};
 
 /// Which pair of the driver's calls a block comes from and goes back to.
@@ -91,7 +93,8 @@ impl Block {
     }
 }
 
-impl Memory for Block {
+// SAFETY: the block's place and length are fixed, and the driver gives it to nobody else until the drop.
+unsafe impl Memory for Block {
     fn address(&self) -> u64 {
         self.address
     }
@@ -100,21 +103,33 @@ impl Memory for Block {
         self.size
     }
 
-    fn warm(&self, _range: Range<u64>) -> Result<(), DeviceError> {
+    unsafe fn warm(&self, range: Range<u64>) -> Result<(), DeviceError> {
         // The driver's blocks are resident: there is no cheaper second use.
-        Ok(())
+        within(&range, self.size).map(drop)
     }
 
-    fn fill(&self, range: Range<u64>, byte: u8) -> Result<(), DeviceError> {
-        self.context.fill(self.address + range.start, range.end - range.start, byte)
+    unsafe fn fill(&self, range: Range<u64>, byte: u8) -> Result<(), DeviceError> {
+        let len = within(&range, self.size)?;
+        // SAFETY: the range lies in this block, and is the caller's by its promise.
+        unsafe { self.context.fill(self.address + range.start, len, byte) }
     }
 
-    fn copy_from(&self, at: u64, from: &dyn Memory, range: Range<u64>) -> Result<(), DeviceError> {
-        self.context.copy(self.address + at, from.address() + range.start, range.end - range.start)
+    unsafe fn copy_from(&self, at: u64, from: &dyn Memory, range: Range<u64>) -> Result<(), DeviceError> {
+        let target = copy_within(at, self.size, &range, from.size())?;
+        let from = source(from, &self.context)? + range.start;
+        // SAFETY: both ranges lie in memory of this device, and are the caller's by its promise.
+        unsafe { self.context.copy(self.address + target.start, from, target.end - target.start) }
     }
 
     fn as_any(&self) -> &dyn Any {
         self
+    }
+}
+
+impl Block {
+    /// The device that the block is of.
+    pub(super) fn ordinal(&self) -> i32 {
+        self.context.ordinal
     }
 }
 

@@ -177,7 +177,13 @@ impl Context {
     }
 
     /// Sets `len` bytes at `address` and waits until they are set.
-    pub(super) fn fill(&self, address: CUdeviceptr, len: u64, byte: u8) -> Result<(), DeviceError> {
+    ///
+    /// # Safety
+    /// The bytes are memory of this device, and the caller's.
+    pub(super) unsafe fn fill(&self, address: CUdeviceptr, len: u64, byte: u8) -> Result<(), DeviceError> {
+        if len == 0 {
+            return Ok(());
+        }
         let _entered = self.enter()?;
         // SAFETY: the caller owns the range and it is mapped; a fault is an error status.
         self.check("cuMemsetD8", unsafe { sys::cuMemsetD8_v2(address, byte, len as usize) })?;
@@ -186,7 +192,18 @@ impl Context {
     }
 
     /// Copies within the device and returns when later reads see it.
-    pub(super) fn copy(&self, to: CUdeviceptr, from: CUdeviceptr, len: u64) -> Result<(), DeviceError> {
+    ///
+    /// # Safety
+    /// Both ranges are memory of this device, and the caller's.
+    pub(super) unsafe fn copy(
+        &self,
+        to: CUdeviceptr,
+        from: CUdeviceptr,
+        len: u64,
+    ) -> Result<(), DeviceError> {
+        if len == 0 {
+            return Ok(());
+        }
         let _entered = self.enter()?;
         // SAFETY: the caller owns both ranges and they are mapped; a fault is an error status.
         self.check("cuMemcpyDtoD", unsafe { sys::cuMemcpyDtoD_v2(to, from, len as usize) })?;

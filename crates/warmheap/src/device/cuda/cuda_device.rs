@@ -9,6 +9,7 @@ use super::block::{self, Block, Source};
 use super::context::{self, Context};
 use super::queue::CudaQueue;
 use super::region::{Pieces, Region};
+use crate::device::memory::sensible;
 use crate::device::{Device, DeviceError, HeapKind, HeapRequest, Limits, Memory};
 
 /// What kernels and copies want at least; the driver's own blocks have no less.
@@ -154,6 +155,7 @@ impl Device for CudaDevice {
     }
 
     fn create_heap(&self, request: &HeapRequest) -> Result<Box<dyn Memory>, DeviceError> {
+        sensible(request.size, ALIGNMENT)?;
         let limits = self.limits();
         if request.size > limits.largest_heap {
             return Err(DeviceError::TooLarge { requested: request.size, largest: limits.largest_heap });
@@ -173,6 +175,7 @@ impl Device for CudaDevice {
     }
 
     fn allocate(&self, size: u64, align: u64) -> Result<Box<dyn Memory>, DeviceError> {
+        sensible(size, align)?;
         let context = Arc::clone(&self.context);
         Ok(Box::new(Block::allocate(context, self.fallback, size, align)?))
     }

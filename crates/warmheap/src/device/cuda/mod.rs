@@ -21,3 +21,19 @@ mod region;
 
 pub use cuda_device::CudaDevice;
 pub use queue::CudaQueue;
+
+use block::Block;
+use context::Context;
+use region::Region;
+
+use super::{DeviceError, Memory};
+
+/// The address of memory that the device of `context` can copy: its own.
+fn source(memory: &dyn Memory, context: &Context) -> Result<u64, DeviceError> {
+    let any = memory.as_any();
+    let block = any.downcast_ref::<Block>().map(|block| (block.ordinal(), block.address()));
+    let found =
+        block.or_else(|| any.downcast_ref::<Region>().map(|region| (region.ordinal(), region.address())));
+    let (ordinal, address) = found.ok_or(DeviceError::ForeignMemory { device: "cuda" })?;
+    if ordinal == context.ordinal { Ok(address) } else { Err(DeviceError::ForeignMemory { device: "cuda" }) }
+}

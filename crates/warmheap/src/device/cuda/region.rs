@@ -15,6 +15,8 @@ use cudarc::driver::sys::{
 };
 
 use super::context::Context;
+use super::source;
+use crate::device::memory::{copy_within, steps_within, within};
 use crate::device::{DeviceError, Memory};
 
 /// Bytes of one granule, at least. The driver would do 2 MiB, but what it charges is mostly for the
@@ -98,10 +100,16 @@ impl Region {
         Ok(Self { context, pieces, base, size, committed: Mutex::new(vec![false; granules as usize]) })
     }
 
-    /// The granules of `range`, which the pool promises are whole ones inside the region.
-    fn granules(&self, range: &Range<u64>) -> Range<usize> {
+    /// The granules of `range`, if it is whole ones inside the region.
+    fn granules(&self, range: &Range<u64>) -> Result<Range<usize>, DeviceError> {
         let step = self.pieces.granularity;
-        (range.start / step) as usize..(range.end / step) as usize
+        steps_within(range, self.size, step)?;
+        Ok((range.start / step) as usize..(range.end / step) as usize)
+    }
+
+    /// The device that the region is of.
+    pub(super) fn ordinal(&self) -> i32 {
+        self.context.ordinal
     }
 
     fn at(&self, granule: usize) -> CUdeviceptr {
@@ -151,7 +159,9 @@ impl Region {
     }
 }
 
-impl Memory for Region {
+// SAFETY: the reservation's place and length are fixed, and the driver gives it to nobody else until the
+// drop.
+unsafe impl Memory for Region {
     fn address(&self) -> u64 {
         self.base
     }
@@ -160,9 +170,9 @@ impl Memory for Region {
         self.size
     }
 
-    fn commit(&self, range: Range<u64>) -> Result<(), DeviceError> {
+    unsafe fn commit(&self, range: Range<u64>) -> Result<(), DeviceError> {
+        let granules = self.granules(&range)?;
         let requested = range.end - range.start;
-        let granules = self.granules(&range);
         let mut committed = self.committed.lock().unwrap_or_else(PoisonError::into_inner);
         let _entered = self.context.enter()?;
         match self.fill_in(granules.clone()) {
@@ -186,12 +196,12 @@ impl Memory for Region {
         }
     }
 
-    fn decommit(&self, range: Range<u64>) -> Result<(), DeviceError> {
+    unsafe fn decommit(&self, range: Range<u64>) -> Result<(), DeviceError> {
+        let granules = self.granules(&range)?;
         let mut committed = self.committed.lock().unwrap_or_else(PoisonError::into_inner);
         let entered = self.context.enter()?;
         // The driver does not wait for kernels before it unmaps, as its free does.
         entered.synchronize()?;
-        let granules = self.granules(&range);
         for index in granules.clone() {
             if let Err(error) = self.unmap(index) {
                 // All or nothing: put memory back under what was already emptied.
@@ -207,17 +217,22 @@ impl Memory for Region {
         Ok(())
     }
 
-    fn warm(&self, _range: Range<u64>) -> Result<(), DeviceError> {
+    unsafe fn warm(&self, range: Range<u64>) -> Result<(), DeviceError> {
         // Mapped device memory is resident: there is no cheaper second use.
-        Ok(())
+        within(&range, self.size).map(drop)
     }
 
-    fn fill(&self, range: Range<u64>, byte: u8) -> Result<(), DeviceError> {
-        self.context.fill(self.base + range.start, range.end - range.start, byte)
+    unsafe fn fill(&self, range: Range<u64>, byte: u8) -> Result<(), DeviceError> {
+        let len = within(&range, self.size)?;
+        // SAFETY: the range lies in this region, and is committed and the caller's by its promise.
+        unsafe { self.context.fill(self.base + range.start, len, byte) }
     }
 
-    fn copy_from(&self, at: u64, from: &dyn Memory, range: Range<u64>) -> Result<(), DeviceError> {
-        self.context.copy(self.base + at, from.address() + range.start, range.end - range.start)
+    unsafe fn copy_from(&self, at: u64, from: &dyn Memory, range: Range<u64>) -> Result<(), DeviceError> {
+        let target = copy_within(at, self.size, &range, from.size())?;
+        let from = source(from, &self.context)? + range.start;
+        // SAFETY: both ranges lie in memory of this device, and are the caller's by its promise.
+        unsafe { self.context.copy(self.base + target.start, from, target.end - target.start) }
     }
 
     fn as_any(&self) -> &dyn Any {

@@ -10,6 +10,7 @@ use rustix::io::Errno;
 use rustix::mm::{self, MapFlags, MprotectFlags, ProtFlags};
 
 use crate::device::DeviceError;
+use crate::device::memory::{copy_within, within};
 
 /// Reserved addresses, unmapped when dropped.
 #[derive(Debug)]
@@ -57,9 +58,9 @@ impl Mapping {
         self.size
     }
 
-    /// Makes a range readable and writable; its pages come at first touch.
+    /// Makes whole pages readable and writable; they come at first touch.
     pub(super) fn open(&self, range: Range<u64>) -> Result<(), DeviceError> {
-        let (at, len) = self.at(&range);
+        let (at, len) = self.at(&range)?;
         // SAFETY: the range lies in this mapping, and nobody uses pages that are not open.
         let opened = unsafe { mm::mprotect(at, len, MprotectFlags::READ | MprotectFlags::WRITE) };
         opened.map_err(|error| failed("mprotect", len as u64, error))?;
@@ -73,21 +74,27 @@ impl Mapping {
     }
 
     /// Gives a range's pages back and makes it unusable.
-    pub(super) fn close(&self, range: Range<u64>) -> Result<(), DeviceError> {
-        let (at, len) = self.at(&range);
+    ///
+    /// # Safety
+    /// Nobody uses the range any more.
+    pub(super) unsafe fn close(&self, range: Range<u64>) -> Result<(), DeviceError> {
+        let (at, len) = self.at(&range)?;
         // A fresh mapping over the old one drops its pages in one step, on every Unix.
         let flags = MapFlags::PRIVATE | MapFlags::FIXED | no_reserve();
-        // SAFETY: the range lies in this mapping, and its holder has given it up.
+        // SAFETY: the range lies in this mapping, and its holder has given it up, by the caller's promise.
         let mapped = unsafe { mm::mmap_anonymous(at, len, ProtFlags::empty(), flags) };
         mapped.map(drop).map_err(|error| failed("mmap", len as u64, error))
     }
 
     /// Brings in every page of an open range now.
-    pub(super) fn populate(&self, range: Range<u64>) -> Result<(), DeviceError> {
-        let (at, len) = self.at(&range);
+    ///
+    /// # Safety
+    /// The range is open, and nobody uses it yet.
+    pub(super) unsafe fn populate(&self, range: Range<u64>) -> Result<(), DeviceError> {
+        let (at, len) = self.at(&range)?;
         #[cfg(target_os = "linux")]
         {
-            // SAFETY: populating writes nothing and the range is open.
+            // SAFETY: the range lies in this mapping, and populating writes nothing.
             match unsafe { mm::madvise(at, len, mm::Advice::LinuxPopulateWrite) } {
                 Ok(()) => return Ok(()),
                 // Kernels before 5.14 do not know the advice.
@@ -97,36 +104,54 @@ impl Mapping {
         }
         let page = rustix::param::page_size();
         for offset in (0..len).step_by(page) {
-            // SAFETY: the page is open, and whoever warms a range does not use it yet.
+            // SAFETY: the page is open and not used yet, by the caller's promise.
             unsafe { at.cast::<u8>().add(offset).write_volatile(0) };
         }
         Ok(())
     }
 
     /// Sets every byte of an open range.
-    pub(super) fn fill(&self, range: Range<u64>, byte: u8) {
-        let (at, _) = self.at(&range);
-        // SAFETY: the range is open and its holder asked for this.
+    ///
+    /// # Safety
+    /// The range is open, and nobody else uses it meanwhile.
+    pub(super) unsafe fn fill(&self, range: Range<u64>, byte: u8) -> Result<(), DeviceError> {
+        let (at, _) = self.at(&range)?;
+        // SAFETY: the range lies in this mapping; the rest is the caller's promise.
         unsafe { ptr::write_bytes(at.cast::<u8>(), byte, (range.end - range.start) as usize) };
+        Ok(())
     }
 
-    /// Copies an open range of one mapping to an open range of this one that does not overlap it.
-    pub(super) fn copy_from(&self, at: u64, from: &Self, range: Range<u64>) {
-        let len = range.end - range.start;
-        let (source, _) = from.at(&range);
-        let (target, _) = self.at(&(at..at + len));
-        // SAFETY: both ranges are open and apart, and their holder asked for this.
-        unsafe { ptr::copy_nonoverlapping(source.cast::<u8>(), target.cast::<u8>(), len as usize) };
+    /// Copies an open range of one mapping to an open range of this one.
+    ///
+    /// # Safety
+    /// Both ranges are open and apart. Nobody writes to the source or uses the target meanwhile.
+    pub(super) unsafe fn copy_from(
+        &self,
+        at: u64,
+        from: &Self,
+        range: Range<u64>,
+    ) -> Result<(), DeviceError> {
+        let target = copy_within(at, self.size, &range, from.size)?;
+        let ((source, _), (target, _)) = (from.at(&range)?, self.at(&target)?);
+        // SAFETY: both ranges lie in their mappings; the rest is the caller's promise.
+        unsafe {
+            ptr::copy_nonoverlapping(
+                source.cast::<u8>(),
+                target.cast::<u8>(),
+                (range.end - range.start) as usize,
+            );
+        }
+        Ok(())
     }
 
-    /// A range's address and its length in whole pages. Ranges that are opened or closed start on
-    /// pages; the others only need their bytes.
-    fn at(&self, range: &Range<u64>) -> (*mut c_void, usize) {
-        debug_assert!(range.start <= range.end && range.end <= self.size);
-        // SAFETY: the range lies in this mapping.
+    /// A range's address and its length in whole pages, if it lies in this mapping. Ranges that are
+    /// opened or closed start on pages; the others only need their bytes.
+    fn at(&self, range: &Range<u64>) -> Result<(*mut c_void, usize), DeviceError> {
+        let len = within(range, self.size)?;
+        // SAFETY: the range lies in this mapping, as was checked.
         let at = unsafe { self.start.add(range.start as usize) };
         let page = rustix::param::page_size() as u64;
-        (at.as_ptr().cast(), (range.end - range.start).next_multiple_of(page) as usize)
+        Ok((at.as_ptr().cast(), len.next_multiple_of(page) as usize))
     }
 }
 

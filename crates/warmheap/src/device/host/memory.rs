@@ -1,4 +1,5 @@
 //! A mapping with its account: what somebody holds of the host.
+#![allow(unsafe_code)]
 
 use std::any::Any;
 use std::ops::Range;
@@ -6,8 +7,9 @@ use std::ptr::NonNull;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use super::Account;
 use super::mapping::Mapping;
+use super::{Account, GRANULARITY};
+use crate::device::memory::{steps_within, within};
 use crate::device::{DeviceError, HeapKind, Memory};
 
 #[derive(Debug)]
@@ -26,7 +28,7 @@ impl HostMemory {
 
     /// Takes the bytes from the account and makes the pages usable.
     pub(super) fn open(&self, range: Range<u64>) -> Result<(), DeviceError> {
-        let bytes = range.end - range.start;
+        let bytes = within(&range, self.mapping.size())?;
         self.account.take(bytes)?;
         let opened = self.mapping.open(range);
         match opened {
@@ -44,7 +46,8 @@ impl HostMemory {
     }
 }
 
-impl Memory for HostMemory {
+// SAFETY: a mapping's place and length are fixed, it is nobody else's, and it stays until the drop.
+unsafe impl Memory for HostMemory {
     fn address(&self) -> u64 {
         self.mapping.start().as_ptr() as u64
     }
@@ -57,36 +60,37 @@ impl Memory for HostMemory {
         Some(self.mapping.start())
     }
 
-    fn commit(&self, range: Range<u64>) -> Result<(), DeviceError> {
+    unsafe fn commit(&self, range: Range<u64>) -> Result<(), DeviceError> {
         self.must_be_elastic("committing pages of a fixed heap")?;
+        steps_within(&range, self.mapping.size(), GRANULARITY)?;
         self.open(range)
     }
 
-    fn decommit(&self, range: Range<u64>) -> Result<(), DeviceError> {
+    unsafe fn decommit(&self, range: Range<u64>) -> Result<(), DeviceError> {
         self.must_be_elastic("decommitting pages of a fixed heap")?;
-        let bytes = range.end - range.start;
-        self.mapping.close(range)?;
+        let bytes = steps_within(&range, self.mapping.size(), GRANULARITY)?;
+        // SAFETY: the caller's promise.
+        unsafe { self.mapping.close(range) }?;
         self.open.fetch_sub(bytes, Relaxed);
         self.account.give(bytes);
         Ok(())
     }
 
-    fn warm(&self, range: Range<u64>) -> Result<(), DeviceError> {
-        self.mapping.populate(range)
+    unsafe fn warm(&self, range: Range<u64>) -> Result<(), DeviceError> {
+        // SAFETY: the caller's promise.
+        unsafe { self.mapping.populate(range) }
     }
 
-    fn fill(&self, range: Range<u64>, byte: u8) -> Result<(), DeviceError> {
-        self.mapping.fill(range, byte);
-        Ok(())
+    unsafe fn fill(&self, range: Range<u64>, byte: u8) -> Result<(), DeviceError> {
+        // SAFETY: the caller's promise.
+        unsafe { self.mapping.fill(range, byte) }
     }
 
-    fn copy_from(&self, at: u64, from: &dyn Memory, range: Range<u64>) -> Result<(), DeviceError> {
-        let Some(from) = from.as_any().downcast_ref::<Self>() else {
-            let reason = "the source is another device's".into();
-            return Err(DeviceError::Failed { call: "copy", reason });
-        };
-        self.mapping.copy_from(at, &from.mapping, range);
-        Ok(())
+    unsafe fn copy_from(&self, at: u64, from: &dyn Memory, range: Range<u64>) -> Result<(), DeviceError> {
+        let from = from.as_any().downcast_ref::<Self>();
+        let from = from.ok_or(DeviceError::ForeignMemory { device: "host" })?;
+        // SAFETY: the caller's promise.
+        unsafe { self.mapping.copy_from(at, &from.mapping, range) }
     }
 
     fn as_any(&self) -> &dyn Any {

@@ -22,9 +22,12 @@ pub struct Binding<'a> {
     pub offset: usize,
 }
 
-/// The MTLBuffer and offset of byte `offset` of `memory`; `None` if it is not Metal's.
+/// The MTLBuffer and offset of byte `offset` of `memory`; `None` if it is not Metal's, or has no such byte.
 #[must_use]
 pub fn binding(memory: &dyn Memory, offset: u64) -> Option<Binding<'_>> {
+    if offset >= memory.size() {
+        return None;
+    }
     let memory: &dyn Any = memory.as_any();
     let (buffer, lead) = if let Some(heap) = memory.downcast_ref::<MetalHeap>() {
         (heap.buffer(), 0)
@@ -43,8 +46,9 @@ pub fn binding(memory: &dyn Memory, offset: u64) -> Option<Binding<'_>> {
 ///
 /// # Errors
 /// [`DeviceError::Unsupported`] for memory that is not Metal's, for heaps whose driver chooses
-/// offsets, and for fallback memory at an alignment beyond Metal's own; [`DeviceError::TooManyObjects`] at the object limit; [`DeviceError::Failed`] if `range`
-/// starts off the heap's alignment or Metal refuses.
+/// offsets, and for fallback memory at an alignment beyond Metal's own; [`DeviceError::TooManyObjects`] at
+/// the object limit; [`DeviceError::OutOfRange`] if `range` does not end in the heap;
+/// [`DeviceError::Failed`] if it starts off the heap's alignment or Metal refuses.
 pub fn own_buffer(
     memory: &dyn Memory,
     range: Range<u64>,

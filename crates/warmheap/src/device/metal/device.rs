@@ -15,6 +15,7 @@ use objc2_metal::{
 use super::autorelease::pooled;
 use super::context::Context;
 use super::{MetalFallback, MetalHeap, MetalOptions, MetalQueue, ResidencyUse, Storage};
+use crate::device::memory::sensible;
 use crate::device::{Device, DeviceError, HeapKind, HeapRequest, Limits, Memory, ObjectCount};
 
 /// A Metal GPU as a source of memory. Clones share it.
@@ -185,11 +186,13 @@ impl Device for MetalDevice {
         if request.kind == HeapKind::Elastic {
             return Err(DeviceError::Unsupported { what: "heaps that grow in place" });
         }
+        sensible(request.size, self.fixed.alignment)?;
         self.refuse(request.size, self.largest_heap())?;
         Ok(Box::new(MetalHeap::new(&self.context, request)?))
     }
 
     fn allocate(&self, size: u64, align: u64) -> Result<Box<dyn Memory>, DeviceError> {
+        sensible(size, align)?;
         self.refuse(size, self.fixed.largest_buffer)?;
         Ok(Box::new(MetalFallback::new(&self.context, size, align)?))
     }

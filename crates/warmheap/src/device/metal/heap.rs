@@ -20,6 +20,7 @@ use super::placed::{OwnBuffer, PlacedBuffers};
 use super::residency::Member;
 use super::span::{Shared, Span};
 use super::{Placement, WarmUp};
+use crate::device::memory::within;
 use crate::device::{Contents, DeviceError, HeapRequest, Memory};
 
 /// An MTLHeap of the pool's. Dropping it gives the memory back, once no MTLBuffer over a range of
@@ -145,17 +146,18 @@ impl Locked {
         range: Range<u64>,
         label: Option<&str>,
     ) -> Result<OwnBuffer, DeviceError> {
+        within(&range, size)?;
         if let Some(buffer) = self.placed.reuse(&range) {
             return Ok(buffer);
         }
         let (offset, length) = (range.start as usize, (range.end - range.start) as usize);
         let options = context.resource_options;
         let need = context.raw.heapBufferSizeAndAlignWithLength_options(length, options);
-        if offset % need.align != 0 || range.end > size {
+        if offset % need.align != 0 {
             return Err(DeviceError::Failed {
                 call: "newBufferWithLength:options:offset:",
                 reason: format!(
-                    "bytes {}..{} of a heap of {size} cannot be a buffer: it must start on a multiple of {} and end in the heap",
+                    "bytes {}..{} of a heap of {size} cannot be a buffer: it must start on a multiple of {}",
                     range.start, range.end, need.align
                 ),
             });
@@ -175,7 +177,9 @@ impl Locked {
     }
 }
 
-impl Memory for MetalHeap {
+// SAFETY: the place and length of an MTLBuffer are fixed, its bytes are nobody else's, and its contents are
+// mapped as long as it lives.
+unsafe impl Memory for MetalHeap {
     fn address(&self) -> u64 {
         self.span.address
     }
@@ -188,23 +192,24 @@ impl Memory for MetalHeap {
         self.span.host()
     }
 
-    fn warm(&self, range: Range<u64>) -> Result<(), DeviceError> {
+    unsafe fn warm(&self, range: Range<u64>) -> Result<(), DeviceError> {
         let wanted = self.span.context.options.warm_up == WarmUp::Residency;
         let resident = wanted && self.span.context.residency.commit_now();
         self.span.warm(range, resident)
     }
 
-    fn fill(&self, range: Range<u64>, byte: u8) -> Result<(), DeviceError> {
-        self.span.fill(range, byte)
+    unsafe fn fill(&self, range: Range<u64>, byte: u8) -> Result<(), DeviceError> {
+        // SAFETY: the caller's promise.
+        unsafe { self.span.fill(range, byte) }
     }
 
-    fn copy_from(&self, at: u64, from: &dyn Memory, range: Range<u64>) -> Result<(), DeviceError> {
+    unsafe fn copy_from(&self, at: u64, from: &dyn Memory, range: Range<u64>) -> Result<(), DeviceError> {
         self.span.copy_from(at, Span::of(from)?, range)
     }
 
     /// Volatile heaps leave their residency set, which would keep them wired. MTLBuffers kept for
     /// reuse are dropped with the contents.
-    fn set_volatile(&self, volatile: bool) -> Result<Contents, DeviceError> {
+    unsafe fn set_volatile(&self, volatile: bool) -> Result<Contents, DeviceError> {
         let mut locked = self.lock();
         let state = if volatile {
             self.member.leave();

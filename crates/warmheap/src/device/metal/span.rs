@@ -18,6 +18,7 @@ use objc2_metal::{MTLBuffer, MTLResource, MTLStorageMode};
 use super::autorelease::pooled;
 use super::context::Context;
 use super::{MetalFallback, MetalHeap, WarmUp};
+use crate::device::memory::{copy_within, within};
 use crate::device::{DeviceError, Memory};
 
 /// A Metal object that may be kept and used on any thread.
@@ -92,24 +93,35 @@ impl Span {
     }
 
     /// Sets a range by the CPU where it can see the memory, else by the GPU, and waits.
-    pub(super) fn fill(&self, range: Range<u64>, byte: u8) -> Result<(), DeviceError> {
+    ///
+    /// # Safety
+    /// Nobody else uses the range meanwhile.
+    pub(super) unsafe fn fill(&self, range: Range<u64>, byte: u8) -> Result<(), DeviceError> {
+        let len = within(&range, self.size)?;
+        if len == 0 {
+            return Ok(());
+        }
         let Some(host) = self.host() else {
             return self.fill_by_gpu(range, byte, true);
         };
         // A warm-up that was not waited for must not overwrite this.
         self.context.finish_fills()?;
-        // SAFETY: the range lies within the buffer (the pool's promise), whose contents are mapped
-        // for as long as `self.buffer` lives, and nobody else uses a range while it is filled.
+        // SAFETY: the range lies within the span, whose contents are mapped for as long as `self.buffer`
+        // lives; that nobody else uses it is the caller's promise.
         unsafe {
-            host.as_ptr().add(range.start as usize).write_bytes(byte, (range.end - range.start) as usize);
+            host.as_ptr().add(range.start as usize).write_bytes(byte, len as usize);
         }
         Ok(())
     }
 
     /// Copies a range of another span to `at`, by the GPU, and waits.
     pub(super) fn copy_from(&self, at: u64, from: &Self, range: Range<u64>) -> Result<(), DeviceError> {
+        let target = copy_within(at, self.size, &range, from.size)?;
+        if target.is_empty() {
+            return Ok(());
+        }
         let source = (&*from.buffer, range.start + from.lead);
-        let target = (&*self.buffer, at + self.lead);
+        let target = (&*self.buffer, target.start + self.lead);
         pooled(|| self.context.copy(source, target, range.end - range.start))
     }
 
@@ -118,11 +130,13 @@ impl Span {
         let memory = memory.as_any();
         let heap = memory.downcast_ref::<MetalHeap>().map(MetalHeap::span);
         let span = heap.or_else(|| memory.downcast_ref::<MetalFallback>().map(MetalFallback::span));
-        let reason = "the memory is another device's".into();
-        span.ok_or(DeviceError::Failed { call: "copyFromBuffer", reason })
+        span.ok_or(DeviceError::ForeignMemory { device: "metal" })
     }
 
     pub(super) fn warm(&self, range: Range<u64>, resident: bool) -> Result<(), DeviceError> {
+        if within(&range, self.size)? == 0 {
+            return Ok(());
+        }
         match self.context.options.warm_up {
             WarmUp::Residency if resident => Ok(()),
             WarmUp::Residency => self.fill_by_gpu(range, 0, true),

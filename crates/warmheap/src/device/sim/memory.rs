@@ -1,11 +1,14 @@
-//! A simulated heap or buffer: which of its pages are committed.
+//! A simulated heap or buffer.
+#![allow(unsafe_code)]
 
 use std::any::Any;
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use super::pages::Pages;
 use super::{Call, State};
+use crate::device::memory::{copy_within, steps_within, within};
 use crate::device::{Contents, DeviceError, HeapKind, Memory};
 
 #[derive(Debug)]
@@ -14,8 +17,8 @@ pub(super) struct SimMemory {
     address: u64,
     size: u64,
     granularity: u64,
-    /// Committed pages of an elastic heap, one bit each; `None` for fixed memory.
-    pages: Option<Mutex<Vec<u64>>>,
+    /// What is committed of an elastic heap; `None` for fixed memory.
+    pages: Option<Mutex<Pages>>,
     volatile: AtomicBool,
 }
 
@@ -27,25 +30,18 @@ impl SimMemory {
         Self { state, address, size, granularity, pages, volatile: AtomicBool::new(false) }
     }
 
-    /// Turns the pages of `range` to `committed`; all of them must be the opposite now.
-    fn turn(&self, call: &'static str, range: &Range<u64>, committed: bool) -> Result<(), DeviceError> {
-        let wrong = |reason: &str| DeviceError::Failed { call, reason: format!("{range:?}: {reason}") };
+    /// Turns `range` to `committed`; all of it must be the opposite now.
+    fn turn(&self, call: &'static str, range: Range<u64>, committed: bool) -> Result<(), DeviceError> {
         let pages = self.pages.as_ref().ok_or(DeviceError::Unsupported { what: call })?;
-        if !range.start.is_multiple_of(self.granularity) || !range.end.is_multiple_of(self.granularity) {
-            return Err(wrong("not whole pages"));
-        }
-        if range.is_empty() || range.end > self.size {
-            return Err(wrong("not inside the heap"));
-        }
         let mut pages = pages.lock().unwrap_or_else(PoisonError::into_inner);
-        let range = (range.start / self.granularity) as usize..(range.end / self.granularity) as usize;
-        if range.clone().any(|page| is_set(&pages, page) == committed) {
-            return Err(wrong(if committed { "committed already" } else { "not committed" }));
+        if committed && pages.avoid(&range) {
+            pages.add(range);
+        } else if !committed && pages.cover(&range) {
+            pages.remove(&range);
+        } else {
+            let reason = if committed { "committed already" } else { "not committed" };
+            return Err(DeviceError::Failed { call, reason: format!("{range:?}: {reason}") });
         }
-        if pages.len() * 64 < range.end {
-            pages.resize(range.end.div_ceil(64), 0);
-        }
-        range.for_each(|page| pages[page / 64] ^= 1 << (page % 64));
         Ok(())
     }
 
@@ -59,28 +55,18 @@ impl SimMemory {
 
     /// Whether there is memory behind all of a range.
     fn backs(&self, range: &Range<u64>) -> bool {
-        let Some(pages) = &self.pages else { return range.end <= self.size };
-        let pages = pages.lock().unwrap_or_else(PoisonError::into_inner);
-        let range = (range.start / self.granularity) as usize..range.end.div_ceil(self.granularity) as usize;
-        range.into_iter().all(|page| is_set(&pages, page))
+        let Some(pages) = &self.pages else { return true };
+        pages.lock().unwrap_or_else(PoisonError::into_inner).cover(range)
     }
 
     fn committed(&self) -> u64 {
-        match &self.pages {
-            None => self.size,
-            Some(pages) => {
-                let pages = pages.lock().unwrap_or_else(PoisonError::into_inner);
-                pages.iter().map(|word| u64::from(word.count_ones())).sum::<u64>() * self.granularity
-            }
-        }
+        let Some(pages) = &self.pages else { return self.size };
+        pages.lock().unwrap_or_else(PoisonError::into_inner).bytes()
     }
 }
 
-fn is_set(pages: &[u64], page: usize) -> bool {
-    pages.get(page / 64).is_some_and(|word| word >> (page % 64) & 1 == 1)
-}
-
-impl Memory for SimMemory {
+// SAFETY: the addresses are this value's alone, fixed, and never anyone's again; there is no memory.
+unsafe impl Memory for SimMemory {
     fn address(&self) -> u64 {
         self.address
     }
@@ -89,49 +75,46 @@ impl Memory for SimMemory {
         self.size
     }
 
-    fn commit(&self, range: Range<u64>) -> Result<(), DeviceError> {
-        let bytes = range.end - range.start;
+    unsafe fn commit(&self, range: Range<u64>) -> Result<(), DeviceError> {
+        let bytes = steps_within(&range, self.size, self.granularity)?;
         self.state.enter(Call::Commit, bytes)?;
         self.state.take(bytes)?;
-        let turned = self.turn("commit", &range, true);
-        if turned.is_err() {
-            self.state.give(bytes);
-        }
-        turned
+        self.turn("commit", range, true).inspect_err(|_| self.state.give(bytes))
     }
 
-    fn decommit(&self, range: Range<u64>) -> Result<(), DeviceError> {
-        let bytes = range.end - range.start;
+    unsafe fn decommit(&self, range: Range<u64>) -> Result<(), DeviceError> {
+        let bytes = steps_within(&range, self.size, self.granularity)?;
         self.state.enter(Call::Decommit, bytes)?;
-        self.turn("decommit", &range, false)?;
+        self.turn("decommit", range, false)?;
         self.state.give(bytes);
         Ok(())
     }
 
-    fn warm(&self, range: Range<u64>) -> Result<(), DeviceError> {
-        self.state.enter(Call::Warm, range.end - range.start)?;
+    unsafe fn warm(&self, range: Range<u64>) -> Result<(), DeviceError> {
+        self.state.enter(Call::Warm, within(&range, self.size)?)?;
         self.usable("warm")
     }
 
-    fn fill(&self, range: Range<u64>, _byte: u8) -> Result<(), DeviceError> {
-        self.state.enter(Call::Fill, range.end - range.start)?;
+    unsafe fn fill(&self, range: Range<u64>, _byte: u8) -> Result<(), DeviceError> {
+        self.state.enter(Call::Fill, within(&range, self.size)?)?;
         self.usable("fill")
     }
 
-    fn copy_from(&self, at: u64, from: &dyn Memory, range: Range<u64>) -> Result<(), DeviceError> {
-        let len = range.end - range.start;
-        self.state.enter(Call::Copy, len)?;
-        let wrong = |reason: &str| DeviceError::Failed { call: "copy", reason: reason.into() };
-        let from = from.as_any().downcast_ref::<Self>().ok_or_else(|| wrong("from another device"))?;
+    unsafe fn copy_from(&self, at: u64, from: &dyn Memory, range: Range<u64>) -> Result<(), DeviceError> {
+        let from = from.as_any().downcast_ref::<Self>();
+        let from = from.ok_or(DeviceError::ForeignMemory { device: "sim" })?;
+        let target = copy_within(at, self.size, &range, from.size)?;
+        self.state.enter(Call::Copy, target.end - target.start)?;
         self.usable("copy")?;
         from.usable("copy")?;
-        if !from.backs(&range) || !self.backs(&(at..at + len)) {
-            return Err(wrong("memory that is not committed"));
+        if !from.backs(&range) || !self.backs(&target) {
+            let reason = "memory that is not committed".into();
+            return Err(DeviceError::Failed { call: "copy", reason });
         }
         Ok(())
     }
 
-    fn set_volatile(&self, volatile: bool) -> Result<Contents, DeviceError> {
+    unsafe fn set_volatile(&self, volatile: bool) -> Result<Contents, DeviceError> {
         self.state.enter(Call::SetVolatile, self.size)?;
         if !self.state.purgeable.load(Relaxed) {
             return Err(DeviceError::Unsupported { what: "volatile memory" });

@@ -7,12 +7,14 @@
 
 mod faults;
 mod memory;
+mod pages;
 mod queue;
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use super::memory::sensible;
 use super::{Device, DeviceError, HeapKind, HeapRequest, Limits, Memory};
 pub use faults::Call;
 use faults::Faults;
@@ -215,6 +217,14 @@ impl State {
         }
     }
 
+    /// Addresses that nobody had before. A gap before and after each object shows who runs past one.
+    fn place(&self, size: u64, align: u64) -> Option<u64> {
+        const GAP: u64 = 1 << 12;
+        let place = |next: u64| next.checked_add(GAP)?.checked_next_multiple_of(align);
+        let past = |next: u64| place(next)?.checked_add(size)?.checked_add(GAP);
+        place(self.next.fetch_update(Relaxed, Relaxed, past).ok()?)
+    }
+
     fn give(&self, bytes: u64) {
         self.live.fetch_sub(bytes, Relaxed);
     }
@@ -223,16 +233,16 @@ impl State {
 impl SimDevice {
     fn memory(&self, size: u64, align: u64, kind: HeapKind) -> Result<Box<dyn Memory>, DeviceError> {
         let align = align.max(self.limits.granularity);
-        // A gap after each object, so that running past one never lands in the next.
-        let span = size.checked_next_multiple_of(align).and_then(|span| span.checked_add(align));
-        let largest = self.limits.largest_heap.max(self.limits.largest_buffer);
-        let too_large = DeviceError::TooLarge { requested: size, largest };
-        let span = span.filter(|_| size <= largest).ok_or(too_large)?;
         if kind == HeapKind::Fixed {
             self.state.take(size)?;
         }
-        let past = self.state.next.fetch_add(span + align, Relaxed);
-        let address = past.next_multiple_of(align);
+        let Some(address) = self.state.place(size, align) else {
+            if kind == HeapKind::Fixed {
+                self.state.give(size);
+            }
+            let reason = format!("no address is left for {size} bytes at a multiple of {align}");
+            return Err(DeviceError::Failed { call: "place", reason });
+        };
         Ok(Box::new(SimMemory::new(Arc::clone(&self.state), address, size, kind, self.limits.granularity)))
     }
 }
@@ -247,6 +257,7 @@ impl Device for SimDevice {
     }
 
     fn create_heap(&self, request: &HeapRequest) -> Result<Box<dyn Memory>, DeviceError> {
+        sensible(request.size, self.limits.granularity)?;
         self.state.enter(Call::CreateHeap, request.size)?;
         if request.kind == HeapKind::Elastic && !self.limits.elastic {
             return Err(DeviceError::Unsupported { what: "heaps that grow in place" });
@@ -259,6 +270,7 @@ impl Device for SimDevice {
     }
 
     fn allocate(&self, size: u64, align: u64) -> Result<Box<dyn Memory>, DeviceError> {
+        sensible(size, align)?;
         self.state.enter(Call::Allocate, size)?;
         let largest = self.limits.largest_buffer;
         if size > largest {

@@ -10,7 +10,7 @@
 //!
 //! Nothing here repairs, retries or excuses what a pool does: the first broken promise ends the
 //! soak, as a [`Finding`] with the seed that leads there.
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
 mod books;
 mod figures;

@@ -1,5 +1,6 @@
 //! A device under strain: any device, whose calls fail when told to, whose budget moves, and which
 //! keeps its own account of what is held.
+#![allow(unsafe_code)]
 
 use std::any::Any;
 use std::ops::Range;
@@ -211,7 +212,8 @@ struct StrainedMemory {
     held: AtomicU64,
 }
 
-impl Memory for StrainedMemory {
+// SAFETY: it owns what it wraps, and tells of that alone.
+unsafe impl Memory for StrainedMemory {
     fn address(&self) -> u64 {
         self.inner.address()
     }
@@ -224,40 +226,46 @@ impl Memory for StrainedMemory {
         self.inner.host()
     }
 
-    fn commit(&self, range: Range<u64>) -> Result<(), DeviceError> {
-        let bytes = range.end - range.start;
-        self.strain.call("commit", bytes, || self.inner.commit(range))?;
+    unsafe fn commit(&self, range: Range<u64>) -> Result<(), DeviceError> {
+        let bytes = range.end.saturating_sub(range.start);
+        // SAFETY: the caller's promise.
+        self.strain.call("commit", bytes, || unsafe { self.inner.commit(range) })?;
         self.held.fetch_add(bytes, Relaxed);
         Ok(())
     }
 
-    fn decommit(&self, range: Range<u64>) -> Result<(), DeviceError> {
-        let bytes = range.end - range.start;
-        self.strain.call("decommit", 0, || self.inner.decommit(range))?;
+    unsafe fn decommit(&self, range: Range<u64>) -> Result<(), DeviceError> {
+        let bytes = range.end.saturating_sub(range.start);
+        // SAFETY: the caller's promise.
+        self.strain.call("decommit", 0, || unsafe { self.inner.decommit(range) })?;
         self.held.fetch_sub(bytes, Relaxed);
         self.strain.give(bytes);
         Ok(())
     }
 
-    fn warm(&self, range: Range<u64>) -> Result<(), DeviceError> {
-        self.strain.call("warm", 0, || self.inner.warm(range))
+    unsafe fn warm(&self, range: Range<u64>) -> Result<(), DeviceError> {
+        // SAFETY: the caller's promise.
+        self.strain.call("warm", 0, || unsafe { self.inner.warm(range) })
     }
 
-    fn fill(&self, range: Range<u64>, byte: u8) -> Result<(), DeviceError> {
-        self.strain.call("fill", 0, || self.inner.fill(range, byte))
+    unsafe fn fill(&self, range: Range<u64>, byte: u8) -> Result<(), DeviceError> {
+        // SAFETY: the caller's promise.
+        self.strain.call("fill", 0, || unsafe { self.inner.fill(range, byte) })
     }
 
-    fn copy_from(&self, at: u64, from: &dyn Memory, range: Range<u64>) -> Result<(), DeviceError> {
-        let bytes = range.end - range.start;
+    unsafe fn copy_from(&self, at: u64, from: &dyn Memory, range: Range<u64>) -> Result<(), DeviceError> {
+        let bytes = range.end.saturating_sub(range.start);
         // The source answers as what it wraps, which is what the device knows.
-        self.strain.call("copy", 0, || self.inner.copy_from(at, from, range))?;
+        // SAFETY: the caller's promise.
+        self.strain.call("copy", 0, || unsafe { self.inner.copy_from(at, from, range) })?;
         count(&self.strain.copies);
         self.strain.copied.fetch_add(bytes, Relaxed);
         Ok(())
     }
 
-    fn set_volatile(&self, volatile: bool) -> Result<Contents, DeviceError> {
-        self.strain.call("set_volatile", 0, || self.inner.set_volatile(volatile))
+    unsafe fn set_volatile(&self, volatile: bool) -> Result<Contents, DeviceError> {
+        // SAFETY: the caller's promise.
+        self.strain.call("set_volatile", 0, || unsafe { self.inner.set_volatile(volatile) })
     }
 
     fn as_any(&self) -> &dyn Any {
