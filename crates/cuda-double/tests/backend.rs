@@ -339,3 +339,16 @@ fn any_call_may_fail_and_nothing_leaks() {
     life(&mut Vec::new()).unwrap();
     turn.end(double);
 }
+
+#[test]
+fn the_documents_name_the_size_of_a_page() {
+    let (turn, double) = Turn::take();
+    let device = CudaDevice::open(0).unwrap();
+    assert_eq!(device.limits().granularity, GRANULE);
+    let (glossary, giving_back) =
+        (include_str!("../../../docs/glossary.md"), include_str!("../../../docs/giving-back.md"));
+    let said = format!("{} MiB on CUDA", GRANULE / MIB);
+    assert!(glossary.contains(&said) && giving_back.contains(&said), "{said}");
+    drop(device);
+    turn.end(double);
+}

@@ -1,16 +1,56 @@
 //! The documents name every key, variable, default, statistic and metric there is, and no key or
-//! statistic that there is not.
+//! statistic that there is not. Their links lead somewhere, and what they say of devices and settings is so.
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use warmheap::PoolConfig;
-use warmheap::config::{RESERVED_VARIABLES, keys};
+use warmheap::config::{MIB, RESERVED_VARIABLES, Strategy, keys};
+use warmheap::device::Device;
+use warmheap::device::host::HostDevice;
+use warmheap::device::sim::SimDevice;
+use warmheap::{Pool, PoolConfig};
+
+fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../..")
+}
 
 fn document(name: &str) -> String {
-    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../docs");
-    fs::read_to_string(path.join(name)).unwrap()
+    fs::read_to_string(root().join("docs").join(name)).unwrap()
+}
+
+/// The project's documents: those at the root, and everything in Markdown under `docs`.
+fn documents() -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    let mut folders = vec![root().join("docs")];
+    let names = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md"];
+    found.extend(names.map(|name| root().join(name)));
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "md") {
+                found.push(path);
+            }
+        }
+    }
+    found
+}
+
+/// The targets of a document's links to other files and to headings.
+fn links(text: &str) -> impl Iterator<Item = &str> {
+    let targets = text.split("](").skip(1).filter_map(|rest| rest.split_once(')'));
+    targets.map(|(target, _)| target).filter(|target| !target.contains("://"))
+}
+
+/// The names by which a forge links to a document's headings.
+fn anchors(text: &str) -> BTreeSet<String> {
+    let headings = text.lines().filter_map(|line| line.strip_prefix('#'));
+    let kept = |letter: &char| letter.is_alphanumeric() || matches!(letter, ' ' | '-' | '_');
+    let name = |heading: &str| heading.trim_start_matches('#').trim().to_lowercase();
+    headings.map(|heading| name(heading).chars().filter(kept).collect::<String>().replace(' ', "-")).collect()
 }
 
 /// The cells of every table row whose first cell is one name in code style.
@@ -64,4 +104,61 @@ fn statistics_lists_every_figure_and_metric() {
         .collect();
     let named: BTreeSet<_> = rows.iter().map(|row| row.last().unwrap().clone()).collect();
     assert_eq!(named, metrics);
+}
+
+#[test]
+fn every_link_leads_to_a_file_and_a_heading() {
+    let mut broken = Vec::new();
+    let mut followed = 0;
+    for path in documents() {
+        let text = fs::read_to_string(&path).unwrap();
+        for link in links(&text) {
+            let (file, heading) = link.split_once('#').unwrap_or((link, ""));
+            let target = if file.is_empty() { path.clone() } else { path.with_file_name("").join(file) };
+            let leads = target.exists() && (heading.is_empty() || has_heading(&target, heading));
+            if !leads {
+                broken.push(format!("{}: {link}", path.display()));
+            }
+            followed += 1;
+        }
+    }
+    assert!(broken.is_empty(), "{}", broken.join("\n"));
+    assert!(followed > 50, "only {followed} links were found");
+}
+
+fn has_heading(document: &Path, heading: &str) -> bool {
+    anchors(&fs::read_to_string(document).unwrap()).contains(heading)
+}
+
+#[test]
+fn the_glossary_names_the_page_of_each_device_whose_heaps_grow() {
+    let glossary = document("glossary.md");
+    let mib = |device: &dyn Device| device.limits().granularity / MIB;
+    let (host, sim) = (mib(&HostDevice::new()), mib(&SimDevice::new()));
+    assert_eq!(host, sim);
+    assert!(glossary.contains(&format!("{host} MiB on `host` and `sim`")), "{host} MiB");
+}
+
+/// The addresses of buffers in a pool that sizes itself, after some of others were freed.
+fn addresses(device: SimDevice, strategy: Strategy) -> Vec<u64> {
+    let pool = Pool::new(Arc::new(device), PoolConfig::elastic().with_strategy(strategy)).unwrap();
+    let mut buffers: Vec<_> = (0..24).map(|_| pool.allocate(12 * MIB).unwrap()).collect();
+    let mut number = 0;
+    buffers.retain(|_| {
+        number += 1;
+        number % 3 == 0
+    });
+    let more: Vec<_> = (0..16).map(|_| pool.allocate(2 * MIB).unwrap()).collect();
+    more.iter().map(warmheap::Buffer::address).collect()
+}
+
+#[test]
+fn a_pool_that_sizes_itself_ignores_the_strategy_as_the_document_says() {
+    assert!(document("configuration.md").contains("`heap_sizing: elastic` ignores this key."));
+    for device in [SimDevice::new, || SimDevice::new().discrete()] {
+        let packed = addresses(device(), Strategy::BestFit);
+        for strategy in [Strategy::RoundRobin, Strategy::LeastUsed] {
+            assert_eq!(addresses(device(), strategy), packed, "{strategy:?}");
+        }
+    }
 }
