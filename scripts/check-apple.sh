@@ -30,7 +30,7 @@ with_apple() { # a program that calls cargo, and its arguments
 apple_cargo() {
     with_apple /usr/bin/cargo "$@"
 }
-packages="-p warmheap -p warmheap-cli"
+packages="-p warmheap -p warmheap-trace -p warmheap-testing -p warmheap-cli"
 
 run_lint() {
     apple_cargo clippy $packages --all-targets --target aarch64-apple-darwin --target x86_64-apple-darwin \

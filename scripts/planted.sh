@@ -1,6 +1,6 @@
 #!/bin/sh
 # Plants bugs in the pool, one at a time: the soak, the oracles and the tests must find each, and say what is wrong.
-# The patches of scripts/planted are the bugs, each with the test that must find it.
+# The patches of scripts/planted are the bugs, each with the test that must find it, as `cargo test` takes it.
 #
 #   scripts/planted.sh [NAME]   this one alone
 set -eu
@@ -13,7 +13,7 @@ export WARMHEAP_SOAK_SECONDS=60 CARGO_TARGET_DIR="$root/target/planted" CARGO_IN
 tests() { # patch, cargo's arguments
     by=$(sed -n 's/^found by: //p' "$1")
     shift
-    cargo test -p warmheap --features trace $by "$@"
+    cargo test $by "$@"
 }
 
 plant scripts/planted "$CARGO_TARGET_DIR" "$@"

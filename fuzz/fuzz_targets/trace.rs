@@ -8,8 +8,8 @@ use std::sync::Arc;
 
 use libfuzzer_sys::fuzz_target;
 use warmheap::device::sim::SimDevice;
-use warmheap::trace::replay::play_phases;
-use warmheap::trace::{Action, Compile, Event, Program, TraceError, TraceErrorKind, TraceReader};
+use warmheap_trace::replay::play_phases;
+use warmheap_trace::{Action, Compile, Event, Program, TraceError, TraceErrorKind, TraceReader};
 use warmheap::{Pool, PoolConfig};
 
 fuzz_target!(|bytes: &[u8]| {

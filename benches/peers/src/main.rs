@@ -9,7 +9,7 @@ mod program;
 mod race;
 mod show;
 // The replay's own, so that both measure alike.
-#[path = "../../../crates/warmheap/src/trace/replay/side_by_side.rs"]
+#[path = "../../../crates/warmheap-trace/src/replay/side_by_side.rs"]
 mod side_by_side;
 mod tables;
 

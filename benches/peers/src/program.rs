@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::path::Path;
 
 use fastrand::Rng;
-use warmheap::trace::{Action, TraceReader};
+use warmheap_trace::{Action, TraceReader};
 
 const SIZE_BITS: u32 = 40;
 

@@ -95,7 +95,7 @@ mod own {
 fn the_backend_conforms() {
     let (turn, double) = Turn::take();
     let device = CudaDevice::open(0).unwrap();
-    warmheap::device::conformance::run(&device).unwrap_or_else(|failures| panic!("{failures}"));
+    warmheap_testing::conformance::run(&device).unwrap_or_else(|failures| panic!("{failures}"));
     drop(device);
     turn.end(double);
 }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use warmheap::PoolConfig;
-use warmheap::trace::{Compile, Program, TraceReader};
+use warmheap_trace::{Compile, Program, TraceReader};
 
 use crate::failure::Failure;
 

@@ -1,6 +1,6 @@
 //! The `warmheap` command: measure, check and replay pooled GPU memory.
 //!
-//! A command in `commands` measures and returns plain figures; `show` turns figures into text.
+//! A command in `commands` measures, makes plain figures and says how they read; `show` prints them.
 //! Results go to standard output, everything else to standard error. The exit code is 0 when all
 //! is well, 1 on a failure or a finding, 2 when the command was called wrongly.
 #![forbid(unsafe_code)]

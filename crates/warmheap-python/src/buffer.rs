@@ -8,8 +8,8 @@ use std::ptr::NonNull;
 use pyo3::exceptions::{PyBufferError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::PyAny as Any;
-use warmheap::trace::Recorded;
 use warmheap::{Buffer, Site, Tag, Ticket as LibraryTicket};
+use warmheap_trace::Recorded;
 
 use crate::errors::{Class, IntoPython};
 use crate::ffi::{dlpack, exporter, site};

@@ -8,8 +8,8 @@ use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PyType};
 use warmheap::config::ConfigError;
 use warmheap::device::DeviceError;
-use warmheap::trace::{TraceError, replay::ReplayError};
 use warmheap::{AllocError, StartError};
+use warmheap_trace::{TraceError, replay::ReplayError};
 
 /// An exception class of the package.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -3,8 +3,8 @@
 use pyo3::prelude::*;
 use serde_json::{Value, json};
 use warmheap::config::{HeapSizing, MIB};
-use warmheap::trace::Recorder;
 use warmheap::{AllocError, Leak, Pool, Request, Site};
+use warmheap_trace::Recorder;
 
 use crate::buffer::Held;
 use crate::log;

@@ -10,7 +10,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyAny as Any, PyDict, PyTuple};
 use warmheap::Pool;
 use warmheap::device::Spec;
-use warmheap::trace::{Recorder, TraceWriter};
+use warmheap_trace::{Recorder, TraceWriter};
 
 use crate::buffer::{BufferBase, Held};
 use crate::config::PoolConfig;

@@ -8,8 +8,8 @@ use pyo3::exceptions::PyIndexError;
 use pyo3::prelude::*;
 use pyo3::types::{PyAny as Any, PyDict, PyType};
 use serde_json::{Map, Value, json};
-use warmheap::trace::replay::Replay;
-use warmheap::trace::{Action, Compile, Event, Program, TraceError, TraceReader, TraceWriter};
+use warmheap_trace::replay::Replay;
+use warmheap_trace::{Action, Compile, Event, Program, TraceError, TraceReader, TraceWriter};
 
 use crate::advice::to_python;
 use crate::errors::{Class, IntoPython};

@@ -11,10 +11,21 @@
 //! config ─> pool ─> offsets (the books of a heap)
 //!             └───> device (host, sim, metal, cuda)
 //! stats  <─ pool        advice <─ stats, config
-//! trace: record, read and replay what pools are asked for (feature `trace`)
 //! ```
+//!
+//! | feature | what it adds |
+//! |---|---|
+//! | `metal` (on) | MTLHeaps on Apple systems; nothing elsewhere |
+//! | `cuda` | NVIDIA GPUs; the driver is loaded at run time |
+//! | `yaml` | settings from and to YAML, and proposals for misspelt names |
+//! | `serde` | statistics, findings and settings as JSON |
+//! | `advice` | grades, findings and settings that would help |
+//!
+//! Two crates stand on top: `warmheap-trace` records, reads and replays what pools are asked for;
+//! `warmheap-testing` checks devices and pools.
 #![deny(unsafe_code)]
 
+#[cfg(feature = "advice")]
 pub mod advice;
 pub mod config;
 pub mod device;
@@ -24,8 +35,6 @@ mod offsets;
 mod pool;
 pub mod stats;
 mod sync;
-#[cfg(feature = "trace")]
-pub mod trace;
 
 pub use config::PoolConfig;
 pub use pool::{
@@ -35,7 +44,7 @@ pub use pool::{
 pub use stats::Statistics;
 
 /// The samples of the documents compile and run with the doc tests.
-#[cfg(all(doctest, feature = "yaml"))]
+#[cfg(doctest)]
 #[doc = include_str!("../../../README.md")]
 #[doc = include_str!("../../../docs/configuration.md")]
 #[doc = include_str!("../../../docs/memory-in-flight.md")]

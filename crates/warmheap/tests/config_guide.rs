@@ -1,6 +1,5 @@
 //! Every YAML sample of the guide, as it stands there: it loads with the values a reader expects,
 //! or is refused with a message that says what to change.
-#![cfg(feature = "yaml")]
 
 use std::fs;
 use std::path::PathBuf;

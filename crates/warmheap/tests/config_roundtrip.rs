@@ -84,7 +84,6 @@ fn any_config() -> impl Strategy<Value = PoolConfig> {
 }
 
 proptest! {
-    #[cfg(feature = "yaml")]
     #[test]
     fn yaml_written_is_yaml_read(config in any_config()) {
         config.validate().unwrap();

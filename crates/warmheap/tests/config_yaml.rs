@@ -1,6 +1,5 @@
 //! YAML that people write by mistake or in malice: one line for each fault, with its place and what
 //! is allowed, and never a panic or a wait.
-#![cfg(feature = "yaml")]
 
 use std::fs;
 use std::time::{Duration, Instant};

@@ -85,7 +85,6 @@ fn configuration_lists_every_key_with_its_default_range_and_variable() {
     }
 }
 
-#[cfg(feature = "serde")]
 #[test]
 fn statistics_lists_every_figure_and_metric() {
     let text = document("statistics.md");

@@ -155,7 +155,6 @@ fn any_label_survives() {
     }
 }
 
-#[cfg(feature = "serde")]
 #[test]
 fn json_reads_back_the_same() {
     let json = sample().to_json();
@@ -163,7 +162,6 @@ fn json_reads_back_the_same() {
     assert_eq!(serde_json::from_str::<Statistics>(&json).unwrap(), sample());
 }
 
-#[cfg(feature = "serde")]
 #[test]
 fn findings_are_json_with_typed_values() {
     let found = warmheap::advice::findings(&sample(), &warmheap::PoolConfig::default());
@@ -175,7 +173,6 @@ fn findings_are_json_with_typed_values() {
     assert_eq!(json[0]["change"][0]["to"], 512);
 }
 
-#[cfg(feature = "serde")]
 #[test]
 fn settings_are_json_by_key() {
     let json = serde_json::to_value(warmheap::PoolConfig::default()).unwrap();

@@ -1,5 +1,6 @@
 //! `warmheap check`: is a configuration valid, does it suit the machine, what would.
 
+use std::fmt;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -57,9 +58,24 @@ pub(crate) fn run(args: &Args, json: bool) -> Result<ExitCode, Failure> {
             config: recommended.config.to_yaml(),
         },
     };
-    show::print(json, &output, show::check::text)?;
+    show::print(json, &output)?;
     Ok(match output.severity {
         Some(Severity::Error) => ExitCode::FAILURE,
         _ => ExitCode::SUCCESS,
     })
+}
+
+impl fmt::Display for Output {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{}: valid; {} heaps, {} MiB in all\n\n{}\n\nRecommended: {}\n\n{}",
+            self.config,
+            self.num_heaps,
+            self.capacity_mb,
+            show::findings(&self.findings),
+            self.recommendation.explanation,
+            self.recommendation.config
+        )
+    }
 }

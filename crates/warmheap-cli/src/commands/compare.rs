@@ -1,5 +1,6 @@
 //! `warmheap compare`: two results side by side, and whether the second is worse.
 
+use std::fmt;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -7,6 +8,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::failure::Failure;
+use crate::show::{mib, table};
 use crate::{input, show};
 
 #[derive(Debug, clap::Args)]
@@ -107,7 +109,7 @@ pub(crate) fn run(args: &Args, json: bool) -> Result<ExitCode, Failure> {
         regressions: lines.iter().filter(|line| line.regression).count(),
         lines,
     };
-    show::print(json, &output, show::compare::text)?;
+    show::print(json, &output)?;
     Ok(match output.regressions {
         0 => ExitCode::SUCCESS,
         _ => ExitCode::FAILURE,
@@ -134,6 +136,38 @@ fn threshold(text: &str) -> Result<f64, String> {
         .ok()
         .filter(|percent: &f64| (0.0..=1000.0).contains(percent))
         .ok_or_else(|| "it must be a number of percent from 0 to 1000".to_owned())
+}
+
+impl fmt::Display for Output {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let rows = self.lines.iter().map(|line| {
+            [line.name.to_owned(), value(line.before, line.unit), value(line.after, line.unit), change(line)]
+        });
+        let table = table(["Figure", "Before", "After", "Change"], rows);
+        let verdict = match self.regressions {
+            0 => format!("No figure is worse by more than {} %.", self.threshold),
+            1 => format!("1 figure is worse by more than {} %.", self.threshold),
+            n => format!("{n} figures are worse by more than {} %.", self.threshold),
+        };
+        write!(f, "Before: {}\nAfter:  {}\n{table}\n{verdict}", self.before, self.after)
+    }
+}
+
+fn value(number: f64, unit: &str) -> String {
+    match unit {
+        "" => format!("{number}"),
+        "B" => mib(number as u64),
+        _ => format!("{number:.4} {unit}"),
+    }
+}
+
+fn change(line: &Line) -> String {
+    let percent = match line.change {
+        Some(change) => format!("{change:+.1} %"),
+        None if line.after == 0.0 => "none".to_owned(),
+        None => "new".to_owned(),
+    };
+    if line.regression { format!("{percent} worse") } else { percent }
 }
 
 #[cfg(test)]

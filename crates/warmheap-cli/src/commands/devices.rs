@@ -1,40 +1,45 @@
 //! `warmheap devices`: what is here, what it can give, or why it is not.
 
+use std::fmt;
 use std::process::ExitCode;
 
 use serde::Serialize;
 
 use crate::failure::Failure;
+use crate::show::{mib, table};
 use crate::{device, show};
+
+/// The devices, as `--json` prints them.
+#[derive(Debug, Serialize)]
+struct Output(Vec<Entry>);
 
 /// One device.
 #[derive(Debug, Serialize)]
-pub(crate) struct Entry {
+struct Entry {
     /// What `--device` calls it.
-    pub(crate) name: String,
+    name: String,
     /// The device's own name, or why it cannot be used.
-    pub(crate) description: String,
-    pub(crate) available: bool,
+    description: String,
+    available: bool,
     #[serde(flatten)]
-    pub(crate) limits: Option<Limits>,
+    limits: Option<Limits>,
 }
 
 /// What a device can give, in bytes.
 #[derive(Debug, Serialize)]
-pub(crate) struct Limits {
-    pub(crate) alignment: u64,
-    pub(crate) granularity: u64,
-    pub(crate) largest_heap: u64,
-    pub(crate) largest_buffer: u64,
-    pub(crate) budget: Option<u64>,
-    pub(crate) free: Option<u64>,
-    pub(crate) grows_in_place: bool,
-    pub(crate) host_visible: bool,
+struct Limits {
+    alignment: u64,
+    granularity: u64,
+    largest_heap: u64,
+    largest_buffer: u64,
+    budget: Option<u64>,
+    free: Option<u64>,
+    grows_in_place: bool,
+    host_visible: bool,
 }
 
 pub(crate) fn run(json: bool) -> Result<ExitCode, Failure> {
-    let entries: Vec<_> = device::names().iter().map(|name| entry(name)).collect();
-    show::print(json, &entries, |entries| show::devices::text(entries))?;
+    show::print(json, &Output(device::names().iter().map(|name| entry(name)).collect()))?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -61,5 +66,32 @@ fn entry(name: &str) -> Entry {
         Err(failure) => {
             Entry { name: name.to_owned(), description: failure.to_string(), available: false, limits: None }
         }
+    }
+}
+
+impl fmt::Display for Output {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let here = self.0.iter().filter_map(|entry| {
+            let limits = entry.limits.as_ref()?;
+            let known = |bytes: Option<u64>| bytes.map_or_else(|| "not told".to_owned(), mib);
+            Some([
+                entry.name.clone(),
+                entry.description.clone(),
+                known(limits.free),
+                known(limits.budget),
+                mib(limits.largest_heap),
+                format!("{} B", limits.alignment),
+                format!("{} KiB", limits.granularity >> 10),
+                if limits.grows_in_place { "yes" } else { "no" }.to_owned(),
+            ])
+        });
+        let header =
+            ["Device", "Name", "Free", "Budget", "Largest heap", "Alignment", "Step", "Grows in place"];
+        f.write_str(&table(header, here))?;
+        let missing = self.0.iter().filter(|entry| !entry.available);
+        for entry in missing {
+            write!(f, "\n{}: {}", entry.name, entry.description)?;
+        }
+        Ok(())
     }
 }

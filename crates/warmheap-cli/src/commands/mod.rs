@@ -1,4 +1,4 @@
-//! One file for each command: its arguments, its work, its figures.
+//! One file for each command: its arguments, its work, its figures, and how they read.
 
 pub(crate) mod bench;
 pub(crate) mod check;

@@ -1,5 +1,6 @@
 //! `warmheap soak`: pools under every hardship, for as long as one likes.
 
+use std::fmt;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -9,13 +10,14 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde::Serialize;
 use warmheap::device::Spec;
-use warmheap::trace::Program;
-use warmheap::trace::soak::{Soak, Survived};
+use warmheap_testing::soak::{Soak, Survived};
+use warmheap_trace::Program;
 
 use super::count;
 use crate::failure::Failure;
 use crate::input::Trace;
 use crate::progress::Progress;
+use crate::show::{grouped, mib, percent, row, table};
 use crate::{device, show};
 
 /// Threads of which none has done a thousand operations for so long never will.
@@ -96,7 +98,7 @@ pub(crate) fn run(args: &Args, json: bool) -> Result<ExitCode, Failure> {
     drop(progress);
     let seconds = started.elapsed().as_secs_f64();
     let output = Output { seed, threads, queues, devices: names, seconds, finding, survived };
-    show::print(json, &output, show::soak::text)?;
+    show::print(json, &output)?;
     match output.finding {
         None => Ok(ExitCode::SUCCESS),
         Some(finding) => Err(Failure::Failed(finding)),
@@ -125,4 +127,74 @@ fn minutes(text: &str) -> Result<Duration, String> {
         .filter(|minutes| *minutes > 0.0 && *minutes <= 1e6)
         .map(|minutes: f64| Duration::from_secs_f64(minutes * 60.0))
         .ok_or_else(|| "it must be a number of minutes above 0, as in 10 or 0.5".to_owned())
+}
+
+impl fmt::Display for Output {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let survived = &self.survived;
+        let of = |part: u64, words: &str| format!("{} {words}", grouped(part));
+        let rows = [
+            row("Devices, in turns", self.devices.join(", ")),
+            row("Threads and queues", format!("{} and {}", self.threads, self.queues)),
+            row("Pools made, used and closed", grouped(survived.rounds)),
+            row("Books compared", grouped(survived.comparisons)),
+            row("Operations", grouped(survived.operations)),
+            row("Requests refused", grouped(survived.refused_requests)),
+            row("Requests served by the device", grouped(survived.fallbacks)),
+            row("Buffers retired to queues", grouped(survived.retired)),
+            row("Buffers freed by other threads", grouped(survived.freed_elsewhere)),
+            row(
+                "Buffers grown",
+                format!("{}, {}", of(survived.grown, "in place"), of(survived.moved, "moved")),
+            ),
+            row(
+                "Buffers that may move",
+                format!("{}, {}", grouped(survived.movable), of(survived.lent, "times used by queues")),
+            ),
+            row(
+                "Compactions",
+                format!(
+                    "{}, {}",
+                    of(survived.compactions, "on demand"),
+                    of(survived.compactions_by_pools, "by the pools")
+                ),
+            ),
+            row(
+                "Buffers compacted",
+                format!(
+                    "{}, {}, {} came free",
+                    grouped(survived.compacted),
+                    mib(survived.compacted_bytes),
+                    mib(survived.recovered_bytes)
+                ),
+            ),
+            row(
+                "Queues",
+                format!("{}, {}", of(survived.queues_lost, "lost"), of(survived.queues_replaced, "replaced")),
+            ),
+            row("Device failures injected", grouped(survived.failures_injected)),
+            row("Device calls past the budget", grouped(survived.refused_by_budget)),
+            row(
+                "Heaps",
+                format!(
+                    "{}, {}",
+                    of(survived.heaps_made, "made"),
+                    of(survived.heaps_destroyed, "given back")
+                ),
+            ),
+            row("Trims", format!("{}, {}", grouped(survived.trims), mib(survived.trimmed_bytes))),
+            row("Rests", grouped(survived.rests)),
+            row("Calls for help", grouped(survived.calls_for_help)),
+            row("Peak live", mib(survived.peak_live_bytes)),
+            row("Peak reserved", mib(survived.peak_reserved_bytes)),
+            row("Fragmentation at the end", percent(survived.end_fragmentation)),
+            row("Books of one pool, at most", mib(survived.metadata_bytes)),
+        ];
+        let verdict = match self.finding {
+            None => "Nothing lost, nothing handed out early, all bytes back.",
+            Some(_) => "A promise was broken.",
+        };
+        let title = format!("{:.1} s from seed {}", self.seconds, self.seed);
+        write!(f, "{}\n{verdict}", table([title.as_str(), "Survived"], rows))
+    }
 }

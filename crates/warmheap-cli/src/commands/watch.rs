@@ -1,5 +1,6 @@
 //! `warmheap watch`: what the pools of a running program hold, over and over.
 
+use std::fmt;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::thread::sleep;
@@ -9,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use warmheap::Statistics;
 
 use crate::failure::Failure;
+use crate::show::{grouped, mib, percent, table};
 use crate::{input, show};
 
 /// A program that has not written for so long has ended.
@@ -54,7 +56,7 @@ pub(crate) struct Stream {
 pub(crate) fn run(args: &Args, json: bool) -> Result<ExitCode, Failure> {
     loop {
         let report: Report = input::statistics(&args.file)?;
-        show::print(json, &report, show::watch::text)?;
+        show::print(json, &report)?;
         if is_silent(args) {
             eprintln!("note: process {} has stopped writing", report.pid);
             return Ok(ExitCode::SUCCESS);
@@ -70,4 +72,37 @@ fn is_silent(args: &Args) -> bool {
     let written = args.file.metadata().and_then(|data| data.modified());
     let age = written.ok().and_then(|at| SystemTime::now().duration_since(at).ok());
     age.is_some_and(|age| age > SILENCE)
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let rows = self.devices.iter().flat_map(|device| {
+            device.streams.iter().map(|stream| {
+                let statistics = &stream.statistics;
+                [
+                    format!("{} {}", device.device, stream.stream),
+                    format!("{:.1} MiB", statistics.used_capacity_mb),
+                    mib(stream.reserved_bytes),
+                    mib(stream.peak_reserved_bytes),
+                    grouped(statistics.active_allocations),
+                    grouped(statistics.total_allocations),
+                    percent(statistics.hit_rate),
+                    percent(statistics.fragmentation),
+                    grouped(statistics.device_calls),
+                ]
+            })
+        });
+        let header = [
+            "Device and stream",
+            "Used",
+            "Reserved",
+            "At most",
+            "Buffers",
+            "Allocations",
+            "Hits",
+            "Fragmented",
+            "Device calls",
+        ];
+        write!(f, "process {}\n{}", self.pid, table(header, rows))
+    }
 }

@@ -1,14 +1,9 @@
-//! Figures as text: JSON for machines, tables for people. Nothing is measured here.
+//! Figures as text: JSON for machines, tables for people. Nothing is measured here, and no command is
+//! known: each says of its own figures how they read.
 
-mod advice;
-pub(crate) mod bench;
-pub(crate) mod check;
-pub(crate) mod compare;
-pub(crate) mod devices;
-pub(crate) mod replay;
-pub(crate) mod soak;
-pub(crate) mod watch;
+mod findings;
 
+use std::fmt::Display;
 use std::io::{self, Write};
 
 use comfy_table::presets::UTF8_FULL_CONDENSED;
@@ -16,15 +11,12 @@ use comfy_table::{CellAlignment, Table};
 use serde::Serialize;
 use warmheap::config::MIB;
 
+pub(crate) use self::findings::findings;
 use crate::failure::Failure;
 
-/// Prints `figures` on standard output: as JSON, or as `text` makes of them.
-pub(crate) fn print<T: Serialize>(
-    json: bool,
-    figures: &T,
-    text: impl FnOnce(&T) -> String,
-) -> Result<(), Failure> {
-    let text = if json { to_json(figures)? } else { text(figures) };
+/// Prints `figures` on standard output: as JSON, or as they read.
+pub(crate) fn print(json: bool, figures: &(impl Serialize + Display)) -> Result<(), Failure> {
+    let text = if json { to_json(figures)? } else { figures.to_string() };
     match writeln!(io::stdout(), "{}", text.trim_end()) {
         // The reader has seen enough: `warmheap ... | head`.
         Err(e) if e.kind() != io::ErrorKind::BrokenPipe => Err(Failure::failed(e)),
@@ -38,7 +30,7 @@ pub(crate) fn to_json<T: Serialize>(figures: &T) -> Result<String, Failure> {
 }
 
 /// A table with a header; every column but the first is aligned right.
-fn table<'a>(
+pub(crate) fn table<'a>(
     header: impl IntoIterator<Item = &'a str>,
     rows: impl IntoIterator<Item = impl IntoIterator<Item = String>>,
 ) -> String {
@@ -52,20 +44,20 @@ fn table<'a>(
 }
 
 /// A row of a two-column table.
-fn row(name: impl Into<String>, value: impl ToString) -> [String; 2] {
+pub(crate) fn row(name: impl Into<String>, value: impl ToString) -> [String; 2] {
     [name.into(), value.to_string()]
 }
 
-fn mib(bytes: u64) -> String {
+pub(crate) fn mib(bytes: u64) -> String {
     format!("{:.1} MiB", bytes as f64 / MIB as f64)
 }
 
-fn percent(share: f64) -> String {
+pub(crate) fn percent(share: f64) -> String {
     format!("{:.1} %", share * 100.0)
 }
 
 /// `1234567` as `1,234,567`.
-fn grouped(number: u64) -> String {
+pub(crate) fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::with_capacity(digits.len() * 4 / 3);
     for (i, digit) in digits.chars().enumerate() {

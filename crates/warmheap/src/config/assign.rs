@@ -2,11 +2,14 @@
 
 use super::PoolConfig;
 use super::error::{ConfigError, Fault, Place, Problem};
-use super::input::{Input, shortened};
+use super::input::Input;
+#[cfg(feature = "yaml")]
+use super::input::shortened;
 use super::key::Key;
 use super::rule::Rule;
 
 /// How alike (0 to 1) a misspelt key must be to a real one for it to be proposed.
+#[cfg(feature = "yaml")]
 const ALIKE: f64 = 0.7;
 
 /// One key set to something, somewhere.
@@ -79,6 +82,7 @@ pub(crate) fn remedy(key: &str, known: &[&str]) -> String {
 }
 
 /// The one of `known` that `key` probably misspells.
+#[cfg(feature = "yaml")]
 pub(crate) fn nearest<'a>(key: &str, known: &[&'a str]) -> Option<&'a str> {
     // Foreign keys may be of any length, and comparing costs the product of both.
     let key = shortened(key).to_lowercase().replace('-', "_");
@@ -88,4 +92,10 @@ pub(crate) fn nearest<'a>(key: &str, known: &[&'a str]) -> Option<&'a str> {
         .filter(|(_, alike)| *alike >= ALIKE)
         .max_by(|(_, a), (_, b)| a.total_cmp(b))
         .map(|(name, _)| name)
+}
+
+/// Nothing is proposed: comparing names is a part of the feature `yaml`.
+#[cfg(not(feature = "yaml"))]
+pub(crate) fn nearest<'a>(_key: &str, _known: &[&'a str]) -> Option<&'a str> {
+    None
 }

@@ -3,7 +3,7 @@
 //! This layer owns the words "create", "commit", "fill" and "destroy", and the few facts a pool
 //! must know before it asks ([`Limits`]). A device never decides *when*: no caching, no retry, no
 //! statistics, no policy. Everything above it talks to [`Device`] and [`Memory`] alone, so that a
-//! new backend is one folder here and a run of [`conformance`], and nothing else changes.
+//! new backend is one folder here and a run of `warmheap_testing::conformance`, and nothing else changes.
 //!
 //! | device | feature | memory |
 //! |---|---|---|
@@ -15,7 +15,6 @@
 //! Queues are of their devices too; [`WorkerQueue`] serves `host` and `sim`, and [`sim::SimQueue`] is
 //! its counter alone.
 
-pub mod conformance;
 #[cfg(feature = "cuda")]
 pub mod cuda;
 mod error;
@@ -39,7 +38,7 @@ pub use worker::WorkerQueue;
 /// Calls may come from any thread at any time. Every call is assumed dear (tens of microseconds),
 /// so the pool counts each of them in its statistics.
 ///
-/// A device is done when `conformance::run` passes on it; see [`conformance`].
+/// A device is done when `warmheap_testing::conformance::run` passes on it.
 pub trait Device: std::fmt::Debug + Send + Sync {
     /// A short name for people: `host`, `sim`, `metal: Apple M3`.
     fn name(&self) -> &str;

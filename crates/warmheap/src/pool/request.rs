@@ -36,6 +36,13 @@ impl Request {
         Self { size, align: 0, tag: Tag::NONE, wait: AS_SET, zeroed: false, room: 0, plain: true }
     }
 
+    /// The bytes asked for.
+    #[inline]
+    #[must_use]
+    pub const fn bytes(&self) -> u64 {
+        self.size
+    }
+
     /// Asks for an address that is a multiple of `align`, a power of two in bytes.
     #[inline]
     pub const fn align(mut self, align: u64) -> Self {

@@ -1,6 +1,6 @@
 //! What a pool can tell about itself: one snapshot, as a struct, as JSON and as Prometheus text.
 //!
-//! The snapshot is plain data. The pool takes it, [`advice`](crate::advice) judges it, and the caller
+//! The snapshot is plain data. The pool takes it, `advice` judges it, and the caller
 //! prints it; nothing here reaches back into a pool. Each figure is declared once, in `figures`: the
 //! struct, its JSON and its Prometheus text follow from that, and tests hold the C header, the Python
 //! stub and the documents against [`Statistics::figures`].

@@ -1,7 +1,7 @@
 //! The suite that every device passes.
 
-use warmheap::device::conformance;
 use warmheap::metal::{MetalOptions, Placement, Storage, WarmUp};
+use warmheap_testing::conformance;
 
 use crate::support::with_options;
 

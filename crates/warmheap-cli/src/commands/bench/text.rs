@@ -1,0 +1,172 @@
+//! A benchmark as the guide's tables, and what to change.
+
+use std::fmt;
+
+use warmheap::Statistics;
+use warmheap::stats::SlowPath;
+
+use super::{Output, Side};
+use crate::show::{findings, grouped, mib, percent, row, table};
+
+impl fmt::Display for Output {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let parts = [
+            title(self),
+            costs(self),
+            throughput(self),
+            pool(self),
+            findings(&self.findings),
+            footnote(self),
+        ];
+        f.write_str(&parts.join("\n\n"))
+    }
+}
+
+fn title(output: &Output) -> String {
+    let workload = output.workload.as_deref().unwrap_or("no sidecar says what ran");
+    let recorded = output.recorded_on.iter();
+    let recorded: String = recorded.map(|on| format!("; recorded on {on}")).collect();
+    format!(
+        "{}: {workload}{recorded}\n{} events, {} live at the most, on device {}, medians of {} \
+         alternating rounds",
+        output.trace,
+        grouped(output.events),
+        mib(output.peak_live_bytes),
+        output.device,
+        output.rounds
+    )
+}
+
+/// The sides compared, with the heads of their columns.
+fn sides(output: &Output) -> Vec<(&'static str, &Side)> {
+    let driver_pool = output.driver_pool.iter().map(|side| ("cudaMallocAsync", side));
+    [("Baseline", &output.baseline)].into_iter().chain(driver_pool).chain([("Pool", &output.pool)]).collect()
+}
+
+/// A table of the sides: a name and a figure a row, and what the pool changes of the baseline.
+fn compared(sides: &[(&str, &Side)], rows: &[(&str, Figure, Unit)], more: Option<Vec<String>>) -> String {
+    let header = [""].into_iter().chain(sides.iter().map(|(head, _)| *head)).chain(["Change"]);
+    let rows = rows.iter().map(|(name, figure, unit)| {
+        let figures: Vec<f64> = sides.iter().map(|(_, side)| figure(side)).collect();
+        let ends = figures.first().zip(figures.last());
+        let change = ends.map(|(baseline, pool)| change(*baseline, *pool));
+        [(*name).to_owned()].into_iter().chain(figures.iter().map(|f| unit(*f))).chain(change).collect()
+    });
+    table(header, rows.chain(more))
+}
+
+type Figure = fn(&Side) -> f64;
+type Unit = fn(f64) -> String;
+
+fn costs(output: &Output) -> String {
+    let sides = sides(output);
+    let serving: (&str, Figure, Unit) = if sides.iter().all(|(_, side)| side.ms_per_token.is_some()) {
+        ("Allocation overhead per token", |side| side.ms_per_token.unwrap_or_default(), ms)
+    } else {
+        ("Allocation overhead while serving", |side| side.serving_ms, ms)
+    };
+    let rows = [
+        serving,
+        ("Allocation while loading the model", |side| side.loading_ms, ms),
+        ("Per allocation or free", |side| side.ns_per_op, ns),
+    ];
+    let none = sides[1..].iter().map(|_| "-".to_owned());
+    let startup = ["Start-up, once".to_owned()].into_iter().chain(none);
+    compared(&sides, &rows, Some(startup.chain([ms(output.startup_ms), String::new()]).collect()))
+}
+
+fn throughput(output: &Output) -> String {
+    let sides = sides(output);
+    let Some(compute) = output
+        .compute_ms_per_token
+        .filter(|_| sides.iter().all(|(_, side)| side.tokens_per_second.is_some()))
+    else {
+        return "No throughput is modelled: nothing says how many tokens the trace decodes; give \
+                --tokens N"
+            .to_owned();
+    };
+    let rate: Figure = |side| side.tokens_per_second.unwrap_or_default();
+    format!(
+        "{}\nModelled: {} of compute per token, as recorded in the trace, plus the allocation time \
+         measured here.",
+        compared(&sides, &[("Throughput, modelled", rate, |rate| format!("{rate:.2} tok/s"))], None),
+        ms(compute)
+    )
+}
+
+fn pool(output: &Output) -> String {
+    let grades = &output.grades;
+    let mut rows = statistics(&output.statistics);
+    rows.push(row("Reserved", mib(output.reserved_bytes)));
+    rows.push(row("Device calls after start-up", output.device_calls_after_startup));
+    let title = format!("Pool, over {} rounds, when the trace ends", output.rounds);
+    format!(
+        "{}\nHit rate: {}\nUtilization: {}\nFallback rate: {}",
+        table([&title, "Figure"], rows),
+        grades.hit_rate,
+        grades.utilization,
+        grades.fallback_rate
+    )
+}
+
+/// The stages of the slow path that served, with how often.
+fn stages(slow_path: &SlowPath) -> String {
+    let served = slow_path.stages().into_iter().filter(|(_, stage)| stage.served > 0);
+    let listed: Vec<_> =
+        served.map(|(name, stage)| format!("{} {}", name.replace('_', " "), grouped(stage.served))).collect();
+    if listed.is_empty() { "-".to_owned() } else { listed.join(", ") }
+}
+
+fn statistics(statistics: &Statistics) -> Vec<[String; 2]> {
+    let mb = |figure: f64| format!("{figure:.1} MiB");
+    vec![
+        row("Total allocations", grouped(statistics.total_allocations)),
+        row("Fallback allocations", grouped(statistics.fallback_allocations)),
+        row("Hit rate", percent(statistics.hit_rate)),
+        row("Active allocations", grouped(statistics.active_allocations)),
+        row("Total heaps", statistics.total_heaps),
+        row("Active heaps", statistics.active_heaps),
+        row("Heap utilization", percent(statistics.utilization)),
+        row("Fragmentation", percent(statistics.fragmentation)),
+        row("Largest allocation", mb(statistics.largest_allocation_mb)),
+        row("Avg allocation", mb(statistics.avg_allocation_mb)),
+        row("Total capacity", mb(statistics.total_capacity_mb)),
+        row("Used capacity", mb(statistics.used_capacity_mb)),
+        row("Peak used", mb(statistics.peak_used_mb)),
+        row("Cached", mb(statistics.cached_mb)),
+        row("Quarantined", mb(statistics.quarantined_mb)),
+        row("Moved by compaction", mb(statistics.moved_mb)),
+        row("Misses served by", stages(&statistics.slow_path)),
+    ]
+}
+
+fn footnote(output: &Output) -> String {
+    let baseline = if output.driver_pool.is_some() {
+        "cudaMalloc and cudaFree for each buffer; cudaMallocAsync: the driver's own pool, which keeps \
+         what is freed"
+    } else if output.device == "host" {
+        "each allocation maps its pages and touches every one, and each free unmaps them, as a driver \
+         that maps and clears does"
+    } else {
+        "each allocation and each free is the device's own call"
+    };
+    format!("Baseline: {baseline}. Timings are specific to this machine; compare the ratios.")
+}
+
+fn ms(milliseconds: f64) -> String {
+    match milliseconds {
+        small if small < 1.0 => format!("{small:.4} ms"),
+        _ => format!("{milliseconds:.2} ms"),
+    }
+}
+
+fn ns(nanoseconds: f64) -> String {
+    format!("{nanoseconds:.1} ns")
+}
+
+fn change(before: f64, after: f64) -> String {
+    if before == 0.0 {
+        return "-".to_owned();
+    }
+    format!("{:+.2} %", (after - before) / before * 100.0)
+}

@@ -1,0 +1,197 @@
+//! What every device must do, as checks that anyone can run.
+//!
+//! A backend is done when [`run`] passes on it; nothing above the device layer need be tried on it
+//! first. The checks use only [`Device`] and [`Memory`], take tens of MiB for some
+//! milliseconds, and give back all they took. They own no opinion on speed, and they never panic: a
+//! device that breaks a rule, or panics itself, yields a [`Failure`] that names the rule and what
+//! was seen.
+//!
+//! ```
+//! use warmheap::device::host::HostDevice;
+//! use warmheap_testing::conformance;
+//! conformance::run(&HostDevice::new())?;
+//! # Ok::<(), conformance::Failures>(())
+//! ```
+
+mod bounds;
+mod buffers;
+mod bytes;
+mod copies;
+mod heaps;
+mod limits;
+mod threads;
+
+use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use warmheap::device::{Device, DeviceError, HeapKind, HeapRequest, Limits, Memory};
+
+/// A rule for devices.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Check {
+    /// Limits are powers of two where they must be, consistent, and do not change from call to call.
+    Limits,
+    /// A fixed heap has the size asked for, starts on the device's alignment, refuses to be
+    /// committed, and can be made again after it was dropped.
+    FixedHeap,
+    /// An elastic heap commits, decommits and commits again, beside parts that keep their contents;
+    /// a device that has none says so.
+    ElasticHeap,
+    /// Fallback buffers of odd sizes start on every alignment that is asked for.
+    Fallback,
+    /// Warming succeeds, on all of a heap and on part of it, any number of times.
+    Warm,
+    /// A fill sets every byte of its range and no other. Where the CPU cannot see the memory, only
+    /// that it succeeds.
+    Fill,
+    /// A copy brings every byte of its range and touches no other, between heaps, within one and
+    /// from fallback buffers; a device that cannot copy says so.
+    Copy,
+    /// Memory that is said to be zeroed is, also where somebody wrote before.
+    Zeroed,
+    /// More than the limits allow in one piece is refused as
+    /// [`TooLarge`](DeviceError::TooLarge), with the figures.
+    TooLarge,
+    /// More than the device has is refused as [`OutOfMemory`](DeviceError::OutOfMemory), and
+    /// refusals lose nothing.
+    OutOfMemory,
+    /// Ranges that are not inside the memory are refused as [`OutOfRange`](DeviceError::OutOfRange) by
+    /// every call, and nothing is written; so are sizes of 0 and alignments that are no power of two, as
+    /// [`BadRequest`](DeviceError::BadRequest), and copies from memory of another device, as
+    /// [`ForeignMemory`](DeviceError::ForeignMemory).
+    Bounds,
+    /// Live regions never overlap, heaps or buffers.
+    Disjoint,
+    /// Calls from several threads at once work, on one heap too, and memory may be freed by another
+    /// thread than took it.
+    Threads,
+}
+
+impl Check {
+    /// Every check, in the order in which [`run`] makes them.
+    pub const ALL: [Self; 13] = [
+        Self::Limits,
+        Self::FixedHeap,
+        Self::ElasticHeap,
+        Self::Fallback,
+        Self::Warm,
+        Self::Fill,
+        Self::Copy,
+        Self::Zeroed,
+        Self::TooLarge,
+        Self::OutOfMemory,
+        Self::Bounds,
+        Self::Disjoint,
+        Self::Threads,
+    ];
+
+    /// Makes this check alone.
+    ///
+    /// # Errors
+    /// [`Failure`] with what was seen. A panic of the device is caught and is one too.
+    pub fn run(self, device: &dyn Device) -> Result<(), Failure> {
+        let check = match self {
+            Self::Limits => limits::sane,
+            Self::FixedHeap => heaps::fixed,
+            Self::ElasticHeap => heaps::elastic,
+            Self::Fallback => buffers::fallback,
+            Self::Warm => heaps::warm,
+            Self::Fill => heaps::fill,
+            Self::Copy => copies::copy,
+            Self::Zeroed => buffers::zeroed,
+            Self::TooLarge => limits::too_large,
+            Self::OutOfMemory => limits::out_of_memory,
+            Self::Bounds => bounds::kept,
+            Self::Disjoint => buffers::disjoint,
+            Self::Threads => threads::concurrent,
+        };
+        let answer = catch_unwind(AssertUnwindSafe(|| check(device)));
+        let seen = match answer {
+            Ok(Ok(())) => return Ok(()),
+            Ok(Err(seen)) => seen,
+            Err(panic) => format!("the device panicked: {}", words(&*panic)),
+        };
+        Err(Failure { check: self, seen })
+    }
+}
+
+/// Makes every check and reports all that fail.
+///
+/// # Errors
+/// [`Failures`], in the order of [`Check::ALL`].
+pub fn run(device: &dyn Device) -> Result<(), Failures> {
+    let failures: Vec<_> = Check::ALL.into_iter().filter_map(|check| check.run(device).err()).collect();
+    if failures.is_empty() { Ok(()) } else { Err(Failures { device: device.name().to_owned(), failures }) }
+}
+
+/// One rule that a device broke.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{check:?}: {seen}")]
+#[non_exhaustive]
+pub struct Failure {
+    /// The rule.
+    pub check: Check,
+    /// What was done, what was expected and what was seen.
+    pub seen: String,
+}
+
+/// The rules that a device broke.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Failures {
+    /// The device's name.
+    pub device: String,
+    /// At least one.
+    pub failures: Vec<Failure>,
+}
+
+impl std::error::Error for Failures {}
+
+impl fmt::Display for Failures {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { device, failures } = self;
+        write!(f, "device {device:?} fails {} of {} checks", failures.len(), Check::ALL.len())?;
+        failures.iter().try_for_each(|failure| write!(f, "\n  {failure}"))
+    }
+}
+
+/// `Ok`, or what was seen.
+type Verdict = Result<(), String>;
+
+/// Fails with the words given unless the condition holds.
+macro_rules! ensure {
+    ($holds:expr, $($words:tt)+) => {
+        if !$holds {
+            return Err(format!($($words)+));
+        }
+    };
+}
+use ensure;
+
+/// A panic's message.
+fn words(panic: &(dyn std::any::Any + Send)) -> &str {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no message")
+}
+
+/// Says what was being done when the device answered with an error.
+fn during<T>(what: impl fmt::Display, answer: Result<T, DeviceError>) -> Result<T, String> {
+    answer.map_err(|error| format!("{what}: {error}"))
+}
+
+/// Bytes of the heaps that checks make: some steps of the device's, and no less than 1 MiB.
+fn heap_size(limits: &Limits) -> u64 {
+    let step = limits.granularity.max(limits.alignment);
+    (4 * step).max(1 << 20).min(limits.largest_heap / step * step)
+}
+
+fn heap(device: &dyn Device, size: u64, kind: HeapKind) -> Result<Box<dyn Memory>, String> {
+    let request = HeapRequest { size, kind, label: "conformance".into() };
+    during(format_args!("creating a {kind:?} heap of {size} bytes"), device.create_heap(&request))
+}
+
+fn buffer(device: &dyn Device, size: u64, align: u64) -> Result<Box<dyn Memory>, String> {
+    let what = format_args!("allocating {size} bytes at a multiple of {align}");
+    during(what, device.allocate(size, align))
+}

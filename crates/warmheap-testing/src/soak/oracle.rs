@@ -1,0 +1,225 @@
+//! Who holds which addresses: buffers that are alive, and work in flight that still uses them.
+//!
+//! A range is noted after the pool has handed it out, and taken off before it goes back, so that
+//! whatever is in the book is somebody's; the range of a movable buffer is there while that cannot move.
+//! A range in flight stays until the queue's own counter has reached its ticket; the counter only
+//! rises, so looking at it after the pool did never blames a pool that was right.
+#![allow(unsafe_code)]
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use super::finding::Finding;
+use super::lanes::{Counter, Work};
+use crate::lock;
+use warmheap::Buffer;
+use warmheap_trace::Words;
+
+/// See the module's essay.
+#[derive(Debug, Default)]
+pub(super) struct Oracle(Mutex<Book>);
+
+#[derive(Debug, Default)]
+struct Book {
+    /// By the first address.
+    ranges: BTreeMap<u64, Range>,
+    /// Ever noted: every buffer has a number of its own.
+    noted: u64,
+    live_bytes: u64,
+    live: u64,
+}
+
+#[derive(Debug)]
+struct Range {
+    size: u64,
+    /// The work that still uses the range; `None` while a buffer is alive there.
+    in_flight: Option<InFlight>,
+}
+
+/// Work of a queue that uses a range.
+#[derive(Debug, Clone)]
+pub(super) struct InFlight {
+    queue: u64,
+    counter: Arc<Counter>,
+    ticket: u64,
+}
+
+impl InFlight {
+    pub(super) fn new(work: &Work, ticket: u64) -> Self {
+        Self { queue: work.number, counter: Arc::clone(&work.counter), ticket }
+    }
+
+    /// Counted through the round.
+    pub(super) fn queue(&self) -> u64 {
+        self.queue
+    }
+
+    /// The finding that somebody else was given the range.
+    fn early(&self, address: u64, size: u64) -> Finding {
+        let (reached, lost) = (self.counter.reached(), self.counter.is_lost());
+        Finding::Early { address, size, queue: self.queue, ticket: self.ticket, reached, lost }
+    }
+
+    /// The finding that the buffer in it was moved.
+    pub(super) fn moved(&self, from: u64, to: u64, size: u64) -> Finding {
+        let (reached, lost) = (self.counter.reached(), self.counter.is_lost());
+        Finding::Moved { from, to, size, queue: self.queue, ticket: self.ticket, reached, lost }
+    }
+
+    pub(super) fn is_over(&self) -> bool {
+        self.counter.is_over(self.ticket)
+    }
+}
+
+impl Oracle {
+    /// Notes a new buffer, which came by the way of a queue or not, and marks it where the CPU can.
+    /// Answers its number.
+    pub(super) fn allocated(&self, buffer: &Buffer, queue: Option<u64>) -> Result<u64, Finding> {
+        let number = self.book().insert(buffer, queue)?;
+        mark(buffer, number);
+        Ok(number)
+    }
+
+    /// Notes that a buffer has become longer where it is: it had `old` bytes.
+    pub(super) fn grown(&self, buffer: &Buffer, number: u64, old: u64) -> Result<(), Finding> {
+        kept(buffer, number, old)?;
+        let (address, size) = (buffer.address(), buffer.size());
+        let mut book = self.book();
+        book.vacate(address + old, size - old, None)?;
+        book.ranges.insert(address, Range { size, in_flight: None });
+        book.live_bytes += size - old;
+        drop(book);
+        mark(buffer, number);
+        Ok(())
+    }
+
+    /// Notes where a movable buffer is, which stays there for now. The work that it was given to last
+    /// may still use it.
+    pub(super) fn found(&self, buffer: &Buffer, number: u64, work: Option<&InFlight>) -> Result<(), Finding> {
+        let (address, size) = (buffer.address(), buffer.size());
+        let mut book = self.book();
+        book.vacate(address, size, work.map(InFlight::queue))?;
+        book.ranges.insert(address, Range { size, in_flight: None });
+        drop(book);
+        unchanged(buffer, number)
+    }
+
+    /// Takes a movable buffer off that may move from now on, or once that work is over.
+    pub(super) fn out_of_sight(&self, buffer: &Buffer, work: Option<&InFlight>) {
+        let mut book = self.book();
+        match work.filter(|work| !work.is_over()) {
+            Some(work) => {
+                let range = Range { size: buffer.size(), in_flight: Some(work.clone()) };
+                book.ranges.insert(buffer.address(), range);
+            }
+            None => _ = book.ranges.remove(&buffer.address()),
+        }
+    }
+
+    /// Takes a buffer off that is about to be freed.
+    pub(super) fn freed(&self, buffer: &Buffer, number: u64) -> Result<(), Finding> {
+        unchanged(buffer, number)?;
+        let mut book = self.book();
+        book.ranges.remove(&buffer.address());
+        book.dies(buffer);
+        Ok(())
+    }
+
+    /// Notes that a buffer is about to be retired with a ticket of `work`'s queue.
+    pub(super) fn retired(
+        &self,
+        buffer: &Buffer,
+        number: u64,
+        work: &Work,
+        ticket: u64,
+    ) -> Result<(), Finding> {
+        unchanged(buffer, number)?;
+        let mut book = self.book();
+        let range = Range { size: buffer.size(), in_flight: Some(InFlight::new(work, ticket)) };
+        book.ranges.insert(buffer.address(), range);
+        book.dies(buffer);
+        Ok(())
+    }
+
+    /// Forgets work that is over.
+    pub(super) fn sweep(&self) {
+        let is_over = |range: &Range| range.in_flight.as_ref().is_some_and(InFlight::is_over);
+        self.book().ranges.retain(|_, range| !is_over(range));
+    }
+
+    /// Live buffers and their bytes, without what is in flight.
+    pub(super) fn live(&self) -> (u64, u64) {
+        let book = self.book();
+        (book.live, book.live_bytes)
+    }
+
+    fn book(&self) -> MutexGuard<'_, Book> {
+        lock(&self.0)
+    }
+}
+
+impl Book {
+    fn insert(&mut self, buffer: &Buffer, queue: Option<u64>) -> Result<u64, Finding> {
+        let (address, size) = (buffer.address(), buffer.size());
+        self.vacate(address, size, queue)?;
+        self.ranges.insert(address, Range { size, in_flight: None });
+        self.live += 1;
+        self.live_bytes += size;
+        self.noted += 1;
+        Ok(self.noted)
+    }
+
+    /// Takes off what is over in these bytes, which have been handed out.
+    fn vacate(&mut self, address: u64, size: u64, queue: Option<u64>) -> Result<(), Finding> {
+        while let Some((&other, range)) = self.ranges.range(..address.saturating_add(size)).next_back()
+            && other + range.size > address
+        {
+            let Some(work) = &range.in_flight else {
+                return Err(Finding::Overlap { address, size, other, other_size: range.size });
+            };
+            // A queue has its own memory back at once, as it lies.
+            let own = queue == Some(work.queue) && other == address;
+            if !own && !work.is_over() {
+                return Err(work.early(address, size));
+            }
+            self.ranges.remove(&other);
+        }
+        Ok(())
+    }
+
+    fn dies(&mut self, buffer: &Buffer) {
+        self.live -= 1;
+        self.live_bytes -= buffer.size();
+    }
+}
+
+/// Marks a buffer that its player alone has, where the CPU can.
+fn mark(buffer: &Buffer, number: u64) {
+    if let Some(words) = Words::of(buffer) {
+        // SAFETY: the pool gave the buffer, or more of it, to the player that calls, and its queues do
+        // no work on memory. Where that is not so, it is the finding that the words are there for.
+        unsafe { words.write(number) };
+    }
+}
+
+fn unchanged(buffer: &Buffer, number: u64) -> Result<(), Finding> {
+    kept(buffer, number, buffer.size())
+}
+
+/// Fails if a buffer that was marked when it had `size` bytes has changed in those.
+pub(super) fn kept(buffer: &Buffer, number: u64, size: u64) -> Result<(), Finding> {
+    let changed = Words::within(buffer, 0..size).and_then(|words| words.changed(number));
+    changed.map_or(Ok(()), |offset| Err(contents(buffer, offset, "changed while the buffer was alive")))
+}
+
+/// Fails if a buffer that was cleared holds something from byte `from` on.
+pub(super) fn cleared(buffer: &Buffer, from: u64) -> Result<(), Finding> {
+    let uncleared = Words::within(buffer, from..buffer.size()).and_then(|words| words.uncleared());
+    uncleared.map_or(Ok(()), |offset| {
+        Err(contents(buffer, from + offset, "was not cleared before it was handed out"))
+    })
+}
+
+fn contents(buffer: &Buffer, offset: u64, what: &'static str) -> Finding {
+    Finding::Contents { address: buffer.address(), size: buffer.size(), offset, what }
+}

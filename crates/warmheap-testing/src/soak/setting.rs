@@ -1,0 +1,111 @@
+//! What a round is played on: a device, and settings made up for it.
+#![forbid(unsafe_code)]
+
+use std::time::Duration;
+
+use fastrand::Rng;
+
+use warmheap::config::{Compaction, HeapSizing, MAX_HEAP_SIZE, MIB, Scrub, Strategy};
+use warmheap::device::{DeviceError, Limits};
+use warmheap::{AllocError, PoolConfig};
+
+/// The most of a device's free memory to ask for, and the most where memory is real.
+const SHARE: u64 = 4;
+const REAL_MEMORY: u64 = 512 * MIB;
+
+/// The tag that may have a quota.
+pub(super) const METERED: &str = "kv-cache";
+
+/// See the module's essay.
+#[derive(Debug)]
+pub(super) struct Setting {
+    pub(super) config: PoolConfig,
+    /// The power of two that sizes are divided by.
+    pub(super) shift: u32,
+    /// Bytes that all threads together ask for at most, or little more.
+    pub(super) demand: u64,
+    /// One buffer in so many may move; 0 is none.
+    pub(super) one_movable_in: u32,
+    /// Fresh memory is zero, and the CPU can see it.
+    starts_zeroed: bool,
+}
+
+impl Setting {
+    /// Whether the settings themselves are reason enough for this refusal.
+    pub(super) fn excuse(&self, error: &AllocError) -> bool {
+        match error {
+            AllocError::QuotaExceeded(_) => !self.config.quotas.is_empty(),
+            // Without the device's word, fallback was ruled out.
+            AllocError::OutOfMemory(error) => self.excuse_device(error.device.as_ref()),
+            // Without it, something lies behind the buffer.
+            AllocError::CannotGrow { device, .. } => self.excuse_device(device.as_deref()),
+            _ => false,
+        }
+    }
+
+    fn excuse_device(&self, error: Option<&DeviceError>) -> bool {
+        match error {
+            None => true,
+            Some(DeviceError::PastLimit { .. }) => self.config.limits.hard_bytes.is_some(),
+            Some(_) => false,
+        }
+    }
+
+    /// Whether whatever is handed out must read as zero.
+    pub(super) fn scrubs(&self) -> bool {
+        self.config.scrub == Scrub::OnFree && self.starts_zeroed
+    }
+
+    /// Settings for a device of these limits, and traces that ask for `demand` bytes together.
+    pub(super) fn new(limits: &Limits, demand: u64, rng: &mut Rng) -> Self {
+        // A device that does not know what is free has no memory to run out of.
+        let most = limits.available.map_or(u64::MAX, |free| (free / SHARE).min(REAL_MEMORY));
+        let shift = (0..63).find(|shift| demand >> shift <= most).unwrap_or(63);
+        let demand = (demand >> shift).max(MIB);
+        let starts_zeroed = limits.zeroed && limits.host_visible;
+        let one_movable_in = rng.choice([0, 4, 16, 16]).unwrap_or_default();
+        Self { config: config(demand, rng), shift, demand, one_movable_in, starts_zeroed }
+    }
+}
+
+fn config(demand: u64, rng: &mut Rng) -> PoolConfig {
+    let mut config = PoolConfig::default();
+    let choose = |rng: &mut Rng, from: [u64; 4]| rng.choice(from).unwrap_or_default();
+    config.heaps = if rng.bool() { HeapSizing::Elastic } else { HeapSizing::Fixed };
+    config.num_heaps = rng.usize(1..=8);
+    let heap_size = demand / 100 * choose(rng, [40, 80, 110, 200]) / config.num_heaps as u64;
+    config.heap_size = heap_size.clamp(MIB, MAX_HEAP_SIZE);
+    config.warmup_sizes = if rng.bool() { vec![config.heap_size / 8] } else { Vec::new() };
+    config.strategy =
+        rng.choice([Strategy::RoundRobin, Strategy::BestFit, Strategy::LeastUsed]).unwrap_or_default();
+    config.dynamic_growth = rng.bool();
+    config.max_heaps = config.num_heaps + rng.usize(..8);
+    config.track_statistics = rng.u8(..8) > 0;
+    config.thread_cache.max_bytes = choose(rng, [0, MIB, 64 * MIB, 64 * MIB]);
+    config.thread_heaps = rng.u8(..4) > 0;
+    config.scrub = if rng.u8(..4) == 0 { Scrub::OnFree } else { Scrub::Never };
+    if rng.u8(..4) == 0 {
+        let promised = config.heap_size * config.num_heaps as u64;
+        config.limits.soft_bytes = Some(demand.max(promised) / 10 * 9);
+        config.limits.hard_bytes = Some(demand.max(promised) / 10 * 12);
+    }
+    if rng.u8(..4) == 0 {
+        config.quotas.insert(METERED.to_owned(), demand / 16);
+    }
+    config.wait = Duration::from_millis(choose(rng, [0, 0, 0, 1]));
+    if rng.u8(..4) == 0 {
+        config.compaction = compaction(demand, rng);
+    }
+    config
+}
+
+/// Compaction in the background, and for requests that find no room.
+fn compaction(demand: u64, rng: &mut Rng) -> Compaction {
+    Compaction {
+        enabled: true,
+        threshold: rng.choice([0.01, 0.1, 0.5]).unwrap_or_default(),
+        interval: Duration::from_millis(rng.choice([1, 5, 50]).unwrap_or_default()),
+        step_bytes: rng.choice([MIB, demand]).unwrap_or_default(),
+        step_time: Duration::from_micros(rng.choice([50, 2_000]).unwrap_or_default()),
+    }
+}

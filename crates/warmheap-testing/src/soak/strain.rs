@@ -1,0 +1,285 @@
+//! A device under strain: any device, whose calls fail when told to, whose budget moves, and which
+//! keeps its own account of what is held.
+#![allow(unsafe_code)]
+
+use std::any::Any;
+use std::ops::Range;
+use std::ptr::NonNull;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use super::figures::{Figures, count};
+use warmheap::device::{Contents, Device, DeviceError, HeapKind, HeapRequest, Limits, Memory, ObjectCount};
+
+/// No budget; and, of failures, every call from now on.
+const ALL: u64 = u64::MAX;
+
+/// What the device and all of its memory share.
+#[derive(Debug)]
+pub(super) struct Strain {
+    figures: Arc<Figures>,
+    budget: AtomicU64,
+    live: AtomicU64,
+    peak: AtomicU64,
+    objects: AtomicU64,
+    calls: AtomicU64,
+    /// Calls that did not succeed, whatever the reason.
+    troubles: AtomicU64,
+    /// Calls to go until one fails; 0 is never.
+    countdown: AtomicU64,
+    /// Copies that succeeded, and their bytes.
+    copies: AtomicU64,
+    copied: AtomicU64,
+}
+
+impl Strain {
+    pub(super) fn new(figures: Arc<Figures>) -> Arc<Self> {
+        let zero = || AtomicU64::new(0);
+        let (live, peak, objects) = (zero(), zero(), zero());
+        let (calls, troubles, countdown) = (zero(), zero(), zero());
+        let (budget, copies, copied) = (AtomicU64::new(ALL), zero(), zero());
+        Arc::new(Self { figures, budget, live, peak, objects, calls, troubles, countdown, copies, copied })
+    }
+
+    /// At most so many bytes from now on; what is held beyond stays held.
+    pub(super) fn set_budget(&self, bytes: Option<u64>) {
+        self.budget.store(bytes.unwrap_or(ALL), Relaxed);
+    }
+
+    /// The `nth` call from now fails.
+    pub(super) fn fail(&self, nth: u64) {
+        self.countdown.store(nth, Relaxed);
+    }
+
+    /// Every call fails until it is healed.
+    pub(super) fn fail_all(&self) {
+        self.fail(ALL);
+    }
+
+    pub(super) fn heal(&self) {
+        self.fail(0);
+    }
+
+    /// How often a call has not succeeded.
+    pub(super) fn troubles(&self) -> u64 {
+        self.troubles.load(Relaxed)
+    }
+
+    /// Calls made, frees included.
+    pub(super) fn calls(&self) -> u64 {
+        self.calls.load(Relaxed)
+    }
+
+    /// Copies that succeeded since they were forgotten, and their bytes.
+    pub(super) fn copied(&self) -> (u64, u64) {
+        (self.copies.load(Relaxed), self.copied.load(Relaxed))
+    }
+
+    pub(super) fn forget_copies(&self) {
+        self.copies.store(0, Relaxed);
+        self.copied.store(0, Relaxed);
+    }
+
+    pub(super) fn live_bytes(&self) -> u64 {
+        self.live.load(Relaxed)
+    }
+
+    /// The most bytes held at once.
+    pub(super) fn peak_bytes(&self) -> u64 {
+        self.peak.load(Relaxed)
+    }
+
+    pub(super) fn live_objects(&self) -> u64 {
+        self.objects.load(Relaxed)
+    }
+
+    fn available(&self) -> Option<u64> {
+        let budget = self.budget.load(Relaxed);
+        (budget != ALL).then(|| budget.saturating_sub(self.live_bytes()))
+    }
+
+    /// Makes a call that takes `bytes`, unless it is its turn to fail or the budget forbids.
+    fn call<R>(
+        &self,
+        name: &'static str,
+        bytes: u64,
+        call: impl FnOnce() -> Result<R, DeviceError>,
+    ) -> Result<R, DeviceError> {
+        count(&self.calls);
+        let answer = self.turn(name, bytes).and_then(|()| {
+            self.take(bytes)?;
+            call().inspect_err(|_| self.give(bytes))
+        });
+        if let Err(error) = &answer
+            && !matches!(error, DeviceError::Unsupported { .. })
+        {
+            count(&self.troubles);
+        }
+        answer
+    }
+
+    /// Fails if it is this call's turn.
+    fn turn(&self, call: &'static str, bytes: u64) -> Result<(), DeviceError> {
+        let step = |left: u64| match left {
+            0 => None,
+            ALL => Some(ALL),
+            left => Some(left - 1),
+        };
+        if !matches!(self.countdown.fetch_update(Relaxed, Relaxed, step), Ok(1 | ALL)) {
+            return Ok(());
+        }
+        count(&self.figures.failures_injected);
+        Err(if bytes > 0 {
+            DeviceError::OutOfMemory { requested: bytes, available: None }
+        } else {
+            DeviceError::Failed { call, reason: "the soak ordered a failure".to_owned() }
+        })
+    }
+
+    fn take(&self, bytes: u64) -> Result<(), DeviceError> {
+        let budget = self.budget.load(Relaxed);
+        let fits = |live: u64| live.checked_add(bytes).filter(|sum| bytes == 0 || *sum <= budget);
+        match self.live.fetch_update(Relaxed, Relaxed, fits) {
+            Ok(before) => {
+                self.peak.fetch_max(before + bytes, Relaxed);
+                self.figures.peak_reserved_bytes.fetch_max(before + bytes, Relaxed);
+                Ok(())
+            }
+            Err(_) => {
+                count(&self.figures.refused_by_budget);
+                Err(DeviceError::OutOfMemory { requested: bytes, available: self.available() })
+            }
+        }
+    }
+
+    fn give(&self, bytes: u64) {
+        self.live.fetch_sub(bytes, Relaxed);
+    }
+}
+
+/// The device.
+#[derive(Debug)]
+pub(super) struct Strained {
+    pub(super) inner: Arc<dyn Device>,
+    pub(super) strain: Arc<Strain>,
+}
+
+impl Strained {
+    fn memory(&self, inner: Box<dyn Memory>, heap: bool, held: u64) -> Box<dyn Memory> {
+        if heap {
+            count(&self.strain.figures.heaps_made);
+        }
+        count(&self.strain.objects);
+        let strain = Arc::clone(&self.strain);
+        Box::new(StrainedMemory { inner, strain, heap, held: AtomicU64::new(held) })
+    }
+}
+
+impl Device for Strained {
+    fn name(&self) -> &str {
+        self.inner.name()
+    }
+
+    fn limits(&self) -> Limits {
+        let limits = self.inner.limits();
+        match self.strain.available() {
+            None => limits,
+            available => Limits { budget: Some(self.strain.budget.load(Relaxed)), available, ..limits },
+        }
+    }
+
+    fn create_heap(&self, request: &HeapRequest) -> Result<Box<dyn Memory>, DeviceError> {
+        let held = if request.kind == HeapKind::Fixed { request.size } else { 0 };
+        let memory = self.strain.call("create_heap", held, || self.inner.create_heap(request))?;
+        Ok(self.memory(memory, true, held))
+    }
+
+    fn allocate(&self, size: u64, align: u64) -> Result<Box<dyn Memory>, DeviceError> {
+        let memory = self.strain.call("allocate", size, || self.inner.allocate(size, align))?;
+        Ok(self.memory(memory, false, size))
+    }
+
+    fn objects(&self) -> Option<ObjectCount> {
+        self.inner.objects()
+    }
+}
+
+#[derive(Debug)]
+struct StrainedMemory {
+    inner: Box<dyn Memory>,
+    strain: Arc<Strain>,
+    heap: bool,
+    held: AtomicU64,
+}
+
+// SAFETY: it owns what it wraps, and tells of that alone.
+unsafe impl Memory for StrainedMemory {
+    fn address(&self) -> u64 {
+        self.inner.address()
+    }
+
+    fn size(&self) -> u64 {
+        self.inner.size()
+    }
+
+    fn host(&self) -> Option<NonNull<u8>> {
+        self.inner.host()
+    }
+
+    unsafe fn commit(&self, range: Range<u64>) -> Result<(), DeviceError> {
+        let bytes = range.end.saturating_sub(range.start);
+        // SAFETY: the caller's promise.
+        self.strain.call("commit", bytes, || unsafe { self.inner.commit(range) })?;
+        self.held.fetch_add(bytes, Relaxed);
+        Ok(())
+    }
+
+    unsafe fn decommit(&self, range: Range<u64>) -> Result<(), DeviceError> {
+        let bytes = range.end.saturating_sub(range.start);
+        // SAFETY: the caller's promise.
+        self.strain.call("decommit", 0, || unsafe { self.inner.decommit(range) })?;
+        self.held.fetch_sub(bytes, Relaxed);
+        self.strain.give(bytes);
+        Ok(())
+    }
+
+    unsafe fn warm(&self, range: Range<u64>) -> Result<(), DeviceError> {
+        // SAFETY: the caller's promise.
+        self.strain.call("warm", 0, || unsafe { self.inner.warm(range) })
+    }
+
+    unsafe fn fill(&self, range: Range<u64>, byte: u8) -> Result<(), DeviceError> {
+        // SAFETY: the caller's promise.
+        self.strain.call("fill", 0, || unsafe { self.inner.fill(range, byte) })
+    }
+
+    unsafe fn copy_from(&self, at: u64, from: &dyn Memory, range: Range<u64>) -> Result<(), DeviceError> {
+        let bytes = range.end.saturating_sub(range.start);
+        // The source answers as what it wraps, which is what the device knows.
+        // SAFETY: the caller's promise.
+        self.strain.call("copy", 0, || unsafe { self.inner.copy_from(at, from, range) })?;
+        count(&self.strain.copies);
+        self.strain.copied.fetch_add(bytes, Relaxed);
+        Ok(())
+    }
+
+    unsafe fn set_volatile(&self, volatile: bool) -> Result<Contents, DeviceError> {
+        // SAFETY: the caller's promise.
+        self.strain.call("set_volatile", 0, || unsafe { self.inner.set_volatile(volatile) })
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self.inner.as_any()
+    }
+}
+
+impl Drop for StrainedMemory {
+    fn drop(&mut self) {
+        count(&self.strain.calls);
+        self.strain.give(*self.held.get_mut());
+        self.strain.objects.fetch_sub(1, Relaxed);
+        if self.heap {
+            count(&self.strain.figures.heaps_destroyed);
+        }
+    }
+}

@@ -1,0 +1,83 @@
+//! Pools survive a soak; pools on devices and queues that break their promises do not.
+
+#[allow(dead_code, reason = "not every flaw is for this test")]
+mod flawed;
+
+use std::io::Cursor;
+use std::sync::Arc;
+use std::time::Duration;
+
+use flawed::{Flaw, Flawed};
+use warmheap::device::Device;
+use warmheap::device::host::HostDevice;
+use warmheap::device::sim::SimDevice;
+use warmheap_testing::soak::{Soak, Survived};
+use warmheap_trace::{Compile, Program, TraceReader};
+
+/// Buffers of many sizes, half of them whole granules, a third of them alive for long.
+fn churn() -> Program {
+    let mut text = String::from("Thread,Time,Action,Pointer,Size,Stream\n");
+    let size = |i: u64| 1 + (i.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 20) % (1 << (8 + i % 15));
+    let size = |i: u64| if i.is_multiple_of(2) { size(i).next_multiple_of(256) } else { size(i) };
+    for i in 0..20_000_u64 {
+        text += &format!("0,{i},allocate,{i:#x},{},0\n", size(i));
+        if i % 3 != 0 {
+            text += &format!("0,{i},free,{i:#x},{},0\n", size(i));
+        } else if i >= 600 {
+            let old = i - 600;
+            text += &format!("0,{i},free,{old:#x},{},0\n", size(old));
+        }
+    }
+    let reader = TraceReader::new("churn", Cursor::new(text.into_bytes())).unwrap();
+    Program::compile(reader, Compile::default()).unwrap()
+}
+
+/// `WARMHEAP_SOAK_SECONDS` sets another time.
+fn soak() -> Soak {
+    let seconds = std::env::var("WARMHEAP_SOAK_SECONDS").map_or(3, |seconds| seconds.parse().unwrap());
+    Soak { time: Duration::from_secs(seconds), ..Soak::default() }
+}
+
+#[test]
+fn pools_survive() {
+    let devices: [Arc<dyn Device>; 3] = [
+        Arc::new(SimDevice::new()),
+        Arc::new(SimDevice::new().discrete().purgeable()),
+        Arc::new(HostDevice::new()),
+    ];
+    let (survived, outcome) = soak().run(&[churn()], &devices, &|_| ());
+    outcome.unwrap_or_else(|broken| panic!("{broken}\n{survived:#?}"));
+    let Survived { comparisons, retired, queues_lost, failures_injected, grown, moved, .. } = survived;
+    let happened = [comparisons, retired, queues_lost, failures_injected, grown, moved];
+    assert!(happened.iter().all(|count| *count > 0), "{survived:#?}");
+    let Survived { movable, lent, compactions, compacted, .. } = survived;
+    assert!([movable, lent, compactions, compacted].iter().all(|count| *count > 0), "{survived:#?}");
+    assert_eq!(survived.heaps_made, survived.heaps_destroyed);
+}
+
+/// What a soak says of pools on a device that breaks a rule.
+fn finding(device: impl Device + 'static, flaw: Flaw) -> String {
+    let devices: [Arc<dyn Device>; 1] = [Arc::new(Flawed::new(device, flaw))];
+    let soak = Soak { time: Duration::from_secs(60), ..Soak::default() };
+    let (_, outcome) = soak.run(&[churn()], &devices, &|_| ());
+    outcome.expect_err("the flaw is not found").to_string()
+}
+
+#[test]
+fn buffers_in_one_place_are_found() {
+    let finding = finding(SimDevice::new(), Flaw::SameAddress);
+    assert!(finding.contains("overlaps a live one") || finding.contains("was handed out while"), "{finding}");
+    assert!(finding.contains("--seed "), "{finding}");
+}
+
+#[test]
+fn contents_that_change_are_found() {
+    let finding = finding(HostDevice::new(), Flaw::FillOneTooMany);
+    assert!(finding.contains("changed while the buffer was alive"), "{finding}");
+}
+
+#[test]
+fn memory_that_is_not_cleared_is_found() {
+    let finding = finding(HostDevice::new(), Flaw::FillOneTooFew);
+    assert!(finding.contains("was not cleared"), "{finding}");
+}

@@ -1,0 +1,251 @@
+//! A trace compiled for replay.
+//!
+//! A program is the trace's sequence of allocations and frees and nothing else: eight bytes per
+//! operation, pointers renamed to slots that are reused as buffers die, sizes named by a table.
+//! Replaying one therefore touches little memory besides the pool's own. Events that cannot have
+//! happened are found here, once, so that a replay need not look.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::time::Duration;
+
+use crate::error::{Fault, TraceError, TraceErrorKind};
+use crate::event::{Action, Event};
+use crate::reader::TraceReader;
+
+/// How a trace is compiled.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Compile {
+    /// Skip and count events that contradict others, instead of refusing the trace.
+    pub lenient: bool,
+    /// The first event, from 0, that belongs to serving rather than to loading a model.
+    pub serving_from: u64,
+}
+
+/// A trace compiled to a sequence of operations, and what is known of it without replaying.
+#[derive(Debug, Clone)]
+pub struct Program {
+    ops: Vec<Op>,
+    sizes: Vec<u64>,
+    summary: Summary,
+}
+
+/// What a trace contains.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Summary {
+    /// Operations of the program: allocations and frees.
+    pub events: u64,
+    /// Allocations among them.
+    pub allocations: u64,
+    /// Allocations that already failed when the trace was recorded; not replayed.
+    pub recorded_failures: u64,
+    /// Events skipped by a lenient compile.
+    pub skipped: u64,
+    /// The most bytes alive at once.
+    pub peak_live_bytes: u64,
+    /// The most buffers alive at once.
+    pub peak_live_buffers: u64,
+    /// Bytes never freed.
+    pub end_live_bytes: u64,
+    /// The largest allocation in bytes.
+    pub largest_bytes: u64,
+    /// Time from the first event to the last.
+    pub duration: Duration,
+    /// Operations before serving begins.
+    pub serving_from: u64,
+    /// Time from the first event of serving to the last.
+    pub serving: Duration,
+}
+
+/// An operation: on a slot, an allocation of a size in the table or a free.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Op {
+    slot: u32,
+    size: u32,
+}
+
+/// Stands in the place of a free's size.
+const FREE: u32 = u32::MAX;
+
+impl Op {
+    /// The slot, less than [`Program::slots`]; empty at an allocation.
+    #[inline]
+    #[must_use]
+    pub fn slot(self) -> usize {
+        self.slot as usize
+    }
+
+    /// The index in [`Program::sizes`] of an allocation's size; `None` for a free.
+    #[inline]
+    #[must_use]
+    pub fn size(self) -> Option<usize> {
+        (self.size != FREE).then_some(self.size as usize)
+    }
+}
+
+impl Program {
+    /// Reads the whole of a trace and compiles it.
+    ///
+    /// # Errors
+    /// What [`TraceReader`] reports, and, unless lenient, the first [`Fault`].
+    pub fn compile(mut reader: TraceReader, how: Compile) -> Result<Self, TraceError> {
+        let mut compiler = Compiler::new(how);
+        while let Some(event) = reader.next().transpose()? {
+            compiler.take(&event).map_err(|kind| reader.error(kind))?;
+        }
+        Ok(compiler.finish())
+    }
+
+    /// Compiles events from anywhere; `name` stands in errors, with the line that the event would be
+    /// on in a file.
+    ///
+    /// # Errors
+    /// Unless lenient, the first [`Fault`].
+    pub fn from_events<'a>(
+        name: &str,
+        events: impl IntoIterator<Item = &'a Event>,
+        how: Compile,
+    ) -> Result<Self, TraceError> {
+        let mut compiler = Compiler::new(how);
+        for (line, event) in (2..).zip(events) {
+            compiler.take(event).map_err(|kind| TraceError::new(name.to_owned(), line, kind))?;
+        }
+        Ok(compiler.finish())
+    }
+
+    /// What the trace contains.
+    #[must_use]
+    pub fn summary(&self) -> &Summary {
+        &self.summary
+    }
+
+    /// The operations, in order.
+    #[must_use]
+    pub fn ops(&self) -> &[Op] {
+        &self.ops
+    }
+
+    /// The table of sizes in bytes.
+    #[must_use]
+    pub fn sizes(&self) -> &[u64] {
+        &self.sizes
+    }
+
+    /// The slots that a replay needs.
+    #[must_use]
+    pub fn slots(&self) -> usize {
+        self.summary.peak_live_buffers as usize
+    }
+}
+
+#[derive(Default)]
+struct Compiler {
+    how: Compile,
+    /// Events taken so far.
+    taken: u64,
+    ops: Vec<Op>,
+    sizes: Vec<u64>,
+    size_index: HashMap<u64, u32>,
+    /// Pointer to slot and size.
+    live: HashMap<u64, (u32, u64)>,
+    idle_slots: Vec<u32>,
+    live_bytes: u128,
+    peak_bytes: u128,
+    started: Option<Duration>,
+    serving_started: Duration,
+    last: Duration,
+    summary: Summary,
+}
+
+impl Compiler {
+    fn new(how: Compile) -> Self {
+        Self { how, ..Self::default() }
+    }
+
+    fn take(&mut self, event: &Event) -> Result<(), TraceErrorKind> {
+        if self.taken <= self.how.serving_from {
+            self.begin_serving(event);
+        }
+        self.taken += 1;
+        match self.add(event) {
+            Err(TraceErrorKind::Fault(_)) if self.how.lenient => self.summary.skipped += 1,
+            added => added?,
+        }
+        Ok(())
+    }
+
+    fn begin_serving(&mut self, event: &Event) {
+        self.serving_started = event.time;
+        self.summary.serving_from = self.ops.len() as u64;
+    }
+
+    fn add(&mut self, event: &Event) -> Result<(), TraceErrorKind> {
+        self.started.get_or_insert(event.time);
+        self.last = event.time;
+        match event.action {
+            Action::Allocate => self.allocate(event.pointer, event.size),
+            Action::Free => self.free(event.pointer),
+            Action::AllocateFailure => {
+                self.summary.recorded_failures += 1;
+                Ok(())
+            }
+        }
+    }
+
+    fn allocate(&mut self, pointer: u64, size: u64) -> Result<(), TraceErrorKind> {
+        if size == 0 {
+            return Err(TraceErrorKind::Fault(Fault::ZeroSize));
+        }
+        if size >= 1 << 63 {
+            return Err(TraceErrorKind::Fault(Fault::TooLarge { size }));
+        }
+        let Entry::Vacant(place) = self.live.entry(pointer) else {
+            return Err(TraceErrorKind::Fault(Fault::LiveAllocation { pointer }));
+        };
+        let slot = match self.idle_slots.pop() {
+            Some(slot) => slot,
+            None => u32::try_from(self.summary.peak_live_buffers).map_err(|_| TraceErrorKind::TooLong)?,
+        };
+        let size_name = match self.size_index.entry(size) {
+            Entry::Occupied(known) => *known.get(),
+            Entry::Vacant(new) => {
+                let name = u32::try_from(self.sizes.len())
+                    .ok()
+                    .filter(|name| *name != FREE)
+                    .ok_or(TraceErrorKind::TooLong)?;
+                self.sizes.push(size);
+                *new.insert(name)
+            }
+        };
+        place.insert((slot, size));
+        self.ops.push(Op { slot, size: size_name });
+        self.live_bytes += u128::from(size);
+        self.peak_bytes = self.peak_bytes.max(self.live_bytes);
+        let summary = &mut self.summary;
+        summary.allocations += 1;
+        summary.peak_live_buffers = summary.peak_live_buffers.max(self.live.len() as u64);
+        summary.largest_bytes = summary.largest_bytes.max(size);
+        Ok(())
+    }
+
+    fn free(&mut self, pointer: u64) -> Result<(), TraceErrorKind> {
+        let Some((slot, size)) = self.live.remove(&pointer) else {
+            return Err(TraceErrorKind::Fault(Fault::UnknownFree { pointer }));
+        };
+        self.idle_slots.push(slot);
+        self.ops.push(Op { slot, size: FREE });
+        self.live_bytes -= u128::from(size);
+        Ok(())
+    }
+
+    fn finish(mut self) -> Program {
+        let started = self.started.unwrap_or_default();
+        self.summary.events = self.ops.len() as u64;
+        self.summary.peak_live_bytes = u64::try_from(self.peak_bytes).unwrap_or(u64::MAX);
+        self.summary.end_live_bytes = u64::try_from(self.live_bytes).unwrap_or(u64::MAX);
+        self.summary.duration = self.last.saturating_sub(started);
+        self.summary.serving = self.last.saturating_sub(self.serving_started);
+        Program { ops: self.ops, sizes: self.sizes, summary: self.summary }
+    }
+}

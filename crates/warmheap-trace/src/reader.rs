@@ -1,0 +1,148 @@
+//! Reading a trace, one event at a time.
+//!
+//! Replay logs quote nothing, so a line splits at its commas. Lines are read up to a bound: a file
+//! without line ends, or one that decompresses to terabytes, costs no more memory than an honest
+//! one. Whether events make sense together is the business of [`Program`](crate::Program).
+
+use std::fmt;
+use std::fs::File;
+use std::io::{BufRead, Read};
+use std::path::Path;
+use std::time::Duration;
+
+use crate::error::{TraceError, TraceErrorKind};
+use crate::event::Event;
+use crate::{parse, source};
+
+/// The first line of a replay log.
+pub(crate) const HEADER: &str = "Thread,Time,Action,Pointer,Size,Stream";
+/// The most bytes of one line; the longest honest line needs about 120.
+const LONGEST_LINE: usize = 256;
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// A trace being read: an iterator over its events. It ends after the first error.
+pub struct TraceReader {
+    name: String,
+    input: Box<dyn BufRead + Send>,
+    text: Vec<u8>,
+    line: u64,
+    /// What clock times lack since midnight has passed during the recording.
+    days: Duration,
+    last_time: Duration,
+    ended: bool,
+}
+
+impl TraceReader {
+    /// Opens the trace at `path` and checks its header.
+    ///
+    /// # Errors
+    /// When the file cannot be opened, is damaged, or is no replay log.
+    pub fn open(path: impl AsRef<Path>) -> Result<Self, TraceError> {
+        let name = path.as_ref().display().to_string();
+        match File::open(path) {
+            Ok(file) => Self::new(name, file),
+            Err(e) => Err(TraceError::new(name, 0, TraceErrorKind::Open(e))),
+        }
+    }
+
+    /// Reads a trace, compressed or not, from anything; `name` stands in errors.
+    ///
+    /// # Errors
+    /// As [`TraceReader::open`].
+    pub fn new(name: impl Into<String>, input: impl Read + Send + 'static) -> Result<Self, TraceError> {
+        let name = name.into();
+        let input = match source::decoded(input) {
+            Ok(input) => input,
+            Err(e) => return Err(TraceError::new(name, 0, TraceErrorKind::Open(e))),
+        };
+        let mut reader = Self {
+            name,
+            input,
+            text: Vec::with_capacity(LONGEST_LINE),
+            line: 0,
+            days: Duration::ZERO,
+            last_time: Duration::ZERO,
+            ended: false,
+        };
+        match reader.check_header() {
+            Ok(()) => Ok(reader),
+            Err(kind) => Err(reader.error(kind)),
+        }
+    }
+
+    /// The line of the event read last, from 1.
+    #[must_use]
+    pub fn line(&self) -> u64 {
+        self.line
+    }
+
+    /// An error about the line read last.
+    pub(crate) fn error(&self, kind: TraceErrorKind) -> TraceError {
+        TraceError::new(self.name.clone(), self.line, kind)
+    }
+
+    fn check_header(&mut self) -> Result<(), TraceErrorKind> {
+        match self.read_line() {
+            Ok(true) if self.text == HEADER.as_bytes() => Ok(()),
+            Err(TraceErrorKind::Read(e)) => Err(TraceErrorKind::Read(e)),
+            _ => Err(TraceErrorKind::Header { found: parse::shown(&self.text) }),
+        }
+    }
+
+    /// Reads the next line that is not blank into `text`, without its end; false when none is left.
+    fn read_line(&mut self) -> Result<bool, TraceErrorKind> {
+        loop {
+            self.text.clear();
+            self.line += 1;
+            let mut bounded = (&mut self.input).take(LONGEST_LINE as u64);
+            bounded.read_until(b'\n', &mut self.text).map_err(TraceErrorKind::Read)?;
+            if self.text.is_empty() {
+                return Ok(false);
+            }
+            if self.text.len() == LONGEST_LINE && !self.text.ends_with(b"\n") {
+                return Err(TraceErrorKind::LongLine { limit: LONGEST_LINE });
+            }
+            let end = self.text.trim_ascii_end().len();
+            self.text.truncate(end);
+            if end > 0 {
+                return Ok(true);
+            }
+        }
+    }
+
+    fn read_event(&mut self) -> Result<Option<Event>, TraceErrorKind> {
+        if !self.read_line()? {
+            return Ok(None);
+        }
+        let mut event = parse::event(&self.text)?;
+        // Times of several threads may be out of order by a little; a day means midnight.
+        if event.time + self.days + DAY / 2 < self.last_time {
+            self.days += DAY;
+        }
+        event.time += self.days;
+        self.last_time = event.time;
+        Ok(Some(event))
+    }
+}
+
+impl Iterator for TraceReader {
+    type Item = Result<Event, TraceError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.ended {
+            return None;
+        }
+        let event = self.read_event();
+        self.ended = !matches!(event, Ok(Some(_)));
+        event.map_err(|kind| self.error(kind)).transpose()
+    }
+}
+
+impl fmt::Debug for TraceReader {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TraceReader")
+            .field("name", &self.name)
+            .field("line", &self.line)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,89 @@
+//! What single operations cost.
+//!
+//! An operation lasts less than reading a system clock, so the processor's own counter is read
+//! around it, and what reading that costs is measured and taken off. Readings are stored as they
+//! come and sorted out afterwards, so that counting them disturbs nothing.
+
+use quanta::Clock;
+
+use super::report::Percentiles;
+use super::round::Meter;
+use warmheap::{Buffer, Pool};
+
+/// Readings of the clock from which its own cost is taken.
+const CALIBRATION: usize = 10_001;
+
+/// Times each allocation and each free, in the clock's ticks.
+#[derive(Debug)]
+pub(super) struct Stopwatch {
+    clock: Clock,
+    allocations: Vec<u32>,
+    frees: Vec<u32>,
+}
+
+impl Stopwatch {
+    /// With room for `operations` of each kind, so that none is slowed by a vector's growth.
+    pub(super) fn new(clock: Clock, operations: usize) -> Self {
+        Self { clock, allocations: Vec::with_capacity(operations), frees: Vec::with_capacity(operations) }
+    }
+}
+
+impl Meter for Stopwatch {
+    #[inline(always)]
+    fn allocate(&mut self, pool: &Pool, size: u64) -> Option<Buffer> {
+        let start = self.clock.raw();
+        let buffer = pool.allocate(size);
+        let end = self.clock.raw();
+        self.allocations.push(ticks(start, end));
+        buffer.ok()
+    }
+
+    #[inline(always)]
+    fn release(&mut self, slot: &mut Option<Buffer>) {
+        if slot.is_none() {
+            return;
+        }
+        let start = self.clock.raw();
+        *slot = None;
+        let end = self.clock.raw();
+        self.frees.push(ticks(start, end));
+    }
+}
+
+/// Over 2^32 ticks, a second or so, it no longer matters how much.
+fn ticks(start: u64, end: u64) -> u32 {
+    u32::try_from(end.saturating_sub(start)).unwrap_or(u32::MAX)
+}
+
+/// The readings of many stopwatches of one clock: percentiles of allocations and of frees.
+pub(super) fn percentiles(clock: &Clock, stopwatches: Vec<Stopwatch>) -> (Percentiles, Percentiles) {
+    let own_cost = own_cost(clock);
+    let (mut allocations, mut frees) = (vec![], vec![]);
+    for stopwatch in stopwatches {
+        allocations.extend(stopwatch.allocations);
+        frees.extend(stopwatch.frees);
+    }
+    let of = |readings: &mut [u32]| {
+        let at = |readings: &mut [u32], share: f64| {
+            if readings.is_empty() {
+                return 0.0;
+            }
+            let rank = (readings.len() as f64 * share) as usize;
+            let (_, reading, _) = readings.select_nth_unstable(rank.min(readings.len() - 1));
+            nanoseconds(clock, reading.saturating_sub(own_cost))
+        };
+        Percentiles { p50: at(readings, 0.5), p99: at(readings, 0.99), p999: at(readings, 0.999) }
+    };
+    (of(&mut allocations), of(&mut frees))
+}
+
+/// What two readings of the clock differ by when nothing lies between them.
+fn own_cost(clock: &Clock) -> u32 {
+    let mut readings: Vec<u32> = (0..CALIBRATION).map(|_| ticks(clock.raw(), clock.raw())).collect();
+    *readings.select_nth_unstable(CALIBRATION / 2).1
+}
+
+/// In tenths: the clock's own conversion is to whole nanoseconds.
+fn nanoseconds(clock: &Clock, ticks: u32) -> f64 {
+    clock.delta_as_nanos(0, u64::from(ticks) * 10) as f64 / 10.0
+}

@@ -1,0 +1,173 @@
+//! The round that keeps books: what was alive, what failed, and whether the pool kept its word.
+//!
+//! It is not timed, so it may count every byte. Verification holds every live range in an ordered
+//! map and looks at the neighbours of each new one; where the CPU sees the memory, a few
+//! [`Words`] unique to the buffer are written across it and must still be there when it is freed.
+#![allow(unsafe_code)]
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use super::ReplayError;
+use super::round::Meter;
+use crate::words::Words;
+use warmheap::{Buffer, Pool};
+
+/// What all threads of the round count together.
+#[derive(Debug, Default)]
+pub(super) struct Ledger {
+    live_bytes: AtomicU64,
+    peak_bytes: AtomicU64,
+    failed: AtomicU64,
+    ranges: Option<Mutex<Ranges>>,
+}
+
+#[derive(Debug, Default)]
+struct Ranges {
+    /// First address to the address past the last, and the buffer's number.
+    live: BTreeMap<u64, (u64, u64)>,
+    next_number: u64,
+    broken: Option<ReplayError>,
+}
+
+impl Ledger {
+    pub(super) fn new(verify: bool) -> Self {
+        Self { ranges: verify.then(Mutex::default), ..Self::default() }
+    }
+
+    pub(super) fn failed(&self) -> u64 {
+        self.failed.load(Ordering::Relaxed)
+    }
+
+    /// The most requested bytes that were alive at once, over all threads.
+    pub(super) fn peak_bytes(&self) -> u64 {
+        self.peak_bytes.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn live_bytes(&self) -> u64 {
+        self.live_bytes.load(Ordering::Relaxed)
+    }
+
+    /// The first promise the pool broke, if it broke one.
+    pub(super) fn verdict(self) -> Result<(), ReplayError> {
+        let ranges = self.ranges.map(Mutex::into_inner);
+        match ranges.map(|r| r.unwrap_or_else(PoisonError::into_inner).broken) {
+            Some(Some(broken)) => Err(broken),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Meter for &Ledger {
+    fn allocate(&mut self, pool: &Pool, size: u64) -> Option<Buffer> {
+        let Ok(buffer) = pool.allocate(size) else {
+            self.failed.fetch_add(1, Ordering::Relaxed);
+            return None;
+        };
+        let live = self.live_bytes.fetch_add(size, Ordering::Relaxed) + size;
+        self.peak_bytes.fetch_max(live, Ordering::Relaxed);
+        if let Some(ranges) = &self.ranges {
+            let number = lock(ranges).insert(buffer.address(), size);
+            if let Some(words) = Words::of(&buffer) {
+                // SAFETY: the pool has just given the buffer to this thread, and no other has it.
+                unsafe { words.write(number) };
+            }
+        }
+        Some(buffer)
+    }
+
+    fn release(&mut self, slot: &mut Option<Buffer>) {
+        let Some(buffer) = slot.take() else { return };
+        if let Some(ranges) = &self.ranges {
+            // Removed before it is freed: from then on the range may be another thread's.
+            let number = lock(ranges).remove(buffer.address());
+            let changed = Words::of(&buffer).and_then(|words| words.changed(number));
+            if let Some(offset) = changed {
+                lock(ranges).broken.get_or_insert(ReplayError::Changed {
+                    address: buffer.address(),
+                    size: buffer.size(),
+                    offset,
+                });
+            }
+        }
+        self.live_bytes.fetch_sub(buffer.size(), Ordering::Relaxed);
+        drop(buffer);
+    }
+}
+
+/// Locks, also after a panic elsewhere, which left the map whole.
+fn lock(ranges: &Mutex<Ranges>) -> MutexGuard<'_, Ranges> {
+    ranges.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Ranges {
+    /// Notes a live range and returns its number.
+    fn insert(&mut self, start: u64, size: u64) -> u64 {
+        let end = start.saturating_add(size);
+        let before = self.live.range(..end).next_back();
+        if let Some((&other, &(other_end, _))) = before
+            && other_end > start
+        {
+            self.broken.get_or_insert(ReplayError::Overlap {
+                address: start,
+                size,
+                other,
+                other_size: other_end - other,
+            });
+        }
+        self.next_number += 1;
+        self.live.insert(start, (end, self.next_number));
+        self.next_number
+    }
+
+    fn remove(&mut self, start: u64) -> u64 {
+        self.live.remove(&start).map_or(0, |(_, number)| number)
+    }
+}
+
+#[cfg(test)]
+#[allow(unsafe_code)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use warmheap::PoolConfig;
+    use warmheap::device::host::HostDevice;
+
+    #[test]
+    fn every_way_to_overlap_is_seen_and_touching_is_none() {
+        let broken = |start, size| {
+            let mut ranges = Ranges::default();
+            ranges.insert(100, 10);
+            ranges.insert(120, 10);
+            ranges.insert(start, size);
+            ranges.broken.is_some()
+        };
+        for (start, size) in [(100, 10), (109, 1), (95, 6), (102, 2), (90, 200), (129, 5), (119, 2)] {
+            assert!(broken(start, size), "{start} + {size}");
+        }
+        for (start, size) in [(110, 10), (90, 10), (130, 1), (0, 1)] {
+            assert!(!broken(start, size), "{start} + {size}");
+        }
+    }
+
+    #[test]
+    fn a_changed_byte_is_found_where_it_is() {
+        let pool = Pool::new(Arc::new(HostDevice::new()), PoolConfig::elastic()).unwrap();
+        for size in [8, 9, 15, 16, 17, 1136, 1 << 20] {
+            let ledger = Ledger::new(true);
+            let buffer = (&ledger).allocate(&pool, size).unwrap();
+            let place = buffer.memory().unwrap();
+            let last = place.offset() + size - 1;
+            // SAFETY: the byte is this buffer's.
+            unsafe { place.fill(last..last + 1, 0x5a) }.unwrap();
+            (&ledger).release(&mut Some(buffer));
+            let changed = ledger.verdict().unwrap_err();
+            assert!(
+                matches!(changed, ReplayError::Changed { offset, .. } if offset == size - 8),
+                "{changed}"
+            );
+        }
+    }
+}

@@ -1,0 +1,204 @@
+//! Playing a program against a pool, and measuring.
+//!
+//! A replay has three kinds of round. The first meets the pool fresh and keeps the books: peaks,
+//! failures, device calls, and on request whether ranges overlap or contents change. The timed
+//! rounds take the time of whole plays with nothing else in the loop. The last ones time single
+//! operations. Buffers alive at a play's end are kept until its figures are taken.
+
+mod latency;
+mod ledger;
+mod phases;
+mod report;
+mod round;
+mod side_by_side;
+
+use std::sync::Mutex;
+use std::time::Duration;
+
+use quanta::Clock;
+
+use self::latency::Stopwatch;
+use self::ledger::Ledger;
+use self::round::{Meter, Round};
+use crate::Program;
+use warmheap::{Buffer, Pool};
+
+pub use phases::{Phases, play_phases};
+pub use report::{DeviceCalls, Percentiles, Report};
+
+/// Rounds that time single operations: enough that a percentile of thousands does not rest on one
+/// interrupt.
+const LATENCY_ROUNDS: usize = 3;
+
+/// How a program is replayed.
+#[derive(Debug, Clone)]
+pub struct Replay {
+    /// Threads that each play the whole program on the one pool; 0 counts as 1.
+    pub threads: usize,
+    /// Timed rounds; 0 counts as 1.
+    pub rounds: usize,
+    /// Check in the first round that live buffers never overlap and keep their contents.
+    pub verify: bool,
+    /// Have one more thread do all the freeing, as completion handlers do.
+    pub remote_free: bool,
+}
+
+impl Default for Replay {
+    fn default() -> Self {
+        Self { threads: 1, rounds: 5, verify: false, remote_free: false }
+    }
+}
+
+/// A promise that a pool did not keep.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ReplayError {
+    /// Two live buffers share bytes.
+    #[error(
+        "a buffer of {size} bytes at {address:#x} overlaps a live one of {other_size} bytes at {other:#x}; report this defect of the pool with the trace"
+    )]
+    Overlap {
+        /// The newer buffer's address.
+        address: u64,
+        /// Its bytes.
+        size: u64,
+        /// The older buffer's address.
+        other: u64,
+        /// Its bytes.
+        other_size: u64,
+    },
+    /// A live buffer's contents changed.
+    #[error(
+        "byte {offset} of a buffer of {size} bytes at {address:#x} changed while it was live; report this defect of the pool with the trace"
+    )]
+    Changed {
+        /// The buffer's address.
+        address: u64,
+        /// Its bytes.
+        size: u64,
+        /// Where.
+        offset: u64,
+    },
+}
+
+impl Replay {
+    /// The rounds that [`Replay::run`] plays.
+    #[must_use]
+    pub fn total_rounds(&self) -> usize {
+        1 + self.rounds.max(1) + LATENCY_ROUNDS
+    }
+
+    /// Plays `program` on `pool`, which should be fresh; `on_round` hears of each finished round.
+    ///
+    /// Allocations that fail are counted, and their frees skipped.
+    ///
+    /// # Errors
+    /// The first promise found broken, when told to verify.
+    pub fn run(
+        &self,
+        program: &Program,
+        pool: &Pool,
+        mut on_round: impl FnMut(),
+    ) -> Result<Report, ReplayError> {
+        let round = Round { program, pool, threads: self.threads.max(1), remote_free: self.remote_free };
+        let mut report = self.keep_books(round)?;
+        on_round();
+        report.ns_per_op = self.time(round, &mut on_round) / (report.events.max(1) as f64);
+        (report.alloc_ns, report.free_ns) = time_each(round, &mut on_round);
+        Ok(report)
+    }
+
+    /// The first round: everything but times.
+    fn keep_books(&self, round: Round<'_>) -> Result<Report, ReplayError> {
+        let Round { program, pool, .. } = round;
+        let calls = || pool.statistics().device_calls;
+        let ledger = Ledger::new(self.verify);
+        let setup = calls();
+        let half = Mutex::new(setup);
+        let note_half = || {
+            if let Ok(mut half) = half.lock() {
+                *half = calls();
+            }
+        };
+        let mut played = round.play(|| &ledger, Some(&note_half));
+        let half = half.into_inner().unwrap_or(setup);
+        let statistics = pool.statistics();
+        let threads = round.threads as u64;
+        let report = Report {
+            threads,
+            events: threads * program.summary().events,
+            allocations: threads * program.summary().allocations,
+            failed: ledger.failed(),
+            ns_per_op: 0.0,
+            alloc_ns: Percentiles::default(),
+            free_ns: Percentiles::default(),
+            peak_live_bytes: ledger.peak_bytes(),
+            peak_reserved_bytes: pool.peak_reserved_bytes(),
+            end_live_bytes: ledger.live_bytes(),
+            end_reserved_bytes: pool.reserved_bytes(),
+            hit_rate: statistics.hit_rate,
+            fallback_allocations: statistics.fallback_allocations,
+            device_calls: DeviceCalls {
+                setup,
+                first_half: half - setup,
+                second_half: statistics.device_calls - half,
+            },
+        };
+        for slot in played.alive.iter_mut().flatten() {
+            (&ledger).release(slot);
+        }
+        ledger.verdict().map(|()| report)
+    }
+
+    /// The median wall time of the timed rounds, in nanoseconds.
+    fn time(&self, round: Round<'_>, on_round: &mut impl FnMut()) -> f64 {
+        let walls = (0..self.rounds.max(1)).map(|_| {
+            let wall = round.play(Plain::default, None).wall;
+            on_round();
+            wall
+        });
+        median(walls.collect()).as_secs_f64() * 1e9
+    }
+}
+
+/// The rounds that time single operations: percentiles of allocations and of frees.
+fn time_each(round: Round<'_>, on_round: &mut impl FnMut()) -> (Percentiles, Percentiles) {
+    let clock = Clock::new();
+    let room = round.program.summary().allocations as usize;
+    let rounds = (0..LATENCY_ROUNDS).flat_map(|_| {
+        let stopwatch = || Stopwatch::new(clock.clone(), room);
+        let stopwatches = round.play(stopwatch, None).meters;
+        on_round();
+        stopwatches
+    });
+    latency::percentiles(&clock, rounds.collect())
+}
+
+/// Nothing but the operation, and a count of failures off the way of success.
+#[derive(Debug, Default)]
+struct Plain {
+    failed: u64,
+}
+
+impl Meter for Plain {
+    #[inline(always)]
+    fn allocate(&mut self, pool: &Pool, size: u64) -> Option<Buffer> {
+        let buffer = pool.allocate(size).ok();
+        if buffer.is_none() {
+            self.failed += 1;
+        }
+        buffer
+    }
+
+    #[inline(always)]
+    fn release(&mut self, slot: &mut Option<Buffer>) {
+        *slot = None;
+    }
+}
+
+/// The middle one, or the earlier of two.
+fn median(mut times: Vec<Duration>) -> Duration {
+    times.sort_unstable();
+    let middle = times.len().saturating_sub(1) / 2;
+    times.get(middle).copied().unwrap_or_default()
+}

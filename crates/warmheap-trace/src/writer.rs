@@ -1,0 +1,124 @@
+//! Writing a trace.
+
+use std::fmt;
+use std::fs::File;
+use std::io::{self, BufWriter, Write};
+use std::path::Path;
+
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use ruzstd::encoding::{CompressionLevel, compress_to_vec};
+
+use crate::error::{TraceError, TraceErrorKind};
+use crate::event::Event;
+use crate::reader::HEADER;
+
+/// Text held back until it is worth a zstd frame.
+const FRAME: usize = 1 << 20;
+
+/// A trace being written. The name's ending decides on compression: `.gz`, `.zst`, else none.
+///
+/// [`TraceWriter::finish`] ends the file; without it, what is held back is lost.
+pub struct TraceWriter {
+    name: String,
+    sink: Sink,
+    lines: u64,
+}
+
+type Output = BufWriter<File>;
+
+enum Sink {
+    Plain(Output),
+    Gzip(BufWriter<GzEncoder<Output>>),
+    Zstd { held: Vec<u8>, output: Output },
+}
+
+impl TraceWriter {
+    /// Creates the file at `path`, or empties it, and writes the header.
+    ///
+    /// # Errors
+    /// When the file cannot be created or written.
+    pub fn create(path: impl AsRef<Path>) -> Result<Self, TraceError> {
+        let path = path.as_ref();
+        let name = path.display().to_string();
+        let file = match File::create(path) {
+            Ok(file) => BufWriter::new(file),
+            Err(e) => return Err(TraceError::new(name, 0, TraceErrorKind::Write(e))),
+        };
+        let sink = match path.extension().and_then(|e| e.to_str()) {
+            Some("gz") => Sink::Gzip(BufWriter::new(GzEncoder::new(file, Compression::default()))),
+            Some("zst") => Sink::Zstd { held: Vec::with_capacity(FRAME), output: file },
+            _ => Sink::Plain(file),
+        };
+        let mut writer = Self { name, sink, lines: 0 };
+        writer.line(format_args!("{HEADER}"))?;
+        Ok(writer)
+    }
+
+    /// Appends an event.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn write(&mut self, event: &Event) -> Result<(), TraceError> {
+        self.line(format_args!(
+            "{},{:.6},{},{:#x},{},{}",
+            event.thread,
+            event.time.as_secs_f64(),
+            event.action.as_str(),
+            event.pointer,
+            event.size,
+            event.stream
+        ))
+    }
+
+    /// Writes what is held back and ends the file.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn finish(mut self) -> Result<(), TraceError> {
+        let done = match &mut self.sink {
+            Sink::Plain(output) => output.flush(),
+            Sink::Gzip(output) => output
+                .flush()
+                .and_then(|()| output.get_mut().try_finish())
+                .and_then(|()| output.get_mut().get_mut().flush()),
+            Sink::Zstd { held, output } => frame(held, output).and_then(|()| output.flush()),
+        };
+        done.map_err(|e| self.error(e))
+    }
+
+    fn line(&mut self, text: fmt::Arguments<'_>) -> Result<(), TraceError> {
+        let done = match &mut self.sink {
+            Sink::Plain(output) => writeln!(output, "{text}"),
+            Sink::Gzip(output) => writeln!(output, "{text}"),
+            Sink::Zstd { held, output } => writeln!(held, "{text}").and_then(|()| {
+                if held.len() < FRAME {
+                    return Ok(());
+                }
+                frame(held, output)
+            }),
+        };
+        self.lines += 1;
+        done.map_err(|e| self.error(e))
+    }
+
+    fn error(&self, error: io::Error) -> TraceError {
+        TraceError::new(self.name.clone(), self.lines, TraceErrorKind::Write(error))
+    }
+}
+
+/// Writes `held` as one zstd frame: a file may have any number of them.
+fn frame(held: &mut Vec<u8>, output: &mut Output) -> io::Result<()> {
+    output.write_all(&compress_to_vec(held.as_slice(), CompressionLevel::Fastest))?;
+    held.clear();
+    Ok(())
+}
+
+impl fmt::Debug for TraceWriter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TraceWriter")
+            .field("name", &self.name)
+            .field("lines", &self.lines)
+            .finish_non_exhaustive()
+    }
+}
