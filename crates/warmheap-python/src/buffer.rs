@@ -2,10 +2,16 @@
 //!
 //! An object holds a buffer of the library until it is freed or goes. Memory that was lent, to a
 //! view or an array, is kept until the last of them is gone, whatever the program frees before.
+//!
+//! Views, capsules and objects end at any moment, with an exception on its way or inside a garbage
+//! collection. What ends them runs no Python code.
 
+use std::mem;
 use std::ptr::NonNull;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use pyo3::exceptions::{PyBufferError, PyValueError};
+use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 use pyo3::types::PyAny as Any;
 use warmheap::{Buffer, Site, Tag, Ticket as LibraryTicket};
@@ -15,7 +21,7 @@ use crate::errors::{Class, IntoPython};
 use crate::ffi::{dlpack, exporter, site};
 use crate::fork::Origin;
 use crate::log;
-use crate::open::wait;
+use crate::open::{self, wait};
 use crate::pool::MemoryPool;
 use crate::queue::Ticket;
 
@@ -40,6 +46,15 @@ impl Held {
             Self::Recorded(buffer) => buffer.retire(ticket),
         }
     }
+
+    /// Frees it if that calls neither the device nor the system; else returns it.
+    fn free_at_once(self) -> Option<Self> {
+        match self {
+            Self::Plain(buffer) => buffer.free_at_once().err().map(Self::Plain),
+            // The free is written to a file.
+            Self::Recorded(_) => Some(self),
+        }
+    }
 }
 
 /// A piece of a pool's memory, from :meth:`MemoryPool.allocate`.
@@ -50,16 +65,51 @@ impl Held {
 /// Where the CPU can reach the memory, the object is a writable buffer of bytes: ``memoryview(b)``,
 /// ``numpy.frombuffer(b, numpy.float32)``. ``numpy.from_dlpack(b)`` and ``torch.from_dlpack(b)``
 /// take it without a copy as well, on a GPU too, as bytes. Each view keeps the memory.
-#[pyclass(subclass, weakref, name = "_Buffer", module = "warmheap")]
+#[pyclass(frozen, subclass, weakref, name = "_Buffer", module = "warmheap")]
 pub(crate) struct BufferBase {
+    /// Locked for moments. No Python code runs and nothing waits meanwhile.
+    state: Mutex<State>,
+    origin: Origin,
+    pool: Py<MemoryPool>,
+}
+
+struct State {
     /// `None` once freed, and while it grows.
     held: Option<Held>,
     /// Views and arrays that use the memory.
     lent: usize,
     /// Freed by the program, and held for those it was lent to.
     freed: bool,
-    origin: Origin,
-    pool: Py<MemoryPool>,
+}
+
+/// Why an object has no buffer to use.
+enum Gone {
+    Freed,
+    Growing,
+}
+
+impl From<Gone> for PyErr {
+    fn from(gone: Gone) -> Self {
+        Class::Closed.error(match gone {
+            Gone::Freed => "the buffer was freed",
+            Gone::Growing => "another thread is growing the buffer",
+        })
+    }
+}
+
+impl State {
+    fn buffer(&self) -> Result<&Buffer, Gone> {
+        match &self.held {
+            Some(held) if !self.freed => Ok(held.buffer()),
+            None if !self.freed => Err(Gone::Growing),
+            _ => Err(Gone::Freed),
+        }
+    }
+
+    /// What the object need hold no longer.
+    fn unneeded(&mut self) -> Option<Held> {
+        if self.freed && self.lent == 0 { self.held.take() } else { None }
+    }
 }
 
 impl BufferBase {
@@ -67,86 +117,89 @@ impl BufferBase {
     #[inline]
     pub(crate) fn object(pool: &Bound<'_, MemoryPool>, held: Held) -> PyResult<Py<Any>> {
         let contents = Self {
-            held: Some(held),
-            lent: 0,
-            freed: false,
+            state: Mutex::new(State { held: Some(held), lent: 0, freed: false }),
             origin: pool.get().origin(),
             pool: pool.clone().unbind(),
         };
         exporter::object(pool.py(), contents).map(|object| object.into_any().unbind())
     }
 
-    /// The buffer, unless it was freed or belongs to another process.
-    fn buffer(&self) -> PyResult<&Buffer> {
+    /// Errors become exceptions only after this was let go: making them runs Python code.
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Looks at the buffer, unless it was freed or belongs to another process.
+    fn look<R>(&self, look: impl FnOnce(&Buffer) -> R) -> PyResult<R> {
         self.origin.check()?;
-        match &self.held {
-            Some(held) if !self.freed => Ok(held.buffer()),
-            None if !self.freed => Err(Class::Closed.error("another thread is growing the buffer")),
-            _ => Err(Class::Closed.error("the buffer was freed")),
-        }
+        let seen = self.state().buffer().map(look);
+        Ok(seen?)
+    }
+
+    /// As [`BufferBase::look`], with the memory counted as lent if `look` finds what to lend.
+    fn lend<R>(&self, look: impl FnOnce(&Buffer) -> Option<R>) -> PyResult<Option<R>> {
+        self.origin.check()?;
+        let found = {
+            let mut state = self.state();
+            let found = state.buffer().map(look);
+            state.lent += usize::from(matches!(found, Ok(Some(_))));
+            found
+        };
+        Ok(found?)
     }
 
     /// The CPU's pointer and the size in bytes, counted as lent.
-    pub(crate) fn lend_to_cpu(&mut self) -> PyResult<(NonNull<u8>, u64)> {
-        let buffer = self.buffer()?;
-        let Some(address) = buffer.host() else {
-            return Err(PyBufferError::new_err(
+    pub(crate) fn lend_to_cpu(&self) -> PyResult<(NonNull<u8>, u64)> {
+        self.lend(|buffer| buffer.host().map(|address| (address, buffer.size())))?.ok_or_else(|| {
+            PyBufferError::new_err(
                 "the CPU cannot reach this device's memory; use DLPack, as torch.from_dlpack does",
-            ));
-        };
-        let size = buffer.size();
-        self.lent += 1;
-        Ok((address, size))
+            )
+        })
     }
 
     /// Ends one view's or array's use.
-    pub(crate) fn take_back(slf: &Bound<'_, Self>) {
-        let mut this = slf.borrow_mut();
-        this.lent -= 1;
-        if this.lent == 0 && this.freed {
-            let held = this.held.take();
-            drop(this);
-            give_up(slf.py(), held);
+    pub(crate) fn take_back(&self) {
+        let unneeded = {
+            let mut state = self.state();
+            state.lent -= 1;
+            state.unneeded()
+        };
+        self.give_up(unneeded);
+    }
+
+    /// Frees what was held, while other threads run if that may take time. In a child of a fork it is
+    /// the parent's, whose pool's locks may be held for ever here: it is left alone.
+    fn give_up(&self, held: Option<Held>) {
+        if !self.origin.is_here() {
+            mem::forget(held);
+        } else if let Some(held) = held.and_then(Held::free_at_once) {
+            open::let_go(held);
         }
     }
 
-    /// What DLPack calls the device, and the address that it wants.
-    fn dlpack(&self, py: Python<'_>) -> PyResult<(dlpack::Device, u64)> {
-        let buffer = self.buffer()?;
-        if let Some(number) = self.pool.bind(py).get().gpu() {
-            return Ok((dlpack::Device::cuda(number), buffer.address()));
-        }
-        match buffer.host() {
-            Some(address) => Ok((dlpack::Device::CPU, address.as_ptr().expose_provenance() as u64)),
-            None => Err(PyBufferError::new_err("no array library can reach this device's memory")),
-        }
+    /// What DLPack calls the device.
+    fn dlpack_device(&self, py: Python<'_>) -> dlpack::Device {
+        self.pool.bind(py).get().gpu().map_or(dlpack::Device::CPU, dlpack::Device::cuda)
     }
 }
 
-/// Drops what was held, with the interpreter's lock given up where the device may be called.
-fn give_up(py: Python<'_>, held: Option<Held>) {
-    let Some(held) = held else { return };
-    if held.buffer().is_fallback() {
-        py.detach(|| drop(held));
+/// The address that DLPack wants on `device`, if array libraries can reach the memory.
+fn dlpack_address(buffer: &Buffer, device: dlpack::Device) -> Option<u64> {
+    if device == dlpack::Device::CPU {
+        buffer.host().map(|address| address.as_ptr().expose_provenance() as u64)
     } else {
-        drop(held);
+        Some(buffer.address())
     }
-    log::deliver(py);
+}
+
+fn unreachable_memory() -> PyErr {
+    PyBufferError::new_err("no array library can reach this device's memory")
 }
 
 impl Drop for BufferBase {
     fn drop(&mut self) {
-        let Some(held) = self.held.take() else { return };
-        if !self.origin.is_here() {
-            // The parent's; its pool's locks may be held for ever here.
-            std::mem::forget(held);
-        } else if held.buffer().is_fallback() {
-            let mut held = Some(held);
-            // At the interpreter's end there is no lock to give up.
-            Python::try_attach(|py| give_up(py, held.take()));
-        } else {
-            drop(held);
-        }
+        let held = self.state().held.take();
+        self.give_up(held);
     }
 }
 
@@ -155,7 +208,7 @@ impl BufferBase {
     /// Bytes that were asked for.
     #[getter]
     fn size(&self) -> PyResult<u64> {
-        self.buffer().map(Buffer::size)
+        self.look(Buffer::size)
     }
 
     /// As :attr:`size`, under the name that array libraries use.
@@ -167,7 +220,7 @@ impl BufferBase {
     /// The device's address of the first byte.
     #[getter]
     fn address(&self) -> PyResult<u64> {
-        self.buffer().map(Buffer::address)
+        self.look(Buffer::address)
     }
 
     /// The device's name, as :class:`MemoryPool` takes it: ``host``, ``cuda:0``.
@@ -185,36 +238,37 @@ impl BufferBase {
     /// What the buffer is for, or ``None``.
     #[getter]
     fn tag(&self) -> PyResult<Option<&'static str>> {
-        self.buffer().map(|buffer| Some(buffer.tag()).filter(|tag| *tag != Tag::NONE).map(Tag::name))
+        self.look(|buffer| Some(buffer.tag()).filter(|tag| *tag != Tag::NONE).map(Tag::name))
     }
 
     /// The line that asked for it: ``"serve.py:42"``.
     #[getter]
     fn site(&self) -> PyResult<Option<String>> {
-        self.buffer().map(|buffer| buffer.site().as_ref().map(Site::to_string))
+        self.look(|buffer| buffer.site().as_ref().map(Site::to_string))
     }
 
     /// Whether it came straight from the device because no heap could serve it.
     #[getter]
     fn is_fallback(&self) -> PyResult<bool> {
-        self.buffer().map(Buffer::is_fallback)
+        self.look(Buffer::is_fallback)
     }
 
     /// Whether the program has freed or retired it.
     #[getter]
     fn is_freed(&self) -> bool {
-        self.freed
+        self.state().freed
     }
 
     /// Gives the memory back: now, or when the last view of it is gone. Freeing twice does nothing.
-    fn free(slf: &Bound<'_, Self>) -> PyResult<()> {
-        let held = {
-            let mut this = slf.borrow_mut();
-            this.origin.check()?;
-            this.freed = true;
-            if this.lent > 0 { None } else { this.held.take() }
+    fn free(&self, py: Python<'_>) -> PyResult<()> {
+        self.origin.check()?;
+        let unneeded = {
+            let mut state = self.state();
+            state.freed = true;
+            state.unneeded()
         };
-        give_up(slf.py(), held);
+        self.give_up(unneeded);
+        log::deliver(py);
         Ok(())
     }
 
@@ -251,37 +305,38 @@ impl BufferBase {
     /// >>> cache.size
     /// 67108864
     #[pyo3(signature = (size, *, r#move = false))]
-    fn grow(slf: &Bound<'_, Self>, size: u64, r#move: bool) -> PyResult<Option<Py<Any>>> {
-        let py = slf.py();
+    fn grow(&self, py: Python<'_>, size: u64, r#move: bool) -> PyResult<Option<Py<Any>>> {
         let site = site::caller(py);
-        let (mut buffer, may_move) = {
-            let mut this = slf.borrow_mut();
-            this.buffer()?;
-            match this.held.take() {
-                Some(Held::Plain(buffer)) => (buffer, r#move && this.lent == 0),
-                recorded => {
-                    this.held = recorded;
-                    return Err(Class::Request.error("a buffer that is recorded to a trace cannot grow"));
-                }
+        self.origin.check()?;
+        let (held, lent) = {
+            let mut state = self.state();
+            let usable = state.buffer().map(|_| ());
+            (usable.map(|()| state.held.take()), state.lent > 0)
+        };
+        let mut buffer = match held? {
+            Some(Held::Plain(buffer)) => buffer,
+            recorded => {
+                self.state().held = recorded;
+                return Err(Class::Request.error("a buffer that is recorded to a trace cannot grow"));
             }
         };
-        let grown = wait(py, || {
-            if may_move { buffer.grow_or_move_at(size, site) } else { buffer.grow(size).map(|()| None) }
+        let (buffer, grown) = wait(py, move || {
+            let grown = if r#move && !lent {
+                buffer.grow_or_move_at(size, site)
+            } else {
+                buffer.grow(size).map(|()| None)
+            };
+            (buffer, grown)
         });
         // Another thread may have freed it meanwhile, or let go of its views.
-        let freed = {
-            let mut this = slf.borrow_mut();
-            if this.freed && this.lent == 0 {
-                Some(Held::Plain(buffer))
-            } else {
-                this.held = Some(Held::Plain(buffer));
-                None
-            }
+        let unneeded = {
+            let mut state = self.state();
+            state.held = Some(Held::Plain(buffer));
+            state.unneeded()
         };
-        give_up(py, freed);
-        let pool = slf.borrow().pool.clone_ref(py);
+        self.give_up(unneeded);
         let behind = grown.map_err(IntoPython::into_python)?;
-        behind.map(|buffer| Self::object(pool.bind(py), Held::Plain(buffer))).transpose()
+        behind.map(|buffer| Self::object(self.pool.bind(py), Held::Plain(buffer))).transpose()
     }
 
     /// Gives the memory back once the work before ``ticket`` is done. Returns at once.
@@ -290,32 +345,31 @@ impl BufferBase {
     /// ------
     /// BufferError
     ///     Views of it are alive: their program could still write to it.
-    fn retire(slf: &Bound<'_, Self>, ticket: &Bound<'_, Ticket>) -> PyResult<()> {
+    fn retire(&self, py: Python<'_>, ticket: &Bound<'_, Ticket>) -> PyResult<()> {
         let library = ticket.get().ticket()?;
-        let held = {
-            let mut this = slf.borrow_mut();
-            this.buffer()?;
-            if this.lent > 0 {
-                let text =
-                    format!("{} views or arrays still use the buffer; let go of them first", this.lent);
-                return Err(PyBufferError::new_err(text));
-            }
-            this.freed = true;
-            this.held.take()
+        self.look(|_| ())?;
+        let (held, lent) = {
+            let mut state = self.state();
+            state.freed |= state.lent == 0;
+            (state.unneeded(), state.lent)
         };
+        if lent > 0 {
+            let text = format!("{lent} views or arrays still use the buffer; let go of them first");
+            return Err(PyBufferError::new_err(text));
+        }
         // Frees what is ready, for which the device may be called.
-        wait(slf.py(), || held.map(|held| held.retire(library)));
+        wait(py, || held.map(|held| held.retire(library)));
         Ok(())
     }
 
-    fn __enter__(slf: PyRef<'_, Self>) -> PyResult<PyRef<'_, Self>> {
-        slf.buffer()?;
+    fn __enter__(slf: Py<Self>) -> PyResult<Py<Self>> {
+        slf.get().look(|_| ())?;
         Ok(slf)
     }
 
     #[pyo3(signature = (*_exception))]
-    fn __exit__(slf: &Bound<'_, Self>, _exception: &Bound<'_, Any>) -> PyResult<()> {
-        Self::free(slf)
+    fn __exit__(&self, py: Python<'_>, _exception: &Bound<'_, Any>) -> PyResult<()> {
+        self.free(py)
     }
 
     fn __len__(&self) -> PyResult<usize> {
@@ -325,23 +379,25 @@ impl BufferBase {
 
     fn __repr__(&self, py: Python<'_>) -> String {
         let device = self.device(py);
-        match self.buffer() {
-            Err(_) => format!("<warmheap.Buffer on {device}, freed>"),
-            Ok(buffer) => {
-                let tag = Some(buffer.tag()).filter(|tag| *tag != Tag::NONE);
-                let tag = tag.map_or_else(String::new, |tag| format!(", tag {:?}", tag.name()));
-                format!(
-                    "<warmheap.Buffer of {} bytes at {:#x} on {device}{tag}>",
-                    buffer.size(),
-                    buffer.address()
-                )
-            }
-        }
+        let text = self.look(|buffer| {
+            let tag = Some(buffer.tag()).filter(|tag| *tag != Tag::NONE);
+            let tag = tag.map_or_else(String::new, |tag| format!(", tag {:?}", tag.name()));
+            let (size, address) = (buffer.size(), buffer.address());
+            format!("<warmheap.Buffer of {size} bytes at {address:#x} on {device}{tag}>")
+        });
+        text.unwrap_or_else(|_| format!("<warmheap.Buffer on {device}, freed>"))
+    }
+
+    /// The pool, which may hold callbacks that hold this buffer.
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        visit.call(&self.pool)
     }
 
     /// DLPack's kind and number of the device.
     fn __dlpack_device__(&self, py: Python<'_>) -> PyResult<(i32, i32)> {
-        self.dlpack(py).map(|(device, _)| (device.kind, device.number))
+        let device = self.dlpack_device(py);
+        self.look(|buffer| dlpack_address(buffer, device))?.ok_or_else(unreachable_memory)?;
+        Ok((device.kind, device.number))
     }
 
     /// A DLPack capsule over the bytes, for ``from_dlpack`` of array libraries.
@@ -356,15 +412,14 @@ impl BufferBase {
         copy: Option<bool>,
     ) -> PyResult<Bound<'py, Any>> {
         let _ = stream;
-        let mut this = slf.borrow_mut();
-        let (device, address) = this.dlpack(slf.py())?;
+        let this = slf.get();
+        let device = this.dlpack_device(slf.py());
         if dl_device.is_some_and(|wanted| wanted != (device.kind, device.number)) || copy == Some(true) {
             return Err(PyBufferError::new_err("the memory is lent as it is: no copy, no other device"));
         }
-        let size = this.size()?;
         // The description takes it back when it ends, also when no capsule can be made.
-        this.lent += 1;
-        drop(this);
+        let lent = this.lend(|buffer| Some((dlpack_address(buffer, device)?, buffer.size())))?;
+        let (address, size) = lent.ok_or_else(unreachable_memory)?;
         dlpack::capsule(slf, device, address, size, max_version.is_some_and(|(major, _)| major >= 1))
     }
 }

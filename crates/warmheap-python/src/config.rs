@@ -14,6 +14,7 @@ use warmheap::PoolConfig as Settings;
 use warmheap::config::{ConfigError, Place, Problem, keys};
 
 use crate::errors::IntoPython;
+use crate::open::wait;
 use crate::values::{from_dict, from_python, to_dict, to_python};
 
 /// A pool's settings, each an attribute named as in the configuration file; see
@@ -87,10 +88,14 @@ fn read(config: &Bound<'_, PyAny>) -> PyResult<Settings> {
     } else if let Ok(dict) = config.cast::<PyDict>() {
         parse(from_dict(dict)?)
     } else if let Ok(path) = config.extract::<PathBuf>() {
-        Settings::from_yaml_file(path).map_err(IntoPython::into_python)
+        from_file(config.py(), path)
     } else {
         Err(PyTypeError::new_err("config must be a PoolConfig, a dict, or the path of a YAML file"))
     }
+}
+
+fn from_file(py: Python<'_>, path: PathBuf) -> PyResult<Settings> {
+    wait(py, || Settings::from_yaml_file(path)).map_err(IntoPython::into_python)
 }
 
 fn changed(settings: &Settings, changes: Option<&Bound<'_, PyDict>>) -> PyResult<Settings> {
@@ -191,8 +196,8 @@ impl PoolConfig {
 
     /// As :meth:`from_yaml`, from a file; errors name it and the line.
     #[classmethod]
-    fn from_yaml_file(_class: &Bound<'_, PyType>, path: PathBuf) -> PyResult<Self> {
-        Settings::from_yaml_file(path).map(Self::from).map_err(IntoPython::into_python)
+    fn from_yaml_file(_class: &Bound<'_, PyType>, py: Python<'_>, path: PathBuf) -> PyResult<Self> {
+        from_file(py, path).map(Self::from)
     }
 
     /// As :meth:`from_yaml`, from what a YAML reader makes of it.

@@ -3,6 +3,7 @@
 
 use std::fmt::Display;
 
+use pyo3::exceptions::PyKeyboardInterrupt;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PyType};
@@ -10,6 +11,8 @@ use warmheap::config::ConfigError;
 use warmheap::device::DeviceError;
 use warmheap::{AllocError, StartError};
 use warmheap_trace::{TraceError, replay::ReplayError};
+
+use crate::ffi::pending;
 
 /// An exception class of the package.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,6 +68,16 @@ impl Class {
             };
             made().map_or_else(|error| error, PyErr::from_value)
         })
+    }
+}
+
+/// Tells the program of an exception that no caller can be given: one of a callback or of a handler of
+/// the log, in a call that goes on. An interrupt is raised again at the main thread's next step.
+pub(crate) fn unraisable(py: Python<'_>, error: PyErr, object: Option<&Bound<'_, PyAny>>) {
+    if error.is_instance_of::<PyKeyboardInterrupt>(py) {
+        pending::interrupt();
+    } else {
+        error.write_unraisable(py, object);
     }
 }
 

@@ -7,8 +7,9 @@ use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use pyo3::prelude::*;
 
 use crate::errors::Class;
+use crate::log;
 
-/// Forks between the start of the first process and this one.
+/// See [`generation`].
 static FORKS: AtomicU32 = AtomicU32::new(0);
 
 /// The process that something was made in.
@@ -47,9 +48,15 @@ impl Origin {
     }
 }
 
+/// Forks between the start of the first process and this one.
+pub(crate) fn generation() -> u32 {
+    FORKS.load(Relaxed)
+}
+
 /// Called in a child right after a fork, by `os.register_at_fork`.
 #[pyfunction]
 #[pyo3(name = "_forked")]
 pub(crate) fn forked() {
     FORKS.fetch_add(1, Relaxed);
+    log::start_anew();
 }

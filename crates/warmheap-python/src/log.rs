@@ -3,12 +3,14 @@
 //! The library logs wherever it is, which may be under its own locks and on threads that Python does
 //! not know. Calling into Python there could wait for a thread that waits for such a lock. So
 //! records are only noted down, and handed to `logging` from calls that hold nothing: at the end of
-//! the call that caused them, or else at the interpreter's next step.
+//! the call that caused them, or else at the interpreter's next step. Handlers may do anything,
+//! raise and log included: what they cause is handed over after they have returned.
 
+use std::cell::Cell;
 use std::fmt::{self, Write};
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::sync::{LazyLock, Mutex, PoisonError};
+use std::sync::{LazyLock, Mutex, OnceLock, PoisonError};
 
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
@@ -16,21 +18,42 @@ use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Level, Metadata, Subscriber};
 
+use crate::errors::unraisable;
 use crate::ffi::pending;
+use crate::fork;
 
-/// Whether anything is noted down.
-static WAITING: AtomicBool = AtomicBool::new(false);
+/// Records that are noted down.
+static WAITING: AtomicUsize = AtomicUsize::new(0);
 /// The interpreter is about to end: nothing may be handed to it any more.
 static ENDED: AtomicBool = AtomicBool::new(false);
-static NOTES: LazyLock<Notes> = LazyLock::new(|| {
-    let (sender, receiver) = channel();
-    Notes { sender, receiver: Mutex::new(receiver) }
-});
+/// Those of the first process.
+static NOTES: LazyLock<Notes> = LazyLock::new(Notes::new);
+
+thread_local! {
+    /// This thread hands over a record.
+    static HANDING_OVER: Cell<bool> = const { Cell::new(false) };
+}
 
 /// Written to by any thread without waiting; read with the interpreter's lock held only.
 struct Notes {
     sender: Sender<Note>,
     receiver: Mutex<Receiver<Note>>,
+    /// Those of a child of a fork: what it inherits is the parent's to hand over, and a thread of the
+    /// parent may have been about to write to it.
+    child: OnceLock<Box<Self>>,
+}
+
+impl Notes {
+    fn new() -> Self {
+        let (sender, receiver) = channel();
+        Self { sender, receiver: Mutex::new(receiver), child: OnceLock::new() }
+    }
+
+    /// Those of this process.
+    fn here() -> &'static Self {
+        let child = |notes: &'static Self, _| &**notes.child.get_or_init(|| Box::new(Self::new()));
+        (0..fork::generation()).fold(&NOTES, child)
+    }
 }
 
 struct Note {
@@ -48,26 +71,39 @@ pub(crate) fn install() {
     let _ = tracing::subscriber::set_global_default(Bridge);
 }
 
-/// Hands everything noted down to `logging`.
+/// Forgets what the parent of this process has noted down.
+pub(crate) fn start_anew() {
+    WAITING.store(0, Relaxed);
+}
+
+/// Hands what is noted down to `logging`. Never called by what ends objects: an exception may be on
+/// its way then, or a handler inside its own lock.
 #[inline]
 pub(crate) fn deliver(py: Python<'_>) {
-    if WAITING.load(Relaxed) {
+    if WAITING.load(Relaxed) > 0 {
         deliver_waiting(py);
     }
 }
 
 #[cold]
 fn deliver_waiting(py: Python<'_>) {
-    if ENDED.load(Relaxed) {
+    // A handler's own records wait for the call below it on the stack: it may hold a lock.
+    if ENDED.load(Relaxed) || HANDING_OVER.replace(true) {
         return;
     }
-    WAITING.store(false, Relaxed);
-    // One at a time, so that the lock is not held while Python runs.
-    let next = || NOTES.receiver.lock().unwrap_or_else(PoisonError::into_inner).try_recv().ok();
-    while let Some(note) = next() {
+    // One at a time, so that the lock is not held while Python runs; and no more than there are now, so
+    // that a handler that logs for every record does not keep the call from returning.
+    for _ in 0..WAITING.load(Relaxed) {
+        let next = Notes::here().receiver.lock().unwrap_or_else(PoisonError::into_inner).try_recv();
+        let Ok(note) = next else { break };
+        WAITING.fetch_sub(1, Relaxed);
         if let Err(error) = note.hand_over(py) {
-            error.write_unraisable(py, None);
+            unraisable(py, error, None);
         }
+    }
+    HANDING_OVER.set(false);
+    if WAITING.load(Relaxed) > 0 {
+        pending::deliver_soon();
     }
 }
 
@@ -126,8 +162,10 @@ impl Subscriber for Bridge {
         }
         let mut text = Text::default();
         event.record(&mut text);
-        let _ = NOTES.sender.send(Note { level: *event.metadata().level(), text });
-        if !WAITING.swap(true, Relaxed) {
+        // Counted first: what is not counted is not looked for.
+        let before = WAITING.fetch_add(1, Relaxed);
+        let _ = Notes::here().sender.send(Note { level: *event.metadata().level(), text });
+        if before == 0 {
             pending::deliver_soon();
         }
     }

@@ -1,4 +1,8 @@
 //! What a pool object holds while it is open, and how it is used without the interpreter's lock.
+//!
+//! Whatever may wait for a device, for a lock that is held across a device's call, for a queue, a
+//! thread or a file goes through [`wait`] or [`let_go`]. That includes the end of any handle of a pool:
+//! it may be the last, which closes the pool. Locks that are held for moments are taken as they are.
 
 use pyo3::prelude::*;
 use serde_json::{Value, json};
@@ -53,4 +57,12 @@ pub(crate) fn wait<R: Send>(py: Python<'_>, work: impl FnOnce() -> R + Send) -> 
     let done = py.detach(work);
     log::deliver(py);
     done
+}
+
+/// Drops what may wait while other threads run. For objects that end: an exception may be on its way,
+/// so no Python code runs, and what the library logs is handed over later.
+pub(crate) fn let_go<T: Send>(thing: T) {
+    let mut thing = Some(thing);
+    // At the interpreter's end there is no lock to give up.
+    Python::try_attach(|py| py.detach(|| drop(thing.take())));
 }

@@ -6,6 +6,7 @@
 use std::path::PathBuf;
 use std::sync::{PoisonError, RwLock};
 
+use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 use pyo3::types::{PyAny as Any, PyDict, PyTuple};
 use warmheap::Pool;
@@ -18,7 +19,7 @@ use crate::errors::{Class, IntoPython};
 use crate::ffi::site;
 use crate::fork::Origin;
 use crate::open::{self, Open, wait};
-use crate::pressure;
+use crate::pressure::Callbacks;
 use crate::queue::Queue;
 use crate::request::request;
 use crate::statistics::Statistics;
@@ -59,8 +60,9 @@ use crate::values::to_python;
 /// May be used from any thread. Other threads run while a call waits.
 #[pyclass(frozen, subclass, weakref, module = "warmheap")]
 pub(crate) struct MemoryPool {
-    /// `None` once closed.
+    /// `None` once closed. Locked for moments: no Python code runs and nothing waits meanwhile.
     open: RwLock<Option<Open>>,
+    callbacks: Callbacks,
     device: Spec,
     name: String,
     origin: Origin,
@@ -81,23 +83,34 @@ impl MemoryPool {
         self.device.gpu()
     }
 
-    /// The pool, unless it is closed or another process's.
-    pub(crate) fn pool(&self) -> PyResult<Pool> {
-        self.open().map(|open| open.pool)
+    pub(crate) fn callbacks(&self) -> &Callbacks {
+        &self.callbacks
     }
 
-    fn open(&self) -> PyResult<Open> {
-        self.with(Clone::clone)
+    /// Does what may wait with a handle of the pool, which ends before other threads wait again.
+    pub(crate) fn wait<R: Send>(
+        &self,
+        py: Python<'_>,
+        work: impl FnOnce(&Pool) -> R + Send,
+    ) -> PyResult<R> {
+        let pool = self.with(|open| open.pool.clone())?;
+        Ok(wait(py, move || {
+            let done = work(&pool);
+            drop(pool);
+            done
+        }))
     }
 
+    /// Looks at the pool, unless it is closed or another process's.
     #[inline]
-    fn with<R>(&self, look: impl FnOnce(&Open) -> R) -> PyResult<R> {
+    pub(crate) fn with<R>(&self, look: impl FnOnce(&Open) -> R) -> PyResult<R> {
         self.origin.check()?;
-        let open = self.open.read().unwrap_or_else(PoisonError::into_inner);
-        open.as_ref().map(look).ok_or_else(|| Class::Closed.error("the pool is closed"))
+        let seen = self.open.read().unwrap_or_else(PoisonError::into_inner).as_ref().map(look);
+        // Making an exception runs Python code, so the lock is let go before.
+        seen.ok_or_else(|| Class::Closed.error("the pool is closed"))
     }
 
-    fn replace(&self, with: impl FnOnce(&mut Option<Open>) -> Option<Open>) -> PyResult<Option<Open>> {
+    fn replace<R>(&self, with: impl FnOnce(&mut Option<Open>) -> R) -> PyResult<R> {
         self.origin.check()?;
         Ok(with(&mut self.open.write().unwrap_or_else(PoisonError::into_inner)))
     }
@@ -107,17 +120,12 @@ impl Drop for MemoryPool {
     fn drop(&mut self) {
         let open = self.open.get_mut().unwrap_or_else(PoisonError::into_inner).take();
         let Some(open) = open else { return };
-        if !self.origin.is_here() {
+        if self.origin.is_here() {
+            open::let_go(open);
+        } else {
             // The parent's; its locks may be held for ever here.
             std::mem::forget(open);
-            return;
         }
-        let mut open = Some(open);
-        // At the interpreter's end there is no lock to give up, and nobody to tell.
-        Python::try_attach(|py| {
-            let open = open.take();
-            wait(py, || drop(open));
-        });
     }
 }
 
@@ -142,9 +150,9 @@ impl MemoryPool {
             let device = spec.open().map_err(IntoPython::into_python)?;
             Pool::new(device, config).map_err(IntoPython::into_python)
         });
-        let open = Some(Open { pool: made?, recorder: None });
+        let open = RwLock::new(Some(Open { pool: made?, recorder: None }));
         let name = spec.to_string();
-        Ok(Self { open: RwLock::new(open), device: spec, name, origin: Origin::here() })
+        Ok(Self { open, callbacks: Callbacks::default(), device: spec, name, origin: Origin::here() })
     }
 
     /// A buffer of ``size`` bytes.
@@ -203,7 +211,7 @@ impl MemoryPool {
         let held = match at_once {
             Some(held) => held,
             None => {
-                let open = this.open()?;
+                let open = this.with(Clone::clone)?;
                 open::wait(py, move || open.allocate(request, site, fallback))
                     .map_err(IntoPython::into_python)?
             }
@@ -223,22 +231,18 @@ impl MemoryPool {
     ///     MiB; by default ``warmup_sizes`` of a pool that sizes itself.
     #[pyo3(signature = (sizes_mb = None))]
     fn warmup(&self, py: Python<'_>, sizes_mb: Option<Vec<f64>>) -> PyResult<()> {
-        let pool = self.pool()?;
         let site = site::caller(py);
-        wait(py, move || open::warm(&pool, sizes_mb, site)).map_err(IntoPython::into_python)
+        self.wait(py, move |pool| open::warm(pool, sizes_mb, site))?.map_err(IntoPython::into_python)
     }
 
     /// A snapshot of the figures.
     fn get_statistics(&self, py: Python<'_>) -> PyResult<Statistics> {
-        let pool = self.pool()?;
-        Ok(Statistics::new(wait(py, || pool.statistics())))
+        self.wait(py, Pool::statistics).map(Statistics::new)
     }
 
     /// Sets the counters to 0; what is true now stays.
     fn reset_statistics(&self, py: Python<'_>) -> PyResult<()> {
-        let pool = self.pool()?;
-        wait(py, || pool.reset_statistics());
-        Ok(())
+        self.wait(py, Pool::reset_statistics)
     }
 
     /// Sets the most requested bytes that may be alive under ``tag``; ``None`` lifts it.
@@ -253,10 +257,11 @@ impl MemoryPool {
     }
 
     /// Has ``callback(pool, pressure)`` called when memory is short, with a :class:`Pressure`: it may
-    /// free, allocate, trim. It runs on the thread whose request met the pressure, and stays for the
-    /// pool's life; let it use the pool that it is given and keep none.
+    /// free, allocate, trim, close the pool. It runs on the thread whose request met the pressure, and
+    /// stays until the pool is closed. What it raises goes to :func:`sys.unraisablehook`, and the
+    /// request goes on.
     fn on_pressure(slf: &Bound<'_, Self>, callback: Py<Any>) -> PyResult<()> {
-        pressure::register(slf, &slf.get().pool()?, callback)
+        Callbacks::add(slf, callback)
     }
 
     /// Gives free memory back to the device, until at most ``target`` bytes are held; says how many
@@ -265,14 +270,12 @@ impl MemoryPool {
     /// A pool of fixed heaps keeps those it was made with: they were promised.
     #[pyo3(signature = (target = 0))]
     fn trim(&self, py: Python<'_>, target: u64) -> PyResult<u64> {
-        let pool = self.pool()?;
-        wait(py, || pool.trim(target)).map_err(IntoPython::into_python)
+        self.wait(py, move |pool| pool.trim(target))?.map_err(IntoPython::into_python)
     }
 
     /// Lets the system take the pages of heaps that no buffer lies in; says how many bytes.
     fn rest(&self, py: Python<'_>) -> PyResult<u64> {
-        let pool = self.pool()?;
-        wait(py, || pool.rest()).map_err(IntoPython::into_python)
+        self.wait(py, Pool::rest)?.map_err(IntoPython::into_python)
     }
 
     /// A queue of the device's work, for :meth:`Buffer.retire`.
@@ -290,48 +293,42 @@ impl MemoryPool {
     /// The buffers that are alive, each a dict of ``size`` in bytes, ``tag`` and ``site``: what it is
     /// for, and the line that asked for it.
     fn leaks<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, Any>> {
-        let pool = self.pool()?;
-        to_python(py, &wait(py, || open::leaks(&pool)))
+        to_python(py, &self.wait(py, open::leaks)?)
     }
 
     /// As :meth:`leaks`, as the text that :meth:`close` logs: a line for each place, most bytes first.
     fn leak_report(&self, py: Python<'_>) -> PyResult<String> {
-        let pool = self.pool()?;
-        Ok(wait(py, || pool.leaks()).to_string())
+        self.wait(py, |pool| pool.leaks().to_string())
     }
 
     /// Writes what is asked of the pool to a trace from now on, until :meth:`stop_recording`.
     ///
     /// The name's ending says how it is compressed: ``.csv``, ``.csv.gz``, ``.csv.zst``.
     fn record(&self, py: Python<'_>, path: PathBuf) -> PyResult<()> {
-        let pool = self.pool()?;
-        let writer = wait(py, || TraceWriter::create(path)).map_err(IntoPython::into_python)?;
-        let recorder = Recorder::new(pool, writer);
-        let before = self.replace(|open| {
-            let open = open.as_mut()?;
-            let recorder = open.recorder.replace(recorder);
-            Some(Open { pool: open.pool.clone(), recorder })
+        let start = |pool: &Pool| TraceWriter::create(path).map(|writer| Recorder::new(pool.clone(), writer));
+        let mut recorder = Some(self.wait(py, start)?.map_err(IntoPython::into_python)?);
+        self.replace(|open| {
+            if let Some(open) = open {
+                std::mem::swap(&mut open.recorder, &mut recorder);
+            }
         })?;
-        match before.and_then(|before| before.recorder) {
-            Some(recorder) => finish(py, recorder).map(drop),
-            None => Ok(()),
-        }
+        // That of before; or this one, where another thread has closed the pool meanwhile.
+        finish(py, recorder).map(drop)
     }
 
     /// Ends the trace; says how many events it has.
     fn stop_recording(&self, py: Python<'_>) -> PyResult<u64> {
-        let before = self.replace(|open| {
-            let open = open.as_mut()?;
-            Some(Open { pool: open.pool.clone(), recorder: open.recorder.take() })
-        })?;
-        before.and_then(|before| before.recorder).map_or(Ok(0), |recorder| finish(py, recorder))
+        let recorder = self.replace(|open| open.as_mut()?.recorder.take())?;
+        finish(py, recorder)
     }
 
     /// Closes the pool. Buffers that are alive are logged with the line that asked for each, and
-    /// stay valid; the memory goes back to the device with the last. Closing twice does nothing.
+    /// stay valid; the memory goes back to the device with the last. Callbacks end. Closing twice does
+    /// nothing.
     fn close(&self, py: Python<'_>) -> PyResult<()> {
         let open = self.replace(Option::take)?;
         wait(py, || drop(open));
+        self.callbacks.end();
         Ok(())
     }
 
@@ -381,6 +378,14 @@ impl MemoryPool {
         self.close(py)
     }
 
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        self.callbacks.traverse(&visit)
+    }
+
+    fn __clear__(&self) {
+        self.callbacks.end();
+    }
+
     fn __repr__(&self) -> String {
         match self.with(|open| open.pool.reserved_bytes()) {
             Ok(bytes) => format!("<warmheap.MemoryPool on {}, {bytes} bytes reserved>", self.name),
@@ -389,6 +394,8 @@ impl MemoryPool {
     }
 }
 
-fn finish(py: Python<'_>, recorder: Recorder) -> PyResult<u64> {
+/// Ends a recording; says how many events it has.
+fn finish(py: Python<'_>, recorder: Option<Recorder>) -> PyResult<u64> {
+    let Some(recorder) = recorder else { return Ok(0) };
     wait(py, || recorder.finish()).map_err(IntoPython::into_python)
 }

@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
+use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 use pyo3::types::PyAny as Any;
-use warmheap::device::Queue as _;
+use warmheap::device::{DeviceError, Queue as _};
 use warmheap::device::cuda::CudaQueue;
 use warmheap::device::sim::SimQueue;
 use warmheap::{PoolQueue, Ticket as LibraryTicket};
@@ -35,10 +36,14 @@ use crate::request::{duration, request};
 #[pyclass(frozen, weakref, module = "warmheap")]
 pub(crate) struct Queue {
     /// `None` only while it is dropped.
-    queue: Option<PoolQueue>,
-    order: Order,
+    open: Option<Open>,
     origin: Origin,
     pool: Py<MemoryPool>,
+}
+
+struct Open {
+    queue: PoolQueue,
+    order: Order,
 }
 
 /// Who moves the queue.
@@ -62,42 +67,38 @@ impl Ticket {
         self.origin.check()?;
         self.ticket.as_ref().ok_or_else(|| Class::Closed.error("the ticket is gone"))
     }
+
+    /// The position, unless it is another process's.
+    fn value(&self) -> PyResult<u64> {
+        self.ticket().map(|_| self.value)
+    }
 }
 
 impl Queue {
     pub(crate) fn new(pool: &Bound<'_, MemoryPool>, handle: Option<usize>) -> PyResult<Self> {
         let (py, this) = (pool.py(), pool.get());
-        let library = this.pool()?;
-        let (queue, order) = match (handle, this.gpu()) {
-            (None, _) => {
-                let order = Arc::new(SimQueue::new());
-                (library.queue(order.clone()), Order::Program(order))
-            }
-            (Some(handle), Some(gpu)) => {
-                let made = wait(py, || stream::queue(gpu, handle)).map_err(IntoPython::into_python)?;
-                let order = Arc::new(made);
-                (library.queue(order.clone()), Order::Stream(order))
-            }
-            (Some(_), None) => {
-                let text = format!("{} has no streams; leave stream out", this.device_name());
-                return Err(Class::Device.error(text));
-            }
-        };
-        Ok(Self { queue: Some(queue), order, origin: this.origin(), pool: pool.clone().unbind() })
-    }
-
-    fn queue(&self) -> PyResult<&PoolQueue> {
-        self.origin.check()?;
-        self.queue.as_ref().ok_or_else(|| Class::Closed.error("the queue is gone"))
-    }
-
-    fn program(&self) -> PyResult<&SimQueue> {
-        match &self.order {
-            Order::Program(order) => Ok(order),
-            Order::Stream(_) => {
-                Err(Class::Request.error("the GPU completes the work of a stream, not the program"))
-            }
+        let gpu = this.gpu();
+        if handle.is_some() && gpu.is_none() {
+            let text = format!("{} has no streams; leave stream out", this.device_name());
+            return Err(Class::Device.error(text));
         }
+        let open = this.wait(py, move |library| match handle.zip(gpu) {
+            None => {
+                let order = Arc::new(SimQueue::new());
+                Ok(Open { queue: library.queue(order.clone()), order: Order::Program(order) })
+            }
+            Some((handle, gpu)) => {
+                let order = Arc::new(stream::queue(gpu, handle)?);
+                Ok(Open { queue: library.queue(order.clone()), order: Order::Stream(order) })
+            }
+        })?;
+        let open = open.map_err(|error: DeviceError| error.into_python())?;
+        Ok(Self { open: Some(open), origin: this.origin(), pool: pool.clone().unbind() })
+    }
+
+    fn open(&self) -> PyResult<&Open> {
+        self.origin.check()?;
+        self.open.as_ref().ok_or_else(|| Class::Closed.error("the queue is gone"))
     }
 }
 
@@ -105,8 +106,8 @@ impl Queue {
 impl Queue {
     /// The position after all work that was submitted so far. On a CUDA stream this submits a mark.
     fn signal(&self, py: Python<'_>) -> PyResult<Ticket> {
-        let queue = self.queue()?;
-        let value = match &self.order {
+        let Open { queue, order } = self.open()?;
+        let value = match order {
             Order::Stream(stream) => wait(py, || stream.signal()).map_err(IntoPython::into_python)?,
             Order::Program(order) => order.submit(),
         };
@@ -115,18 +116,23 @@ impl Queue {
 
     /// Says that all work up to ``ticket`` is done; for queues that the program moves.
     fn complete(&self, ticket: &Ticket) -> PyResult<()> {
-        self.queue()?;
-        self.program()?.complete(ticket.value);
+        match &self.open()?.order {
+            Order::Program(order) => order.complete(ticket.value()?),
+            Order::Stream(_) => {
+                let text = "the GPU completes the work of a stream, not the program";
+                return Err(Class::Request.error(text));
+            }
+        }
         Ok(())
     }
 
     /// Whether all work up to ``ticket`` is done, after at most ``timeout`` seconds.
     #[pyo3(signature = (ticket, timeout = 0.0))]
     fn wait(&self, py: Python<'_>, ticket: &Ticket, timeout: f64) -> PyResult<bool> {
-        self.queue()?;
+        let order = &self.open()?.order;
         let timeout = duration("timeout", timeout)?;
-        let value = ticket.value;
-        let done = wait(py, || match &self.order {
+        let value = ticket.value()?;
+        let done = wait(py, || match order {
             Order::Stream(order) => order.wait(value, timeout),
             Order::Program(order) => order.wait(value, timeout),
         });
@@ -147,7 +153,7 @@ impl Queue {
         growable: u64,
         wait: Option<f64>,
     ) -> PyResult<Py<Any>> {
-        let queue = self.queue()?;
+        let queue = &self.open()?.queue;
         let request = request(size, align, zeroed, tag, growable, wait)?;
         let site = site::caller(py);
         let buffer = open::wait(py, || queue.allocate_at(request, site)).map_err(IntoPython::into_python)?;
@@ -156,22 +162,26 @@ impl Queue {
 
     /// Frees the retired buffers whose work is done; says how many those were.
     fn poll(&self, py: Python<'_>) -> PyResult<usize> {
-        let queue = self.queue()?;
+        let queue = &self.open()?.queue;
         wait(py, || queue.poll()).map_err(IntoPython::into_python)
     }
 
     /// Bytes that wait for this queue.
     #[getter]
     fn retired_bytes(&self) -> PyResult<u64> {
-        self.queue().map(PoolQueue::retired_bytes)
+        self.open().map(|open| open.queue.retired_bytes())
+    }
+
+    /// The pool, which may hold callbacks that hold this queue.
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        visit.call(&self.pool)
     }
 }
 
-/// Drops what may wait for work, a few seconds at the most, while other threads run.
+/// Drops what may wait for work; in a child of a fork, the parent's is left alone.
 fn let_go<T: Send>(origin: Origin, thing: Option<T>) {
     if origin.is_here() {
-        let mut thing = thing;
-        Python::try_attach(|py| wait(py, || drop(thing.take())));
+        open::let_go(thing);
     } else {
         std::mem::forget(thing);
     }
@@ -179,7 +189,7 @@ fn let_go<T: Send>(origin: Origin, thing: Option<T>) {
 
 impl Drop for Queue {
     fn drop(&mut self) {
-        let_go(self.origin, self.queue.take());
+        let_go(self.origin, self.open.take());
     }
 }
 

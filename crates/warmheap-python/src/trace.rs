@@ -79,8 +79,9 @@ impl Trace {
     #[new]
     #[pyo3(signature = (events, *, lenient = false))]
     fn from_rows(events: &Bound<'_, Any>, lenient: bool) -> PyResult<Self> {
+        let py = events.py();
         let events = events.try_iter()?.map(|row| event(row?.extract()?)).collect::<PyResult<_>>()?;
-        Self::new(events, "events", lenient).map_err(IntoPython::into_python)
+        wait(py, || Self::new(events, "events", lenient)).map_err(IntoPython::into_python)
     }
 
     /// Reads a trace: ``.csv``, ``.csv.gz`` or ``.csv.zst``, told apart by content.
@@ -149,10 +150,9 @@ impl Trace {
         rounds: usize,
         verify: bool,
     ) -> PyResult<Bound<'py, Any>> {
-        let pool = pool.get().pool()?;
         let replay = Replay { threads, rounds, verify, ..Replay::default() };
-        let report = wait(py, || replay.run(&self.program, &pool, || {})).map_err(IntoPython::into_python)?;
-        to_python(py, &report)
+        let report = pool.get().wait(py, |pool| replay.run(&self.program, pool, || {}))?;
+        to_python(py, &report.map_err(IntoPython::into_python)?)
     }
 
     fn __len__(&self) -> usize {

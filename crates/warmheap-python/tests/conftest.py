@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+import textwrap
 import threading
 from pathlib import Path
-from typing import Any, Callable, Iterable, Iterator
+from typing import Any, Callable, Iterable, Iterator, List
 
 import pytest
 import warmheap
@@ -19,6 +22,27 @@ def at_once(work: Callable[..., object], each: Iterable[Any]) -> None:
         thread.start()
     for thread in threads:
         thread.join()
+
+
+def run(program: str, *options: str) -> subprocess.CompletedProcess[str]:
+    """Runs a program in an interpreter of its own, for a minute at most."""
+    command = [sys.executable, *options, "-c", textwrap.dedent(program)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60)
+
+
+def quiet(program: str, *options: str) -> str:
+    """Runs a program that must end well and say nothing on standard error."""
+    ended = run(program, *options)
+    assert (ended.returncode, ended.stderr) == (0, ""), ended
+    return ended.stdout
+
+
+@pytest.fixture
+def unraisable(monkeypatch: pytest.MonkeyPatch) -> List[Any]:
+    """What reaches :func:`sys.unraisablehook`, as the exceptions."""
+    seen: List[Any] = []
+    monkeypatch.setattr(sys, "unraisablehook", lambda told: seen.append(told.exc_value))
+    return seen
 
 
 @pytest.fixture

@@ -4,26 +4,11 @@ from __future__ import annotations
 
 import logging
 import os
-import subprocess
-import sys
-import textwrap
 
 import pytest
 import warmheap
 
-from conftest import MIB, at_once
-
-
-def run(program: str, *options: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, *options, "-c", textwrap.dedent(program)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=60)
-
-
-def quiet(program: str, *options: str) -> str:
-    """Runs a program that must end well and say nothing on standard error."""
-    ended = run(program, *options)
-    assert (ended.returncode, ended.stderr) == (0, ""), ended
-    return ended.stdout
+from conftest import MIB, at_once, quiet
 
 
 def test_the_log_is_pythons(pool: warmheap.MemoryPool, caplog: pytest.LogCaptureFixture) -> None:
@@ -177,3 +162,54 @@ def test_forks_amid_threads() -> None:
         ended = True
         [thread.join() for thread in threads]
         """, "-W", "ignore::DeprecationWarning")
+
+
+@pytest.mark.skipif(not hasattr(os, "fork") or not os.path.exists("/proc/self/maps"), reason="no fork or maps here")
+@pytest.mark.parametrize("lend", ["memoryview(buffer)", "buffer.__dlpack__()"])
+def test_a_child_leaves_memory_alone_whose_last_view_it_drops(lend: str) -> None:
+    out = quiet(f"""
+        import os, sys, warmheap
+        pool = warmheap.MemoryPool(heap_size_mb=1, num_heaps=1, warmup_sizes=[], log_exhaustion=False)
+        buffer = pool.allocate(64 << 20)
+        view, address = {lend}, buffer.address
+        def mapped():
+            ranges = [line.split()[0].split("-") for line in open("/proc/self/maps")]
+            return any(int(start, 16) <= address < int(end, 16) for start, end in ranges)
+        buffer.free()
+        del buffer
+        if os.fork() == 0:
+            del view
+            print("child", mapped(), flush=True)
+            os._exit(0)
+        os.wait()
+        print("parent", mapped(), pool.get_statistics().active_allocations)
+        del view
+        print("later", pool.get_statistics().active_allocations)
+        """)
+    assert out.splitlines() == ["child True", "parent True 1", "later 0"]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+def test_a_child_does_not_log_for_its_parent() -> None:
+    out = quiet("""
+        import logging, os, sys, threading, warmheap
+        class Handler(logging.Handler):
+            def emit(self, record):
+                print("parent" if os.getpid() == parent else "child", flush=True)
+        parent = os.getpid()
+        logging.getLogger("warmheap").setLevel("DEBUG")
+        logging.getLogger("warmheap").addHandler(Handler())
+        def work():
+            pool = warmheap.MemoryPool(heap_size_mb=1, num_heaps=1, warmup_sizes=[])
+            del pool        # its end is logged by the thread that waits for this one
+            child = os.fork()
+            if child == 0:
+                with warmheap.MemoryPool(heap_size_mb=1, num_heaps=1, warmup_sizes=[]):
+                    pass
+                os._exit(0)
+            os.waitpid(child, 0)
+        thread = threading.Thread(target=work)
+        thread.start()
+        thread.join()
+        """, "-W", "ignore::DeprecationWarning")
+    assert sorted(out.split()) == ["child", "parent"]

@@ -125,4 +125,5 @@ class MetalMemoryPool(MemoryPool):
 _logging.getLogger("warmheap").addHandler(_logging.NullHandler())
 _atexit.register(_native._stop_logs)
 if hasattr(_os, "register_at_fork"):
-    _os.register_at_fork(after_in_child=_native._forked)
+    # What is noted down is handed over before, so that a child does not log it again.
+    _os.register_at_fork(before=_native._deliver_logs, after_in_child=_native._forked)

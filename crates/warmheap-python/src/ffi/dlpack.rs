@@ -181,7 +181,7 @@ unsafe extern "C" fn delete<F>(managed: *mut F) {
     // Consumers may be done on any thread. After the interpreter's end there is nothing to give back.
     let attached = Python::try_attach(|py| {
         if let Some(buffer) = buffer.take() {
-            BufferBase::take_back(buffer.bind(py));
+            buffer.bind(py).get().take_back();
         }
     });
     if attached.is_none() {

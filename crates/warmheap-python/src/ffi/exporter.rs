@@ -100,9 +100,12 @@ unsafe extern "C" fn get_buffer(slf: *mut PyObject, view: *mut View, flags: c_in
     let py = unsafe { Python::assume_attached() };
     // SAFETY: an object of the class, whose layout is the base's.
     let object = unsafe { Bound::from_borrowed_ptr(py, slf).cast_into_unchecked::<BufferBase>() };
-    let lent = object.try_borrow_mut().map_err(PyErr::from).and_then(|mut buffer| {
-        let (address, size) = buffer.lend_to_cpu()?;
-        Ok((address, Py_ssize_t::try_from(size).map_err(|_| PyBufferError::new_err("too large for a view"))?))
+    let lent = object.get().lend_to_cpu().and_then(|(address, size)| {
+        let too_large = |_| {
+            object.get().take_back();
+            PyBufferError::new_err("too large for a view")
+        };
+        Ok((address, Py_ssize_t::try_from(size).map_err(too_large)?))
     });
     let (address, size) = match lent {
         Ok(lent) => lent,
@@ -141,5 +144,5 @@ unsafe extern "C" fn release_buffer(slf: *mut PyObject, _: *mut View) {
     let py = unsafe { Python::assume_attached() };
     // SAFETY: an object of the class, whose layout is the base's.
     let object = unsafe { Bound::from_borrowed_ptr(py, slf).cast_into_unchecked::<BufferBase>() };
-    BufferBase::take_back(&object);
+    object.get().take_back();
 }

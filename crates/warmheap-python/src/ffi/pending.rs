@@ -13,6 +13,12 @@ pub(crate) fn deliver_soon() {
     unsafe { pyo3::ffi::Py_AddPendingCall(Some(come_by), std::ptr::null_mut()) };
 }
 
+/// Interrupts the main thread at its next step, as Ctrl+C does.
+pub(crate) fn interrupt() {
+    // SAFETY: allowed on any thread.
+    unsafe { pyo3::ffi::PyErr_SetInterrupt() };
+}
+
 extern "C" fn come_by(_: *mut c_void) -> c_int {
     Python::attach(log::deliver);
     0

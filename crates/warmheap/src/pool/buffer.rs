@@ -133,6 +133,32 @@ impl Buffer {
         }
     }
 
+    /// For bindings: frees the buffer if that calls no device and waits for no queue; else returns it, to
+    /// be dropped where the caller may wait. Locks that are held for moments are waited for.
+    ///
+    /// # Errors
+    /// The buffer, unchanged.
+    pub fn free_at_once(self) -> Result<(), Self> {
+        let mut this = ManuallyDrop::new(self);
+        // SAFETY: a pool ends only when none of its buffers is left, and this one's range is out until
+        // one of the two calls below has taken it. Neither uses the pool afterwards.
+        let pool = unsafe { this.pool.as_ref() };
+        let (class, len, size) = (this.range.class(), this.range.len(), this.size);
+        // SAFETY: called once in all: `free` calls it only when it returns true. What the second call
+        // returns is put in its place again.
+        let mut range = || unsafe { ManuallyDrop::take(&mut this.range) };
+        if pool.free(class, len, size, &mut range) {
+            return Ok(());
+        }
+        match pool.reclaim_at_once(range(), size) {
+            Ok(()) => Ok(()),
+            Err(range) => {
+                this.range = ManuallyDrop::new(range);
+                Err(ManuallyDrop::into_inner(this))
+            }
+        }
+    }
+
     pub(crate) fn range(&self) -> &Range {
         &self.range
     }

@@ -23,6 +23,19 @@ impl Shared {
     pub(crate) fn reclaim(&self, range: Range, size: u64) {
         let unmarked = if range.is_marked() { self.settle_marks(range, size) } else { Some(range) };
         let Some(range) = unmarked else { return };
+        if let Err(range) = self.reclaim_inside(range, size) {
+            self.reclaim_directly(range, size);
+        }
+    }
+
+    /// As [`Shared::reclaim`], if that calls no device and waits for no queue; else returns the range.
+    pub(crate) fn reclaim_at_once(&self, range: Range, size: u64) -> Result<(), Range> {
+        if range.is_marked() || range.class() == FALLBACK { Err(range) } else { self.reclaim_inside(range, size) }
+    }
+
+    /// Takes back a range inside this thread's own cache; returns it where that cannot be.
+    #[inline(always)]
+    fn reclaim_inside(&self, range: Range, size: u64) -> Result<(), Range> {
         let mut range = Some(range);
         if self.config.scrub == Scrub::Never {
             self.session(|session| {
@@ -36,9 +49,7 @@ impl Shared {
                 Some(())
             });
         }
-        if let Some(range) = range {
-            self.reclaim_directly(range, size);
-        }
+        range.map_or(Ok(()), Err)
     }
 
     /// Sees to the marks of a range; `None` if it must wait for a queue first.

@@ -138,6 +138,7 @@ unsafe impl Memory for SimMemory {
 
 impl Drop for SimMemory {
     fn drop(&mut self) {
+        self.state.wait();
         self.state.give(self.committed());
         if *self.volatile.get_mut() {
             self.state.volatile.fetch_sub(self.size, Relaxed);

@@ -122,7 +122,7 @@ impl SimDevice {
         self
     }
 
-    /// Every call takes at least this long from now on.
+    /// Every call takes at least this long from now on, freeing memory too.
     pub fn set_latency(&self, latency: Duration) {
         *self.state.latency.lock().unwrap_or_else(PoisonError::into_inner) = latency;
     }
@@ -193,11 +193,16 @@ impl SimDevice {
 impl State {
     /// Counts the call, waits, and fails if that was ordered.
     fn enter(&self, call: Call, bytes: u64) -> Result<(), DeviceError> {
+        self.wait();
+        self.faults.check(call, bytes)
+    }
+
+    /// Takes as long as each call does.
+    fn wait(&self) {
         let latency = *self.latency.lock().unwrap_or_else(PoisonError::into_inner);
         if latency > Duration::ZERO {
             std::thread::sleep(latency);
         }
-        self.faults.check(call, bytes)
     }
 
     fn available(&self) -> Option<u64> {

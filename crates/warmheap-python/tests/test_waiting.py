@@ -1,0 +1,246 @@
+"""What waits, waits while other Python threads run: for devices, queues, files, and in what ends objects too."""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import os
+import threading
+import time
+from pathlib import Path
+from typing import Any, Callable, Iterator, List
+
+import pytest
+import warmheap
+
+from conftest import MIB, at_once, quiet
+
+
+class Meanwhile:
+    """Counts the milliseconds in which another thread could run, of those that a block took."""
+
+    def __enter__(self) -> Meanwhile:
+        self.ran, self.ended = 0, False
+        self.thread = threading.Thread(target=self.run)
+        self.thread.start()
+        self.begun, self.before = time.monotonic(), self.ran
+        return self
+
+    def run(self) -> None:
+        while not self.ended:
+            self.ran += 1
+            time.sleep(0.001)
+
+    def __exit__(self, *_: object) -> None:
+        self.took, self.ran_meanwhile = time.monotonic() - self.begun, self.ran - self.before
+        self.ended = True
+        self.thread.join()
+
+    def check(self, at_least: float = 0.0) -> None:
+        assert self.took >= at_least
+        # Busy machines wake a thread late; one that holds the lock lets it run once.
+        assert self.ran_meanwhile >= 20 * self.took, (self.took, self.ran_meanwhile)
+
+
+def test_a_buffer_reused_early_outlives_its_queue_without_a_halt() -> None:
+    pool = warmheap.MemoryPool(device="sim")
+    queue = pool.queue()
+    buffer = pool.allocate(MIB)
+    ticket = queue.signal()
+    buffer.retire(ticket)
+    early = queue.allocate(MIB)
+    with Meanwhile() as meanwhile:
+        del queue, ticket, buffer
+        del early
+    meanwhile.check()
+
+
+SLOW = "sim:discrete,latency=300000"
+"""Each call of the device takes 0.3 seconds."""
+
+
+def slow(**settings: Any) -> warmheap.MemoryPool:
+    return warmheap.MemoryPool(device=SLOW, heap_size_mb=1, num_heaps=1, warmup_sizes=[], log_exhaustion=False,
+                               **settings)
+
+
+def drop_a_fallback_buffer() -> Callable[[], object]:
+    held = [slow().allocate(2 * MIB)]
+    return held.clear
+
+
+def free_a_fallback_buffer() -> Callable[[], object]:
+    return slow().allocate(2 * MIB).free
+
+
+def drop_what_must_be_cleared() -> Callable[[], object]:
+    held = [slow(scrub="on_free").allocate(1000)]
+    return held.clear
+
+
+def free_what_must_be_cleared() -> Callable[[], object]:
+    return slow(scrub="on_free").allocate(1000).free
+
+
+def drop_the_last_buffer_of_a_closed_pool() -> Callable[[], object]:
+    pool = slow()
+    held = [pool.allocate(1000)]
+    pool.close()
+    return held.clear
+
+
+def drop_a_pool() -> Callable[[], object]:
+    held = [slow()]
+    return held.clear
+
+
+def drop_a_queue_that_keeps_its_pool() -> Callable[[], object]:
+    pool = slow()
+    held = [pool.queue()]
+    pool.close()
+    return held.clear
+
+
+def collect_a_cycle() -> Callable[[], object]:
+    pool = slow()
+    held = [pool.allocate(2 * MIB)]
+    pool.on_pressure(lambda pool, pressure: held.clear())
+    gc.disable()
+
+    def collect() -> None:
+        gc.enable()
+        gc.collect()
+
+    return collect
+
+
+def leave_a_context() -> Callable[[], object]:
+    pool = slow()
+    return lambda: pool.__exit__(None, None, None)
+
+
+def make_and_allocate() -> Callable[[], object]:
+    return lambda: slow().allocate(2 * MIB)
+
+
+@pytest.mark.parametrize("prepare", [
+    drop_a_fallback_buffer, free_a_fallback_buffer, drop_what_must_be_cleared, free_what_must_be_cleared,
+    drop_the_last_buffer_of_a_closed_pool, drop_a_pool, drop_a_queue_that_keeps_its_pool, collect_a_cycle,
+    leave_a_context, make_and_allocate,
+])
+def test_other_threads_run_while_the_device_is_slow(prepare: Callable[[], Callable[[], object]]) -> None:
+    act = prepare()
+    with Meanwhile() as meanwhile:
+        act()
+    meanwhile.check(at_least=0.25)
+
+
+@pytest.fixture
+def pipe(tmp_path: Path) -> Iterator[Path]:
+    """A named pipe: opening it waits for the other side, reading and writing too."""
+    if not hasattr(os, "mkfifo"):
+        pytest.skip("no named pipes here")
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    yield path
+
+
+@pytest.mark.parametrize("read", [
+    "warmheap.PoolConfig.from_yaml_file({!r})", "warmheap.MemoryPool({!r})", "warmheap.Trace.load({!r})",
+])
+def test_files_are_read_while_other_threads_run(pipe: Path, read: str) -> None:
+    program = f"""
+        import threading, time, warmheap
+        def write():
+            time.sleep(0.2)
+            with open({str(pipe)!r}, "w") as file:
+                file.write({"Thread,Time,Action,Pointer,Size,Stream" if "Trace" in read else "heap_size_mb: 8"!r} + chr(10))
+        thread = threading.Thread(target=write)
+        thread.start()
+        {read.format(str(pipe))}
+        thread.join()
+        """
+    quiet(program)
+
+
+@pytest.mark.parametrize("end", ["", ".free()", ".retire(queue.signal())"])
+def test_frees_are_recorded_while_other_threads_run(pipe: Path, end: str) -> None:
+    """The pipe takes 64 KiB and more only as the other thread reads."""
+    out = quiet(f"""
+        import threading, time, warmheap
+        pool = warmheap.MemoryPool(device="sim")
+        queue = pool.queue()
+        lines = 0
+        def read():
+            global lines
+            with open({str(pipe)!r}) as file:
+                for line in file:
+                    lines += 1
+        thread = threading.Thread(target=read)
+        thread.start()
+        pool.record({str(pipe)!r})
+        for _ in range(4):
+            buffers = [pool.allocate(1000) for _ in range(5000)]
+            while buffers:
+                buffers.pop(){end}
+        assert pool.stop_recording() == 40000
+        queue.complete(queue.signal())
+        thread.join()
+        print(lines)
+        """)
+    assert out == "40001\n"
+
+
+def test_handlers_wait_while_other_threads_run_and_log() -> None:
+    """A slow handler in one thread does not keep the records of others."""
+    import logging
+
+    began, go_on = threading.Event(), threading.Event()
+    told: List[str] = []
+
+    class Handler(logging.Handler):
+        def createLock(self) -> None:
+            self.lock = contextlib.nullcontext()  # type: ignore[assignment]
+
+        def emit(self, record: logging.LogRecord) -> None:
+            told.append(threading.current_thread().name)
+            if threading.current_thread().name == "slow":
+                began.set()
+                go_on.wait(10)
+
+    handler, logger = Handler(), logging.getLogger("warmheap")
+    logger.addHandler(handler)
+    logger.setLevel(logging.DEBUG)
+    try:
+        pool = warmheap.MemoryPool(device="sim")
+        slow_one = threading.Thread(target=pool.close, name="slow")
+        slow_one.start()
+        assert began.wait(10)
+        warmheap.MemoryPool(device="sim").close()
+        assert "MainThread" in told
+        go_on.set()
+        slow_one.join()
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(logging.NOTSET)
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3, 16, 64])
+def test_a_pool_is_closed_amid_calls_of_other_threads(threads: int) -> None:
+    """Whichever thread has the last handle, none waits for another that waits for it."""
+    for _ in range(max(1, 64 // threads)):
+        pool = warmheap.MemoryPool(heap_size_mb=1, num_heaps=1, warmup_sizes=[], log_exhaustion=False)
+        ready = threading.Barrier(threads + 1)
+
+        def work(number: int) -> None:
+            ready.wait()
+            try:
+                while True:
+                    [pool.get_statistics, pool.leaks, pool.trim, lambda: pool.allocate(2 * MIB)][number % 4]()
+            except warmheap.ClosedError:
+                pass
+
+        closer = threading.Thread(target=lambda: (ready.wait(), pool.close()))
+        closer.start()
+        at_once(work, range(threads))
+        closer.join()
