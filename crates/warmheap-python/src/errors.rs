@@ -58,9 +58,7 @@ impl Class {
         let message = message.to_string();
         Python::attach(|py| {
             let made = || {
-                static MODULE: PyOnceLock<Py<PyModule>> = PyOnceLock::new();
-                let import = || py.import("warmheap._errors").map(Bound::unbind);
-                let class = MODULE.get_or_try_init(py, import)?.bind(py).getattr(self.name())?;
+                let class = classes(py)?.getattr(self.name())?;
                 let class = class.cast_into::<PyType>()?;
                 let attributes = PyDict::new(py);
                 fill(&attributes)?;
@@ -69,6 +67,17 @@ impl Class {
             made().map_or_else(|error| error, PyErr::from_value)
         })
     }
+}
+
+fn classes(py: Python<'_>) -> PyResult<&Bound<'_, PyModule>> {
+    static MODULE: PyOnceLock<Py<PyModule>> = PyOnceLock::new();
+    let import = || py.import("warmheap._errors").map(Bound::unbind);
+    MODULE.get_or_try_init(py, import).map(|module| module.bind(py))
+}
+
+/// Finds the classes, as the module is loaded: see `site::prepare`.
+pub(crate) fn prepare(py: Python<'_>) -> PyResult<()> {
+    classes(py).map(drop)
 }
 
 /// Tells the program of an exception that no caller can be given: one of a callback or of a handler of

@@ -37,6 +37,8 @@ use pyo3::prelude::*;
 #[pymodule]
 fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     log::install();
+    ffi::site::prepare(module.py());
+    errors::prepare(module.py())?;
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
     module.add_class::<config::PoolConfig>()?;
     module.add_class::<config::Section>()?;

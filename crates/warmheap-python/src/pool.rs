@@ -88,11 +88,7 @@ impl MemoryPool {
     }
 
     /// Does what may wait with a handle of the pool, which ends before other threads wait again.
-    pub(crate) fn wait<R: Send>(
-        &self,
-        py: Python<'_>,
-        work: impl FnOnce(&Pool) -> R + Send,
-    ) -> PyResult<R> {
+    pub(crate) fn wait<R: Send>(&self, py: Python<'_>, work: impl FnOnce(&Pool) -> R + Send) -> PyResult<R> {
         let pool = self.with(|open| open.pool.clone())?;
         Ok(wait(py, move || {
             let done = work(&pool);

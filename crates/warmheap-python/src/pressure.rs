@@ -110,7 +110,8 @@ fn call(object: &Py<PyWeakrefReference>, met: Met) {
     // At the interpreter's end there is nothing to call.
     Python::try_attach(|py| {
         let Some(object) = object.bind(py).upgrade_as::<MemoryPool>().ok().flatten() else { return };
-        let list: Vec<_> = object.get().callbacks().list().iter().map(|callback| callback.clone_ref(py)).collect();
+        let list: Vec<_> =
+            object.get().callbacks().list().iter().map(|callback| callback.clone_ref(py)).collect();
         let pressure = match Bound::new(py, pressure) {
             Ok(pressure) => pressure,
             Err(error) => return unraisable(py, error, Some(object.as_any())),

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 use pyo3::types::PyAny as Any;
-use warmheap::device::{DeviceError, Queue as _};
 use warmheap::device::cuda::CudaQueue;
 use warmheap::device::sim::SimQueue;
+use warmheap::device::{DeviceError, Queue as _};
 use warmheap::{PoolQueue, Ticket as LibraryTicket};
 
 use crate::buffer::{BufferBase, Held};

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import threading
 import time
 from typing import Any, Callable, Iterator, List
 
 import pytest
 import warmheap
 
-from conftest import MIB, quiet
+from conftest import MIB, at_once, quiet
 
 
 def tight() -> warmheap.MemoryPool:
@@ -175,18 +174,28 @@ def test_a_handler_that_logs_for_each_record_does_not_hold_up_the_call() -> None
     assert out == "returned True True\n"
 
 
+def close_and_clear(pool: warmheap.MemoryPool, cached: List[warmheap.Buffer]) -> None:
+    cached.clear()
+    pool.close()
+
+
+def free_each(_: warmheap.MemoryPool, cached: List[warmheap.Buffer]) -> None:
+    for buffer in cached:
+        buffer.free()
+
+
 Act = Callable[[warmheap.MemoryPool, List[warmheap.Buffer]], object]
 ACTS: List[Act] = [
     lambda pool, cached: 1 / 0,
     lambda pool, cached: cached.clear(),
-    lambda pool, cached: [buffer.free() for buffer in cached],
+    free_each,
     lambda pool, cached: cached.append(pool.allocate(1000)),
     lambda pool, cached: pool.allocate(1 << 38),
     lambda pool, cached: pool.trim(),
     lambda pool, cached: pool.reset_statistics(),
     lambda pool, cached: pool.on_pressure(print),
     lambda pool, cached: pool.close(),
-    lambda pool, cached: (cached.clear(), pool.close()),
+    close_and_clear,
     lambda pool, cached: [warmheap.MemoryPool(), 1 / 0],
 ]
 
@@ -225,7 +234,12 @@ def test_a_callback_may_do_anything(act: Act, device: str, unraisable: List[Any]
 def test_a_callback_may_drop_the_last_handle() -> None:
     pools = [tight()]
     cached = [pools[0].allocate(40 * MIB)]
-    pools[0].on_pressure(lambda pool, pressure: (pools.clear(), cached.clear()))
+
+    def let_go(*_: object) -> None:
+        pools.clear()
+        cached.clear()
+
+    pools[0].on_pressure(let_go)
     assert pools.pop().allocate(30 * MIB).size == 30 * MIB
 
 
@@ -251,9 +265,7 @@ def test_buffers_are_used_freed_and_viewed_by_all_threads_at_once(threads: int) 
         except BaseException as error:
             wrong.append(error)
 
-    started = [threading.Thread(target=work) for _ in range(threads)]
-    [thread.start() for thread in started]
-    [thread.join() for thread in started]
+    at_once(lambda _: work(), range(threads))
     assert not wrong
     shared.clear()
     assert pool.leaks() == []

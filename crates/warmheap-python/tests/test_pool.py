@@ -331,3 +331,19 @@ def test_a_request_waits_for_memory_in_flight_as_long_as_it_says() -> None:
         timer.join()
         with pytest.raises(warmheap.RequestError, match="wait is -1"):
             pool.allocate(1, wait=-1)
+
+
+@pytest.mark.parametrize("device", ["sim", "sim:discrete"])
+@pytest.mark.parametrize("align", [1 << 40, 1 << 62, 1 << 63])
+def test_huge_alignments_are_served_or_refused(device: str, align: int) -> None:
+    pool = warmheap.MemoryPool(device=device)
+    buffers = []
+    for _ in range(6):
+        try:
+            buffers.append(pool.allocate(4096, align=align))
+        except warmheap.OutOfMemoryError:
+            pass
+    addresses = [buffer.address for buffer in buffers]
+    assert 0 not in addresses and len(set(addresses)) == len(addresses)
+    assert all(address % align == 0 for address in addresses)
+    assert pool.allocate(4096).address not in addresses

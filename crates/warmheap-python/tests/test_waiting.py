@@ -232,15 +232,76 @@ def test_a_pool_is_closed_amid_calls_of_other_threads(threads: int) -> None:
         pool = warmheap.MemoryPool(heap_size_mb=1, num_heaps=1, warmup_sizes=[], log_exhaustion=False)
         ready = threading.Barrier(threads + 1)
 
+        calls: List[Callable[[], object]] = [
+            pool.get_statistics, pool.leaks, pool.trim, lambda: pool.allocate(2 * MIB),
+        ]
+
         def work(number: int) -> None:
             ready.wait()
-            try:
+            with contextlib.suppress(warmheap.ClosedError):
                 while True:
-                    [pool.get_statistics, pool.leaks, pool.trim, lambda: pool.allocate(2 * MIB)][number % 4]()
-            except warmheap.ClosedError:
-                pass
+                    calls[number % 4]()
 
-        closer = threading.Thread(target=lambda: (ready.wait(), pool.close()))
+        def close() -> None:
+            ready.wait()
+            pool.close()
+
+        closer = threading.Thread(target=close)
         closer.start()
         at_once(work, range(threads))
         closer.join()
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3, 16, 64])
+def test_snapshots_taken_amid_threads_count_no_more_than_is_alive(threads: int) -> None:
+    pool = warmheap.MemoryPool()
+    ended = False
+
+    def work(_: int) -> None:
+        while not ended:
+            pool.allocate(4096).free()
+
+    worker = threading.Thread(target=at_once, args=(work, range(threads)))
+    worker.start()
+    try:
+        end = time.monotonic() + 0.5
+        while time.monotonic() < end:
+            statistics = pool.get_statistics()
+            assert 0 <= statistics.active_allocations <= statistics.total_allocations < 1 << 40
+            # Each thread has one buffer at most; a snapshot reads their counts one after the other.
+            assert statistics.active_allocations < 1 << 32
+    finally:
+        ended = True
+        worker.join()
+
+
+@pytest.mark.parametrize("device", ["sim", "host"])
+def test_buffers_that_grow_after_the_close_do_not_overlap(device: str) -> None:
+    pool = warmheap.MemoryPool(device=device)
+    growing, holes, others = [], [], []
+    for _ in range(100):
+        growing.append(pool.allocate(65536 + 256))
+        holes.append(pool.allocate(2 * 65536))
+        others.append(pool.allocate(65536 + 512))
+    holes.clear()
+    pool.close()
+
+    def grow(step: int, times: int) -> None:
+        for buffer in growing:
+            with contextlib.suppress(warmheap.GrowError):
+                for _ in range(times):
+                    buffer.grow(buffer.size + step)
+
+    def free() -> None:
+        while others:
+            others.pop().free()
+
+    freeing = threading.Thread(target=free)
+    freeing.start()
+    while freeing.is_alive():
+        grow(256, 1)
+    freeing.join()
+    for step in [65536, 4096, 256]:
+        grow(step, 64)
+    places = sorted((buffer.address, buffer.size) for buffer in growing)
+    assert all(a + size <= b for (a, size), (b, _) in zip(places, places[1:]))

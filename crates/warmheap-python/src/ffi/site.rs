@@ -8,8 +8,9 @@ use std::ffi::c_int;
 use std::sync::{LazyLock, Mutex};
 
 use pyo3::ffi::{PyEval_GetFrame, PyFrame_GetLineNumber, PyFrameObject, PyObject};
-use pyo3::intern;
 use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+use pyo3::types::PyString;
 use warmheap::Site;
 
 unsafe extern "C" {
@@ -31,6 +32,25 @@ static KNOWN: LazyLock<Mutex<Vec<Option<Place>>>> =
 /// Of calls that come from no Python code.
 static NOWHERE: LazyLock<Site> = LazyLock::new(|| Site::foreign("<unknown>", 0));
 
+/// Names of attributes.
+struct Names {
+    lasti: Py<PyString>,
+    filename: Py<PyString>,
+}
+
+static NAMES: PyOnceLock<Names> = PyOnceLock::new();
+
+fn names(py: Python<'_>) -> &Names {
+    let name = |text| PyString::intern(py, text).unbind();
+    NAMES.get_or_init(py, || Names { lasti: name("f_lasti"), filename: name("co_filename") })
+}
+
+/// Makes the names, as the module is loaded. The first use would give up the interpreter's lock, and a
+/// fork at that moment would leave its child waiting for them.
+pub(crate) fn prepare(py: Python<'_>) {
+    names(py);
+}
+
 /// The line of Python that called.
 pub(crate) fn caller(py: Python<'_>) -> Site {
     // SAFETY: attached; the answer is null or borrowed from the thread, and lives as long as the
@@ -43,7 +63,7 @@ pub(crate) fn caller(py: Python<'_>) -> Site {
     let object = unsafe { Bound::from_borrowed_ptr(py, frame.cast()) };
     // SAFETY: as above; the answer is a new reference and never null.
     let code = unsafe { Bound::from_owned_ptr(py, PyFrame_GetCode(frame)) };
-    let offset = object.getattr(intern!(py, "f_lasti")).and_then(|offset| offset.extract()).unwrap_or(-1);
+    let offset = object.getattr(&names(py).lasti).and_then(|offset| offset.extract()).unwrap_or(-1);
     // Always free: it is taken with the interpreter's lock held, and nothing waits meanwhile.
     let Ok(mut known) = KNOWN.try_lock() else { return *NOWHERE };
     let place = &mut known[(code.as_ptr().addr() >> 4).wrapping_add(offset as usize / 2) % PLACES];
@@ -64,6 +84,6 @@ pub(crate) fn caller(py: Python<'_>) -> Site {
 
 #[cold]
 fn look_up(code: &Bound<'_, PyAny>, line: c_int) -> Option<Site> {
-    let file = code.getattr(intern!(code.py(), "co_filename")).ok()?;
+    let file = code.getattr(&names(code.py()).filename).ok()?;
     Some(Site::foreign(&file.extract::<String>().ok()?, u32::try_from(line).unwrap_or(0)))
 }

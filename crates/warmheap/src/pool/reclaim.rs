@@ -30,7 +30,11 @@ impl Shared {
 
     /// As [`Shared::reclaim`], if that calls no device and waits for no queue; else returns the range.
     pub(crate) fn reclaim_at_once(&self, range: Range, size: u64) -> Result<(), Range> {
-        if range.is_marked() || range.class() == FALLBACK { Err(range) } else { self.reclaim_inside(range, size) }
+        if range.is_marked() || range.class() == FALLBACK {
+            Err(range)
+        } else {
+            self.reclaim_inside(range, size)
+        }
     }
 
     /// Takes back a range inside this thread's own cache; returns it where that cannot be.
