@@ -7,10 +7,14 @@
 #![allow(unsafe_code)]
 
 mod biased;
+#[cfg(all(target_os = "linux", not(any(loom, warmheap_symmetric))))]
+mod cores;
 mod fence;
 #[cfg(all(test, loom))]
 pub(crate) mod model;
 mod patient;
+#[cfg(all(test, target_os = "linux", not(any(loom, warmheap_symmetric))))]
+mod sandboxed;
 
 pub(crate) use biased::{Biased, Inside, Owner, Taken};
 pub(crate) use patient::{lock, try_lock};

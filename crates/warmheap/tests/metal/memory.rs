@@ -166,7 +166,7 @@ fn fallback_buffers_start_on_any_alignment() {
         let held: Vec<_> = (0..4).map(|_| device.allocate(1001, 1 << 20).unwrap()).collect();
         for memory in &held {
             assert!(memory.address().is_multiple_of(1 << 20));
-            own::fill(&*memory, 0..1001, 0x66).unwrap();
+            own::fill(&**memory, 0..1001, 0x66).unwrap();
             let place = binding(&**memory, 0).unwrap();
             assert_eq!(place.buffer.gpuAddress() + place.offset as u64, memory.address());
             assert_eq!(read(&queue, &**memory, 0..1000), [0x66; 1000]);
