@@ -122,8 +122,8 @@ fn the_builder_is_held_to_the_same_rules() {
         error.to_string(),
         "`heap_size_mb` is `0`; it must be a number of MiB above 0 and at most 524288\n\
          `growth_trigger` is `NaN`; it must be a number above 0 and at most 1\n\
-         `num_heaps` is 9, more than `max_heaps` 8; with `dynamic_growth: true` it must not exceed \
-         it: lower `num_heaps` or raise `max_heaps`"
+         `num_heaps` is 9, more than `max_heaps` 8, which `dynamic_growth: true` does not allow: \
+         lower `num_heaps` or raise `max_heaps`"
     );
     let huge = PoolConfig::default().with_warmup_sizes([u64::MAX]);
     assert!(huge.validate().is_err());
@@ -154,10 +154,10 @@ fn variables_are_refused_by_name() {
     );
     assert_eq!(
         refused(&[("WARMHEAP_HEAPSIZE_MB", "512")]).to_string(),
-        "WARMHEAP_HEAPSIZE_MB: no setting has this variable; did you mean WARMHEAP_HEAP_SIZE_MB?"
+        "WARMHEAP_HEAPSIZE_MB: this variable sets nothing; did you mean WARMHEAP_HEAP_SIZE_MB?"
     );
     let strange = refused(&[("WARMHEAP_ZZZ", "1")]).to_string();
-    assert!(strange.contains("there are WARMHEAP_ENABLED, "), "{strange}");
+    assert!(strange.contains("known variables are WARMHEAP_ENABLED, "), "{strange}");
     let pair = refused(&[("WARMHEAP_DYNAMIC_GROWTH", "true"), ("WARMHEAP_NUM_HEAPS", "99")]);
     assert_eq!(pair.problems()[0].place, Place::Variable("WARMHEAP_NUM_HEAPS".to_owned()));
 }

@@ -104,7 +104,7 @@ fn unknown_keys_get_the_nearest_name_or_the_list() {
     );
     assert_eq!(
         refusal("metal_optimizations:\n  blit_queue: 1"),
-        "line 2: unknown key `blit_queue`; here one may set enabled, memory_pool"
+        "line 2: unknown key `blit_queue`; known keys here are enabled, memory_pool"
     );
     assert!(refusal("compaction.enabled: true").starts_with("line 1: unknown key"));
 }
@@ -115,8 +115,8 @@ fn more_heaps_than_growth_may_reach_is_an_error_only_with_growth() {
     assert!(PoolConfig::from_yaml_str(pair).is_ok());
     assert_eq!(
         refusal(&format!("dynamic_growth: true\n{pair}")),
-        "line 2: `num_heaps` is 9, more than `max_heaps` 8; with `dynamic_growth: true` it must not \
-         exceed it: lower `num_heaps` or raise `max_heaps`"
+        "line 2: `num_heaps` is 9, more than `max_heaps` 8, which `dynamic_growth: true` does not allow: \
+         lower `num_heaps` or raise `max_heaps`"
     );
 }
 
@@ -133,7 +133,7 @@ fn what_is_no_configuration_is_refused_in_one_line() {
         ("memory_pool:\nnum_heaps: 4", "line 1: `memory_pool` is empty; it must be a section"),
         ("memory_pool: 5", "line 1: `memory_pool` is `5`; it must be a section"),
         ("num_heaps: 4\n---\nnum_heaps: 5", "line 3: a second YAML document"),
-        ("num_heaps: !!int 4", "line 1: a YAML tag"),
+        ("num_heaps: !!int 4", "line 1: a configuration has no YAML tags"),
         ("? [a]\n: 1", "line 1: a list of 1 cannot be a key"),
         ("enabled: true\nnum_heaps: ]", "line 2: not valid YAML"),
         ("a: b: c", "line 1: not valid YAML"),
@@ -153,7 +153,7 @@ fn a_yaml_bomb_is_refused_before_it_expands() {
         let below = level - 1;
         bomb += &format!("a{level}: &a{level} [*a{below}, *a{below}, *a{below}, *a{below}]\n");
     }
-    assert_eq!(refusal(&bomb), "line 2: YAML aliases (`*name`) are not accepted; write the value out");
+    assert_eq!(refusal(&bomb), "line 2: YAML aliases (`*name`) are not accepted; write the value itself");
 }
 
 #[test]
@@ -198,7 +198,7 @@ fn files_that_cannot_be_settings_are_named() {
     assert_eq!(load(&file).to_string(), format!("{name}: line 2: not UTF-8 text; save the file as UTF-8"));
     // The cut after the last byte looked at falls within a character.
     fs::write(&file, "#".to_owned() + &"\u{e9}".repeat(MAX_YAML_BYTES)).unwrap();
-    assert!(load(&file).to_string().contains("longer than 1048576 bytes"));
+    assert!(load(&file).to_string().contains("has more than 1048576 bytes"));
     fs::write(&file, "num_heaps: 0\nnum_heeps: 1\n").unwrap();
     let error = load(&file);
     assert_eq!(error.problems().len(), 2);
@@ -241,6 +241,7 @@ fn limits_and_quotas_have_their_places() {
     let text = refusal("limits: {soft_mb: 20, hard_mb: 10}");
     assert_eq!(
         text,
-        "line 1: `limits.soft_mb` is 20, more than `limits.hard_mb` 10; a soft limit is reached first: lower it"
+        "line 1: `limits.soft_mb` is 20, more than `limits.hard_mb` 10; a soft limit must not exceed the \
+         hard one: lower it"
     );
 }

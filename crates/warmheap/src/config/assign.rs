@@ -1,4 +1,4 @@
-//! Settings somebody wrote, put into a configuration: the road that files and environment share.
+//! Applies settings read from a file or from the environment to a configuration. Both use this module.
 
 use super::PoolConfig;
 use super::error::{ConfigError, Fault, Place, Problem};
@@ -8,11 +8,11 @@ use super::input::shortened;
 use super::key::Key;
 use super::rule::Rule;
 
-/// How alike (0 to 1) a misspelt key must be to a real one for it to be proposed.
+/// How similar (0 to 1) a misspelt key must be to a known key for an error to propose that key.
 #[cfg(feature = "yaml")]
 const ALIKE: f64 = 0.7;
 
-/// One key set to something, somewhere.
+/// One setting: a key, its place, and the text found there.
 #[derive(Debug)]
 pub(crate) struct Assignment {
     pub(crate) key: &'static Key,
@@ -20,8 +20,8 @@ pub(crate) struct Assignment {
     pub(crate) input: Input,
 }
 
-/// `config` with the assignments made and the whole checked. `problems` are those the source had
-/// before its values were looked at.
+/// Applies the assignments to `config` and checks the result. `problems` are those found in the source
+/// before its values were read.
 pub(crate) fn assign(
     mut config: PoolConfig,
     assignments: &[Assignment],
@@ -33,7 +33,7 @@ pub(crate) fn assign(
             None => problems.push(Problem { place: place.clone(), fault: bad_input(key, input) }),
         }
     }
-    // A pair that does not go together is worth saying only of values that stand on their own.
+    // Contradictions between settings are reported only if each value is valid by itself.
     if problems.is_empty() {
         problems.extend(
             config.faults().map(|(keys, fault)| Problem { place: blamed(&keys, assignments), fault }),
@@ -63,7 +63,7 @@ fn bad_input(key: &Key, input: &Input) -> Fault {
         _ => "",
     };
     let found = match input {
-        // A list is the right kind: the fault is in one of its items.
+        // The key wants a list, so one of the items is at fault.
         Input::List(items) if key.rule == Rule::Sizes => items
             .iter()
             .find(|item| key.rule.read(&Input::List(vec![(*item).clone()])).is_none())
@@ -73,18 +73,18 @@ fn bad_input(key: &Key, input: &Input) -> Fault {
     Fault::BadValue { key: key.name(), found, allowed: key.allowed(), hint }
 }
 
-/// What to tell someone whose key is none of `known`.
+/// Returns what an error proposes for a key that is not in `known`.
 pub(crate) fn remedy(key: &str, known: &[&str]) -> String {
     match nearest(key, known) {
         Some(meant) => format!("did you mean `{meant}`?"),
-        None => format!("here one may set {}", known.join(", ")),
+        None => format!("known keys here are {}", known.join(", ")),
     }
 }
 
-/// The one of `known` that `key` probably misspells.
+/// Returns the name in `known` that `key` probably misspells.
 #[cfg(feature = "yaml")]
 pub(crate) fn nearest<'a>(key: &str, known: &[&'a str]) -> Option<&'a str> {
-    // Foreign keys may be of any length, and comparing costs the product of both.
+    // A key in the source may have any length, and a comparison costs the product of both lengths.
     let key = shortened(key).to_lowercase().replace('-', "_");
     known
         .iter()

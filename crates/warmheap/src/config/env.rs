@@ -1,4 +1,4 @@
-//! Settings from environment variables, each key as `WARMHEAP_` and its name in capitals.
+//! Settings from environment variables. A variable is `WARMHEAP_` and the name of a key in capitals.
 
 use std::ffi::OsStr;
 
@@ -9,16 +9,16 @@ use super::input::{Entry, Input, shortened};
 use super::key::{Key, keys};
 use super::rule::Rule;
 
-/// What the name of every variable of ours begins with.
+/// The prefix of every environment variable of Warmheap.
 pub const VARIABLE_PREFIX: &str = "WARMHEAP_";
 
-/// Variables with our prefix that are no settings of a pool: the path of a configuration file, the
-/// log filter, and where statistics are written.
+/// The variables with the prefix of Warmheap that are not settings of a pool: the path of a
+/// configuration file, the log filter, and the file where statistics are written.
 pub const RESERVED_VARIABLES: [&str; 3] = ["WARMHEAP_CONFIG", "WARMHEAP_LOG", "WARMHEAP_STATS"];
 
 impl PoolConfig {
-    /// This configuration with the process's environment on top:
-    /// [`with_variables`](Self::with_variables) over [`std::env::vars_os`].
+    /// Applies the environment of the process to this configuration:
+    /// [`with_variables`](Self::with_variables) with [`std::env::vars_os`].
     ///
     /// # Errors
     /// As [`with_variables`](Self::with_variables).
@@ -26,9 +26,9 @@ impl PoolConfig {
         self.with_variables(std::env::vars_os())
     }
 
-    /// This configuration with `variables` on top. Names without our prefix and
-    /// [`RESERVED_VARIABLES`] are passed over. Lists are separated by commas, tags and their quotas
-    /// by colons (`kv-cache: 4096, weights: 8192`); an empty text is an empty list.
+    /// Applies `variables` to this configuration. [`RESERVED_VARIABLES`] and names without
+    /// [`VARIABLE_PREFIX`] are ignored. Commas separate the items of a list. A colon separates a tag
+    /// from its quota (`kv-cache: 4096, weights: 8192`). An empty text is an empty list.
     ///
     /// ```
     /// # use warmheap::config::{MIB, PoolConfig};
@@ -40,8 +40,8 @@ impl PoolConfig {
     /// ```
     ///
     /// # Errors
-    /// [`ConfigError::Invalid`]: an unknown name with our prefix, a value the key may not hold, or
-    /// settings that do not go together. Every problem names its variable.
+    /// [`ConfigError::Invalid`] for an unknown name with the prefix, a value that the key may not hold,
+    /// or settings that contradict each other. Every problem names its variable.
     pub fn with_variables<N, V>(
         self,
         variables: impl IntoIterator<Item = (N, V)>,
@@ -58,7 +58,7 @@ impl PoolConfig {
                 continue;
             }
             let place = Place::Variable(shortened(&name));
-            // Text that is not UTF-8 has replacement characters here, and no key accepts those.
+            // Text that is not UTF-8 has replacement characters here, which no key accepts.
             let value = value.as_ref().to_string_lossy();
             match keys().iter().find(|key| key.variable() == name) {
                 Some(key) => assignments.push(Assignment { key, place, input: input(key, &value) }),
@@ -87,7 +87,7 @@ fn input(key: &Key, text: &str) -> Input {
 }
 
 fn unknown(name: &str) -> Fault {
-    // Compared without the prefix, which makes every two names alike.
+    // The prefix would make any two names similar, so the comparison leaves it out.
     let bare = |name: &str| name[VARIABLE_PREFIX.len()..].to_lowercase();
     let names: Vec<_> =
         keys().iter().map(Key::variable).chain(RESERVED_VARIABLES.map(str::to_owned)).collect();
@@ -95,7 +95,7 @@ fn unknown(name: &str) -> Fault {
     let known: Vec<_> = bare_names.iter().map(String::as_str).collect();
     let remedy = match nearest(&bare(name), &known) {
         Some(meant) => format!("did you mean {VARIABLE_PREFIX}{}?", meant.to_uppercase()),
-        None => format!("there are {}", names.join(", ")),
+        None => format!("known variables are {}", names.join(", ")),
     };
     Fault::UnknownVariable { remedy }
 }

@@ -1,5 +1,5 @@
-//! What can be wrong with a configuration, and what is merely odd: values with a place, the text
-//! that stands there, and what is allowed.
+//! Faults of a configuration, and warnings about it. A fault has its place, the text found there, and
+//! the values that are allowed.
 
 use std::fmt;
 use std::io;
@@ -9,27 +9,27 @@ use std::path::PathBuf;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ConfigError {
-    /// The file could not be read at all.
+    /// The file could not be read.
     #[error("{}: cannot read the configuration: {source}; give the path of a YAML file", path.display())]
     Read {
         /// The path that was given.
         path: PathBuf,
-        /// What the system said.
+        /// The error of the operating system.
         source: io::Error,
     },
-    /// Settings were read and some of them cannot stand.
+    /// Settings were read, and some of them are wrong.
     #[error("{}", lines(file.as_ref(), problems))]
     Invalid {
-        /// The file they came from, if any.
+        /// The file that the settings came from, if any.
         file: Option<PathBuf>,
-        /// Everything found wrong, in the order of the source; never empty. `Display` writes one
+        /// Every fault found, in the order of the source. The list is never empty. `Display` writes one
         /// line for each.
         problems: Vec<Problem>,
     },
 }
 
 impl ConfigError {
-    /// Everything found wrong with the settings; empty when they could not be read.
+    /// Returns every fault found in the settings. The list is empty if they could not be read.
     #[must_use]
     pub fn problems(&self) -> &[Problem] {
         match self {
@@ -42,7 +42,7 @@ impl ConfigError {
         Self::Invalid { file: None, problems }
     }
 
-    /// The same error, naming the file it came from.
+    /// Adds the file that the settings came from.
     #[cfg(feature = "yaml")]
     pub(crate) fn in_file(self, path: PathBuf) -> Self {
         match self {
@@ -57,12 +57,12 @@ fn lines(file: Option<&PathBuf>, problems: &[Problem]) -> String {
     problems.iter().map(|problem| format!("{file}{problem}")).collect::<Vec<_>>().join("\n")
 }
 
-/// One thing wrong, and where.
+/// One fault, and its place.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
-    /// Where it stands.
+    /// The place of the setting.
     pub place: Place,
-    /// What is wrong.
+    /// What is wrong with it.
     pub fault: Fault,
 }
 
@@ -77,15 +77,15 @@ impl fmt::Display for Problem {
     }
 }
 
-/// Where a setting was made.
+/// The place where a setting was made.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum Place {
-    /// By the program, through fields or the builder.
+    /// The program's code: a field or the builder.
     Code,
-    /// On this line of a file, counted from 1.
+    /// This line of a file, counted from 1.
     Line(usize),
-    /// In this environment variable.
+    /// This environment variable.
     Variable(String),
 }
 
@@ -93,18 +93,18 @@ pub enum Place {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Fault {
-    /// No such key, or not in this section.
+    /// There is no such key, or it does not belong in this section.
     #[error("unknown key `{key}`; {remedy}")]
     UnknownKey {
         /// The key as written.
         key: String,
-        /// The key that was probably meant, or those there are.
+        /// The key that was probably meant, or a list of the known keys.
         remedy: String,
     },
-    /// No such environment variable among those with our prefix.
-    #[error("no setting has this variable; {remedy}")]
+    /// The environment variable has the prefix of Warmheap and sets nothing.
+    #[error("this variable sets nothing; {remedy}")]
     UnknownVariable {
-        /// The variable that was probably meant, or those there are.
+        /// The variable that was probably meant, or a list of the known variables.
         remedy: String,
     },
     /// The value is of the wrong kind or out of range.
@@ -114,12 +114,12 @@ pub enum Fault {
         key: &'static str,
         /// What was found.
         found: String,
-        /// What the key may hold.
+        /// The values that the key may hold.
         allowed: String,
-        /// What else may help; empty, or continues the sentence.
+        /// A hint that continues the sentence, or an empty text.
         hint: &'static str,
     },
-    /// A key was set before.
+    /// The key is set twice.
     #[error("`{key}` was already set on line {first}; keep one of the two")]
     Duplicate {
         /// The key.
@@ -129,17 +129,20 @@ pub enum Fault {
     },
     /// `num_heaps` exceeds `max_heaps` while growth is on.
     #[error(
-        "`num_heaps` is {num_heaps}, more than `max_heaps` {max_heaps}; with `dynamic_growth: true` \
-         it must not exceed it: lower `num_heaps` or raise `max_heaps`"
+        "`num_heaps` is {num_heaps}, more than `max_heaps` {max_heaps}, which `dynamic_growth: true` does \
+         not allow: lower `num_heaps` or raise `max_heaps`"
     )]
     HeapsPastMaximum {
-        /// Heaps at start-up.
+        /// The number of heaps at start-up.
         num_heaps: usize,
-        /// The most there may be.
+        /// The most heaps that the pool may have.
         max_heaps: usize,
     },
-    /// A soft limit exceeds its hard one.
-    #[error("`{soft_key}` is {soft}, more than `{hard_key}` {hard}; a soft limit is reached first: lower it")]
+    /// A soft limit exceeds its hard limit.
+    #[error(
+        "`{soft_key}` is {soft}, more than `{hard_key}` {hard}; a soft limit must not exceed the hard one: \
+         lower it"
+    )]
     SoftPastHard {
         /// The soft limit's key.
         soft_key: &'static str,
@@ -150,30 +153,30 @@ pub enum Fault {
         /// Its value.
         hard: String,
     },
-    /// A section is missing its settings, or has something else in their place.
+    /// A section has no settings, or has something else in their place.
     #[error("`{section}` is {found}; it must be a section: settings as `key: value` lines{hint}")]
     NotASection {
         /// The section, or `the configuration` for the whole file.
         section: &'static str,
         /// What was found.
         found: String,
-        /// Where to put the settings; empty, or continues the sentence.
+        /// Where the settings belong: a text that continues the sentence, or an empty one.
         hint: &'static str,
     },
-    /// The text is not a YAML document that a configuration may be.
+    /// The text is not YAML, or uses parts of YAML that a configuration must not use.
     #[error("{0}")]
     Syntax(String),
 }
 
-/// Something that works, but probably not as meant.
+/// A setting that works, but is probably not meant.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Warning {
-    /// A warm-up size that no heap can hold; it is skipped.
+    /// A warm-up size is larger than a heap, so it is skipped.
     WarmupLargerThanHeap {
         /// The warm-up size in bytes.
         size: u64,
-        /// The heaps' size in bytes.
+        /// The size of each heap in bytes.
         heap_size: u64,
     },
 }

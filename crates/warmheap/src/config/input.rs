@@ -1,17 +1,16 @@
-//! What somebody wrote, before it is known to make sense: the common form of a YAML node and of an
-//! environment variable's text.
+//! A setting's text before it is checked: the common form of a YAML node and of an environment variable.
 
 use std::fmt;
 
-/// Longest piece of foreign text an error repeats.
+/// The most characters of a source's text that an error repeats.
 const SHOWN: usize = 60;
 
 #[cfg_attr(not(feature = "yaml"), expect(dead_code, reason = "variables hold no quotes"))]
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Input {
-    /// Bare text, which may be a number, a switch or a word.
+    /// Text without quotes: a number, a switch or a word.
     Plain(String),
-    /// Text in quotes, which is only ever a word.
+    /// Text in quotes: always a word.
     Quoted(String),
     List(Vec<Input>),
     Map(Vec<Entry>),
@@ -20,19 +19,19 @@ pub(crate) enum Input {
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Entry {
     pub(crate) key: String,
-    /// Counted from 1.
+    /// The line, counted from 1.
     pub(crate) line: usize,
     pub(crate) value: Input,
 }
 
 impl Input {
-    /// Nothing was written where a value belongs.
+    /// Returns whether the place of the value is empty.
     pub(crate) fn is_null(&self) -> bool {
         matches!(self, Self::Plain(text) if matches!(text.as_str(), "" | "~" | "null" | "Null" | "NULL"))
     }
 }
 
-/// One line of bounded length, fit for an error message.
+/// Writes one line of bounded length, for error messages.
 impl fmt::Display for Input {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -45,7 +44,7 @@ impl fmt::Display for Input {
     }
 }
 
-/// `text` on one line, cut where a reader has seen enough.
+/// Returns `text` on one line, cut after [`SHOWN`] characters.
 pub(crate) fn shortened(text: &str) -> String {
     let mut shown: String =
         text.chars().take(SHOWN).map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect();

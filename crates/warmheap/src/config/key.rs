@@ -1,5 +1,5 @@
-//! The table of keys: the one place that ties a name in a file, a variable and a finding to a field
-//! of [`PoolConfig`] and to what it may hold.
+//! The table of keys. Each entry ties a name to a field of [`PoolConfig`] and to the values that the
+//! field may hold. Files, variables and findings all take the names from here.
 
 use std::time::Duration;
 
@@ -13,31 +13,31 @@ pub struct Key {
     name: &'static str,
     pub(crate) rule: Rule,
     pub(crate) get: fn(&PoolConfig) -> Value,
-    /// Only ever called with a value that `rule` accepts; any other leaves the field alone.
+    /// Called only with a value that `rule` accepts. Any other value leaves the field alone.
     pub(crate) set: fn(&mut PoolConfig, &Value),
 }
 
 impl Key {
-    /// The key as written under `memory_pool`, with a dot where it nests: `compaction.enabled`.
+    /// Returns the key as written under `memory_pool`, with a dot where it nests: `compaction.enabled`.
     #[must_use]
     pub fn name(&self) -> &'static str {
         self.name
     }
 
-    /// The environment variable that overrides the key: `WARMHEAP_COMPACTION_ENABLED`.
+    /// Returns the environment variable that overrides the key: `WARMHEAP_COMPACTION_ENABLED`.
     #[must_use]
     pub fn variable(&self) -> String {
         format!("{VARIABLE_PREFIX}{}", self.name.replace('.', "_").to_uppercase())
     }
 
-    /// What the key may hold, in words: `a whole number from 1 to 1024`.
+    /// Describes the values that the key may hold: `a whole number from 1 to 64`.
     #[must_use]
     pub fn allowed(&self) -> String {
         self.rule.to_string()
     }
 }
 
-/// Every configuration key, in the order in which files and documents list them.
+/// Returns every configuration key, in the order in which files and documents list them.
 #[must_use]
 pub fn keys() -> &'static [Key] {
     KEYS
@@ -50,13 +50,14 @@ pub(crate) fn find(name: &str) -> Option<&'static Key> {
 const HEAPS: Rule = Rule::Whole { min: 1.0, max: MAX_HEAPS as f64 };
 /// Up to a day.
 const MILLISECONDS: Rule = Rule::Whole { min: 1.0, max: DAY };
+/// As [`MILLISECONDS`], where 0 switches the setting off.
 const OR_NONE: Rule = Rule::Whole { min: 0.0, max: DAY };
 /// Up to a second.
 const MICROSECONDS: Rule = Rule::Whole { min: 1.0, max: 1e6 };
 const DAY: f64 = 86_400_000.0;
 const OBJECTS: Rule = Rule::Whole { min: 0.0, max: 1e9 };
 
-/// A key whose field is a `bool` of the same meaning.
+/// A key whose field is a `bool`.
 macro_rules! switch {
     ($name:literal, $($field:ident).+) => {
         Key {
@@ -72,7 +73,7 @@ macro_rules! switch {
     };
 }
 
-/// A key whose field is a number after conversion.
+/// A key whose field is a number, converted from and to the key's unit.
 macro_rules! number {
     ($name:literal, $rule:expr, $($field:ident).+, $to:expr, $from:expr) => {
         Key {
@@ -88,7 +89,7 @@ macro_rules! number {
     };
 }
 
-/// A key whose field is an enum, each variant with its word.
+/// A key whose field is an enum, with a word for each variant.
 macro_rules! word {
     ($name:literal, $field:ident, $($word:literal => $variant:path),+) => {
         Key {
@@ -158,17 +159,17 @@ static KEYS: &[Key] = &[
     switch!("limits.device_budget", limits.device_budget),
 ];
 
-/// Exact up to 2^53 bytes, far past what the rules accept.
+/// Converts bytes to MiB. The result is exact up to 2^53 bytes, which is far more than the rules accept.
 pub(crate) fn mib(bytes: u64) -> f64 {
     bytes as f64 / MIB as f64
 }
 
-/// To the nearest byte.
+/// Converts MiB to bytes, rounded to the nearest.
 pub(crate) fn bytes(mib: f64) -> u64 {
     (mib * MIB as f64).round() as u64
 }
 
-/// A limit of 0 is none.
+/// Converts a limit as the next three functions do: a 0 in a file means no limit.
 fn mib_or_none(limit: Option<u64>) -> f64 {
     limit.map_or(0.0, mib)
 }

@@ -1,10 +1,9 @@
-//! What a pool is told at start-up.
+//! The settings of a pool.
 //!
-//! [`PoolConfig`] is plain data with the guide's names and defaults. It knows nothing of pools or
-//! devices; whether a value makes sense is checked in one place ([`PoolConfig::validate`], over the
-//! table of [`keys`]), so that the file, the builder and the environment accept and refuse the same
-//! things. Nothing here prints, logs or panics: what is wrong comes back as a [`ConfigError`], what
-//! is merely odd as a [`Warning`].
+//! [`PoolConfig`] is plain data. It knows nothing of pools or devices. Values are checked in one place,
+//! [`PoolConfig::validate`], against the table of [`keys`]. So files, the builder and the environment
+//! accept and refuse the same things. This module never prints, logs or panics: faults come back as a
+//! [`ConfigError`], and settings that work but are probably not meant as a [`Warning`].
 //!
 //! ```
 //! use warmheap::config::{MIB, PoolConfig, Strategy};
@@ -45,91 +44,94 @@ pub use yaml::MAX_YAML_BYTES;
 /// One MiB: the unit of every `_mb` in configuration and statistics.
 pub const MIB: u64 = 1 << 20;
 
-/// A pool's settings. [`Default`] is the guide's.
+/// A pool's settings. The default has four fixed heaps of 256 MiB.
 ///
-/// Sizes are in bytes here; the YAML keys that end in `_mb` are MiB.
+/// Sizes are in bytes here. The YAML keys that end in `_mb` are MiB.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct PoolConfig {
-    /// The master switch: `false` sends every allocation straight to the device, still counted.
+    /// The master switch: `false` sends every allocation straight to the device, and still counts it.
     pub enabled: bool,
     /// How heaps are sized.
     pub heaps: HeapSizing,
-    /// Bytes of each heap, for [`HeapSizing::Fixed`].
+    /// The bytes of each heap, for [`HeapSizing::Fixed`].
     pub heap_size: u64,
-    /// Heaps created at start-up, for [`HeapSizing::Fixed`].
+    /// The number of heaps created at start-up, for [`HeapSizing::Fixed`].
     pub num_heaps: usize,
-    /// Buffer sizes in bytes that every heap is warmed for; one larger than a heap is skipped with
-    /// a warning.
+    /// The buffer sizes in bytes that every heap is warmed for. A size larger than a heap is skipped
+    /// with a warning.
     pub warmup_sizes: Vec<u64>,
-    /// Count allocations and bytes. Off means not counted at all.
+    /// Whether the pool counts allocations and bytes.
     pub track_statistics: bool,
-    /// Log when no heap fits and the device must help.
+    /// Whether the pool logs that no heap had room and the device served the request.
     pub log_exhaustion: bool,
-    /// Which heap serves a request.
+    /// The rule that chooses a fixed heap for a request.
     pub strategy: Strategy,
-    /// Create more heaps, up to `max_heaps`, as the pool fills.
+    /// Whether the pool adds heaps, up to `max_heaps`, as it fills.
     pub dynamic_growth: bool,
-    /// The most heaps dynamic growth may reach.
+    /// The most heaps that dynamic growth may reach.
     pub max_heaps: usize,
-    /// Utilisation (0 to 1) past which a heap is added before one is missed.
+    /// The utilisation (0 to 1) past which a heap is added, before a request finds no room.
     pub growth_trigger: f64,
     /// Compaction of fragmented heaps.
     pub compaction: Compaction,
-    /// The free ranges each thread may keep for itself.
+    /// The free memory that each thread may keep for itself.
     pub thread_cache: ThreadCache,
-    /// On devices whose heaps grow in place, each thread that allocates has heaps of its own. Off,
-    /// all share one: for programs in which one thread frees what another allocates, so that memory
-    /// need not follow the work from heap to heap.
+    /// Whether each thread that allocates has heaps of its own, on devices whose heaps grow in place.
+    /// With `false` all threads share one heap. That suits programs in which one thread frees what
+    /// another allocates: memory then need not follow the work from heap to heap.
     pub thread_heaps: bool,
     /// Whether freed memory is cleared.
     pub scrub: Scrub,
-    /// How long memory may lie idle before a thread of the pool's gives it back; zero is for ever, and
-    /// no thread.
+    /// How long the pool keeps memory that no buffer needs. Then a thread of the pool gives it back to
+    /// the device. Zero keeps memory and starts no thread.
     pub trim_after: Duration,
     /// Bounds on what is held from the device.
     pub limits: Limits,
-    /// The most requested bytes that may be alive under a tag, by the tag's name.
+    /// The most requested bytes that may be alive under each tag.
     pub quotas: BTreeMap<String, u64>,
-    /// How long a request that cannot be served waits for memory in flight, unless it says so itself.
+    /// How long a request that cannot be served waits for memory in flight. A request may set its own
+    /// time instead.
     pub wait: Duration,
 }
 
 /// How heaps are sized.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum HeapSizing {
-    /// The guide's: `num_heaps` of `heap_size` each.
+    /// The pool creates `num_heaps` heaps of `heap_size` bytes each at start-up.
     #[default]
     Fixed,
-    /// The pool takes memory as it is needed and chooses the sizes: in place where the device can
-    /// grow a heap, in at most 64 heaps where it cannot.
+    /// The pool takes memory as it is needed and chooses the sizes. Heaps grow in place where the device
+    /// can do that. Elsewhere the pool has at most 64 heaps.
     Elastic,
 }
 
-/// Which heap serves a request that no cached range satisfies.
+/// The rule that chooses a fixed heap for a request which the thread's cache cannot serve.
+///
+/// Heaps that the pool sizes itself always use best fit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Strategy {
-    /// Heaps take turns; spreads load.
+    /// Heaps take turns. This spreads the load.
     #[default]
     RoundRobin,
-    /// The heap whose smallest fitting hole is tightest; packs.
+    /// The heap whose free block fits most tightly. This packs buffers.
     BestFit,
-    /// The heap with the most free bytes; evens out.
+    /// The heap with the most free bytes. This fills heaps evenly.
     LeastUsed,
 }
 
 /// Compaction of fragmented heaps.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Compaction {
-    /// Compact in the background.
+    /// Whether the pool compacts in the background.
     pub enabled: bool,
-    /// Fragmentation (0 to 1) past which a heap is compacted.
+    /// The fragmentation (0 to 1) past which a heap is compacted.
     pub threshold: f64,
-    /// Time between looks.
+    /// The time between two checks of fragmentation.
     pub interval: Duration,
-    /// The most bytes copied in one step, but for the buffer that uses them up.
+    /// The most bytes copied in one step. The buffer that reaches the bound is still moved whole.
     pub step_bytes: u64,
-    /// The most time that one step takes, but for the buffer that uses it up.
+    /// The most time that one step takes. The buffer that reaches the bound is still moved whole.
     pub step_time: Duration,
 }
 
@@ -145,44 +147,45 @@ impl Default for Compaction {
     }
 }
 
-/// Bounds on the free ranges that a thread keeps for its next requests.
+/// Bounds on the free memory that a thread keeps for its next requests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ThreadCache {
-    /// The most bytes one thread may hold back, whatever the pool's size; 0 leaves everything to
-    /// the heaps that all threads share, and no thread has one of its own.
+    /// The most bytes that one thread may keep, whatever the pool's size. 0 leaves everything to the
+    /// heaps: all threads share them, and no thread has heaps of its own.
     pub max_bytes: u64,
 }
 
 /// Whether memory is cleared when it is freed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Scrub {
-    /// Contents stay until overwritten.
+    /// The contents stay until they are overwritten.
     #[default]
     Never,
-    /// Cleared before anyone else can get it.
+    /// Memory is cleared before any caller can get it again.
     OnFree,
 }
 
 /// Bounds on the bytes and objects (heaps and fallback buffers) that a pool holds from its device.
-/// `None` is no bound.
+/// `None` means no bound.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Limits {
-    /// Bytes past which the pool first gives back what it can, and then tells whoever asked to be told.
+    /// The bytes past which the pool first gives back what no buffer uses. If that is not enough, it
+    /// calls the program's pressure callbacks.
     pub soft_bytes: Option<u64>,
-    /// Bytes never exceeded.
+    /// The bytes that the pool never exceeds.
     pub hard_bytes: Option<u64>,
-    /// As `soft_bytes`, of objects.
+    /// As `soft_bytes`, for objects.
     pub soft_objects: Option<u64>,
-    /// As `hard_bytes`, of objects.
+    /// As `hard_bytes`, for objects.
     pub hard_objects: Option<u64>,
-    /// Never to exceed the device's own budget either, as the device names it at start-up.
+    /// Whether the pool also stays within the budget that the device names at start-up.
     pub device_budget: bool,
 }
 
 impl PoolConfig {
-    /// A pool that sizes its own heaps as memory is needed: [`HeapSizing::Elastic`], nothing warmed
-    /// for in particular, no cap on growth. `heap_size`, `num_heaps` and the keys of dynamic growth
-    /// have no effect on it.
+    /// Returns the settings of a pool that sizes its own heaps as memory is needed:
+    /// [`HeapSizing::Elastic`], no warm-up sizes, no cap on growth. `heap_size`, `num_heaps`, `strategy`
+    /// and the settings of dynamic growth have no effect on such a pool.
     #[must_use]
     pub fn elastic() -> Self {
         Self { heaps: HeapSizing::Elastic, warmup_sizes: Vec::new(), ..Self::default() }

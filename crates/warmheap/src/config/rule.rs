@@ -1,4 +1,4 @@
-//! What a key may hold: how its text is read, which values are in range, and how an error says so.
+//! The rule of a key: how its text is read, which values are in range, and how an error describes them.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -7,10 +7,10 @@ use super::MIB;
 use super::input::{Entry, Input};
 use super::value::Value;
 
-/// The largest heap a configuration may ask for: 512 GiB. No device comes near, its 256-byte
-/// granules number fewer than 2^32, and every product of sizes and counts stays within 64 bits.
+/// The largest heap in bytes that a configuration may ask for: 512 GiB. It has fewer than 2^32 granules
+/// of 256 bytes, and every product of sizes and counts stays within 64 bits. No device has as much.
 pub const MAX_HEAP_SIZE: u64 = 1 << 39;
-/// The most heaps a configuration may ask for: few enough that one word marks a set of them.
+/// The most heaps that a configuration may ask for. A 64-bit word can mark a set of them.
 pub const MAX_HEAPS: usize = 64;
 const MAX_MIB: f64 = (MAX_HEAP_SIZE / MIB) as f64;
 const MAX_WARMUP_SIZES: usize = 64;
@@ -20,12 +20,12 @@ const MAX_TAG: usize = 64;
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) enum Rule {
     Switch,
-    /// A whole number between bounds, both allowed.
+    /// A whole number from `min` to `max`, both included.
     Whole {
         min: f64,
         max: f64,
     },
-    /// MiB up to [`MAX_HEAP_SIZE`], fractions allowed.
+    /// A number of MiB up to [`MAX_HEAP_SIZE`]. Fractions are allowed.
     Size {
         zero: bool,
     },
@@ -33,12 +33,12 @@ pub(crate) enum Rule {
     Ratio,
     Word(&'static [&'static str]),
     Sizes,
-    /// Tags, each with MiB.
+    /// Tags, each with a number of MiB.
     Quotas,
 }
 
 impl Rule {
-    /// The value that `input` spells, if it spells an acceptable one.
+    /// Reads the value that `input` spells. Returns `None` if the rule does not accept it.
     pub(crate) fn read(self, input: &Input) -> Option<Value> {
         let value = match (self, input) {
             (Self::Switch, Input::Plain(text)) => Value::Switch(switch(text)?),
@@ -55,7 +55,7 @@ impl Rule {
         self.accepts(&value).then_some(value)
     }
 
-    /// Whether `value` is of the right kind and in range.
+    /// Returns whether `value` is of the right kind and in range.
     pub(crate) fn accepts(self, value: &Value) -> bool {
         match (self, value) {
             (Self::Switch, Value::Switch(_)) => true,
@@ -73,13 +73,13 @@ impl Rule {
         }
     }
 
-    /// Whether the rule wants figures, so that an error may warn of units and arithmetic.
+    /// Returns whether the rule wants numbers. An error then warns of units and arithmetic.
     pub(crate) fn is_numeric(self) -> bool {
         !matches!(self, Self::Switch | Self::Word(_))
     }
 }
 
-/// What is allowed, as an error or a document says it.
+/// Describes the allowed values, for errors and documents.
 impl fmt::Display for Rule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -105,13 +105,13 @@ impl fmt::Display for Rule {
     }
 }
 
-/// Names that need no quotes in a file and no escapes in a variable.
+/// Accepts names that need no quotes in a file and no escapes in a variable.
 fn tag(name: &str) -> bool {
     let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
     name.starts_with(|c: char| c.is_ascii_alphabetic()) && name.len() <= MAX_TAG && name.chars().all(plain)
 }
 
-/// `None` if a tag stands there twice or has something else than a number.
+/// Returns `None` if a tag occurs twice, or if its value is not a number.
 fn quotas(entries: &[Entry]) -> Option<Vec<(String, f64)>> {
     let pairs = entries.iter().map(|entry| Some((entry.key.clone(), number(&entry.value)?)));
     let quotas: BTreeMap<_, _> = pairs.collect::<Option<_>>()?;
@@ -122,7 +122,8 @@ fn size(mib: f64) -> bool {
     mib > 0.0 && mib <= MAX_MIB
 }
 
-/// YAML 1.2 knows these; its elder's `yes` and `on` are refused, being read differently elsewhere.
+/// Reads the words of YAML 1.2. YAML 1.1 also has `yes` and `on`; they are refused, because other readers
+/// take them for text.
 fn switch(text: &str) -> Option<bool> {
     match text {
         "true" | "True" | "TRUE" => Some(true),
@@ -131,7 +132,7 @@ fn switch(text: &str) -> Option<bool> {
     }
 }
 
-/// A decimal number; Rust would also take `inf` and `nan`.
+/// Reads a decimal number. `inf` and `nan`, which Rust also parses, are refused.
 fn number(input: &Input) -> Option<f64> {
     let Input::Plain(text) = input else {
         return None;

@@ -1,4 +1,4 @@
-//! Whether settings can stand, alone and together. Builder, file and environment all end here.
+//! The checks of settings, each alone and together. Builder, file and environment all use them.
 
 use super::assign::remedy;
 use super::error::{ConfigError, Fault, Place, Problem, Warning};
@@ -7,17 +7,18 @@ use super::value::Value;
 use super::{HeapSizing, PoolConfig};
 
 impl PoolConfig {
-    /// Checks every setting, and those that depend on each other.
+    /// Checks every setting by itself, and the settings that depend on each other.
     ///
     /// # Errors
-    /// [`ConfigError::Invalid`] with everything that is wrong, not only the first.
+    /// [`ConfigError::Invalid`] with every fault, not only the first.
     pub fn validate(&self) -> Result<(), ConfigError> {
         let problems: Vec<_> =
             self.faults().map(|(_, fault)| Problem { place: Place::Code, fault }).collect();
         if problems.is_empty() { Ok(()) } else { Err(ConfigError::invalid(problems)) }
     }
 
-    /// What works but probably not as meant. Returned for whoever loads to log.
+    /// Returns a warning for each setting that works but is probably not meant. The pool logs them when
+    /// it starts.
     #[must_use]
     pub fn warnings(&self) -> Vec<Warning> {
         if self.heaps == HeapSizing::Elastic {
@@ -30,16 +31,17 @@ impl PoolConfig {
             .collect()
     }
 
-    /// The value of a key, or `None` if there is no such key.
+    /// Returns the value of a key, or `None` if there is no such key.
     #[must_use]
     pub fn get(&self, key: &str) -> Option<Value> {
         find(key).map(|key| (key.get)(self))
     }
 
-    /// Sets a key by its name. What depends on other keys is left to [`PoolConfig::validate`].
+    /// Sets a key by its name. [`PoolConfig::validate`] checks what depends on other keys.
     ///
     /// # Errors
-    /// An unknown key, or a value it may not hold; nothing has changed then.
+    /// [`ConfigError::Invalid`] for an unknown key, or for a value that the key may not hold. The
+    /// configuration is unchanged then.
     pub fn set(&mut self, key: &str, value: &Value) -> Result<(), ConfigError> {
         let fault = match find(key) {
             None => Fault::UnknownKey {
@@ -55,7 +57,7 @@ impl PoolConfig {
         Err(ConfigError::invalid(vec![Problem { place: Place::Code, fault }]))
     }
 
-    /// Every fault, each with the keys it may be blamed on, the likeliest first.
+    /// Returns every fault with the keys that may have caused it, the likeliest first.
     pub(crate) fn faults(&self) -> impl Iterator<Item = (Vec<&'static str>, Fault)> {
         let single = keys().iter().filter_map(|key| {
             let value = (key.get)(self);

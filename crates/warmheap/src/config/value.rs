@@ -1,4 +1,4 @@
-//! A setting's value, whatever its key: what tables, findings and files carry around.
+//! The value of a setting, for any key. Tables, findings and files use it.
 
 use std::fmt;
 
@@ -17,7 +17,7 @@ pub enum Value {
     Word(&'static str),
     /// Sizes in MiB.
     Sizes(Vec<f64>),
-    /// Tags in order, each with MiB.
+    /// Tags in order, each with a number of MiB.
     Quotas(Vec<(String, f64)>),
 }
 
@@ -62,7 +62,7 @@ impl serde::Serialize for Value {
     }
 }
 
-/// A number that JSON shows as `256`, not `256.0`, when it is whole.
+/// A number that JSON shows as `256`, not `256.0`, if it is whole.
 #[cfg(feature = "serde")]
 struct Figure(f64);
 
@@ -78,7 +78,7 @@ impl serde::Serialize for Figure {
     }
 }
 
-/// Every key by its name, in its own unit.
+/// Serializes every key by its name, with the value in the key's unit.
 #[cfg(feature = "serde")]
 impl serde::Serialize for super::PoolConfig {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {

@@ -1,8 +1,8 @@
-//! Settings from YAML and back: which section holds which keys.
+//! Reading settings from YAML and writing them. This module knows which section holds which keys.
 //!
-//! A whole document starts at `metal_optimizations`; a fragment may start at `memory_pool` or with
-//! the pool's own keys. Text becomes a tree ([`tree`]), the tree becomes assignments of keys, and
-//! those go the way that all settings go.
+//! A whole document starts at `metal_optimizations`. A fragment may start at `memory_pool`, or with the
+//! pool's own keys. [`tree`] turns text into a tree. The reader turns the tree into assignments of keys,
+//! and [`assign`] applies and checks them.
 
 mod tree;
 mod write;
@@ -20,15 +20,16 @@ use super::key::{Key, keys};
 use super::rule::Rule;
 use super::value::Value;
 
-/// The most bytes a configuration may have.
+/// The most bytes that a configuration may have.
 pub const MAX_YAML_BYTES: usize = 1 << 20;
 
-/// Past this many problems the rest is no help.
+/// The most problems that an error reports. More would not help the reader.
 const MAX_PROBLEMS: usize = 20;
 
 impl PoolConfig {
-    /// The settings in `text`: the guide's form, or a fragment that starts at `memory_pool` or with
-    /// the pool's own keys. What is not set is as in [`PoolConfig::default`].
+    /// Reads the settings in `text`: a document that starts at `metal_optimizations`, or a fragment that
+    /// starts at `memory_pool` or with the pool's own keys. A key that is not set keeps the value of
+    /// [`PoolConfig::default`].
     ///
     /// ```
     /// # use warmheap::config::{MIB, PoolConfig};
@@ -44,9 +45,9 @@ impl PoolConfig {
     /// ```
     ///
     /// # Errors
-    /// [`ConfigError::Invalid`]: text that is no YAML, is empty, longer than [`MAX_YAML_BYTES`],
-    /// uses aliases or nests deeply; unknown or repeated keys; values a key may not hold; settings
-    /// that do not go together. Every problem names its line.
+    /// [`ConfigError::Invalid`] if the text is not YAML, is empty, is longer than [`MAX_YAML_BYTES`], uses
+    /// aliases or nests deeply; for unknown or repeated keys; for values that a key may not hold; and for
+    /// settings that contradict each other. Every problem names its line.
     pub fn from_yaml_str(text: &str) -> Result<Self, ConfigError> {
         let root = tree::parse(text).map_err(|problem| ConfigError::invalid(vec![problem]))?;
         let mut reader = Reader::default();
@@ -54,11 +55,11 @@ impl PoolConfig {
         reader.finish()
     }
 
-    /// The settings in a file, as [`from_yaml_str`](Self::from_yaml_str) reads them.
+    /// Reads the settings in a file, as [`from_yaml_str`](Self::from_yaml_str) does.
     ///
     /// # Errors
-    /// [`ConfigError::Read`] if the file cannot be read; otherwise as `from_yaml_str`, and the
-    /// error names the file.
+    /// [`ConfigError::Read`] if the file cannot be read. Otherwise the errors of `from_yaml_str`, which
+    /// then name the file.
     pub fn from_yaml_file(path: impl AsRef<Path>) -> Result<Self, ConfigError> {
         let path = path.as_ref();
         let bytes = read(path).map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
@@ -69,14 +70,14 @@ impl PoolConfig {
     }
 }
 
-/// At most one byte more than a configuration may have: enough to see that it is too long.
+/// Reads at most one byte more than a configuration may have. That shows whether the file is too long.
 fn read(path: &Path) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     File::open(path)?.take(MAX_YAML_BYTES as u64 + 1).read_to_end(&mut bytes)?;
     Ok(bytes)
 }
 
-/// Length goes first: a cut in the middle of a character must not look like bad text.
+/// Decodes the text. The length is checked first, because a long file was cut, maybe inside a character.
 fn text(bytes: Vec<u8>) -> Result<String, Problem> {
     tree::check_length(bytes.len())?;
     String::from_utf8(bytes).map_err(|error| not_utf8(&error))
@@ -96,7 +97,7 @@ enum Section {
     File,
     Optimizations,
     Pool,
-    /// What stands before the dot in some keys' names.
+    /// The part of a key's name before the dot.
     Group(&'static str),
 }
 
@@ -110,7 +111,7 @@ impl Section {
         }
     }
 
-    /// The section that `name` opens here.
+    /// Returns the section that `name` opens inside this one.
     fn child(self, name: &str) -> Option<Self> {
         match (self, name) {
             (Self::File, "metal_optimizations") => Some(Self::Optimizations),
@@ -120,7 +121,7 @@ impl Section {
         }
     }
 
-    /// What `key` is called here, if this is its place.
+    /// Returns the name of `key` in this section, if the key belongs here.
     fn name_of(self, key: &'static Key) -> Option<&'static str> {
         let name = key.name();
         match self {
@@ -130,12 +131,12 @@ impl Section {
         }
     }
 
-    /// The key that `name` sets here.
+    /// Returns the key that `name` sets in this section.
     fn key(self, name: &str) -> Option<&'static Key> {
         keys().iter().find(|key| self.name_of(key) == Some(name))
     }
 
-    /// Every name that means something here.
+    /// Returns every key and section that this section may contain.
     fn names(self) -> Vec<&'static str> {
         let sections = [Self::Optimizations.name(), Self::Pool.name()].into_iter().chain(groups());
         keys()
@@ -146,30 +147,30 @@ impl Section {
     }
 }
 
-/// The sections of a pool's settings. Keys of one stand together in the table.
+/// Returns the sections inside a pool's settings. The table keeps the keys of a section together.
 fn groups() -> impl Iterator<Item = &'static str> {
     let mut last = None;
     let group = |key: &'static Key| key.name().split_once('.').map(|(group, _)| group);
     keys().iter().filter_map(group).filter(move |group| last.replace(*group) != Some(group))
 }
 
-/// Off in either of its two sections is off.
+/// The key that two sections have. The pool is off if either of them switches it off.
 const MASTER_SWITCH: &str = "enabled";
 
 #[derive(Debug, Default)]
 struct Reader {
     assignments: Vec<Assignment>,
-    /// `metal_optimizations.enabled`, unless it is plainly `true`: it has the last word.
+    /// The assignment of `metal_optimizations.enabled`, unless its value is `true`. It is applied last.
     master: Option<Assignment>,
     problems: Vec<Problem>,
-    /// Where each section and key was set, by its full name.
+    /// The line that set each section and key, by its full name.
     seen: BTreeMap<String, usize>,
 }
 
 impl Reader {
     fn section(&mut self, section: Section, input: &Input) {
         let Input::Map(entries) = input else {
-            // Only the file itself comes here as anything else.
+            // Every other section was checked to be a map, so this is the file itself.
             self.not_a_section(section, input, 1);
             return;
         };

@@ -1,7 +1,7 @@
-//! YAML text as a small tree with line numbers.
+//! Parses YAML text into a small tree with line numbers.
 //!
-//! A configuration needs neither aliases nor tags nor depth, so they are refused before they can
-//! cost anything: the tree is never larger than the text.
+//! A configuration needs no aliases, no tags and no deep nesting. The parser refuses them, so the tree is
+//! never larger than the text.
 
 use saphyr_parser::{Event, Parser, ScalarStyle, ScanError, StrInput};
 
@@ -9,7 +9,7 @@ use super::super::error::{Fault, Place, Problem};
 use super::super::input::{Entry, Input};
 use super::MAX_YAML_BYTES;
 
-/// The guide nests three deep, and a list makes four.
+/// The deepest nesting that is read. A configuration nests three deep, and a list makes four.
 const MAX_DEPTH: usize = 8;
 
 pub(super) fn parse(text: &str) -> Result<Input, Problem> {
@@ -44,14 +44,17 @@ pub(super) fn check_length(bytes: usize) -> Result<(), Problem> {
     }
     Err(problem(
         1,
-        format!("longer than {MAX_YAML_BYTES} bytes, which no configuration needs; is this the right file?"),
+        format!(
+            "the text has more than {MAX_YAML_BYTES} bytes, which no configuration needs; is this the right \
+             file?"
+        ),
     ))
 }
 
 struct Events<'a>(Parser<'a, StrInput<'a>>);
 
 impl<'a> Events<'a> {
-    /// The next event and the line it starts on.
+    /// Returns the next event and the line on which it starts.
     fn next(&mut self) -> Result<(Event<'a>, usize), Problem> {
         match self.0.next_event() {
             Some(Ok((event, span))) => Ok((event, span.start.line())),
@@ -60,19 +63,19 @@ impl<'a> Events<'a> {
         }
     }
 
-    /// The node that `event` begins.
+    /// Reads the node that `event` begins.
     fn node(&mut self, (event, line): (Event<'a>, usize), depth: usize) -> Result<Input, Problem> {
         if depth > MAX_DEPTH {
             return Err(problem(
                 line,
-                format!("nested more than {MAX_DEPTH} deep; a configuration nests three"),
+                format!("nested more than {MAX_DEPTH} levels deep; a configuration needs three"),
             ));
         }
         match event {
             Event::Scalar(_, _, _, Some(_))
             | Event::SequenceStart(_, Some(_))
             | Event::MappingStart(_, Some(_)) => {
-                Err(problem(line, "a YAML tag (`!...`) has no meaning here; remove it".to_owned()))
+                Err(problem(line, "a configuration has no YAML tags (`!...`); remove the tag".to_owned()))
             }
             Event::Scalar(text, style, _, None) => Ok(match style {
                 ScalarStyle::Plain => Input::Plain(text.into_owned()),
@@ -80,9 +83,10 @@ impl<'a> Events<'a> {
             }),
             Event::SequenceStart(..) => self.list(depth),
             Event::MappingStart(..) => self.map(depth),
-            Event::Alias(_) => {
-                Err(problem(line, "YAML aliases (`*name`) are not accepted; write the value out".to_owned()))
-            }
+            Event::Alias(_) => Err(problem(
+                line,
+                "YAML aliases (`*name`) are not accepted; write the value itself".to_owned(),
+            )),
             other => Err(problem(line, format!("not valid YAML: unexpected {other:?}"))),
         }
     }

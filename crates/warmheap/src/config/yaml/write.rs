@@ -1,11 +1,11 @@
-//! Settings written back in the guide's form.
+//! Writes settings as YAML.
 
 use super::super::PoolConfig;
 use super::super::key::keys;
 
 impl PoolConfig {
-    /// Every setting as YAML in the guide's form; reading it back gives an equal configuration, if
-    /// this one is valid.
+    /// Returns every setting as a YAML document that starts at `metal_optimizations`. Reading it back
+    /// gives an equal configuration, if this one is valid.
     #[must_use]
     pub fn to_yaml(&self) -> String {
         let mut yaml = "metal_optimizations:\n  enabled: true\n  memory_pool:\n".to_owned();
