@@ -1,20 +1,21 @@
-//! The guide's three tables: hit rate, utilisation, fallback rate.
+//! The grades of three figures: hit rate, utilisation and fallback rate. The words and sentences are
+//! fixed by `docs/compatibility.md`.
 
 use std::fmt;
 
 use super::Severity;
 use crate::stats::Statistics;
 
-/// A judgement of one figure, in the guide's words.
+/// The judgement of one figure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct Grade {
-    /// The table's word: `Excellent`.
+    /// The grade in a word: `Excellent`.
     pub label: &'static str,
-    /// What to think of it: `Pool sized correctly`.
+    /// The judgement in a sentence: `Pool sized correctly`.
     pub text: &'static str,
-    /// How much it matters.
+    /// How much the judgement matters.
     pub severity: Severity,
 }
 
@@ -24,7 +25,7 @@ impl Grade {
     }
 }
 
-/// `Excellent: ✅ Pool sized correctly`
+/// Writes `Excellent: ✅ Pool sized correctly`.
 impl fmt::Display for Grade {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {} {}", self.label, self.severity.mark(), self.text)
@@ -36,11 +37,11 @@ impl fmt::Display for Grade {
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct Grades {
-    /// Of [`Statistics::hit_rate`].
+    /// The grade of [`Statistics::hit_rate`].
     pub hit_rate: Grade,
-    /// Of [`Statistics::utilization`], at the moment of the snapshot.
+    /// The grade of [`Statistics::utilization`] at the moment of the snapshot.
     pub utilization: Grade,
-    /// Of [`Statistics::fallback_rate`].
+    /// The grade of [`Statistics::fallback_rate`].
     pub fallback_rate: Grade,
 }
 
@@ -56,7 +57,7 @@ impl Grades {
     }
 }
 
-/// Grades a hit rate, 0 to 1: above 0.95 excellent, from 0.90 good, from 0.80 fair, else poor.
+/// Grades a hit rate, 0 to 1. Above 0.95 is excellent, from 0.90 good, from 0.80 fair, below poor.
 #[must_use]
 pub fn hit_rate(rate: f64) -> Grade {
     const TEXT: &str = "Pool sized correctly";
@@ -73,8 +74,8 @@ pub fn hit_rate(rate: f64) -> Grade {
     }
 }
 
-/// Grades a utilisation, 0 to 1: above 0.95 critical, above 0.80 under-provisioned, from 0.50
-/// optimal, else over-provisioned.
+/// Grades a utilisation, 0 to 1. Above 0.95 is critical, above 0.80 under-provisioned, from 0.50 optimal,
+/// below over-provisioned.
 #[must_use]
 pub fn utilization(share: f64) -> Grade {
     if share > 0.95 {
@@ -91,8 +92,7 @@ pub fn utilization(share: f64) -> Grade {
     }
 }
 
-/// Grades a fallback rate, 0 to 1: none excellent, below 0.05 acceptable, above 0.10 poor. What lies
-/// between has no word in the guide's table; it is called fair, as in that of the hit rate.
+/// Grades a fallback rate, 0 to 1. 0 is excellent, below 0.05 acceptable, up to 0.10 fair, above poor.
 #[must_use]
 pub fn fallback_rate(rate: f64) -> Grade {
     if rate <= 0.0 {

@@ -1,13 +1,13 @@
-//! What the numbers mean and what to change: the guide's tables, scenarios and formula as pure
-//! functions over [`Statistics`] and [`PoolConfig`].
+//! Judges [`Statistics`] and [`PoolConfig`], and says what to change. All functions are pure.
 //!
-//! Library, command and bindings all take their judgements from here, so they cannot disagree.
-//! Nothing here looks at a pool, a device or a clock, and nothing is changed unless the caller
-//! [`apply`]s it.
+//! Library, command and bindings all take their judgements from here, so they cannot disagree. This
+//! module never reads a pool, a device or a clock. A configuration changes only if the caller calls
+//! [`apply`].
 //!
-//! Where the guide's tables and its samples of code differ at a boundary, the tables decide, and
-//! a boundary belongs to the better grade: a hit rate of exactly 90 % and its mirror, a fallback
-//! rate of exactly 10 %, are judged alike.
+//! The tables, scenarios and formula implement an existing description of such a pool, "the guide".
+//! `docs/compatibility.md` lists them, and where Warmheap differs. A boundary belongs to the better
+//! grade. So a hit rate of exactly 90 % and its counterpart, a fallback rate of exactly 10 %, get the
+//! same judgement.
 
 #![forbid(unsafe_code)]
 
@@ -30,16 +30,16 @@ use crate::stats::Statistics;
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[cfg_attr(feature = "serde", serde(rename_all = "lowercase"))]
 pub enum Severity {
-    /// Worth knowing.
+    /// The judgement is worth knowing.
     Info,
-    /// Costs memory or speed.
+    /// The pool wastes memory or speed.
     Warning,
-    /// Does not do what it is for.
+    /// The pool does not do what it is for.
     Error,
 }
 
 impl Severity {
-    /// The guide's sign for it.
+    /// Returns the sign that marks a line of this severity.
     #[must_use]
     pub fn mark(self) -> &'static str {
         match self {
@@ -50,21 +50,21 @@ impl Severity {
     }
 }
 
-/// Something found, with the numbers that show it and the settings that would answer it.
+/// One observation about a pool, with the numbers that show it and the settings that would help.
 #[derive(Debug, Clone, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct Finding {
-    /// What it is called; the guide's title where it has one.
+    /// The name of the finding.
     pub title: &'static str,
-    /// How much it matters.
+    /// How much the finding matters.
     pub severity: Severity,
-    /// The numbers it rests on.
+    /// The numbers that show it.
     pub evidence: Vec<Evidence>,
-    /// The settings to change; empty where settings do not help. Each finding's change stands
-    /// alone: it is made for the configuration that was judged.
+    /// The settings to change. The list is empty where settings do not help. Each finding proposes its
+    /// change for the configuration that was judged, whatever other findings propose.
     pub change: Vec<Change>,
-    /// Why, in a sentence or two.
+    /// The reason, in a sentence or two.
     pub explanation: String,
 }
 
@@ -72,9 +72,9 @@ pub struct Finding {
 #[derive(Debug, Clone, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 pub struct Evidence {
-    /// The statistic or setting, its unit in its name.
+    /// The statistic or setting. Its name contains its unit.
     pub name: &'static str,
-    /// Its value.
+    /// The value.
     pub value: f64,
 }
 
@@ -84,14 +84,14 @@ pub struct Evidence {
 pub struct Change {
     /// The configuration key.
     pub key: &'static str,
-    /// Its value now.
+    /// The value now.
     pub from: Value,
-    /// The value proposed.
+    /// The proposed value.
     pub to: Value,
 }
 
-/// Everything the statistics of a pool with this configuration show, the gravest first: tuning
-/// scenarios and troubleshooting.
+/// Returns everything that the statistics of a pool with this configuration show: tuning scenarios and
+/// troubleshooting, the gravest first.
 #[must_use]
 pub fn findings(statistics: &Statistics, config: &PoolConfig) -> Vec<Finding> {
     if !config.track_statistics {
@@ -106,13 +106,13 @@ pub fn findings(statistics: &Statistics, config: &PoolConfig) -> Vec<Finding> {
     found
 }
 
-/// `config` with a finding's change made.
+/// Returns `config` with a finding's change made.
 #[must_use]
 pub fn apply(config: &PoolConfig, finding: &Finding) -> PoolConfig {
     let mut changed = config.clone();
     for change in &finding.change {
-        // A change was made from a configuration's own keys and values; one put together by hand
-        // that names something else leaves the setting as it is.
+        // The changes of a finding always name known keys and valid values. A change that a caller built
+        // with others leaves the setting as it is.
         let _ = changed.set(change.key, &change.to);
     }
     changed
@@ -121,7 +121,7 @@ pub fn apply(config: &PoolConfig, finding: &Finding) -> PoolConfig {
 fn unseen(config: &PoolConfig) -> Finding {
     Finding::new("Statistics Off", Severity::Info)
         .proposing(config, &config.clone().with_track_statistics(true))
-        .because("nothing was counted, so nothing can be judged")
+        .because("statistics are off, so there is nothing to judge")
 }
 
 type Check = fn(&Statistics, &PoolConfig) -> Option<Finding>;
@@ -147,7 +147,7 @@ impl Finding {
     }
 }
 
-/// The keys in which two configurations differ.
+/// Returns the keys in which two configurations differ.
 fn changes(from: &PoolConfig, to: &PoolConfig) -> Vec<Change> {
     keys()
         .iter()
@@ -156,7 +156,7 @@ fn changes(from: &PoolConfig, to: &PoolConfig) -> Vec<Change> {
         .collect()
 }
 
-/// Rounded up; what is not a number is 0.
+/// Converts MiB to bytes, rounded up. NaN becomes 0.
 fn bytes(mib: f64) -> u64 {
     (mib * MIB as f64).ceil() as u64
 }

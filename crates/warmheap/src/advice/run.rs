@@ -1,17 +1,18 @@
-//! How large a pool should be after a run has been measured.
+//! The size of a pool, from the statistics of a measured run.
 
 use super::size::fixed;
 use super::{Finding, Recommendation, Severity, bytes};
 use crate::config::{MAX_HEAP_SIZE, MIB, PoolConfig};
 use crate::stats::Statistics;
 
-/// The smallest fixed pool that would have served the measured run without fallback, everything else
-/// as in `base` and with no more heaps than it has.
+/// Recommends the smallest pool of fixed heaps that would have served the measured run without fallback.
+/// It has no more heaps than `base`, and every other setting of `base`.
 ///
-/// Heaps of `peak / n` plus the largest request, `n` of them, always have room: were none able to take
-/// the largest, more than `peak` would be alive. A quarter of `peak` is added at least, which keeps
-/// the pool at the guide's 80 % when fullest and pays for holes and rounding; there are as many heaps
-/// as that quarter allows. Holes can in principle take more: run it again with the result to be sure.
+/// The recommendation has `n` heaps of `peak / n` plus the largest request. If no heap had room for the
+/// largest request, more than `peak` would be alive; so one always has room. At least a quarter of `peak`
+/// is added. Then the pool is 80 % used at its fullest, and has memory for free blocks and rounding.
+/// `n` is as large as that quarter allows. Fragmentation can take more than a quarter in principle. To be
+/// sure, run the load again with the result.
 #[must_use]
 pub fn recommend_for_run(statistics: &Statistics, base: &PoolConfig) -> Recommendation {
     let peak = bytes(statistics.peak_used_mb.max(statistics.used_capacity_mb));
@@ -21,9 +22,9 @@ pub fn recommend_for_run(statistics: &Statistics, base: &PoolConfig) -> Recommen
             config: base.clone(),
             findings: vec![
                 Finding::new("Nothing Measured", Severity::Info)
-                    .because("no allocation was counted, so nothing can be recommended"),
+                    .because("the statistics count no allocation, so there is nothing to recommend"),
             ],
-            explanation: "the settings stay".to_owned(),
+            explanation: "the settings are unchanged".to_owned(),
         };
     }
     let room = peak / 4;
@@ -37,8 +38,8 @@ pub fn recommend_for_run(statistics: &Statistics, base: &PoolConfig) -> Recommen
         config: fixed(base, heap_size, heaps as usize),
         findings: Vec::new(),
         explanation: format!(
-            "{heaps} x {} MiB holds the {} MiB that were alive at the most and leaves every request, \
-             the largest of {} MiB included, a heap with room",
+            "{heaps} x {} MiB holds the {} MiB that were alive at the peak, and leaves a heap with room for \
+             every request, up to the largest of {} MiB",
             heap_size / MIB,
             peak.div_ceil(MIB),
             largest.div_ceil(MIB),

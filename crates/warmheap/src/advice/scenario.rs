@@ -1,4 +1,6 @@
-//! The guide's four tuning scenarios: its thresholds, and its remedies as changed settings.
+//! Four tuning scenarios: high fallback rate, low utilisation, high concurrency, large models. Each has a
+//! threshold, and proposes changed settings. The titles, thresholds and steps are those of
+//! `docs/compatibility.md`.
 
 use super::{Check, Finding, Severity, bytes, mib};
 use crate::config::{HeapSizing, MAX_HEAP_SIZE, MAX_HEAPS, MIB, PoolConfig, Strategy};
@@ -6,11 +8,11 @@ use crate::stats::Statistics;
 
 pub(super) const CHECKS: &[Check] = &[high_fallback_rate, low_utilization, high_concurrency, large_model];
 
-/// The guide's highest number of heaps, past which more bring little.
+/// The most heaps that a scenario proposes for concurrency. More bring little.
 const MANY_HEAPS: usize = 8;
-/// Weights past this are the guide's very large models.
+/// A run with more live memory than this counts as a large model.
 const LARGE_MODEL_MB: f64 = 10_240.0;
-/// The guide's heap for them.
+/// The smallest heap proposed for large models.
 const LARGE_HEAP: u64 = 2048 * MIB;
 const LARGE_WARMUP: [u64; 5] = [32 * MIB, 128 * MIB, 512 * MIB, 1024 * MIB, 2048 * MIB];
 
@@ -38,13 +40,13 @@ fn high_fallback_rate(statistics: &Statistics, config: &PoolConfig) -> Option<Fi
         "the heaps together are too small for what was alive at once"
     } else {
         to.num_heaps = more_heaps(config.num_heaps);
-        "the heaps are large enough in sum, but holes or uneven load left none with room"
+        "the heaps are large enough in sum, but fragmentation or uneven load left none with room"
     };
     allow_growth(&mut to);
     Some(finding.proposing(config, &to).because(why))
 }
 
-/// Scenario 2. A pool at rest is always empty, so the fullest it has been must be low as well.
+/// Scenario 2. A pool without load is always empty, so its peak must be low as well.
 fn low_utilization(statistics: &Statistics, config: &PoolConfig) -> Option<Finding> {
     if !is_underused(statistics) {
         return None;
@@ -59,7 +61,7 @@ fn low_utilization(statistics: &Statistics, config: &PoolConfig) -> Option<Findi
     if statistics.fallback_allocations > 0 {
         return Some(finding.because(
             "much of the pool was never used, yet requests fell back: the heaps are too small or \
-             full of holes rather than too many, so cutting would not help",
+             fragmented, not too many, so a smaller pool would not help",
         ));
     }
     if let Some(why) = unsized_heaps(config) {
@@ -73,18 +75,18 @@ fn low_utilization(statistics: &Statistics, config: &PoolConfig) -> Option<Findi
             to.heap_size /= 2;
         }
     }
-    // The smallest stays, or nothing would be warmed for.
+    // The smallest size stays, or the pool would warm for none.
     let smallest = to.warmup_sizes.iter().min().copied();
     to.warmup_sizes.retain(|size| *size <= largest || Some(*size) == smallest);
     Some(
         finding.proposing(config, &to).because(
-            "more than half of the pool was never used; fewer or smaller heaps would have held it all",
+            "more than half of the pool was never used; fewer or smaller heaps would have been enough",
         ),
     )
 }
 
-/// Scenario 3. A model holds many buffers at once, so the guide's threshold is often passed without
-/// any contention: worth knowing, no more.
+/// Scenario 3. A model holds many buffers at once and often passes the threshold without any contention.
+/// So the finding is information only.
 fn high_concurrency(statistics: &Statistics, config: &PoolConfig) -> Option<Finding> {
     if statistics.active_allocations <= config.num_heaps as u64 || unsized_heaps(config).is_some() {
         return None;
@@ -108,8 +110,8 @@ fn high_concurrency(statistics: &Statistics, config: &PoolConfig) -> Option<Find
             ])
             .proposing(config, &to)
             .because(
-                "if several threads allocate at once and wait for each other, spread them over more \
-                 heaps; with one thread, leave it",
+                "if several threads allocate at once and wait for each other, more heaps spread them; with \
+                 one thread, change nothing",
             ),
     )
 }
@@ -137,16 +139,16 @@ fn large_model(statistics: &Statistics, config: &PoolConfig) -> Option<Finding> 
                 ("fallback_allocations", statistics.fallback_allocations as f64),
             ])
             .proposing(config, &to)
-            .because("more than 10 GiB were alive and the pool ran out; large models want large heaps"),
+            .because("more than 10 GiB were alive and the pool ran out; large models need large heaps"),
     )
 }
 
-/// Why sizes are not for the settings to change, if so.
+/// Returns the reason why the settings cannot change the heaps' sizes, if there is one.
 fn unsized_heaps(config: &PoolConfig) -> Option<&'static str> {
     if !config.enabled {
         Some("the pool is off (`enabled: false`), so every request goes to the device")
     } else if config.heaps == HeapSizing::Elastic {
-        Some("the pool sizes its own heaps, so only the device's limits stand in the way")
+        Some("the pool sizes its own heaps, so only the limits of the device can be the reason")
     } else {
         None
     }
@@ -162,7 +164,7 @@ fn peak_mb(statistics: &Statistics) -> f64 {
     statistics.peak_used_mb.max(statistics.used_capacity_mb)
 }
 
-/// Bytes of heaps that what was alive at the most fills to the guide's optimal 80 %.
+/// Returns the bytes of heaps that the peak fills to 80 %, the upper end of an optimal utilisation.
 fn needed(statistics: &Statistics) -> u64 {
     bytes(peak_mb(statistics) / 0.80)
 }
@@ -172,12 +174,12 @@ fn heaps_for(needed: u64, heap_size: u64) -> usize {
     usize::try_from(heaps).unwrap_or(MAX_HEAPS).clamp(1, MAX_HEAPS)
 }
 
-/// Half as many again: 4 to 6, as in the guide.
+/// Adds half as many heaps: 4 become 6.
 fn more_heaps(heaps: usize) -> usize {
     (heaps + heaps.div_ceil(2)).min(MAX_HEAPS)
 }
 
-/// Doubles the heaps until one is larger than the largest allocation, if none is.
+/// Doubles the heap size until a heap is larger than the largest allocation, if it is not.
 pub(super) fn hold_largest(config: &mut PoolConfig, statistics: &Statistics) {
     let largest = bytes(statistics.largest_allocation_mb);
     if largest <= config.heap_size {
@@ -189,7 +191,7 @@ pub(super) fn hold_largest(config: &mut PoolConfig, statistics: &Statistics) {
     }
 }
 
-/// Adds heaps, at least the guide's half, until they hold what was alive at the most.
+/// Adds heaps, at least half as many as there are, until they hold the peak.
 fn hold_peak(config: &mut PoolConfig, statistics: &Statistics) {
     let needed = needed(statistics);
     if config.heap_size.saturating_mul(config.num_heaps as u64) >= needed {
@@ -201,7 +203,7 @@ fn hold_peak(config: &mut PoolConfig, statistics: &Statistics) {
     config.num_heaps = more_heaps(config.num_heaps).max(heaps_for(needed, config.heap_size));
 }
 
-/// Keeps `num_heaps` within `max_heaps` where that is asked.
+/// Raises `max_heaps` to `num_heaps` if dynamic growth is on.
 fn allow_growth(config: &mut PoolConfig) {
     if config.dynamic_growth {
         config.max_heaps = config.max_heaps.max(config.num_heaps);

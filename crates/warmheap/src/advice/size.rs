@@ -1,46 +1,46 @@
-//! How large a pool should be before anything has run: the guide's formula and tables, by the
-//! model's weights and the machine's memory.
+//! The size of a pool before anything has run, from the model's weights and the machine's memory. The
+//! formula and the tables are those of `docs/compatibility.md`.
 //!
-//! The formula and the table of heap sizes contradict each other for the guide's own example (8192
-//! MiB of weights in 4 heaps: 3072 by formula, at most 2048 by table). The formula decides, as the
-//! pool must hold the weights; the table gives the smallest heap worth making.
+//! Formula and table can disagree: for 8192 MiB of weights in 4 heaps, the formula gives heaps of 3072
+//! MiB and the table at most 2048. The formula decides, because the pool must hold the weights. The table
+//! gives the smallest heap worth making.
 
 use std::ops::RangeInclusive;
 
 use super::{Finding, Severity, mib};
 use crate::config::{HeapSizing, MAX_HEAP_SIZE, MIB, PoolConfig, Warning};
 
-/// A configuration to use, and what there is to say about it.
+/// A recommended configuration, with findings and an explanation.
 #[derive(Debug, Clone, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct Recommendation {
-    /// The whole configuration; valid whenever the one it was made from is.
+    /// The whole configuration. It is valid if the configuration it was made from is valid.
     pub config: PoolConfig,
-    /// What stands in the way, or what the numbers rest on.
+    /// The obstacles, and input that was ignored.
     pub findings: Vec<Finding>,
-    /// How it was arrived at, in a sentence.
+    /// How the sizes were computed, in a sentence.
     pub explanation: String,
 }
 
-/// The guide's classes of models.
+/// Models by their number of parameters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum ModelClass {
-    /// Below 7 billion parameters.
+    /// Models below 7 billion parameters.
     Small,
-    /// 7 to 13 billion.
+    /// Models of 7 to 13 billion parameters.
     Medium,
-    /// 13 to 30 billion.
+    /// Models of 13 to 30 billion parameters.
     Large,
-    /// 30 billion and more.
+    /// Models of 30 billion parameters and more.
     VeryLarge,
 }
 
-/// By the guide's one example: 30 billion parameters at 4 bits are 8192 MiB.
+/// The weights of a model quantised to 4 bits: 30 billion parameters take 8192 MiB.
 const MIB_PER_BILLION: f64 = 8192.0 / 30.0;
 
 impl ModelClass {
-    /// The class of a model of so many billion parameters.
+    /// Returns the class of a model with so many billion parameters.
     #[must_use]
     pub fn of_billions(parameters: f64) -> Self {
         match parameters {
@@ -51,14 +51,13 @@ impl ModelClass {
         }
     }
 
-    /// The class of a model whose weights take so many MiB, quantised to 4 bits as in the guide's
-    /// example.
+    /// Returns the class of a model whose weights take so many MiB, quantised to 4 bits.
     #[must_use]
     pub fn of_weights_mb(weights: u64) -> Self {
         Self::of_billions(weights as f64 / MIB_PER_BILLION)
     }
 
-    /// The MiB that the guide's table gives each heap.
+    /// Returns the usual MiB of each heap for this class.
     #[must_use]
     pub fn heap_size_mb(self) -> RangeInclusive<u64> {
         match self {
@@ -70,8 +69,8 @@ impl ModelClass {
     }
 }
 
-/// The guide's number of heaps for a machine of so many GiB, and the range it allows. Between two of
-/// its machines the smaller decides.
+/// Returns the usual number of heaps on a machine with so many GiB, and the usual range. The table has
+/// machines of 16, 32, 64 and 128 GiB. Between two of them the smaller decides.
 #[must_use]
 pub fn heaps_for_ram(ram_gb: u64) -> (usize, RangeInclusive<usize>) {
     match ram_gb {
@@ -83,8 +82,8 @@ pub fn heaps_for_ram(ram_gb: u64) -> (usize, RangeInclusive<usize>) {
     }
 }
 
-/// The guide's heaps in MiB for a machine of so many GiB when no model is named; the smallest
-/// machine's is that of its remedy for a failed start.
+/// Returns the usual MiB of each heap on a machine with so many GiB, for a model of unknown size. Below
+/// 16 GiB it is the size that is proposed after a failed start.
 fn heap_mb_for_ram(ram_gb: u64) -> u64 {
     match ram_gb {
         0..16 => 128,
@@ -94,20 +93,21 @@ fn heap_mb_for_ram(ram_gb: u64) -> u64 {
     }
 }
 
-/// What a pool may take of a machine's memory, in MiB: a quarter is left to the rest.
+/// Returns the MiB that a pool may take of a machine's memory. A quarter is left to everything else.
 fn usable_mb(ram_gb: u64) -> u64 {
     ram_gb.saturating_mul(768)
 }
 
-/// Sizes a pool for a model whose weights take `model_mb` MiB on a machine with `ram_gb` GiB, either
-/// of which may be unknown: `heap_size_mb = (model_mb / num_heaps) x 1.5`, with `num_heaps` by memory.
-/// Everything else is as in `base`. A size of 0 and a model that does not fit are findings.
+/// Recommends a pool for a model whose weights take `model_mb` MiB, on a machine with `ram_gb` GiB. Either
+/// may be unknown. `heap_size_mb` is `(model_mb / num_heaps) x 1.5`, and the machine's memory decides
+/// `num_heaps`. Every other setting is as in `base`. A size of 0 and a model that does not fit are
+/// findings.
 #[must_use]
 pub fn recommend(model_mb: Option<u64>, ram_gb: Option<u64>, base: &PoolConfig) -> Recommendation {
     let mut findings = Vec::new();
     let mut known = |size: Option<u64>, title, what: &str| {
         if size == Some(0) {
-            let why = format!("{what} cannot be 0; it was left out of account");
+            let why = format!("{what} cannot be 0, so the size was ignored");
             findings.push(Finding::new(title, Severity::Error).because(why));
         }
         size.filter(|size| *size > 0)
@@ -126,15 +126,16 @@ pub fn recommend(model_mb: Option<u64>, ram_gb: Option<u64>, base: &PoolConfig) 
                 format!("heap_size_mb = ({model} / {num_heaps}) x 1.5 = {formula}, at least {smallest}"),
             )
         }
-        (None, Some(ram)) => (heap_mb_for_ram(ram), format!("the guide's pool for {ram} GiB of memory")),
+        (None, Some(ram)) => (heap_mb_for_ram(ram), format!("the usual pool for {ram} GiB of memory")),
         (None, None) => {
-            (base.heap_size.div_ceil(MIB), "neither model nor memory is known, so the sizes stay".to_owned())
+            let why = "neither model nor memory is known, so the sizes are unchanged";
+            (base.heap_size.div_ceil(MIB), why.to_owned())
         }
     };
     let room_mb = ram.map_or(u64::MAX, usable_mb) / heaps;
     let heap_mb = asked_mb.min(room_mb).min(MAX_HEAP_SIZE / MIB);
     if heap_mb < asked_mb {
-        explanation += &format!("; held to {heap_mb} by what the machine has");
+        explanation += &format!("; the memory of the machine limits it to {heap_mb}");
     }
     if let (Some(model), Some(ram)) = (model, ram) {
         findings.extend(fit(model, ram, heap_mb * heaps));
@@ -142,7 +143,7 @@ pub fn recommend(model_mb: Option<u64>, ram_gb: Option<u64>, base: &PoolConfig) 
     Recommendation { config: fixed(base, heap_mb * MIB, num_heaps), findings, explanation }
 }
 
-/// Whether model and pool go into the memory.
+/// Returns a finding if the model or the pool does not fit in memory.
 fn fit(model: u64, ram: u64, capacity: u64) -> Option<Finding> {
     let ram_mb = ram.saturating_mul(1024);
     let (title, severity, why) = if model > ram_mb {
@@ -150,7 +151,7 @@ fn fit(model: u64, ram: u64, capacity: u64) -> Option<Finding> {
         ("Model Larger Than Memory", Severity::Error, why)
     } else if capacity < model {
         let why = "a quarter of the memory is left to the system, and what remains cannot hold the \
-                   weights; the rest will come from the device, request by request";
+                   weights; the device will serve the rest, request by request";
         ("Pool Cannot Hold the Model", Severity::Warning, why)
     } else {
         return None;
@@ -166,7 +167,7 @@ fn fit(model: u64, ram: u64, capacity: u64) -> Option<Finding> {
     )
 }
 
-/// `base` with fixed heaps of this size and number, and no warm-up size that they cannot hold.
+/// Returns `base` with fixed heaps of this size and number, without warm-up sizes that they cannot hold.
 pub(super) fn fixed(base: &PoolConfig, heap_size: u64, num_heaps: usize) -> PoolConfig {
     let mut warmup_sizes = match base.heaps {
         HeapSizing::Fixed => base.warmup_sizes.clone(),
@@ -181,8 +182,8 @@ pub(super) fn fixed(base: &PoolConfig, heap_size: u64, num_heaps: usize) -> Pool
         .with_warmup_sizes(warmup_sizes)
 }
 
-/// What there is to say about a configuration before it runs, given what is known of the model and
-/// the machine. The gravest first.
+/// Judges a configuration before it runs, from what is known of the model and the machine. Returns the
+/// findings, the gravest first.
 #[must_use]
 pub fn review(config: &PoolConfig, model_mb: Option<u64>, ram_gb: Option<u64>) -> Vec<Finding> {
     if !config.enabled || config.heaps == HeapSizing::Elastic {
@@ -203,25 +204,25 @@ pub fn review(config: &PoolConfig, model_mb: Option<u64>, ram_gb: Option<u64>) -
         if capacity_mb > ram_mb {
             found.push(
                 resized("Pool Larger Than Memory", Severity::Error, ("ram_mb", ram_mb))
-                    .because("start-up will fail: the machine has less memory than the heaps take"),
+                    .because("start-up will fail: the heaps need more memory than the machine has"),
             );
         } else if capacity_mb > usable_mb(ram) as f64 {
             found.push(
                 resized("Pool Crowds Memory", Severity::Warning, ("ram_mb", ram_mb))
-                    .because("less than a quarter of the memory is left to the rest"),
+                    .because("the pool leaves less than a quarter of the memory to everything else"),
             );
         } else if !range.contains(&config.num_heaps) {
             let (low, high) = range.into_inner();
             found.push(
                 resized("Unusual Number of Heaps", Severity::Info, ("num_heaps", config.num_heaps as f64))
-                    .because(format!("for {ram} GiB the guide takes {low} to {high} heaps, usually {usual}")),
+                    .because(format!("usual for {ram} GiB are {low} to {high} heaps, mostly {usual}")),
             );
         }
     }
     if let Some(model) = model_mb.filter(|mb| *mb as f64 > capacity_mb) {
         found.push(
             resized("Pool Smaller Than the Model", Severity::Warning, ("model_mb", model as f64))
-                .because("the weights alone do not fit the heaps; the rest falls back to the device"),
+                .because("the weights alone do not fit in the heaps; the device will serve the rest"),
         );
     }
     found.extend(config.warnings().iter().map(|warning| unheld(warning, config)));
@@ -236,5 +237,5 @@ fn unheld(warning: &Warning, config: &PoolConfig) -> Finding {
     Finding::new("Warm-up Size Larger Than a Heap", Severity::Warning)
         .shown_by([("warmup_size_mb", mib(*size)), ("heap_size_mb", mib(*heap_size))])
         .proposing(config, &without)
-        .because("no heap can hold it, so it is skipped")
+        .because("no heap can hold this size, so it is skipped")
 }

@@ -1,4 +1,5 @@
-//! The guide's troubleshooting: a start that failed, a pool that runs out, buffers never given back.
+//! Troubleshooting: a start that failed, a pool that runs out, and buffers that are never given back. The
+//! titles and sentences are those of `docs/compatibility.md`.
 
 use super::scenario::hold_largest;
 use super::{Check, Finding, Severity, mib};
@@ -7,10 +8,10 @@ use crate::stats::Statistics;
 
 pub(super) const CHECKS: &[Check] = &[exhaustion, unusually_large];
 
-/// Past this the guide finds a single allocation suspicious.
+/// A single allocation larger than this is suspicious.
 const SUSPICIOUS_MB: f64 = 4096.0;
 
-/// Allocations larger than a heap, which no number of heaps can serve.
+/// Finds allocations larger than a heap. No number of heaps can serve them.
 fn exhaustion(statistics: &Statistics, config: &PoolConfig) -> Option<Finding> {
     let oversize = statistics.largest_allocation_mb > mib(config.heap_size);
     let fixed = config.enabled && config.heaps == HeapSizing::Fixed;
@@ -44,9 +45,9 @@ fn unusually_large(statistics: &Statistics, _: &PoolConfig) -> Option<Finding> {
     })
 }
 
-/// What to change after start-up ran out of memory with `available_mb` MiB free: heaps and their size
-/// are halved in turn until the pool takes at most a quarter of it, as in the guide's example.
-/// `None` if memory was not the reason: the pool is off, sizes itself, or would have fitted.
+/// Proposes what to change after start-up ran out of memory with `available_mb` MiB free. The number of
+/// heaps and their size are halved in turn, until the pool takes at most a quarter of the free memory.
+/// Returns `None` if memory was not the reason: the pool is off, sizes itself, or would have fitted.
 #[must_use]
 pub fn start_failure(config: &PoolConfig, available_mb: f64) -> Option<Finding> {
     let capacity = |config: &PoolConfig| mib(config.heap_size) * config.num_heaps as f64;
@@ -68,12 +69,12 @@ pub fn start_failure(config: &PoolConfig, available_mb: f64) -> Option<Finding> 
         Finding::new("Initialization Failure", Severity::Error)
             .shown_by([("total_capacity_mb", capacity(config)), ("available_mb", available_mb)])
             .proposing(config, &to)
-            .because("the heaps take all the memory that is free; make the pool smaller or free memory up"),
+            .because("the heaps need all the memory that is free; make the pool smaller or free some memory"),
     )
 }
 
-/// Buffers not given back when their pool ends. Meant for the last snapshot: before that, live
-/// buffers are no leak.
+/// Finds buffers that were not given back when their pool ended. Pass the pool's last snapshot: before the
+/// end, live buffers are not leaks.
 #[must_use]
 pub fn at_shutdown(statistics: &Statistics) -> Option<Finding> {
     let acquired = statistics.total_allocations;
@@ -88,7 +89,7 @@ pub fn at_shutdown(statistics: &Statistics) -> Option<Finding> {
             ])
             .because(format!(
                 "Acquired: {acquired}, Released: {released}, Leaked: {leaked} buffers; drop every \
-                 buffer before its pool, and look for cycles that keep some alive"
+                 buffer before its pool, and look for reference cycles that keep buffers alive"
             ))
     })
 }
