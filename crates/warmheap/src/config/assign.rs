@@ -94,7 +94,7 @@ pub(crate) fn nearest<'a>(key: &str, known: &[&'a str]) -> Option<&'a str> {
         .map(|(name, _)| name)
 }
 
-/// Nothing is proposed: comparing names is a part of the feature `yaml`.
+/// Returns `None`, because names are compared only with the feature `yaml`.
 #[cfg(not(feature = "yaml"))]
 pub(crate) fn nearest<'a>(_key: &str, _known: &[&'a str]) -> Option<&'a str> {
     None
