@@ -1,28 +1,27 @@
 //! Warmheap: pooled GPU memory for inference engines.
 //!
-//! An engine that asks its driver for memory pays microseconds a call and may stall the GPU on
-//! each free. Warmheap creates heaps at start-up, warms them, and serves requests from them in
-//! nanoseconds; when they do not suffice it falls back to the device, counts it, and says what to
-//! change.
+//! A call to the GPU driver for memory takes microseconds, and a free may stall the GPU. Warmheap creates
+//! heaps at start-up, warms them, and serves requests from them in nanoseconds. If the heaps have no room,
+//! the device serves the request. The pool counts such fallbacks, and its advice says what to change.
 //!
-//! Start at [`Pool`]. The layers, mechanism below and policy above:
+//! Start at [`Pool`]. These are the layers, with mechanism below and policy above:
 //!
 //! ```text
-//! config ─> pool ─> offsets (the books of a heap)
+//! config ─> pool ─> offsets (the metadata of a heap)
 //!             └───> device (host, sim, metal, cuda)
 //! stats  <─ pool        advice <─ stats, config
 //! ```
 //!
 //! | feature | what it adds |
 //! |---|---|
-//! | `metal` (on) | MTLHeaps on Apple systems; nothing elsewhere |
+//! | `metal` (default) | MTLHeaps on Apple systems; nothing elsewhere |
 //! | `cuda` | NVIDIA GPUs; the driver is loaded at run time |
-//! | `yaml` | settings from and to YAML, and proposals for misspelt names |
+//! | `yaml` | reading settings from YAML and writing them; proposals for misspelt names |
 //! | `serde` | statistics, findings and settings as JSON |
 //! | `advice` | grades, findings and settings that would help |
 //!
-//! Two crates stand on top: `warmheap-trace` records, reads and replays what pools are asked for;
-//! `warmheap-testing` checks devices and pools.
+//! Two more crates build on this one. `warmheap-trace` records, reads and replays the allocations of
+//! programs. `warmheap-testing` checks devices and pools.
 #![deny(unsafe_code)]
 
 #[cfg(feature = "advice")]

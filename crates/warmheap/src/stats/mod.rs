@@ -1,9 +1,9 @@
-//! What a pool can tell about itself: one snapshot, as a struct, as JSON and as Prometheus text.
+//! The statistics of a pool: a snapshot as a struct, as JSON and as Prometheus text.
 //!
-//! The snapshot is plain data. The pool takes it, `advice` judges it, and the caller
-//! prints it; nothing here reaches back into a pool. Each figure is declared once, in `figures`: the
-//! struct, its JSON and its Prometheus text follow from that, and tests hold the C header, the Python
-//! stub and the documents against [`Statistics::figures`].
+//! The snapshot is plain data. The pool takes it, `advice` judges it, and the caller prints it. This
+//! module never reads a pool. Each figure is declared once, in `figures`. The struct, its JSON and its
+//! Prometheus text follow from that. Tests compare the C header, the Python stub and the documents with
+//! [`Statistics::figures`].
 
 #[macro_use]
 mod figure;
@@ -16,15 +16,15 @@ pub use slow_path::{SlowPath, Stage};
 figures! {
     /// Requests that got a buffer, from a heap or by fallback.
     total_allocations: u64 = counter count "warmheap_allocations_total",
-    /// Buffers given back.
+    /// Buffers freed.
     total_deallocations: u64 = counter count "warmheap_deallocations_total",
-    /// Requests that no heap could serve and the device did.
+    /// Requests that the device served, because no heap could.
     fallback_allocations: u64 = counter count "warmheap_fallback_allocations_total",
-    /// Requests that failed: neither a heap nor the device could serve them.
+    /// Requests that failed, because neither a heap nor the device could serve them.
     failed_allocations: u64 = counter count "warmheap_failed_allocations_total",
     /// Buffers alive now.
     active_allocations: u64 = gauge count "warmheap_active_allocations",
-    /// `(total - fallback) / total`; 1.0 when there were none.
+    /// `(total - fallback) / total`, 0 to 1; 1 without requests.
     hit_rate: f64 = gauge ratio "warmheap_hit_ratio",
     /// Heaps held from the device.
     total_heaps: u64 = gauge count "warmheap_heaps",
@@ -32,47 +32,47 @@ figures! {
     active_heaps: u64 = gauge count "warmheap_active_heaps",
     /// `used_capacity_mb / total_capacity_mb`, 0 to 1; 0 without heaps.
     utilization: f64 = gauge ratio "warmheap_utilization_ratio",
-    /// `1 - largest free block / free`, 0 to 1, over all heaps; 0 when nothing is free.
+    /// `1 - largest free block / free`, 0 to 1, over all heaps; 0 if nothing is free.
     fragmentation: f64 = gauge ratio "warmheap_fragmentation_ratio",
-    /// The largest request served since the last reset.
+    /// The size of the largest request served since the last reset.
     largest_allocation_mb: f64 = gauge mib "warmheap_largest_allocation_bytes",
-    /// The mean request served since the last reset.
+    /// The mean size of the requests served since the last reset.
     avg_allocation_mb: f64 = gauge mib "warmheap_mean_allocation_bytes",
     /// Heap memory held from the device.
     total_capacity_mb: f64 = gauge mib "warmheap_heap_capacity_bytes",
-    /// Heap memory under live buffers, rounding included.
+    /// Heap memory of live buffers, rounding included.
     used_capacity_mb: f64 = gauge mib "warmheap_heap_used_bytes",
     /// The most requested bytes alive at once since the last reset, heaps and fallback
     /// together. Exact where one thread uses the pool; where several do, right to 64 MiB for each.
     peak_used_mb: f64 = gauge mib "warmheap_peak_used_bytes",
-    /// Memory under live fallback buffers.
+    /// Memory of live fallback buffers.
     fallback_mb: f64 = gauge mib "warmheap_fallback_bytes",
-    /// Free memory that thread caches and the depot keep for the next requests.
+    /// Free memory that thread caches and the depot keep for later requests.
     cached_mb: f64 = gauge mib "warmheap_cached_bytes",
-    /// Freed memory that is not reused before it can be cleared, heaps and fallback together.
+    /// Freed memory in quarantine, because the device could not clear it yet; heaps and fallback together.
     quarantined_mb: f64 = gauge mib "warmheap_quarantined_bytes",
     /// Calls made to the device since start-up began, warm-up included.
     device_calls: u64 = counter count "warmheap_device_calls_total",
-    /// Driver objects held now, on devices where they are scarce beside bytes; 0 elsewhere.
+    /// Driver objects held now, on a device that limits their number; 0 elsewhere.
     device_objects: u64 = gauge count "warmheap_device_objects",
-    /// The most driver objects that may be held; 0 where there is no such limit.
+    /// The most driver objects that the device may hold; 0 without such a limit.
     device_object_limit: u64 = gauge count "warmheap_device_object_limit",
     /// Requested bytes of retired buffers that wait for their queues.
     in_flight_mb: f64 = gauge mib "warmheap_in_flight_bytes",
-    /// How often the memory held from the device passed a soft limit.
+    /// The number of times that the memory held from the device passed a soft limit.
     soft_limit_crossings: u64 = counter count "warmheap_soft_limit_crossings_total",
-    /// Compactions, on demand and in the background.
+    /// Compactions, on request and in the background.
     compactions: u64 = counter count "warmheap_compactions_total",
     /// Buffers that compaction has moved.
     moved_buffers: u64 = counter count "warmheap_moved_buffers_total",
     /// The requested bytes of those buffers.
     moved_mb: f64 = counter mib "warmheap_moved_bytes_total",
-    /// Memory that compaction brought together in whole pages or heaps.
+    /// Memory that compaction joined into whole free pages or heaps.
     recovered_mb: f64 = counter mib "warmheap_recovered_bytes_total",
 }
 
 impl Statistics {
-    /// `fallback_allocations / total_allocations`; 0.0 when there were none.
+    /// Returns `fallback_allocations / total_allocations`, or 0.0 without requests.
     #[must_use]
     pub fn fallback_rate(&self) -> f64 {
         if self.total_allocations == 0 {
@@ -82,7 +82,7 @@ impl Statistics {
         }
     }
 
-    /// The snapshot as one JSON object, keys and units as in this struct.
+    /// Returns the snapshot as one JSON object. Its keys and units are those of this struct.
     #[cfg(feature = "serde")]
     #[must_use]
     pub fn to_json(&self) -> String {

@@ -1,5 +1,5 @@
-//! A snapshot in the Prometheus text format (version 0.0.4). Names and units follow its customs: bytes,
-//! ratios, `_total` for what only grows between resets.
+//! Writes a snapshot in the Prometheus text format (version 0.0.4). Names and units follow its customs:
+//! bytes, ratios, and `_total` for counters.
 
 use super::{Kind, Stage, Statistics, Unit};
 use crate::config::MIB;
@@ -7,8 +7,8 @@ use crate::config::MIB;
 const SLOW_PATH: &str = "warmheap_slow_path_stages_total";
 
 impl Statistics {
-    /// The snapshot as Prometheus text, every sample labelled `pool="..."`. To serve several pools
-    /// on one page, give each its own label and keep one set of `HELP` and `TYPE` lines.
+    /// Returns the snapshot as Prometheus text. Every sample has the label `pool="..."`. To serve several
+    /// pools on one page, give each its own label, and keep one set of `HELP` and `TYPE` lines.
     #[must_use]
     pub fn to_prometheus(&self, pool: &str) -> String {
         let pool = escaped(pool);
@@ -21,7 +21,7 @@ impl Statistics {
                 Kind::Counter => "counter",
                 Kind::Gauge => "gauge",
             };
-            // MiB are powers of two, so this is exact for any whole number of bytes up to 2^53.
+            // A MiB is a power of two, so the result is exact for any whole number of bytes up to 2^53.
             let scale = if figure.unit == Unit::Mib { MIB as f64 } else { 1.0 };
             let (metric, value) = (figure.metric, figure.value(self) * scale);
             text += &format!("{}{metric}{{pool=\"{pool}\"}} {value}\n", head(metric, kind, figure.help));
@@ -37,7 +37,7 @@ impl Statistics {
     }
 }
 
-/// A label's value may hold anything once these three are escaped.
+/// Escapes the three characters that a label's value must not contain as they are.
 fn escaped(label: &str) -> String {
     label.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
 }

@@ -2,8 +2,8 @@
 
 /// The stages that a request goes through, in this order, when no heap has room for it.
 ///
-/// After a wait or a callback the slow path begins anew. The stage that then serves the request is
-/// counted, too.
+/// After a wait or a callback, the slow path begins again. The stage that then serves the request is
+/// counted as well.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[cfg_attr(feature = "serde", serde(default))]
@@ -39,7 +39,7 @@ pub struct Stage {
 }
 
 impl SlowPath {
-    /// Every stage with its name, in order.
+    /// Returns every stage with its name, in order.
     #[must_use]
     pub fn stages(&self) -> [(&'static str, Stage); 8] {
         [

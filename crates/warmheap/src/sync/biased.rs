@@ -1,19 +1,20 @@
-//! A lock that costs its owner two plain stores.
+//! The biased lock: it costs its owner two plain stores and a load.
 //!
-//! One thread, the owner, enters and leaves with no atomic read-modify-write. Any other thread may
-//! take the value too: it raises a flag, makes the owner's core see it, and waits for the owner to
-//! leave; that costs microseconds and is for rare moments (memory is short, statistics are reset,
-//! the pool shuts down). This is Dekker's mutual exclusion with the fence of [`Fences`]:
+//! One thread, the owner, enters and leaves without an atomic read-modify-write. Any other thread may
+//! take the value too. It raises a flag, makes the owner's core see the flag, and waits for the owner to
+//! leave. That takes microseconds and is meant for rare moments, as when memory is short, statistics are
+//! reset or the pool closes. This is Dekker's mutual exclusion with the fences of [`Fences`]:
 //!
 //! ```text
 //! owner                     other
 //!   busy = 1                  revoked = 1
 //!   light fence               heavy fence
-//!   if revoked: stand back    wait until busy == 0
+//!   if revoked: step back     wait until busy == 0
 //! ```
 //!
-//! With the fence, at least one of the two sees the other. Others are serialised by a mutex, which
-//! the owner also takes when it had to stand back. A lock that nobody owns is just that mutex.
+//! With the fences, at least one of the two threads sees the other's store. A mutex serialises the other
+//! threads. The owner also takes that mutex after it had to step back. A lock without an owner is just
+//! the mutex.
 #![allow(unsafe_code)]
 
 use std::fmt;
@@ -29,26 +30,26 @@ pub(crate) struct Biased<T> {
     busy: AtomicU32,
     revoked: AtomicU32,
     fences: Fences,
-    /// Held by whoever has the value without owning it; says whether somebody owns it.
+    /// The mutex of the threads that take the value. Its content tells whether the lock has an owner.
     others: Mutex<bool>,
     value: UnsafeCell<T>,
 }
 
-// SAFETY: the value is reached by one thread at a time (see the module's essay), so sharing the
-// lock moves the value between threads and no more.
+// SAFETY: one thread at a time reaches the value (see the module's documentation). So sharing the lock
+// only moves the value between threads.
 unsafe impl<T: Send> Sync for Biased<T> {}
 
-/// The right to enter one lock as its owner. There is one for each lock that is owned: whoever holds
-/// it is the owner, and ending the ownership takes it away.
+/// The right to enter one lock as its owner. Each owned lock has exactly one. The thread that holds it is
+/// the owner, and ending the ownership consumes it.
 #[derive(Debug)]
-#[must_use = "a lock whose right is lost has an owner for ever"]
+#[must_use = "a lock whose right is lost keeps its owner for ever"]
 pub(crate) struct Owner {
     /// The address of the lock, for comparison only.
     lock: NonZeroUsize,
 }
 
 impl<T> Biased<T> {
-    /// A lock that nobody owns.
+    /// Creates a lock without an owner.
     pub(crate) fn new(value: T) -> Self {
         Self {
             busy: AtomicU32::new(0),
@@ -59,14 +60,14 @@ impl<T> Biased<T> {
         }
     }
 
-    /// Makes the caller the owner; `None` if there is one already.
+    /// Makes the caller the owner. Returns `None` if the lock has an owner already.
     pub(crate) fn adopt(&self) -> Option<Owner> {
         let mut owned = self.turn();
         let free = !std::mem::replace(&mut *owned, true);
         free.then(|| Owner { lock: self.address() })
     }
 
-    /// Ends the ownership. `owner` is this lock's right; another's ends nothing.
+    /// Ends the ownership. `owner` must be the right to this lock; the right to another lock ends nothing.
     pub(crate) fn leave(&self, owner: Owner) {
         debug_assert_eq!(owner.lock, self.address());
         if owner.lock == self.address() {
@@ -74,21 +75,22 @@ impl<T> Biased<T> {
         }
     }
 
-    /// Enters as the owner, or `None` while another thread has the value or wants it, and with the
-    /// right to another lock. The right is borrowed until the owner leaves, so it enters once.
+    /// Enters as the owner. Returns `None` while another thread has the value or wants it, and also if
+    /// `owner` is the right to another lock. The right stays borrowed until the owner leaves, so the owner
+    /// cannot enter twice.
     #[inline(always)]
     pub(crate) fn enter<'a>(&'a self, owner: &'a mut Owner) -> Option<Inside<'a, T>> {
         if owner.lock != self.address() {
             return None;
         }
-        // SAFETY: the right to this lock is borrowed by the one who enters, and there is no other.
+        // SAFETY: the caller has borrowed the only right to this lock.
         unsafe { self.enter_as_owner() }
     }
 
-    /// As [`Biased::enter`], for a thread that knows without looking that it is the owner.
+    /// As [`Biased::enter`], for a thread that knows that it is the owner.
     ///
     /// # Safety
-    /// The calling thread has adopted the lock, nobody has ended that, and it is not inside.
+    /// The calling thread has adopted the lock, its ownership has not ended, and it is not inside.
     #[inline(always)]
     pub(crate) unsafe fn enter_as_owner(&self) -> Option<Inside<'_, T>> {
         debug_assert_eq!(self.busy.load(Ordering::Relaxed), 0, "the owner is inside already");
@@ -101,8 +103,8 @@ impl<T> Biased<T> {
         Some(Inside { lock: self })
     }
 
-    /// Takes the value from any thread, the owner's too (while it is not inside). Waits for the
-    /// owner to leave, and for other takers.
+    /// Takes the value. Any thread may call this; the owner only while it is not inside. The call waits
+    /// for the owner to leave, and for other takers.
     pub(crate) fn take(&self) -> Taken<'_, T> {
         let owned = self.turn();
         if *owned {
@@ -115,7 +117,8 @@ impl<T> Biased<T> {
         Taken { lock: self, owned }
     }
 
-    /// As [`Biased::take`], without waiting: `None` if another thread has the value or one owns it.
+    /// As [`Biased::take`], without waiting. Returns `None` if another thread has the value, or if the
+    /// lock has an owner.
     pub(crate) fn try_take(&self) -> Option<Taken<'_, T>> {
         let owned = self.try_turn()?;
         (!*owned).then_some(Taken { lock: self, owned })
@@ -146,12 +149,12 @@ impl<T> fmt::Debug for Biased<T> {
     }
 }
 
-/// The owner is inside.
+/// The access of the owner while it is inside.
 pub(crate) struct Inside<'a, T> {
     lock: &'a Biased<T>,
 }
 
-/// Somebody who need not be the owner has the value.
+/// The access of a thread that took the value, whether or not it is the owner.
 pub(crate) struct Taken<'a, T> {
     lock: &'a Biased<T>,
     owned: MutexGuard<'a, bool>,
@@ -202,7 +205,7 @@ impl<T> DerefMut for Inside<'_, T> {
 impl<T> Deref for Taken<'_, T> {
     type Target = T;
     fn deref(&self) -> &T {
-        // SAFETY: the owner has left and stands back, and the mutex keeps other takers out.
+        // SAFETY: the owner has left and steps back if it enters. The mutex keeps other takers out.
         unsafe { self.lock.value.get_ref() }
     }
 }
@@ -216,7 +219,7 @@ impl<T> DerefMut for Taken<'_, T> {
 
 #[cfg(not(loom))]
 fn pause() {
-    // The owner's stay is some tens of instructions: waiting longer means it lost its core.
+    // The owner stays inside for some tens of instructions. A longer wait means that it lost its core.
     std::thread::yield_now();
 }
 

@@ -1,39 +1,38 @@
-//! A fence whose whole cost falls on the rare side.
+//! A pair of fences whose whole cost falls on the rare side.
 //!
-//! Two threads that each write one flag and read the other's need a full fence on both sides, or
-//! both may miss the other's write. Where the system can interrupt every core on demand (Linux:
-//! `membarrier`), the frequent side needs only to stop the compiler from reordering, and the rare
-//! side pays microseconds. Elsewhere, and under `--cfg warmheap_symmetric`, both sides pay for an
-//! ordinary fence.
+//! If each of two threads writes one flag and reads the other's, both need a full fence. Without it, both
+//! may miss the other's write. On Linux, `membarrier` interrupts every core on demand. There the frequent
+//! side only keeps the compiler from reordering, and the rare side pays microseconds. Elsewhere, and under
+//! `--cfg warmheap_symmetric`, both sides pay for an ordinary fence.
 //!
-//! A sandbox that the program enters later may refuse `membarrier`. The rare side then tells the
-//! frequent side to fence from now on, and has every thread of the process pass a context switch once,
-//! which is a full fence (`cores`). After that, the frequent side has either published what it wrote
-//! before, or reads that it must fence. Where the sandbox refuses that too, nothing can keep two threads
-//! apart, and the process ends with a line on stderr.
+//! The program may later enter a sandbox that refuses `membarrier`. Then the rare side tells the frequent
+//! side to use a full fence from now on. It also makes every thread of the process pass a context switch,
+//! which is a full fence (`cores`). After that, a thread on the frequent side has either published what it
+//! wrote before, or reads that it must use a full fence. If the sandbox refuses this too, nothing can keep
+//! two threads apart. The process then ends with a line on stderr.
 #![cfg_attr(any(loom, warmheap_symmetric, not(target_os = "linux")), allow(dead_code))]
 
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
 
-/// The fences of one lock: both of its sides use the same.
+/// The fences of one lock. Both of its sides use the same ones.
 #[derive(Debug)]
 pub(crate) struct Fences {
-    /// [`Fences::heavy`] reaches every thread of the process, so [`Fences::light`] is free. Cleared once,
-    /// for good.
+    /// Whether [`Fences::heavy`] reaches every thread of the process. Then [`Fences::light`] is free. Once
+    /// cleared, this stays false.
     asymmetric: AtomicBool,
 }
 
-/// `membarrier` was refused after it had worked.
+/// Whether the system refused `membarrier` after it had worked.
 static REFUSED: AtomicBool = AtomicBool::new(false);
 
 impl Fences {
-    /// Registers the process where the system asks for that.
+    /// Chooses the cheapest fences that work here. Registers the process where the system needs that.
     pub(crate) fn detect() -> Self {
         Self { asymmetric: AtomicBool::new(!REFUSED.load(Relaxed) && system::register()) }
     }
 
-    /// The frequent side.
+    /// Fences on the frequent side.
     #[inline(always)]
     pub(crate) fn light(&self) {
         #[cfg(not(loom))]
@@ -43,7 +42,7 @@ impl Fences {
         full();
     }
 
-    /// The rare side: on return, every thread has either published what it wrote before its last
+    /// Fences on the rare side. On return, every thread has either published what it wrote before its last
     /// [`Fences::light`], or will see what this thread wrote before this call.
     pub(crate) fn heavy(&self) {
         if self.asymmetric.load(Relaxed) && !system::interrupt_all() {
@@ -52,7 +51,7 @@ impl Fences {
         full();
     }
 
-    /// Has the frequent side fence from now on, and waits until every thread knows.
+    /// Makes the frequent side use a full fence from now on, and waits until every thread does.
     #[cold]
     fn demote(&self) {
         REFUSED.store(true, Relaxed);
@@ -77,8 +76,9 @@ mod system {
     const NO: u8 = 1;
     const YES: u8 = 2;
 
-    /// Whether the process may interrupt all cores that run it. Threads may find out at once: a lock that is
-    /// waited for would be held for ever in the child of a fork.
+    /// Returns whether the process may interrupt all cores that run it. Several threads may find out at the
+    /// same time. This uses no lock, because the child of a fork could inherit a held lock and wait for
+    /// ever.
     pub(super) fn register() -> bool {
         static REGISTERED: AtomicU8 = AtomicU8::new(UNKNOWN);
         if REGISTERED.load(Relaxed) == UNKNOWN {
@@ -92,13 +92,14 @@ mod system {
         membarrier(MembarrierCommand::PrivateExpedited).is_ok()
     }
 
-    /// The one place where this library prints and ends the process: going on would hand out memory twice.
+    /// Prints a line and ends the process. Nothing else in this library does either. Without fences, the
+    /// pool would hand out memory twice.
     pub(super) fn end(reason: &str) -> ! {
         let _ = writeln!(
             std::io::stderr(),
-            "warmheap: the system call membarrier is refused since the pool was made, and {reason}: threads can \
-             no longer be kept apart, so this process ends. Allow membarrier or sched_setaffinity in the sandbox, \
-             or enter it before the first pool is made."
+            "warmheap: the system call membarrier worked when the pool was made and is refused now, and \
+             {reason}: threads can no longer be kept apart, so this process ends. Allow membarrier or \
+             sched_setaffinity in the sandbox, or enter the sandbox before the program makes its first pool."
         );
         std::process::abort()
     }

@@ -1,9 +1,8 @@
 //! Locks that the standard library does not have.
 //!
-//! The locks and atomics of the standard library stand here too, for code that is to be model-checked.
-//!
-//! Nothing here knows of pools. Each primitive is small enough to be model-checked whole, over the
-//! real code: under `--cfg loom` the atomics come from loom.
+//! Code that is model-checked also takes the locks and atomics of the standard library from here: under
+//! `--cfg loom` they come from loom. Each primitive is small enough to be model-checked whole, on the real
+//! code. This module knows nothing of pools.
 #![allow(unsafe_code)]
 
 mod biased;
@@ -31,7 +30,7 @@ pub(crate) use loom::{
     sync::{Mutex, MutexGuard},
 };
 
-/// A cell that others guard. Under loom every access is checked against every other.
+/// A cell that another lock guards. loom checks every access against every other.
 #[derive(Debug)]
 struct UnsafeCell<T>(#[cfg(not(loom))] std::cell::UnsafeCell<T>, #[cfg(loom)] loom::cell::UnsafeCell<T>);
 
@@ -44,7 +43,7 @@ impl<T> UnsafeCell<T> {
     }
 
     /// # Safety
-    /// No other thread writes the value while the reference lives.
+    /// While the reference lives, no other thread writes the value.
     #[inline(always)]
     unsafe fn get_ref(&self) -> &T {
         #[cfg(not(loom))]
@@ -56,7 +55,7 @@ impl<T> UnsafeCell<T> {
     }
 
     /// # Safety
-    /// Nothing else reaches the value while the reference lives.
+    /// While the reference lives, no other reference to the value is used.
     #[inline(always)]
     #[allow(clippy::mut_from_ref)]
     unsafe fn get_mut_unchecked(&self) -> &mut T {

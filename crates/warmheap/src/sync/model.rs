@@ -1,4 +1,4 @@
-//! The biased lock under the interleavings that loom produces.
+//! The biased lock under all interleavings that loom produces.
 //!
 //! Run with `RUSTFLAGS="--cfg loom" cargo test -p warmheap --lib --release model`.
 
@@ -7,8 +7,8 @@ use loom::thread;
 
 use super::{Biased, Owner};
 
-/// Every interleaving with at most this many switches away from a thread that could go on. Bugs in
-/// locks this small need two; without a bound three threads take hours.
+/// The most switches away from a thread that could go on. loom runs every interleaving within this bound.
+/// Bugs in such small locks need two switches. Without a bound, three threads take hours.
 const PREEMPTIONS: usize = 3;
 
 pub(crate) fn model(program: impl Fn() + Send + Sync + 'static) {
@@ -17,7 +17,7 @@ pub(crate) fn model(program: impl Fn() + Send + Sync + 'static) {
     builder.check(program);
 }
 
-/// Enters as the owner, or takes the value like anybody else.
+/// Enters as the owner. If it has to step back, it takes the value as other threads do.
 fn add_as_owner(lock: &Biased<u32>, owner: &mut Owner) {
     match lock.enter(owner) {
         Some(mut value) => *value += 1,
@@ -72,7 +72,7 @@ fn ownership_passes_from_one_thread_to_the_next() {
 }
 
 #[test]
-fn a_taker_that_does_not_wait_is_alone_inside_or_stands_back() {
+fn a_taker_that_does_not_wait_is_alone_inside_or_steps_back() {
     model(|| {
         let lock = Arc::new(Biased::new(0));
         let taker = {

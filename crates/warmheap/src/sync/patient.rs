@@ -1,27 +1,27 @@
-//! Taking a mutex that is held for microseconds.
+//! Locking of mutexes that are held for microseconds.
 //!
-//! A thread that goes to sleep takes tens of microseconds to get going again, and costs the holder a
-//! system call to wake it: far more than it waits for. So it looks again for about as long as a
-//! sleep would cost, and sleeps then.
+//! A thread that sleeps takes tens of microseconds to run again, and the holder pays a system call to
+//! wake it. Both cost far more than the wait itself. So a waiting thread spins for about as long as a
+//! sleep would cost, and sleeps only then.
 #![forbid(unsafe_code)]
 
 use std::hint::spin_loop;
 use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::{Duration, Instant};
 
-/// About what it takes to wake a thread on a processor that had nothing else to do.
+/// How long a thread spins: about the time that it takes to wake a thread on an idle processor.
 const PATIENCE: Duration = Duration::from_micros(20);
-/// Pauses between two looks.
+/// The pauses between two attempts.
 const PAUSES: u32 = 8;
 
-/// Locks, whether or not another thread panicked with the lock held: no state of ours is left
-/// half-changed by code that can panic.
+/// Locks the mutex, even if another thread panicked while it held it. Code that can panic never leaves
+/// the pool's state half changed.
 #[inline]
 pub(crate) fn lock<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     try_lock(mutex).unwrap_or_else(|| wait(mutex))
 }
 
-/// As [`lock`], but `None` while somebody else has it.
+/// As [`lock`], but returns `None` while another thread holds the mutex.
 #[inline]
 pub(crate) fn try_lock<T: ?Sized>(mutex: &Mutex<T>) -> Option<MutexGuard<'_, T>> {
     match mutex.try_lock() {

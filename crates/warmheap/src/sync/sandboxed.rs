@@ -1,5 +1,5 @@
-//! The biased lock in a process that enters a sandbox after it has used the lock: a real seccomp filter,
-//! in a process of its own.
+//! The biased lock in a process that enters a sandbox after it has used the lock. Each test runs a process
+//! with a real seccomp filter.
 #![allow(unsafe_code)]
 
 use std::process::{Command, Output};
@@ -9,7 +9,7 @@ use std::thread;
 
 use super::Biased;
 
-/// Makes the system calls fail with EPERM, in all threads of the process, for good.
+/// Makes the system calls fail with EPERM in all threads of the process, from now on.
 fn refuse(calls: &[libc::c_long]) {
     const LOAD: u16 = 0x20;
     const JUMP_IF_EQUAL: u16 = 0x15;
@@ -24,7 +24,7 @@ fn refuse(calls: &[libc::c_long]) {
     }
     filter.push(step(RETURN, 0, 0, ALLOW));
     let program = libc::sock_fprog { len: filter.len() as u16, filter: filter.as_mut_ptr() };
-    // SAFETY: the program lives through the call and is as long as said.
+    // SAFETY: the program lives through the call and has the stated length.
     unsafe {
         assert_eq!(libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), 0);
         let all_threads = libc::SECCOMP_FILTER_FLAG_TSYNC;
@@ -33,7 +33,8 @@ fn refuse(calls: &[libc::c_long]) {
     }
 }
 
-/// Counts under one lock, as its owner and from another thread, which enters a sandbox on the way.
+/// Counts under one lock, as its owner and from another thread. The other thread enters a sandbox between
+/// its counts.
 fn count_across(calls: &[libc::c_long]) {
     const TAKES: u64 = 20_000;
     let lock = Arc::new(Biased::new(0_u64));
@@ -41,7 +42,7 @@ fn count_across(calls: &[libc::c_long]) {
     let owner = thread::spawn({
         let (lock, done, running) = (Arc::clone(&lock), Arc::clone(&done), Arc::clone(&running));
         move || {
-            let mut owner = lock.adopt().expect("nobody else's");
+            let mut owner = lock.adopt().expect("the lock has no owner");
             let mut entered = 0;
             while !done.load(Relaxed) {
                 match lock.enter(&mut owner) {
@@ -61,7 +62,7 @@ fn count_across(calls: &[libc::c_long]) {
     refuse(calls);
     for _ in 0..TAKES {
         *lock.take() += 1;
-        // Long enough for the owner to be in the middle of things.
+        // Waits long enough for the owner to be inside.
         (0..200).for_each(|_| std::hint::spin_loop());
     }
     done.store(true, Relaxed);
@@ -69,7 +70,7 @@ fn count_across(calls: &[libc::c_long]) {
     assert_eq!(*lock.take(), entered + TAKES + 1, "two threads were inside at once");
 }
 
-/// Runs one of the programs below in a process of its own.
+/// Runs one of the programs below in its own process.
 fn alone(program: &str) -> Output {
     let path = format!("sync::sandboxed::{program}");
     let arguments = ["--exact", &path, "--ignored", "--nocapture"];
@@ -96,13 +97,13 @@ fn the_lock_excludes_though_membarrier_is_refused_later() {
 }
 
 #[test]
-fn the_process_ends_with_words_where_nothing_else_is_allowed_either() {
+fn the_process_ends_with_a_message_where_the_sandbox_refuses_all_fences() {
     use std::os::unix::process::ExitStatusExt;
     let output = alone("everything_is_refused");
     assert_eq!(output.status.signal(), Some(libc::SIGABRT), "{output:?}");
     let words = String::from_utf8_lossy(&output.stderr);
     assert!(
-        words.contains("membarrier is refused since the pool was made, and sched_setaffinity"),
+        words.contains("membarrier worked when the pool was made and is refused now, and sched_setaffinity"),
         "{words}"
     );
 }
