@@ -1,5 +1,5 @@
-//! The pool's paths, for callgrind to count: one function each, with everything that happens once
-//! done in its set-up. Budgets are in `budget.json`, by function name.
+//! The paths of the pool, one function for each. callgrind counts their instructions. The set-up of a
+//! function does everything that happens only once. `budget.json` has a budget for each function.
 
 use std::hint::black_box;
 use std::sync::Arc;
@@ -9,8 +9,9 @@ use gungraun::prelude::*;
 use warmheap::device::sim::SimDevice;
 use warmheap::{Buffer, Pool, PoolConfig};
 
-/// A size that threads keep for themselves, and one that goes back to its heap.
+/// A size that a thread cache keeps.
 const SMALL: u64 = 64 << 10;
+/// A size that goes back to its heap.
 const LARGE: u64 = 4 << 20;
 
 fn pool(track_statistics: bool) -> Pool {
@@ -19,7 +20,7 @@ fn pool(track_statistics: bool) -> Pool {
     Pool::new(Arc::new(SimDevice::new()), config).expect("the simulated device has room")
 }
 
-/// A pool whose thread, heap and cache exist, with room for every buffer of the benchmark.
+/// Returns a pool that has a heap and a cache for this thread, and room for every buffer of the benchmark.
 fn warm(track_statistics: bool, size: u64) -> Pool {
     let pool = pool(track_statistics);
     for _ in 0..2 {
@@ -43,7 +44,7 @@ fn hold(pool: &Pool, mut buffers: Vec<Buffer>, size: u64) -> Vec<Buffer> {
     buffers
 }
 
-// Answered from this thread's cache, and returned to it.
+// The thread's cache serves each request and takes the span back.
 #[library_benchmark]
 #[bench::pairs(args = (true, SMALL), setup = warm)]
 fn hit(pool: Pool) -> Pool {
@@ -63,7 +64,8 @@ fn warm_with_space() -> (Pool, Vec<Buffer>) {
     (warm(true, SMALL), Vec::with_capacity(PAIRS))
 }
 
-// More buffers than a thread keeps: taken from the depot and heaps in batches, and given back.
+// There are more buffers than a thread cache keeps. Spans come from the depot and the heaps in batches, and
+// go back the same way.
 #[library_benchmark]
 #[bench::pairs(setup = warm_with_space)]
 fn miss((pool, buffers): (Pool, Vec<Buffer>)) -> Pool {
@@ -71,7 +73,7 @@ fn miss((pool, buffers): (Pool, Vec<Buffer>)) -> Pool {
     pool
 }
 
-// Too large for caches: cut from a heap, and joined with its neighbours again.
+// The buffer is too large for caches. Its span is cut from a heap, and joined with its neighbours again.
 #[library_benchmark]
 #[bench::pairs(args = (true, LARGE), setup = warm)]
 fn large(pool: Pool) -> Pool {

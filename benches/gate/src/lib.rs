@@ -1,4 +1,5 @@
-//! What the counting and the judging side of the gate agree on.
+//! The constant that the two programs of the gate share: one counts instructions, one compares them with
+//! the budget.
 
-/// Pairs of an allocation and a free on each path that is counted.
+/// The number of pairs of an allocation and a free that each function runs.
 pub const PAIRS: usize = 1024;

@@ -1,5 +1,5 @@
-//! Judges callgrind's counts by the budget: reads gungraun's summaries (one JSON object a line) on
-//! standard input, prints a table, and fails if a path takes more instructions than it may.
+//! Compares callgrind's counts with the budget. The program reads gungraun's summaries, one JSON object a
+//! line, on standard input. It prints a table, and fails if a path takes more instructions than its budget.
 
 use std::collections::BTreeMap;
 use std::error::Error;
@@ -12,13 +12,13 @@ use gate::PAIRS;
 use serde::Deserialize;
 use serde_json::Value;
 
-/// What may be spent, in instructions per operation.
+/// The budget in instructions per operation.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Budget {
-    /// By the names of the functions that are counted.
+    /// The budget of each path, by the name of its function.
     paths: BTreeMap<String, f64>,
-    /// What statistics add to a hit.
+    /// The budget of what statistics add to a hit.
     statistics: f64,
 }
 
@@ -48,12 +48,12 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
 
     let over: Vec<_> = lines.iter().filter(|(_, count, allowed)| count > allowed).collect();
     for (path, count, allowed) in &over {
-        eprintln!("{path}: {count:.1} instructions per operation, {allowed:.1} allowed by gate/budget.json");
+        eprintln!("{path}: {count:.1} instructions per operation; gate/budget.json allows {allowed:.1}");
     }
     Ok(if over.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// Instructions per operation by function name.
+/// Returns the instructions per operation of each function.
 fn counted() -> Result<BTreeMap<String, f64>, Box<dyn Error>> {
     let operations = (2 * PAIRS) as f64;
     let mut counted = BTreeMap::new();

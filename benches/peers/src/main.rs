@@ -1,8 +1,8 @@
-//! The pool and other allocators side by side: same work, same loop, one process.
+//! Compares the pool with other allocators: same work, same loop, one process.
 //!
-//! Every table of the benchmarks page comes from this command. Each is made by one module of
-//! [`tables`] from contestants ([`contestants`]) that play programs ([`program`]) in interleaved
-//! rounds ([`race`]). Figures are printed, as tables or JSON, by [`show`] alone.
+//! This command prints every table of the benchmarks page. Each module of [`tables`] makes one of them.
+//! Allocators ([`contestants`]) play programs ([`program`]) in interleaved rounds ([`race`]). Only [`show`]
+//! prints figures, as tables or JSON.
 
 mod contestants;
 mod program;
@@ -26,16 +26,16 @@ const BUNDLED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../traces");
 /// Run the pool and other allocators side by side.
 #[derive(Debug, Parser)]
 struct Arguments {
-    /// The tables to make; all if none is named
+    /// The tables to make [default: all]
     #[arg(value_enum)]
     tables: Vec<Kind>,
-    /// A trace, or a directory of traces; may be repeated [default: the repository's]
+    /// A trace, or a directory of traces; may be repeated [default: the traces of the repository]
     #[arg(long = "trace", value_name = "PATH")]
     traces: Vec<PathBuf>,
-    /// Only contestants with this in their name; may be repeated
+    /// Run only allocators whose names contain this text; may be repeated
     #[arg(long, value_name = "TEXT")]
     only: Vec<String>,
-    /// Timed rounds; the median counts
+    /// The number of timed rounds; tables show the median
     #[arg(long, default_value_t = 7)]
     rounds: usize,
     /// Print JSON

@@ -1,8 +1,7 @@
 //! The work: a sequence of allocations and frees, made before any clock runs.
 //!
-//! Eight bytes an operation, so that the sequence itself takes little of the processor's caches.
-//! Traces and random churn become the same kind of program, and every contestant plays it by the
-//! same loop.
+//! An operation has eight bytes, so that the sequence takes little of the processor's caches. Traces and
+//! random churn become the same kind of program. Every allocator plays it with the same loop.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -12,13 +11,13 @@ use warmheap_trace::{Action, TraceReader};
 
 const SIZE_BITS: u32 = 40;
 
-/// An allocation into a slot, or (size 0) the free of what is in it.
+/// An allocation into a slot. With size 0 it is the free of the slot's allocation.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Op(u64);
 
 impl Op {
     fn new(slot: usize, size: u64) -> Self {
-        assert!(slot < 1 << (64 - SIZE_BITS) && size < 1 << SIZE_BITS, "more than an operation can say");
+        assert!(slot < 1 << (64 - SIZE_BITS) && size < 1 << SIZE_BITS, "too large for an operation");
         Self((slot as u64) << SIZE_BITS | size)
     }
 
@@ -33,17 +32,17 @@ impl Op {
     }
 }
 
-/// Operations, and how many slots they use.
+/// A sequence of operations, and the number of slots that they use.
 #[derive(Debug, Default)]
 pub(crate) struct Program {
-    /// Played before the clock starts.
+    /// The operations before the clock starts.
     pub(crate) setup: Vec<Op>,
     pub(crate) ops: Vec<Op>,
     pub(crate) slots: usize,
     pub(crate) peak_live: u64,
 }
 
-/// Sizes whose logarithms are spread evenly.
+/// Random sizes whose logarithms are evenly distributed.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Sizes {
     pub(crate) least: u64,
@@ -57,11 +56,11 @@ impl Sizes {
     }
 }
 
-/// Random replacement: a buffer is freed, another of a random size is allocated.
+/// Random replacement: each step frees a buffer and allocates another of a random size.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Churn {
     pub(crate) live: usize,
-    /// Of those, how many are ever replaced; they lie spread among the others.
+    /// The number of live buffers that are ever replaced. They lie spread among the others.
     pub(crate) replaced: usize,
     pub(crate) pairs: usize,
     pub(crate) sizes: Sizes,

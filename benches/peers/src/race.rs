@@ -1,9 +1,10 @@
-//! Rounds: every contestant plays the same program by the same loop, in turns.
+//! The rounds of a comparison: the contestants play the same program with the same loop, in turns. A
+//! contestant is an allocator.
 //!
-//! The loop is compiled for each contestant, so that nothing stands between it and the allocator.
-//! Rounds of different contestants are interleaved, so that a noisy moment hits all of them, and
-//! the median of a contestant's rounds counts. Contestants live through all rounds of a race: the
-//! first round, which is not timed, finds them cold.
+//! The loop is compiled for each contestant, so there is no dynamic call between the loop and the allocator.
+//! Rounds of different contestants are interleaved, so that a noisy moment affects all of them. The result
+//! is the median of a contestant's rounds. A contestant lives through all rounds of a race. Only in the
+//! first round, which is not timed, is it cold.
 
 use std::fmt;
 use std::sync::mpsc::{Receiver, SyncSender};
@@ -14,12 +15,12 @@ use crate::contestants::Contestant;
 use crate::program::{Op, Program};
 use crate::side_by_side::{BATCH, Gate, batches, channel, hand_over};
 
-/// Who plays and who frees.
+/// The threads that play the program and free its allocations.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct How {
-    /// Threads that each play the whole program on the one allocator.
+    /// The number of threads. Each plays the whole program, all on the same allocator.
     pub(crate) threads: usize,
-    /// One more thread does all the freeing.
+    /// Whether one more thread frees all allocations.
     pub(crate) remote_free: bool,
 }
 
@@ -27,19 +28,21 @@ pub(crate) const ONE_THREAD: How = How { threads: 1, remote_free: false };
 pub(crate) const TWO_THREADS: How = How { threads: 2, remote_free: false };
 pub(crate) const REMOTE: How = How { threads: 1, remote_free: true };
 
-/// A contestant whose type is forgotten between rounds.
+/// A contestant behind a dynamic type, for use between rounds.
 pub(crate) trait Entrant {
-    /// From the first thread's start to the last one's end.
+    /// Plays the program. Returns the time from the first thread's start to the last thread's end.
     fn play(&self, program: &Program, how: How) -> Duration;
 
-    /// As played by one thread: allocations that failed, and the most memory held so far.
+    /// Plays the program on one thread. Returns the allocations that failed, and the most memory held so
+    /// far.
     fn books(&self, program: &Program) -> Books;
 }
 
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Books {
     pub(crate) failed: u64,
-    /// `None` for those that hand out address space instead of device memory.
+    /// The most bytes held, or `None` for an allocator that hands out address space instead of device
+    /// memory.
     pub(crate) peak_reserved: Option<u64>,
 }
 
@@ -127,7 +130,7 @@ fn work<C: Contestant>(
     Played { start, end: Instant::now(), slots }
 }
 
-/// The loop that is timed, the same for all.
+/// The timed loop, which is the same for all contestants.
 #[inline(never)]
 fn drive<C: Contestant>(
     contestant: &C,
@@ -141,7 +144,7 @@ fn drive<C: Contestant>(
             0 => free(slot),
             size => {
                 let empty = std::mem::replace(slot, contestant.allocate(size));
-                // Programs allocate into empty slots only; said, so that no drop is compiled here.
+                // Programs allocate into empty slots only. Without this line, the compiler would add a drop.
                 std::mem::forget(empty);
             }
         }
@@ -152,7 +155,7 @@ fn send<H>(completion: &SyncSender<Vec<H>>, batch: Vec<H>) {
     hand_over(completion, batch).unwrap_or_else(|_| panic!("the completion thread died"));
 }
 
-/// The completion thread: frees what arrives until the workers have finished.
+/// Runs the completion thread: it frees what arrives until the workers have finished.
 fn complete<C: Contestant>(contestant: &C, workers: Receiver<Slots<C>>) -> Played<C> {
     let mut start = None;
     for mut batch in batches(workers) {
@@ -175,12 +178,12 @@ impl fmt::Debug for Runner {
     }
 }
 
-/// Seconds after which a contestant plays no more rounds: one that is a thousand times slower than
-/// the others is known well enough, and nobody needs to wait for it.
+/// The seconds after which a contestant plays no more rounds. The figure of a contestant that is a thousand
+/// times slower than the others need not be more precise.
 const PATIENCE: f64 = 2.0;
 
-/// Nanoseconds per operation (wall time over the operations of all threads), median of `rounds`:
-/// for each runner, one figure for each way of playing.
+/// Returns the nanoseconds per operation for each runner and each way of playing. A figure is the wall time
+/// divided by the operations of all threads, as the median of `rounds`.
 pub(crate) fn race(runners: &[Runner], program: &Program, ways: &[How], rounds: usize) -> Vec<Vec<f64>> {
     let mut times = vec![vec![Vec::with_capacity(rounds); ways.len()]; runners.len()];
     for _ in 0..rounds {

@@ -1,4 +1,4 @@
-//! Figures as tables for people and JSON for machines. Nothing is measured here.
+//! Writes figures as tables for people and as JSON for machines. This module measures nothing.
 
 use std::io::{self, Write};
 
@@ -6,16 +6,16 @@ use comfy_table::presets::UTF8_FULL_CONDENSED;
 use comfy_table::{CellAlignment, Table as Grid};
 use serde::Serialize;
 
-/// Everything that was measured.
+/// All measured figures.
 #[derive(Debug, Serialize)]
 pub(crate) struct Report {
     processors: usize,
-    /// Contestants that could not run, and why.
+    /// The allocators that could not run, each with the reason.
     absent: Vec<String>,
     pub(crate) tables: Vec<Table>,
 }
 
-/// One table: a row for each contestant or setting, a column for each figure.
+/// One table, with a row for each allocator or setting and a column for each figure.
 #[derive(Debug, Serialize)]
 pub(crate) struct Table {
     pub(crate) title: String,
@@ -26,7 +26,7 @@ pub(crate) struct Table {
 #[derive(Debug, Serialize)]
 pub(crate) struct Column {
     name: String,
-    /// Digits after the point that mean something.
+    /// The number of significant digits after the decimal point.
     #[serde(skip)]
     digits: usize,
 }
@@ -34,12 +34,12 @@ pub(crate) struct Column {
 #[derive(Debug, Serialize)]
 pub(crate) struct Row {
     name: String,
-    /// One for each column; null where the figure does not exist.
+    /// One value for each column, or null where the figure does not exist.
     values: Vec<Option<f64>>,
 }
 
 impl Table {
-    /// Columns are named with the unit they are in.
+    /// Creates an empty table. The name of a column contains its unit.
     pub(crate) fn new(title: impl Into<String>, columns: &[(&str, usize)]) -> Self {
         let columns =
             columns.iter().map(|(name, digits)| Column { name: (*name).to_owned(), digits: *digits });
@@ -88,7 +88,7 @@ impl Report {
     }
 }
 
-/// Prints a line on standard output; a reader that has seen enough is no error.
+/// Prints a line on standard output. It is not an error if the reader has closed the pipe.
 pub(crate) fn print(text: &str) -> io::Result<()> {
     match writeln!(io::stdout(), "{text}") {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error),

@@ -1,5 +1,5 @@
-//! A server's load: a model that stays, steps that come and go, a spike of sessions, a pause, and steps
-//! again.
+//! The load of a server. A model stays for the whole run. Steps allocate and free; then come a spike of
+//! sessions, a pause, and steps again.
 
 use std::thread;
 use std::time::{Duration, Instant};
@@ -7,22 +7,27 @@ use std::time::{Duration, Instant};
 use warmheap::config::MIB;
 use warmheap::{AllocError, Buffer, Pool};
 
-/// From one step to the next.
+/// The time from one step to the next.
 const STEP: Duration = Duration::from_millis(20);
-/// The spike begins, the pause begins and ends, and the run ends, in steps.
+/// The step at which the spike begins.
 const SPIKE: u32 = 50;
+/// The step at which the spike ends and the pause begins.
 const PAUSE: u32 = 100;
+/// The step at which the pause ends.
 const WORK: u32 = 200;
+/// The step at which the run ends.
 const END: u32 = 250;
 
-/// The model's and each step's live bytes.
+/// The live bytes of the model.
 const MODEL: u64 = 256 * MIB;
+/// The live bytes of each step.
 const SCRATCH: u64 = 64 * MIB;
-/// Sessions that begin with each step of the spike. One in so many outlives it.
+/// The number of sessions that begin with each step of the spike.
 const SESSIONS: usize = 2;
+/// One session in so many outlives the spike.
 const OUTLIVE: usize = 16;
 
-/// What was seen at one step.
+/// The figures of one step.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Sample {
     pub(crate) time: Duration,
@@ -30,7 +35,7 @@ pub(crate) struct Sample {
     pub(crate) held: u64,
 }
 
-/// A whole run.
+/// The figures of a whole run.
 #[derive(Debug)]
 pub(crate) struct Course {
     pub(crate) samples: Vec<Sample>,
@@ -38,7 +43,7 @@ pub(crate) struct Course {
 }
 
 impl Course {
-    /// The end of the pause.
+    /// Returns the figures at the end of the pause.
     pub(crate) fn rested(&self) -> Sample {
         self.samples[WORK as usize - 1]
     }
@@ -73,14 +78,15 @@ pub(crate) fn run(pool: &Pool) -> Result<Course, AllocError> {
     Ok(Course { samples, device_calls: pool.statistics().device_calls })
 }
 
-/// A key-value cache, and some small buffers beside it.
+/// Allocates a key-value cache and some small buffers.
 fn session(pool: &Pool, random: &mut fastrand::Rng) -> Result<Vec<Buffer>, AllocError> {
     let cache = random.u64(4 * MIB..24 * MIB);
     let sizes = [cache].into_iter().chain((0..4).map(|_| random.u64(1..64 << 10)));
     sizes.map(|size| pool.allocate(size)).collect()
 }
 
-/// Buffers of at least so many bytes together: most of them small, most bytes in large ones.
+/// Allocates buffers of at least so many bytes together. Most buffers are small, but most bytes are in large
+/// ones.
 fn fill(pool: &Pool, bytes: u64, random: &mut fastrand::Rng) -> Result<Vec<Buffer>, AllocError> {
     let mut buffers = Vec::new();
     let mut left = bytes;

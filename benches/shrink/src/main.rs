@@ -1,5 +1,5 @@
-//! What pools hold from their device while a load comes, peaks and goes: the table and the picture of
-//! docs/giving-back.md. Each device is run twice, without and with the setting for idle memory.
+//! Shows the memory that pools hold from their device while a load comes, peaks and goes. The table and the
+//! picture of docs/giving-back.md come from here. Each device runs twice: with `trim_after_ms` and without.
 //!
 //! `shrink [FILE]` prints the table, and draws the run on host memory into FILE (SVG).
 
@@ -19,7 +19,7 @@ use warmheap::{Pool, PoolConfig};
 
 use load::{Course, Sample};
 
-/// The time after which idle memory goes back, in the runs that give it back.
+/// The setting `trim_after` of the runs that give memory back.
 const TRIM_AFTER: Duration = Duration::from_secs(1);
 
 fn main() -> Result<(), Box<dyn Error>> {

@@ -1,4 +1,4 @@
-//! A run as a picture: live and held memory over time.
+//! Draws a run: live and held memory over time.
 
 use std::error::Error;
 use std::path::Path;
@@ -10,7 +10,7 @@ use warmheap::config::MIB;
 use super::load::{Course, Sample};
 
 const SIZE: (u32, u32) = (760, 360);
-/// Legible on light and on dark pages.
+/// The colours are legible on light and on dark pages.
 const LIVE: RGBColor = RGBColor(90, 150, 90);
 const KEPT: RGBColor = RGBColor(200, 110, 60);
 const GIVEN_BACK: RGBColor = RGBColor(60, 120, 200);

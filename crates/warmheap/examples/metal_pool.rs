@@ -12,7 +12,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("{} bytes at offset {} of one MTLBuffer", cache.size(), place.offset);
     println!("GPU address {:#x}", cache.address());
     let own = cache.own_mtl_buffer()?; // for code that takes no offset
-    println!("an MTLBuffer of its own: {} bytes", own.length());
+    println!("its own MTLBuffer has {} bytes", own.length());
     drop((own, cache));
     println!("{:#?}", pool.statistics());
     Ok(())

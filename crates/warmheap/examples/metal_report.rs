@@ -1,7 +1,7 @@
-//! What only a Mac can tell, as JSON: `cargo run --release --example metal_report`.
+//! Prints facts that only a Mac can tell, as JSON: `cargo run --release --example metal_report`.
 //!
-//! Real sizes and alignments, what heaps cost, whether residency and purging do what is documented,
-//! and how long each call takes. Takes some seconds and at most 1 GiB.
+//! The report has the real sizes and alignments, the cost of heaps, the effect of residency and purging,
+//! and the time of each call. It takes some seconds and at most 1 GiB.
 
 #[cfg(any(target_vendor = "apple", metal_double))]
 mod report {
@@ -23,7 +23,7 @@ mod report {
 
     pub(super) fn run() -> Result<()> {
         let device = MetalDevice::system_default(MetalOptions::default())?;
-        // At most 256 MiB at once, or a quarter of a small device.
+        // The report uses heaps of 256 MiB, or of half the largest heap on a small device.
         let size = (256 * MIB).min(device.limits().largest_heap / 2) / MIB * MIB;
         let report = json!({
             "device": device.name(),
@@ -54,7 +54,7 @@ mod report {
         })
     }
 
-    /// Is a buffer's size ever more than its length rounded up to the alignment?
+    /// Shows whether a buffer ever takes more than its length rounded up to the alignment.
     fn sizes(device: &MetalDevice) -> Value {
         let ask = |length: usize| {
             let options =
@@ -71,7 +71,7 @@ mod report {
         Ok(device.create_heap(&request)?)
     }
 
-    /// Does a heap cost its size from the start, or as it is touched?
+    /// Shows whether a heap takes its memory when it is created, or when it is touched.
     fn heap(device: &MetalDevice, size: u64) -> Result<Value> {
         let free = || device.limits().available;
         let mut steps = vec![json!({ "step": "before", "available": free() })];
@@ -81,7 +81,7 @@ mod report {
             json!({ "step": step, "available": free(), "heap": format!("{heap:?}") })
         };
         steps.push(usage("created"));
-        // SAFETY: nobody else has the heap; nor below.
+        // SAFETY: nothing else uses the heap, here and below.
         unsafe { memory.warm(0..size) }?;
         steps.push(usage("warmed"));
         drop(memory);
@@ -105,7 +105,7 @@ mod report {
         Ok(start.elapsed().as_secs_f64() * 1e3)
     }
 
-    /// The first fill pays for the pages; the second does not.
+    /// Measures fills. The first one pays for the pages, the others do not.
     fn fills(device: &MetalDevice, size: u64) -> Result<Value> {
         let memory = create(device, size)?;
         let created = ms(|| create(device, size).map(drop))?;
@@ -114,7 +114,7 @@ mod report {
         Ok(json!({ "create_and_drop": created, "first": fill()?, "second": fill()?, "third": fill()? }))
     }
 
-    /// A fill after two idle seconds, with and without residency being refreshed.
+    /// Measures a fill after two idle seconds. `keep_alive` is how long residency is refreshed.
     fn idle(keep_alive: Duration, size: u64) -> Result<Value> {
         let residency = ResidencyOptions { keep_alive, ..ResidencyOptions::default() };
         let device = MetalDevice::system_default(MetalOptions { residency, ..MetalOptions::default() })?;
@@ -128,7 +128,7 @@ mod report {
         Ok(json!({ "before": before, "after_2_s": after, "residency": format!("{:?}", device.residency()) }))
     }
 
-    /// Nanoseconds a call: the median of 51 samples of `calls` each.
+    /// Returns the nanoseconds of a call: the median of 51 samples of `calls` calls each.
     fn median<T>(calls: u32, mut call: impl FnMut() -> Result<T>) -> Result<f64> {
         let mut samples = Vec::new();
         for _ in 0..51 {

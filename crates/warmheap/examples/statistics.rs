@@ -1,4 +1,4 @@
-//! What a pool says of itself and what to change: `cargo run --example statistics`
+//! Prints the statistics of a pool, their grades and advice: `cargo run --example statistics`
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use warmheap::device::host::HostDevice;
 use warmheap::{Pool, PoolConfig};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    // Too small on purpose: three of the buffers below do not fit.
+    // The heap is too small on purpose: three of the buffers below do not fit.
     let config = PoolConfig::default()
         .with_heap_size(16 * MIB)
         .with_num_heaps(1)

@@ -1,4 +1,4 @@
-//! Allocators of offsets in one range, each with its defaults.
+//! Allocators of offsets in one range, each with its default settings.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
@@ -13,7 +13,7 @@ use vk_mem::{
 use super::ALIGNMENT;
 use super::heaps::Engine;
 
-/// Bytes in units of the alignment: engines without alignment of their own count in these.
+/// Converts bytes to units of the alignment, for engines that have no alignment of their own.
 fn units(bytes: u64) -> u32 {
     u32::try_from(bytes.div_ceil(ALIGNMENT)).expect("heaps are shorter than a tebibyte")
 }
@@ -28,7 +28,7 @@ impl Engine for OffsetEngine {
     }
 
     fn room_for(bytes: u64) -> u64 {
-        // Its search rounds requests up and holes down, to eighths of a power of two.
+        // The search rounds requests up and free blocks down, to eighths of a power of two.
         let eighth = (bytes.next_power_of_two() / 16).max(ALIGNMENT);
         bytes.next_multiple_of(eighth)
     }
@@ -62,8 +62,8 @@ impl Engine for RangeEngine {
 
 pub(crate) struct VirtualBlockEngine(VirtualBlock);
 
-// SAFETY: a virtual block is plain memory of its own, tied to no thread; VMA only asks that calls
-// do not overlap, and `&mut` sees to that.
+// SAFETY: a virtual block is plain memory that belongs to no thread. VMA only requires that calls do not
+// overlap, and `&mut` ensures that.
 unsafe impl Send for VirtualBlockEngine {}
 
 impl Engine for VirtualBlockEngine {
@@ -78,7 +78,7 @@ impl Engine for VirtualBlockEngine {
     fn allocate(&mut self, bytes: u64) -> Option<VirtualAllocation> {
         let flags = VirtualAllocationCreateFlags::empty();
         let info = VirtualAllocationCreateInfo { size: bytes, alignment: ALIGNMENT, user_data: 0, flags };
-        // SAFETY: the description is complete; the allocation is freed in the block it came from.
+        // SAFETY: the description is complete, and the allocation is freed in the block it came from.
         unsafe { self.0.allocate(info) }.ok().map(|(allocation, _)| allocation)
     }
 
@@ -90,16 +90,16 @@ impl Engine for VirtualBlockEngine {
 
 impl Drop for VirtualBlockEngine {
     fn drop(&mut self) {
-        // SAFETY: whoever drops the block uses none of its allocations any more.
+        // SAFETY: no allocation of the block is used after the block is dropped.
         unsafe { self.0.clear() };
     }
 }
 
-/// The textbook's best fit: holes by length and by place in ordered trees.
+/// Textbook best fit: two ordered trees hold the free blocks, by length and by place.
 pub(crate) struct BestFit {
     by_length: BTreeSet<(u64, u64)>,
     by_place: BTreeMap<u64, u64>,
-    /// The end of the highest allocation there has been.
+    /// The end of the highest allocation so far.
     reach: u64,
 }
 

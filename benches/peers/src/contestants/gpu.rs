@@ -1,4 +1,4 @@
-//! gpu-allocator, which manages memory of a Vulkan device and so needs one.
+//! gpu-allocator. It manages memory of a Vulkan device, and so needs one.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -10,20 +10,19 @@ use gpu_allocator::vulkan::{
 
 use super::{ALIGNMENT, Contestant};
 
-/// The allocator with its defaults, on the first device there is. The device stays until the
-/// process ends.
+/// The allocator with its default settings, on the first device. The device lives until the process ends.
 pub(crate) struct GpuAllocator(Mutex<Allocator>);
 
 impl GpuAllocator {
     pub(crate) fn new() -> Result<Self, String> {
-        // SAFETY: the loader is the system's own library, and it is never unloaded: the entry
-        // and what is made from it are leaked.
+        // SAFETY: the loader is the system's own library. It is never unloaded, because the entry and what
+        // is made from it are leaked.
         let entry = unsafe { ash::Entry::load() }.map_err(|_| "there is no Vulkan loader".to_owned())?;
         let entry = Box::leak(Box::new(entry));
         let failed = |what: &'static str| move |error: vk::Result| format!("{what}: {error}");
         let application = vk::ApplicationInfo::default().api_version(vk::API_VERSION_1_1);
         let info = vk::InstanceCreateInfo::default().application_info(&application);
-        // SAFETY: plain Vulkan start-up with descriptions that outlive the calls.
+        // SAFETY: these calls are plain Vulkan start-up, and the descriptions outlive the calls.
         let (instance, physical_device, device) = unsafe {
             let instance = entry.create_instance(&info, None).map_err(failed("no Vulkan instance"))?;
             let devices = instance.enumerate_physical_devices().map_err(failed("no list of devices"))?;

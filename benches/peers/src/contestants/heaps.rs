@@ -1,21 +1,21 @@
 //! Growth for engines that manage one range of fixed length: a list of heaps behind a mutex.
 //!
-//! The heap used last is asked first, then the others that have as many bytes free; heaps are
-//! added as needed, as large as the request if that is larger, and kept.
+//! A request first tries the heap that was used last, then the others with enough free bytes. If none
+//! serves it, a heap is added, at least as large as the request. Heaps are kept.
 
 use std::ops::Range;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::{ALIGNMENT, BestFit, Contestant, HEAP};
 
-/// Manages one range from 0 on. Not thread-safe.
+/// Manages one range that starts at 0. It is not thread-safe.
 pub(crate) trait Engine: Send {
-    /// What is needed to free.
+    /// The data that is needed to free an allocation.
     type Token: Send;
 
     fn new(bytes: u64) -> Self;
 
-    /// A length that, empty, can serve a request of `bytes`.
+    /// Returns the length of a range that can serve a request of `bytes` while it is empty.
     fn room_for(bytes: u64) -> u64 {
         bytes.next_multiple_of(ALIGNMENT)
     }
@@ -25,7 +25,7 @@ pub(crate) trait Engine: Send {
     fn free(&mut self, token: Self::Token);
 }
 
-/// An engine for each of several heaps.
+/// A list of heaps, each with its own engine.
 pub(crate) struct Heaps<E> {
     heap_bytes: u64,
     most: usize,
@@ -51,12 +51,12 @@ pub(crate) struct Held<T> {
 }
 
 impl<E: Engine> Heaps<E> {
-    /// Heaps of [`HEAP`] bytes, as many as needed.
+    /// Creates heaps of [`HEAP`] bytes, as many as needed.
     pub(crate) fn growing() -> Self {
         Self::new(HEAP, usize::MAX)
     }
 
-    /// At most `most` heaps of `heap_bytes`.
+    /// Creates at most `most` heaps of `heap_bytes`.
     pub(crate) fn new(heap_bytes: u64, most: usize) -> Self {
         let state = Mutex::new(State { heaps: Vec::new(), last: 0, reserved: 0 });
         Self { heap_bytes, most, state }
@@ -121,8 +121,8 @@ impl<E: Engine> Contestant for Heaps<E> {
     }
 }
 
-/// Best fit over one range without end, of which all up to the highest allocation counts as held:
-/// a bound on packing for devices that grow a heap in place.
+/// Best fit over one range without end. Everything up to the highest allocation counts as held. This is a
+/// bound on the packing of devices that grow a heap in place.
 pub(crate) struct OneRange(Mutex<BestFit>);
 
 impl OneRange {

@@ -1,7 +1,7 @@
-//! The contestants, each in the form a program needs that shares one allocator between threads.
+//! The contestants, in the form that a program needs to share one allocator between threads.
 //!
-//! Allocators of offsets sit behind a mutex over a list of heaps ([`heaps`]); general allocators
-//! are called directly, not through the program's own; the pool is used whole.
+//! Allocators of offsets are behind a mutex over a list of heaps ([`heaps`]). General allocators are called
+//! directly, not as the program's global allocator. The pool is used as a whole.
 
 mod engines;
 mod gpu;
@@ -20,29 +20,30 @@ use warmheap::Buffer;
 
 use crate::race::Runner;
 
-/// What device memory is aligned to.
+/// The alignment of device memory.
 pub(crate) const ALIGNMENT: u64 = 256;
 pub(crate) const MIB: u64 = 1 << 20;
-/// Heaps of those that do not choose their own.
+/// The heap size of contestants that do not choose their own.
 pub(crate) const HEAP: u64 = 256 * MIB;
 
 /// An allocator that threads share.
 pub(crate) trait Contestant: Sync {
-    /// What is needed to free an allocation.
+    /// The data that is needed to free an allocation.
     type Held: Send;
 
-    /// Memory for `size` bytes at [`ALIGNMENT`], or `None`.
+    /// Returns memory for `size` bytes at [`ALIGNMENT`], or `None`.
     fn allocate(&self, size: u64) -> Option<Self::Held>;
 
-    /// Frees what is in the slot, if anything.
+    /// Frees the allocation in the slot, if there is one.
     fn free(&self, slot: &mut Option<Self::Held>);
 
-    /// Bytes held from the device, now or at most so far; `None` if there is no such thing.
+    /// Returns the bytes held from the device, now or at the peak so far. Returns `None` for an allocator
+    /// without a device.
     fn reserved(&self) -> Option<u64>;
 }
 
-/// The loop without an allocator: what is left of every figure when the allocator costs nothing. What it holds
-/// is as large as a buffer of the pool, since buffers must be put somewhere, too.
+/// The loop without an allocator. It shows the part of every figure that is not the allocator's. Its
+/// handles are as large as a buffer of the pool, because the loop also has to store buffers.
 struct Nothing;
 
 impl Contestant for Nothing {
@@ -67,7 +68,7 @@ pub(crate) fn runner<C: Contestant + 'static>(name: &'static str, contestant: C)
     Runner { name, entrant: Box::new(contestant) }
 }
 
-/// Everyone, fresh.
+/// Returns all contestants, newly created.
 pub(crate) fn all() -> Vec<Runner> {
     let mut runners = vec![
         runner("warmheap, elastic", elastic()),
@@ -90,12 +91,12 @@ pub(crate) fn all() -> Vec<Runner> {
 /// The name of [`the_loop`].
 pub(crate) const LOOP: &str = "the loop alone";
 
-/// What the loop that is timed takes by itself.
+/// Returns the timed loop without an allocator.
 pub(crate) fn the_loop() -> Runner {
     runner(LOOP, Nothing)
 }
 
-/// Who is not among [`all`] here, and why.
+/// Returns the contestants that are missing from [`all`] on this machine, each with the reason.
 pub(crate) fn absent() -> Vec<String> {
     gpu::GpuAllocator::new()
         .err()

@@ -1,4 +1,4 @@
-//! The pool, whole: safe buffers, growth, the call site kept, and statistics unless said otherwise.
+//! The whole pool: safe buffers, growth, recorded call sites, and statistics unless the name says otherwise.
 
 use std::sync::Arc;
 
@@ -8,24 +8,24 @@ use warmheap::{Buffer, Pool};
 
 use super::Contestant;
 
-/// On a device whose heaps grow in place.
+/// Creates a pool on a device whose heaps grow in place.
 pub(crate) fn elastic() -> Pool {
     pool(SimDevice::new(), PoolConfig::elastic())
 }
 
-/// On a device whose heaps keep the size they were made with.
+/// Creates a pool on a device whose heaps keep their size.
 pub(crate) fn discrete() -> Pool {
     pool(SimDevice::new().discrete(), PoolConfig::elastic())
 }
 
-/// As [`elastic`], with statistics off.
+/// As [`elastic`], but with statistics off.
 pub(crate) fn untracked() -> Pool {
     let mut config = PoolConfig::elastic();
     config.track_statistics = false;
     pool(SimDevice::new(), config)
 }
 
-/// With `count` heaps of `size` bytes, all made at start-up.
+/// Creates a pool with `count` heaps of `size` bytes, all created at start-up.
 pub(crate) fn fixed(count: usize, size: u64) -> Pool {
     let mut config = PoolConfig::default();
     config.heaps = HeapSizing::Fixed;
@@ -58,7 +58,7 @@ impl Contestant for Pool {
     }
 }
 
-/// A pool that fails where its heaps are full, instead of asking the device.
+/// A pool that fails if its heaps are full, and never asks the device.
 pub(crate) struct HeapsOnly(Pool);
 
 impl HeapsOnly {

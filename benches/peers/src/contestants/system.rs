@@ -1,7 +1,7 @@
 //! General-purpose allocators, called directly.
 //!
-//! They hand out the process's own address space; pages are the system's affair, so what they hold
-//! cannot be compared with device memory.
+//! They hand out the address space of the process, and the system manages its pages. So the memory that they
+//! hold cannot be compared with device memory.
 
 use std::alloc::{GlobalAlloc, Layout};
 use std::ptr::NonNull;
@@ -10,13 +10,13 @@ use super::{ALIGNMENT, Contestant};
 
 pub(crate) struct General<A>(pub(crate) A);
 
-/// An allocation, and how it was asked for.
+/// An allocation and its layout.
 pub(crate) struct Held {
     address: NonNull<u8>,
     layout: Layout,
 }
 
-// SAFETY: an address; what it leads to is not touched.
+// SAFETY: this is only an address. The memory behind it is not touched.
 unsafe impl Send for Held {}
 
 impl<A: GlobalAlloc + Sync> Contestant for General<A> {
@@ -33,7 +33,7 @@ impl<A: GlobalAlloc + Sync> Contestant for General<A> {
     #[inline]
     fn free(&self, slot: &mut Option<Held>) {
         if let Some(Held { address, layout }) = slot.take() {
-            // SAFETY: allocated above with this layout, given back once.
+            // SAFETY: the memory was allocated above with this layout, and is freed once.
             unsafe { self.0.dealloc(address.as_ptr(), layout) };
         }
     }

@@ -1,4 +1,4 @@
-//! rlsf: a TLSF that keeps its headers in the memory it manages, and spans several regions itself.
+//! rlsf: a TLSF allocator. It keeps its headers in the memory it manages, and handles several regions itself.
 
 use std::alloc::Layout;
 use std::mem::MaybeUninit;
@@ -7,25 +7,25 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::{ALIGNMENT, Contestant, HEAP, MIB};
 
-/// 32 levels reach past every request; 16 lists each, as the crate's examples have.
+/// A TLSF with 32 levels, more than any request needs, and 32 lists for each level.
 type Engine = rlsf::Tlsf<'static, u32, u32, 32, 32>;
 
-/// One TLSF over regions of [`HEAP`] bytes, or as large as the request needs.
+/// One TLSF over regions of [`HEAP`] bytes. A region for a larger request is as large as that needs.
 pub(crate) struct Tlsf(Mutex<State>);
 
 struct State {
     engine: Engine,
-    /// Never touched beyond the headers, so most of it is address space without memory.
+    /// The managed memory. Only its headers are touched, so most of it is address space without memory.
     regions: Vec<Box<[MaybeUninit<u8>]>>,
 }
 
-// SAFETY: the engine's pointers lead into `regions`, which moves with it.
+// SAFETY: the engine's pointers point into `regions`, which moves with the engine.
 unsafe impl Send for State {}
 
-/// An allocation's address.
+/// The address of an allocation.
 pub(crate) struct Held(NonNull<u8>);
 
-// SAFETY: an address; what it leads to is not touched.
+// SAFETY: this is only an address. The memory behind it is not touched.
 unsafe impl Send for Held {}
 
 impl Tlsf {
@@ -41,12 +41,12 @@ impl Tlsf {
 impl State {
     #[cold]
     fn grow(&mut self, size: u64) {
-        // The search rounds the request up to the next list, and headers and alignment take a
-        // little: a sixteenth and some is enough for both.
+        // The search rounds the request up to the next list, and headers and alignment take some bytes. A
+        // sixteenth and one MiB are enough for both.
         let bytes = if size + MIB > HEAP { size + size / 16 + MIB } else { HEAP };
         let mut region = Box::new_uninit_slice(bytes as usize);
         let start = NonNull::from(&mut *region).cast();
-        // SAFETY: the region lives as long as the engine and is used by it alone.
+        // SAFETY: the region lives as long as the engine, and only the engine uses it.
         unsafe { self.engine.insert_free_block_ptr(NonNull::slice_from_raw_parts(start, region.len())) };
         self.regions.push(region);
     }
@@ -69,7 +69,7 @@ impl Contestant for Tlsf {
     #[inline]
     fn free(&self, slot: &mut Option<Held>) {
         if let Some(Held(address)) = slot.take() {
-            // SAFETY: the address came from this engine at this alignment and is given back once.
+            // SAFETY: the address came from this engine at this alignment, and is freed once.
             unsafe { self.lock().engine.deallocate(address, ALIGNMENT as usize) };
         }
     }

@@ -1,4 +1,4 @@
-//! Random replacement of large buffers: no pattern to learn, most sizes seen once.
+//! Random replacement of large buffers. There is no pattern to learn, and most sizes occur only once.
 
 use super::{Settings, warm_up};
 use crate::contestants::{self, MIB};

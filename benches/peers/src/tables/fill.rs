@@ -1,6 +1,7 @@
-//! How much of 8 GiB can be used: the share under live buffers when the first request fails.
+//! How much of 8 GiB can be used: the share of live buffers when the first request fails.
 //!
-//! Three requests to two frees of random buffers, until one fails; many seeds, the same for all.
+//! There are three requests to two frees of random buffers, until a request fails. All allocators get the
+//! same seeds.
 
 use fastrand::Rng;
 

@@ -1,4 +1,4 @@
-//! Cost by the number of heaps: 8 GiB in 1 to 64 heaps made at start-up.
+//! The cost by the number of heaps: 8 GiB in 1 to 64 heaps that are created at start-up.
 
 use super::{Settings, warm_up};
 use crate::contestants::{MIB, fixed, runner};

@@ -1,8 +1,8 @@
-//! Cost by the number of live buffers, 10^2 to 10^6.
+//! The cost by the number of live buffers, 10^2 to 10^6.
 //!
-//! Twice: with the replaced buffers spread among the live ones but always a hundred, which shows
-//! the allocator's own cost, and with any of them replaced, where the processor's caches run out
-//! for everybody, the loop's own array of buffers first of all.
+//! There are two tables. In the first, a hundred buffers spread among the live ones are replaced. It shows
+//! the allocator's own cost. In the second, any buffer is replaced. Then the processor's caches are too
+//! small for all allocators, and first of all for the loop's own array of buffers.
 
 use super::{Settings, warm_up};
 use crate::contestants::{BestFit, Heaps, OffsetEngine, VirtualBlockEngine, elastic, runner, the_loop};
@@ -42,7 +42,7 @@ fn table(title: &str, replaced: impl Fn(usize) -> usize, settings: &Settings) ->
     table
 }
 
-/// Those whose bookkeeping lies outside the memory: the others would touch gigabytes.
+/// Returns the allocators whose metadata lies outside the memory. The others would touch gigabytes.
 fn runners() -> Vec<Runner> {
     vec![
         runner("warmheap, elastic", elastic()),

@@ -1,4 +1,4 @@
-//! A million live buffers, freed in random order: time, bookkeeping, and whether all bytes return.
+//! A million live buffers, freed in random order: the time, the metadata, and whether all bytes come back.
 
 use std::sync::Arc;
 use std::time::Instant;

@@ -1,4 +1,4 @@
-//! The tables: what is asked of whom.
+//! The tables. Each module runs one kind of work on some of the allocators.
 
 mod churn;
 mod fill;
@@ -25,31 +25,31 @@ pub(crate) enum Kind {
     Traces,
     /// Random replacement of 4096 buffers of 4 KiB to 16 MiB
     Churn,
-    /// How full 8 GiB are when the first request fails
+    /// The used share of 8 GiB when the first request fails
     Fill,
-    /// Cost by the number of live buffers
+    /// The cost by the number of live buffers
     Live,
-    /// Cost by the number of heaps
+    /// The cost by the number of heaps
     Heaps,
     /// Frees from another thread
     Remote,
-    /// Statistics on and off
+    /// The cost of statistics
     Statistics,
     /// A million buffers freed in random order
     Million,
 }
 
-/// What the command line says.
+/// The settings of the command line.
 #[derive(Debug)]
 pub(crate) struct Settings {
     pub(crate) traces: Vec<PathBuf>,
-    /// Parts of contestants' names, large or small letters alike; empty for everyone.
+    /// Parts of the names of the allocators that run, in any case. An empty list runs all.
     pub(crate) only: Vec<String>,
     pub(crate) rounds: usize,
 }
 
 impl Settings {
-    /// Those of `runners` that take part.
+    /// Returns the runners that the command line asks for.
     fn pick(&self, mut runners: Vec<Runner>) -> Vec<Runner> {
         let has = |name: &str, part: &str| name.to_lowercase().contains(&part.to_lowercase());
         let wanted = |name: &str| self.only.is_empty() || self.only.iter().any(|part| has(name, part));
@@ -79,7 +79,7 @@ impl Kind {
     }
 }
 
-/// The traces that were asked for, by name, compiled.
+/// Returns the requested traces as programs, each with its name.
 fn programs(settings: &Settings) -> Result<Vec<(String, Program)>, Box<dyn Error>> {
     let mut files = Vec::new();
     for path in &settings.traces {
@@ -101,7 +101,7 @@ fn programs(settings: &Settings) -> Result<Vec<(String, Program)>, Box<dyn Error
     files.into_iter().map(program).collect()
 }
 
-/// One cold round of each, so that heaps and tables exist before the clock runs.
+/// Plays one cold round with each runner, so that heaps and tables exist before the clock runs.
 fn warm_up(runners: &[Runner], program: &Program) -> Vec<Books> {
     runners.iter().map(|runner| runner.entrant.books(program)).collect()
 }

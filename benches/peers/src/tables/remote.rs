@@ -1,7 +1,7 @@
 //! Frees from another thread: a completion thread frees everything that one thread allocates.
 //!
-//! Buffers must get there, whoever made them. What that takes the loop alone is taken off on both sides
-//! for the last column, which is what the allocators add.
+//! Sending a buffer to that thread costs time with any allocator. The loop without an allocator measures
+//! that time. The last column subtracts it from both figures, and so shows what the allocators add.
 
 use super::{Settings, Tables, programs, warm_up};
 use crate::contestants::{LOOP, all, the_loop};

@@ -1,4 +1,4 @@
-//! What statistics cost: the same pool with them on and off.
+//! The cost of statistics: the same pool with statistics on and off.
 
 use super::{Settings, Tables, programs, warm_up};
 use crate::contestants::{elastic, runner, untracked};
@@ -11,7 +11,7 @@ pub(super) fn tables(settings: &Settings) -> Tables {
     for (name, program) in programs(settings)? {
         let runners = [runner("on", elastic()), runner("off", untracked())];
         warm_up(&runners, &program);
-        // A difference of less than a nanosecond needs more rounds than a figure of ten.
+        // A difference of less than a nanosecond needs more rounds than a figure of ten nanoseconds.
         let times = race(&runners, &program, &[ONE_THREAD], 3 * settings.rounds);
         let (on, off) = (times[0][0], times[1][0]);
         table.row(name, [Some(on), Some(off), Some(on - off)]);

@@ -1,4 +1,4 @@
-//! What real engines do: time per operation with one thread and two, and memory held.
+//! Traces of real engines: the time per operation with one thread and two, and the memory held.
 
 use super::{Settings, Tables, programs, warm_up};
 use crate::contestants::{self, OneRange, runner};

@@ -1,9 +1,9 @@
-//! Key-value caches that grow by a token at a time, among the other buffers of a decode step.
+//! A load of key-value caches that grow token by token, among the other buffers of a decode step.
 
 use warmheap::{AllocError, Buffer, Pool, Request};
 
-/// The worst ratio counts once every cache has this many device pages. Before that, the page that each
-/// has begun and the few MiB in thread caches weigh more than the pool's decisions.
+/// The worst ratio is measured once every cache has this many device pages. Before that, the last page of
+/// each cache and the few MiB in thread caches weigh more than the pool's decisions.
 const PAGES: u64 = 16;
 /// The most tokens of a prompt.
 const PROMPT: u64 = 2000;
@@ -14,18 +14,18 @@ pub(crate) struct Load {
     pub(crate) caches: usize,
     pub(crate) tokens: u64,
     pub(crate) bytes_per_token: u64,
-    /// Requests name the length that the caches may reach.
+    /// Whether requests name the length that the caches may reach.
     pub(crate) hinted: bool,
 }
 
 /// What the run measured.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Outcome {
-    /// Steps of one cache by one token.
+    /// The number of times that one cache grew by one token.
     pub(crate) steps: u64,
-    /// Steps that copied the cache.
+    /// The number of those steps that copied the cache.
     pub(crate) copies: u64,
-    /// The highest ratio of reserved to live bytes, once caches have [`PAGES`] pages.
+    /// The highest ratio of reserved to live bytes, once all caches have [`PAGES`] pages.
     pub(crate) worst: f64,
     pub(crate) reserved: u64,
     pub(crate) live: u64,
@@ -46,7 +46,8 @@ pub(crate) fn run(pool: &Pool, load: Load) -> Result<Outcome, AllocError> {
     let mut others: Vec<Buffer> = Vec::new();
     let page = pool.device().limits().granularity;
     for token in 0..tokens {
-        // What a decode step needs for itself, and what stays for some time (a prefix, an adapter).
+        // A decode step needs scratch memory. Every 64 steps a buffer comes that stays for some time, such
+        // as a prefix or an adapter.
         let scratch: Vec<_> =
             (0..2).map(|_| pool.allocate(random.u64(1..512 << 10))).collect::<Result<_, _>>()?;
         if token % 64 == 0 {

@@ -1,5 +1,5 @@
-//! Prints how key-value caches grow to 32,768 tokens each, on devices that can map more memory
-//! behind a buffer and on one that cannot.
+//! Prints how key-value caches grow to 32,768 tokens each: on two devices whose heaps can grow in place,
+//! and on one whose heaps cannot.
 
 mod caches;
 

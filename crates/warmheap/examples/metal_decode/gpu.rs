@@ -1,4 +1,4 @@
-//! The toy model on the GPU. Shared storage, so that the CPU reads results without a copy.
+//! The toy model on the GPU. Its memory has shared storage, so the CPU reads results without a copy.
 
 use std::error::Error;
 use std::ptr::NonNull;
@@ -42,11 +42,11 @@ pub(crate) fn run() -> Result<()> {
         let hidden = pool.allocate(Request::new(STATE as u64).tag("hidden"))?;
         gpu.wait(gpu.submit(&gpu.layer, [&on_gpu, &x, &hidden], None)?)?;
         cache.extend(read(&hidden, WIDTH)?);
-        // The cache is one token longer each step: a new buffer, as engines without paging do.
+        // The cache grows by one token each step. It gets a new buffer, as in engines without paging.
         let states = gpu.upload(&cache, "kv-cache")?;
         let next = pool.allocate(Request::new(STATE as u64).tag("state"))?;
         let attended = gpu.submit(&gpu.attend, [&states, &hidden, &next], Some(step as u32))?;
-        // The GPU still uses these; the pool frees them when it is done.
+        // The GPU still uses these buffers. The pool frees them when the GPU is done.
         let ticket = gpu.ticket(attended);
         [states, hidden, std::mem::replace(&mut x, next)].into_iter().for_each(|used| used.retire(&ticket));
 
@@ -100,12 +100,12 @@ impl<'a> Gpu<'a> {
     fn upload(&self, values: &[f32], tag: &str) -> Result<Buffer> {
         let buffer = self.pool.allocate(Request::new(size_of_val(values) as u64).tag(tag))?;
         let host = buffer.host().ok_or("the memory is not shared")?.cast::<f32>();
-        // SAFETY: the buffer is that long, aligned to the device's alignment, and not in use yet.
+        // SAFETY: the buffer has that length and the device's alignment, and is not in use yet.
         unsafe { host.copy_from_nonoverlapping(NonNull::from(values).cast(), values.len()) };
         Ok(buffer)
     }
 
-    /// Submits one kernel over a state, and returns the value that the queue completes it as.
+    /// Submits one kernel over a state. Returns the value that the queue has reached once it completes.
     fn submit(&self, kernel: &Pipeline, buffers: [&Buffer; 3], states: Option<u32>) -> Result<u64> {
         autoreleasepool(|_| {
             let commands = self.queue.raw().commandBuffer().ok_or("no command buffer")?;
@@ -113,12 +113,12 @@ impl<'a> Gpu<'a> {
             encoder.setComputePipelineState(kernel);
             for (index, buffer) in buffers.into_iter().enumerate() {
                 let place = buffer.metal().ok_or("not in Metal memory")?;
-                // SAFETY: the kernels stay within the buffers, which the caller keeps until the
-                // work is done, or retires under its ticket.
+                // SAFETY: the kernels stay within the buffers. The caller keeps the buffers until the work
+                // is done, or retires them under its ticket.
                 unsafe { encoder.setBuffer_offset_atIndex(Some(place.buffer), place.offset, index) };
             }
             if let Some(states) = states {
-                // SAFETY: four bytes, copied at once.
+                // SAFETY: Metal copies the four bytes during the call.
                 unsafe { encoder.setBytes_length_atIndex(NonNull::from(&states).cast(), 4, 3) };
             }
             let one = |width| MTLSize { width, height: 1, depth: 1 };
@@ -128,7 +128,7 @@ impl<'a> Gpu<'a> {
         })
     }
 
-    /// What buffers are retired under.
+    /// Returns the ticket under which buffers are retired.
     fn ticket(&self, value: u64) -> Ticket {
         self.work.ticket(value)
     }

@@ -1,8 +1,8 @@
-//! A small decode loop on the GPU, with every buffer from the pool, checked against the CPU.
+//! Runs a small decode loop on the GPU and compares it with the CPU. Every buffer comes from the pool.
 //!
-//! Each step runs a toy layer (a matrix times the state, squashed), appends the state to a cache
-//! that grows by a token, and attends over the cache. The kernels are compiled from source at run
-//! time. Needs a Mac: `cargo run --release --example metal_decode`.
+//! Each step runs a toy layer: `tanh` of a matrix times the state. It appends the state to a cache that
+//! grows by a token, and attends over the cache. The kernels are compiled from source at run time. The
+//! example needs a Mac: `cargo run --release --example metal_decode`.
 
 #[cfg(all(feature = "metal", any(target_vendor = "apple", metal_double)))]
 mod gpu;

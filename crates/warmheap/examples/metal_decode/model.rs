@@ -1,11 +1,11 @@
-//! The toy model on the CPU: what the GPU's results are checked against.
+//! The toy model on the CPU. The GPU's results are compared with it.
 
-/// Width of the state.
+/// The width of the state.
 pub(crate) const WIDTH: usize = 256;
-/// Tokens to decode.
+/// The number of tokens to decode.
 pub(crate) const STEPS: usize = 64;
 
-/// Weights from a fixed sequence, small enough to keep the state away from saturation.
+/// Returns weights from a fixed sequence. They are small enough to keep the state away from saturation.
 pub(crate) fn weights() -> Vec<f32> {
     let mut state = 1_u32;
     let mut next = || {
@@ -19,12 +19,12 @@ pub(crate) fn first_state() -> Vec<f32> {
     (0..WIDTH).map(|i| (i as f32 * 0.37).sin()).collect()
 }
 
-/// `tanh(weights * x)`.
+/// Returns `tanh(weights * x)`.
 pub(crate) fn layer(weights: &[f32], x: &[f32]) -> Vec<f32> {
     weights.chunks(WIDTH).map(|row| dot(row, x).tanh()).collect()
 }
 
-/// Softmax-weighted mean of the cached states, by their likeness to `x`.
+/// Returns the mean of the cached states, weighted with the softmax of their products with `x`.
 pub(crate) fn attend(cache: &[f32], x: &[f32]) -> Vec<f32> {
     let scores: Vec<f32> = cache.chunks(WIDTH).map(|state| dot(state, x) / 16.0).collect();
     let highest = scores.iter().copied().fold(f32::MIN, f32::max);
