@@ -1,6 +1,7 @@
-"""What the driver's memory calls cost: microseconds a call, medians, on an idle GPU.
+"""Measures the driver's memory calls on an idle GPU: the median microseconds of each call.
 
-Needs nothing but the driver. The figures behind the size of a granule and the worth of a pool.
+The program needs only the driver. Its figures are the reason for the size of a page, and show what a
+pool saves.
 """
 
 import ctypes
@@ -27,7 +28,7 @@ class Access(ctypes.Structure):
 
 def call(name, *arguments):
     status = getattr(driver, name)(*arguments)
-    assert status == 0, f"{name} answered {status}"
+    assert status == 0, f"{name} returned {status}"
 
 
 def timed(name, *arguments):
@@ -37,7 +38,7 @@ def timed(name, *arguments):
 
 
 def plain(size, times):
-    """cuMemAlloc and cuMemFree."""
+    """Measures cuMemAlloc and cuMemFree."""
     costs = []
     for _ in range(times):
         address = u64()
@@ -47,7 +48,7 @@ def plain(size, times):
 
 
 def ordered(size, times):
-    """cuMemAllocAsync and cuMemFreeAsync, the pool warm."""
+    """Measures cuMemAllocAsync and cuMemFreeAsync with a warm pool."""
     costs = []
     for _ in range(times):
         address = u64()
@@ -58,7 +59,7 @@ def ordered(size, times):
 
 
 def mapped(base, piece, count, at_once, device):
-    """Create, map, release and unmap of pieces, and set access over all at once or each alone."""
+    """Measures the create, map, release and unmap of pieces. Sets access for all at once or for each."""
     kind = Properties(1, 0, Location(1, device), None)
     access = Access(Location(1, device), 3)
     costs = {"create": [], "map": [], "release": [], "access": [], "unmap": []}

@@ -1,10 +1,10 @@
-"""What allocating and freeing costs from Python: the pool beside numpy.empty and bytearray.
+"""Measures an allocation and a free from Python: the pool, numpy.empty and bytearray.
 
-Everything is measured in turns in one process, the shortest of many rounds of each is shown. What
-is measured is one statement, `make(size)`, whose result is dropped at once; for the pool that is an
-allocation and a free. "Two empty calls" is a compiled function that does nothing, called twice: what
-no package of this kind can do without. A function that is called anew has no frame that the pool
-could look at for its line, so that costs more and is measured too. Needs NumPy.
+The program measures all of them in turns in one process, and shows the shortest of many rounds. It
+times one statement, `make(size)`, whose result is dropped at once. For the pool that is an allocation
+and a free. "Two empty calls" calls a compiled function twice that does nothing. No such package can be
+faster. A function that is called for the first time has no frame object yet. The pool needs that
+object to find the line, so this case costs more and is measured as well. The program needs NumPy.
 
     python benches/python/speed.py [--json] [--rounds N]
 """
@@ -23,7 +23,7 @@ CALLS = 20_000
 
 
 def contestants(pool):
-    """Statements by name, each with the names it uses."""
+    """Returns the statements by name, each with the names that it uses."""
     nothing, allocate = _native._nothing, pool.allocate
 
     def two_calls(size):
@@ -54,7 +54,7 @@ def measure(rounds):
             }
             for _ in range(rounds):
                 for name, timer in timers.items():
-                    # A bytearray is cleared: dear for large ones.
+                    # A bytearray is cleared, which takes long if it is large.
                     calls = CALLS if name != "bytearray" or size < 1 << 20 else CALLS // 200
                     took = timer.timeit(calls) / calls * 1e9
                     best[name] = min(best.get(name, took), took)
@@ -68,7 +68,7 @@ def measure(rounds):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--json", action="store_true", help="for machines")
+    parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument("--rounds", type=int, default=15)
     arguments = parser.parse_args()
     table = measure(arguments.rounds)

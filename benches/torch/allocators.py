@@ -1,6 +1,6 @@
-"""Puts an allocator under PyTorch, and asks it what it holds.
+"""Puts an allocator under PyTorch, and reads what it holds.
 
-An allocator is chosen before the first use of the GPU and stays for the process.
+A process chooses its allocator before it first uses the GPU, and keeps it.
 """
 
 import ctypes
@@ -12,7 +12,7 @@ import torch
 MIB = 1 << 20
 
 class BuiltIn:
-    """PyTorch's own, in any of its forms."""
+    """PyTorch's own allocator, in any of its forms."""
 
     def reset_peaks(self):
         torch.cuda.reset_peak_memory_stats()
@@ -28,12 +28,12 @@ class BuiltIn:
         }
 
     def _calls(self, stats):
-        """Not counted by cudaMallocAsync, nor without caching."""
+        """Returns the device calls. PyTorch does not count them for cudaMallocAsync or without caching."""
         return stats.get("num_device_alloc", 0) + stats.get("num_device_free", 0)
 
 
 class Rmm:
-    """RMM's pool, which never gives anything back, so its size is its peak."""
+    """RMM's pool. It never gives memory back, so its size is its peak."""
 
     def __init__(self):
         import rmm
@@ -51,7 +51,7 @@ class Rmm:
 
 
 class Warmheap:
-    """The shared library that LIBWARMHEAP names, with all its hooks."""
+    """Warmheap: the shared library that LIBWARMHEAP names, with all its hooks."""
 
     def __init__(self):
         path = os.path.abspath(os.environ["LIBWARMHEAP"])
@@ -90,7 +90,7 @@ class Warmheap:
         }
 
     def _sum(self, statistics, key):
-        """Over all streams of all devices."""
+        """Returns the sum over all streams of all devices."""
         return sum(stream["statistics"][key] for device in statistics["devices"] for stream in device["streams"])
 
 

@@ -1,10 +1,11 @@
 """Runs models under several allocators at a time, in turns of one step each, and compares them.
 
-How fast a core is changes with what its neighbours do, by a factor of two and from second to second,
-and a token costs mostly the processor's time. So Warmheap and some others each have a process, all
-alive and on one core, and one works for a step while the rest wait: what one of them meets, all of
-them meet. The order of turns is the reverse each time. A round has a group for every few of the
-others; each group has another core. Standard output gets a table; --output gets everything as JSON.
+A token costs mostly the processor's time. The speed of a core depends on its neighbours, and changes by a
+factor of two from second to second. So Warmheap and some other allocators each have a process, and all of
+these processes share one core. One process works for a step while the others wait. A slow second then
+affects all of them. The order of turns is reversed each time. The other allocators are divided into
+groups. A round runs each group once, on a core of its own. Standard output gets a table, and --output gets
+everything as JSON.
 """
 
 import argparse
@@ -29,9 +30,9 @@ FIGURES = [("small_us", "4 KiB us"), ("large_us", "64 MiB us"), ("tokens_per_s",
 
 
 def start(allocator):
-    """A server with the environment this allocator needs."""
-    # Libraries ask while they are imported whether there is a GPU. The answer must not come from
-    # the driver, which a child of the server could not start again.
+    """Starts a server with the environment that this allocator needs."""
+    # Libraries check for a GPU while they are imported. They must not ask the driver, because a child of
+    # the server could not start the driver again.
     fork_safe = {"PYTORCH_NVML_BASED_CUDA_CHECK": "1"}
     repeatable = {"CUBLAS_WORKSPACE_CONFIG": ":4096:8"}
     environment = {**os.environ, **ENVIRONMENT.get(allocator, {}), **fork_safe, **repeatable}
@@ -45,13 +46,13 @@ def tell(server, line):
 
 
 def hear(server):
-    """The answer, or `None` if the server asks for a turn."""
+    """Returns the server's answer, or `None` if it asks for a turn."""
     line = server.stdout.readline() or '{"error": "the server died"}'
     return None if line.strip() == "turn" else json.loads(line)
 
 
 def run(servers, order):
-    """The answers of several servers that work in turns; what they do before the first is not timed."""
+    """Runs several servers in turns and returns their answers. The work before the first turn is not timed."""
     for allocator, server in servers.items():
         tell(server, json.dumps({"allocator": allocator, **order}))
     answers = {allocator: hear(server) for allocator, server in servers.items()}
@@ -66,7 +67,7 @@ def run(servers, order):
 
 
 def spread(values):
-    """Half the distance between the quartiles, in per cent of the median."""
+    """Returns half the distance between the quartiles, in per cent of the median."""
     if len(values) < 4:
         return (max(values) - min(values)) / 2 / statistics.median(values) * 100
     low, _, high = statistics.quantiles(values, n=4)
@@ -78,16 +79,17 @@ def shown(values):
 
 
 def total(ours, theirs):
-    """How much longer theirs took, all in all: what a pool does once for what comes later, too."""
+    """Returns how much longer all of their steps took. This includes work that a pool does once."""
     return sum(theirs) / sum(ours)
 
 
 def typical(ours, theirs):
-    """How much longer a step of theirs took than the same step of ours. A hiccup does not count."""
+    """Returns how much longer a typical step of theirs took than the same step of ours. The median leaves
+    out hiccups."""
     return statistics.median(their / our for our, their in zip(ours, theirs))
 
 
-# What each run took for the same things, and what to call Warmheap's speed over another's in them.
+# The figures of a run that are compared: the key, the comparison, and the heading of the column.
 COMPARED = [("step_ms", total, "all steps x"), ("step_ms", typical, "a step x"), ("first_ms", total, "first x"),
             ("small_us", total, "4 KiB x"), ("large_us", total, "64 MiB x")]
 
@@ -97,8 +99,8 @@ def place(run):
 
 
 def advantage(key, compare, ours, runs):
-    """Warmheap's speed over another's in the turns that they shared: the median of the rounds, the
-    least and the most."""
+    """Returns Warmheap's speed relative to another allocator's in the turns that they shared: the median of
+    the rounds, the least and the most."""
     listed = lambda run: run[key] if isinstance(run[key], list) else [run[key]]  # noqa: E731
     met = {place(run): listed(run) for run in ours}
     ratios = [compare(met[place(run)], listed(run)) for run in runs if place(run) in met]
@@ -106,7 +108,7 @@ def advantage(key, compare, ours, runs):
 
 
 def table(results, workloads):
-    """One block for each workload, one line for each allocator."""
+    """Prints a block for each workload, with a line for each allocator."""
     for workload in workloads:
         runs = {a: [{**r[workload], "round": r["round"], "group": r["group"]} for r in rounds if workload in r]
                 for a, rounds in results.items()}
@@ -129,15 +131,16 @@ def table(results, workloads):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--others", nargs="+", default=OTHERS, choices=OTHERS, help="to compare Warmheap with")
-    parser.add_argument("--together", type=int, default=2, help="how many of them share turns with it at a time: "
-                        "the GPU must have memory for them all")
+    parser.add_argument("--others", nargs="+", default=OTHERS, choices=OTHERS, help="the allocators to compare with Warmheap")
+    parser.add_argument("--together", type=int, default=2, help="the number of allocators that share turns with "
+                        "Warmheap at a time; the GPU must have memory for all of them")
     parser.add_argument("--workloads", nargs="+", default=WORKLOADS)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--slow-rounds", type=int, help="rounds without caching, which take the longest: the first so many")
-    parser.add_argument("--seconds", type=float, default=480, help="start no measurement after this time")
-    parser.add_argument("--output", help="where to write everything as JSON")
-    parser.add_argument("--show", help="an earlier --output: print its table and measure nothing")
+    parser.add_argument("--slow-rounds", type=int, help="run the allocator without caching, the slowest, in the first "
+                        "so many rounds only")
+    parser.add_argument("--seconds", type=float, default=480, help="start no measurement after so many seconds")
+    parser.add_argument("--output", help="the file for all results as JSON")
+    parser.add_argument("--show", help="print the table of an earlier --output, and measure nothing")
     options = parser.parse_args()
     if options.show:
         with open(options.show) as file:
@@ -147,7 +150,7 @@ def main():
     allocators = [*options.others, "warmheap"]
     servers = {allocator: start(allocator) for allocator in allocators}
     for server in servers.values():
-        server.stdout.readline()  # Importing must not disturb a measurement.
+        server.stdout.readline()  # The server has imported everything, so that imports disturb no measurement.
     results = {allocator: [] for allocator in allocators}
     cores = sorted(os.sched_getaffinity(0))
     groups = [options.others[at:at + options.together] for at in range(0, len(options.others), options.together)]

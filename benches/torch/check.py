@@ -1,6 +1,6 @@
-"""Checks that Warmheap is right under PyTorch: streams, sharing, threads, memory running out, graphs.
+"""Checks that Warmheap works under PyTorch: streams, sharing, threads, out of memory, graphs.
 
-Prints one line a check; exit status 1 if one fails.
+The program prints a line for each check. Its exit status is 1 if a check fails.
 """
 
 import sys
@@ -15,7 +15,7 @@ GIB = 1 << 30
 
 
 def numbers_survive(_):
-    """Tensors of many sizes keep what was written into them while others come and go."""
+    """Tensors of many sizes keep their contents while others come and go."""
     generator = torch.Generator().manual_seed(0)
     kept = []
     for step in range(3000):
@@ -44,7 +44,7 @@ def streams_share(_):
 
 
 def streams_are_apart(_):
-    """What one stream freed with work in flight is not given to another."""
+    """Memory that one stream freed with work in flight is not given to another stream."""
     streams = [torch.cuda.Stream() for _ in range(4)]
     wrong = [torch.zeros((), dtype=torch.int64, device="cuda") for _ in streams]
     torch.cuda.synchronize()
@@ -71,7 +71,7 @@ def giving_back_is_safe(_):
 
 
 def threads_work(_):
-    """Threads with streams of their own, and backward passes in autograd's threads."""
+    """Threads with their own streams work, and so do backward passes in autograd's threads."""
     failures = []
 
     def work(seed):
@@ -91,7 +91,7 @@ def threads_work(_):
 
 
 def running_out_is_survived(heap):
-    """Filling the GPU raises PyTorch's own error; the process goes on and memory comes back."""
+    """Filling the GPU raises PyTorch's own error. The process goes on, and memory comes back."""
     torch.cuda.empty_cache()
     before = torch.cuda.mem_get_info()[0]
     kept = []
@@ -114,8 +114,8 @@ def running_out_is_survived(heap):
 
 
 def graphs_replay(heap):
-    """Captured graphs compute the same at each replay, whatever was allocated in between, and their
-    memory comes back with them."""
+    """Captured graphs compute the same at each replay, whatever was allocated in between. Their memory
+    comes back when they end."""
     torch.cuda.synchronize()
     torch.cuda.empty_cache()
     before = torch.cuda.mem_get_info()[0]
@@ -126,12 +126,12 @@ def graphs_replay(heap):
         graph = torch.cuda.CUDAGraph()
         with torch.no_grad(), torch.cuda.graph(graph, pool=pool):
             hidden = model(fixed)
-            wide = hidden.repeat(1, 64).relu()  # Temporary, and larger than all before it.
+            wide = hidden.repeat(1, 64).relu()  # This is temporary, and larger than all tensors before it.
             output = hidden + wide[:, :512]
         return graph, output
 
     with torch.no_grad():
-        model(fixed)  # Libraries make their workspaces outside of the capture.
+        model(fixed)  # Libraries create their workspaces outside of the capture.
     first, one = capture()
     second, two = capture(first.pool())
     for step in range(50):
@@ -151,7 +151,7 @@ def graphs_replay(heap):
     assert held > 0
     print(f"    {held >> 20} MiB held for two graphs")
     del first, second, one, two, graph, output, model, fixed, hidden, expected
-    torch._C._cuda_clearCublasWorkspaces()  # Made during the capture, and kept by PyTorch.
+    torch._C._cuda_clearCublasWorkspaces()  # PyTorch keeps those that the capture created.
     torch.cuda.synchronize()
     torch.cuda.empty_cache()
     assert heap.statistics()["devices"][0]["graph_bytes"] == 0
@@ -160,7 +160,8 @@ def graphs_replay(heap):
 
 
 def graphed_training_is_the_same(_):
-    """make_graphed_callables: forward and backward passes in graphs, side streams and autograd's."""
+    """Training with make_graphed_callables computes the same losses. Its forward and backward passes run
+    in graphs, on side streams and on autograd's streams."""
     def train(graphed):
         torch.manual_seed(0)
         model = torch.nn.Sequential(torch.nn.Linear(256, 256), torch.nn.ReLU(), torch.nn.Linear(256, 8)).cuda()
@@ -181,14 +182,14 @@ def graphed_training_is_the_same(_):
 
 
 def a_capture_that_fails_leaves_things_working(_):
-    """What breaks a capture is an error; ordinary work and the next capture go on."""
+    """A call that breaks a capture raises an error. Ordinary work and the next capture still succeed."""
     try:
         with torch.cuda.graph(torch.cuda.CUDAGraph()):
-            torch.ones(10, device="cuda").sum().item()  # Waits, which a capture may not.
+            torch.ones(10, device="cuda").sum().item()  # This waits, which a capture does not allow.
     except RuntimeError:
         pass
     else:
-        raise AssertionError("the capture went through")
+        raise AssertionError("the capture succeeded")
     torch.cuda.synchronize()
     assert torch.ones(10, device="cuda").sum().item() == 10
     graph = torch.cuda.CUDAGraph()
@@ -199,7 +200,7 @@ def a_capture_that_fails_leaves_things_working(_):
 
 
 def statistics_are_told(heap):
-    """Statistics are readable while running."""
+    """Statistics can be read while tensors are alive."""
     held = torch.empty(64 << 20, dtype=torch.uint8, device="cuda")
     device = heap.statistics()["devices"][0]
     assert device["reserved_bytes"] >= held.numel(), device
@@ -208,7 +209,7 @@ def statistics_are_told(heap):
 
 
 def devices_are_apart(heap):
-    """Each GPU has its own memory; copies between GPUs work."""
+    """Each GPU has its own memory, and copies between GPUs work."""
     for number in range(torch.cuda.device_count()):
         with torch.cuda.device(number):
             tensor = torch.full((1 << 20,), number, device="cuda")
@@ -216,7 +217,7 @@ def devices_are_apart(heap):
             other = f"cuda:{(number + 1) % torch.cuda.device_count()}"
             there = tensor.to(other)
             assert bool((there == number).all())
-            # Memory that a stream of another GPU uses waits for that stream, and comes back.
+            # Memory that a stream of another GPU uses waits for that stream, and then comes back.
             del tensor, there
             held = lambda: heap.statistics()["devices"][number]["reserved_bytes"]  # noqa: E731
             torch.cuda.empty_cache()
@@ -241,7 +242,7 @@ def main():
         try:
             check(heap)
             print(f"ok      {check.__name__}", flush=True)
-        except BaseException:  # noqa: BLE001  (the other checks run all the same)
+        except BaseException:  # noqa: BLE001  (the other checks still run)
             failed += 1
             print(f"FAILED  {check.__name__}\n{traceback.format_exc()}", flush=True)
     sys.stdout.flush()

@@ -1,5 +1,5 @@
-"""A short run of small models under Warmheap, for compute-sanitizer: every kernel's accesses are
-checked against what is mapped."""
+"""Runs small models under Warmheap for a short time. compute-sanitizer compares the accesses of every
+kernel with the mapped memory."""
 
 import torch
 

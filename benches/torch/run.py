@@ -1,7 +1,8 @@
-"""Everything that docs/benchmarks/cuda tells about speed and memory, in one command.
+"""Measures all figures of docs/benchmarks/cuda about speed and memory.
 
-Traces on the GPU first, alone; then real models in three lanes. As many lanes run at once as the
-machine has GPUs, each on one of them and with cores of its own: what is compared shares a lane.
+The program first replays traces on the GPU, with no other work. Then it runs real models in three lanes.
+As many lanes run at once as the machine has GPUs. Each lane has its own GPU and cores. Allocators that are
+compared share a lane.
 """
 
 import argparse
@@ -13,7 +14,7 @@ import torch
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 ELASTIC = "memory_pool:\n  heap_sizing: elastic\n"
-# What one GPU runs. The small model fits it under all allocators at once.
+# The arguments of each lane. A GPU has room for the small model under all allocators at once.
 LANES = {
     "training": ["--workloads", "tensors", "gpt2_train", "gpt2_again", "gpt2_losses"],
     "large": ["--workloads", "qwen7b_decode", "qwen7b_batch"],
@@ -28,14 +29,14 @@ def machine():
 
 
 def replay(options):
-    """Each trace on a pool that sizes itself, beside cudaMalloc and cudaMallocAsync."""
+    """Replays each trace on a pool that sizes itself, on cudaMalloc and on cudaMallocAsync."""
     config = os.path.join(options.output, "elastic.yaml")
     with open(config, "w") as file:
         file.write(ELASTIC)
     with open(os.path.join(options.output, "replay.txt"), "w") as out:
         for trace in options.traces:
             print(f"== {trace}", file=out, flush=True)
-            # As many rounds as begin in ten seconds: without a pool, a trace may take minutes.
+            # The command runs as many rounds as begin in ten seconds. Without a pool, a trace may take minutes.
             command = [options.command, "bench", "--trace", trace, "--device", "cuda"]
             subprocess.run(command + ["--config", config], stdout=out, stderr=subprocess.STDOUT, check=True)
             command = [options.command, "replay", trace, "--device", "cuda", "--rounds", "5"]
@@ -58,10 +59,10 @@ def main():
     parser.add_argument("--output", required=True, help="the folder for results")
     parser.add_argument("--command", default="target/release/warmheap")
     parser.add_argument("--traces", nargs="*", default=["traces/qwen05b_short.csv.zst"])
-    parser.add_argument("--lanes", nargs="*", default=list(LANES), choices=LANES, help="none: the traces alone")
+    parser.add_argument("--lanes", nargs="*", default=list(LANES), choices=LANES, help="the lanes to run; none runs only the traces")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--slow-rounds", type=int, default=3, help="rounds without caching, which take the longest")
-    parser.add_argument("--seconds", type=float, default=480, help="start no measurement after this time of a lane")
+    parser.add_argument("--slow-rounds", type=int, default=3, help="the rounds of the allocator without caching, the slowest")
+    parser.add_argument("--seconds", type=float, default=480, help="start no measurement of a lane after so many seconds")
     options = parser.parse_args()
 
     os.makedirs(options.output, exist_ok=True)

@@ -1,9 +1,9 @@
-"""A process that has imported everything and forks one child for each measurement.
+"""A process that has imported everything and forks a child for each measurement.
 
-Importing PyTorch and transformers takes longer than the measurements. The parent never touches the
-GPU, so each child starts with a fresh one. An empty answer says that it is ready; then orders come
-as JSON lines on standard input, answers go as JSON lines to standard output. In between the child says
-"turn" before each step, and waits for an empty line.
+Importing PyTorch and transformers takes longer than the measurements. The parent never uses the GPU, so
+each child starts with a fresh one. The server first writes an empty answer, which says that it is ready.
+Then it reads orders from standard input and writes answers to standard output, both as JSON lines. Before
+each step, the child writes "turn" and waits for an empty line.
 """
 
 import gc
@@ -13,7 +13,7 @@ import sys
 import traceback
 
 import torch
-import transformers  # noqa: F401  (imported here so that children need not)
+import transformers  # noqa: F401  (children then need no import)
 from transformers import DynamicCache, GPT2LMHeadModel, Qwen2ForCausalLM  # noqa: F401
 
 import allocators
@@ -21,17 +21,17 @@ import workloads
 
 
 def measure(order, answers):
-    """Runs the workloads of an order one after another under its allocator."""
+    """Runs the workloads of an order, one after another, under the order's allocator."""
     chosen = allocators.install(order["allocator"])
     torch.cuda.init()
     workloads.comparable()
-    # The GPU's clocks and the libraries' first calls are no part of any figure.
+    # This warms up the GPU's clocks and the libraries, so that no figure includes that.
     workloads.decode(workloads.qwen("tiny"), [64], 8)
-    # At the first product of matrices PyTorch learns from this that products repeat, once. As long as it is set, every
-    # product parses it anew, for longer than all else that the processor does for a product.
+    # PyTorch reads this variable at the first matrix product, to make products repeatable. While it is set, every
+    # product parses it again, which takes longer than the rest of the processor's work for a product.
     del os.environ["CUBLAS_WORKSPACE_CONFIG"]
-    # One core for all whose turns alternate: cores differ in speed, and change it. This is for the calling thread
-    # and those it starts from here on.
+    # Processes that take turns share one core, because cores differ in speed. This affects the calling thread and
+    # the threads that it starts from now on.
     os.sched_setaffinity(0, {order["core"]})
 
     def take_turn():
@@ -41,7 +41,7 @@ def measure(order, answers):
     workloads.pause = take_turn
     results = {}
     for name in order["workloads"]:
-        take_turn()  # Making a model, too, disturbs nobody's steps.
+        take_turn()  # Creating a model must not disturb the steps of other processes either.
         gc.collect()
         if name not in workloads.GO_ON:
             torch.cuda.empty_cache()
@@ -52,23 +52,23 @@ def measure(order, answers):
 
 def main():
     answers = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)  # What libraries print is no answer.
-    gc.freeze()  # The children's collections leave what was imported alone.
+    os.dup2(2, 1)  # Output of libraries must not look like an answer.
+    gc.freeze()  # Collections in the children then skip the imported objects.
     print("{}", file=answers, flush=True)  # Ready.
-    for line in filter(str.strip, sys.stdin):  # A turn given to a child that had died is no order.
+    for line in filter(str.strip, sys.stdin):  # Empty lines are turns for a child that has died.
         order = json.loads(line)
         reader, writer = os.pipe()
         child = os.fork()
         if child == 0:
-            os.environ.pop("PYTORCH_NVML_BASED_CUDA_CHECK", None)  # Slow, and needed by the parent alone.
+            os.environ.pop("PYTORCH_NVML_BASED_CUDA_CHECK", None)  # It is slow, and only the parent needs it.
             try:
                 answer = measure(order, answers)
-            except BaseException as error:  # noqa: BLE001  (an answer is owed whatever happens)
+            except BaseException as error:  # noqa: BLE001  (the parent always waits for an answer)
                 traceback.print_exc()
                 answer = {"error": f"{type(error).__name__}: {error}"}
             os.write(writer, json.dumps(answer).encode())
             sys.stderr.flush()
-            # Interpreter shutdown would free on a GPU that is being torn down.
+            # A normal exit would free memory on a GPU that is being shut down.
             os._exit(0)
         os.close(writer)
         with os.fdopen(reader, "rb") as pipe:

@@ -1,7 +1,7 @@
-"""Several GPUs: run with torchrun, one process for each; the first also drives all of them alone.
+"""Checks several GPUs. Run it with torchrun, one process for each GPU.
 
-All-reduce by NCCL on memory of the pool, data-parallel training with equal losses everywhere, and
-copies between the GPUs of one process.
+The processes run NCCL's all-reduce on memory of the pool, and data-parallel training with equal losses
+on all GPUs. The first process also copies between all GPUs.
 """
 
 import os

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Everything that docs/benchmarks/cuda tells about correctness: what must hold, on one GPU and on all.
-#   benches/torch/verify.sh FOLDER      writes one file a check into FOLDER; fails if a check does
+# Runs all checks of docs/benchmarks/cuda about correctness, on one GPU and on all.
+#   benches/torch/verify.sh FOLDER      writes a file for each check into FOLDER; fails if a check fails
 set -uo pipefail
 here=$(dirname "$0")
 out=$1

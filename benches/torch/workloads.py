@@ -1,7 +1,7 @@
-"""The models, and what they are made to do. Random weights: sizes and order do not depend on them.
+"""The models and their work. Weights are random, because sizes and order do not depend on them.
 
-Every workload answers its figures, what each of its steps took, and a checksum: with equal seeds all allocators must compute the
-same tokens and losses.
+Every workload returns its figures, the time of each step, and a checksum. With equal seeds, the model must
+compute the same tokens and losses under all allocators.
 """
 
 import random
@@ -9,7 +9,7 @@ import time
 
 import torch
 
-# Called before every step, while no clock runs: whoever measures may let the process wait there.
+# A workload calls this before every step, while no clock runs. The server lets the process wait here.
 pause = lambda: None  # noqa: E731
 
 QWEN = {
@@ -23,16 +23,16 @@ QWEN = {
 
 
 def comparable():
-    """Lets every run compute the same tokens, whatever the allocator, and the allocator be seen.
+    """Makes runs comparable: they compute the same tokens, and their time shows the allocator.
 
-    cuDNN's attention does neither: it plans anew for each length of a sequence, which takes more
-    time than all the rest of a step, and its plans differ from process to process.
+    cuDNN's attention prevents both. It makes a new plan for each length of a sequence, which takes more
+    time than the rest of a step. Its plans differ from process to process.
     """
     torch.backends.cuda.enable_cudnn_sdp(False)
 
 
 def qwen(shape):
-    """A Qwen2.5 model of the shapes `shape`, in bfloat16 on the GPU."""
+    """Returns a Qwen2.5 model with the shapes `shape`, in bfloat16 on the GPU."""
     from transformers import Qwen2Config, Qwen2ForCausalLM
 
     torch.manual_seed(0)
@@ -45,7 +45,7 @@ def qwen(shape):
 
 
 class Request:
-    """One request being served, or a batch of them in step: prompt, cache, tokens so far."""
+    """A request, or a batch of requests that advance together: the prompt, the cache, the tokens so far."""
 
     def __init__(self, model, length, answer, seed, batch=1):
         from transformers import DynamicCache
@@ -58,7 +58,7 @@ class Request:
         self.tokens = []
 
     def step(self, model):
-        """The prompt, or the next token; waits for the token as a server does."""
+        """Processes the prompt, or the next token. Waits for the new token, as a server does."""
         out = model(self.next, past_key_values=self.cache, use_cache=True, logits_to_keep=1)
         self.next = out.logits[:, -1].argmax(-1, keepdim=True)
         self.tokens += self.next.flatten().tolist()
@@ -71,8 +71,8 @@ def milliseconds(seconds):
 
 @torch.inference_mode()
 def decode(model, prompts, answer, batch=1):
-    """Prompts, or batches of them, one after another. Figures: tokens a second after the first, and
-    time to the first."""
+    """Runs prompts, or batches of prompts, one after another. The figures are the tokens per second after
+    the first token, and the time to the first token."""
     first, steps, tokens = [], [], []
     for number, length in enumerate(prompts):
         request = Request(model, length, answer, number, batch)
@@ -98,7 +98,7 @@ def decode(model, prompts, answer, batch=1):
 
 @torch.inference_mode()
 def serve(model, requests, together):
-    """Requests of many lengths, some at a time, in turns. Figure: tokens a second of all."""
+    """Runs requests of many lengths, some at a time, in turns. The figure is the tokens per second of all."""
     lengths = random.Random(1)
     waiting = [(lengths.randint(20, 1500), lengths.randint(10, 60), n) for n in range(requests)]
     active, steps, tokens = [], [], []
@@ -121,10 +121,11 @@ def serve(model, requests, together):
 
 
 def train(steps, batch=16, length=1024, **shape):
-    """GPT-2 under autocast; batch and sequence length change every step. Figure: tokens a second.
+    """Trains GPT-2 under autocast. Batch and sequence length change every step. The figure is the tokens per
+    second.
 
-    Losses are equal to the last digit in the first steps, and then only between runs whose attention
-    adds up in one order: see `repeatable_train`.
+    Losses of two runs are equal to the last digit in the first steps. Later they are equal only if the
+    attention of both adds up in the same order, as in `repeatable_train`.
     """
     from transformers import GPT2Config, GPT2LMHeadModel
 
@@ -147,7 +148,7 @@ def train(steps, batch=16, length=1024, **shape):
         loss.backward()
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
-        losses.append(loss.item())  # Waits for the step.
+        losses.append(loss.item())  # This waits for the step.
         tokens += ids.numel()
         times.append(time.perf_counter() - start)
     return {
@@ -159,12 +160,12 @@ def train(steps, batch=16, length=1024, **shape):
 
 
 def repeatable_train(steps, **shape):
-    """As `train`, with attention from plain matrix products: its backward pass, unlike that of the
-    fused kernels, adds up in the same order every time, so losses can be compared bit for bit."""
+    """As `train`, with attention from plain matrix products. Unlike the fused kernels, its backward pass
+    adds up in the same order every time, so losses can be compared bit for bit."""
     from torch.nn.attention import SDPBackend, sdpa_kernel
 
     with sdpa_kernel(SDPBackend.MATH):
-        torch.use_deterministic_algorithms(True)  # An error, should anything else not repeat.
+        torch.use_deterministic_algorithms(True)  # PyTorch raises an error if another operation does not repeat.
         torch.utils.deterministic.fill_uninitialized_memory = False
         try:
             return train(steps, **shape)
@@ -173,8 +174,8 @@ def repeatable_train(steps, **shape):
 
 
 def tensors():
-    """An empty tensor made and dropped, again and again, Python's and PyTorch's own work included.
-    Figures: microseconds for one of 4 KiB and one of 64 MiB, the least of several repeats."""
+    """Creates and drops an empty tensor again and again. The time includes the work of Python and PyTorch.
+    The figures are the microseconds for a tensor of 4 KiB and of 64 MiB, the least of several repeats."""
     def cost(size, times):
         pause()
         start = time.perf_counter()
@@ -207,8 +208,8 @@ def gpt2_train():
 
 
 def gpt2_again():
-    """The same steps once more, after `gpt2_train` in the same process: kernels are loaded, and the
-    allocator holds what it held. What this is faster by is the price of a start."""
+    """Runs the same steps again, after `gpt2_train` in the same process. The kernels are loaded, and the
+    allocator still holds its memory. The difference in time is the cost of a start."""
     return gpt2_train()
 
 
@@ -218,5 +219,5 @@ def gpt2_losses():
 
 WORKLOADS = {f.__name__: f for f in [tensors, qwen05b_decode, qwen05b_serve, gpt2_train, gpt2_again, gpt2_losses,
                                      qwen7b_decode, qwen7b_batch]}
-# They begin with the memory that the workload before them left unused.
+# These workloads begin with the memory that the workload before them left unused.
 GO_ON = ["gpt2_again"]

@@ -1,5 +1,6 @@
-//! Any text as a configuration: as YAML, and line by line as environment variables. What is refused
-//! is refused in words; what is accepted is valid, and written out and read back is the same.
+//! Reads any text as a configuration: as YAML, and line by line as environment variables. A refused text
+//! gets an error with a line for each problem. An accepted configuration is valid, and is the same after it
+//! is written and read back.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
@@ -11,11 +12,11 @@ fuzz_target!(|text: &str| {
     check(PoolConfig::default().with_variables(text.lines().take(VARIABLES).map(variable)));
 });
 
-/// Looking for what a misspelt name may have meant takes most of the time.
+/// The most variables of an input. The search for similar names takes most of the time.
 const VARIABLES: usize = 4;
 
-/// `name: value` as a variable. A number stands for the key of that place in the table, so that
-/// names need not be guessed.
+/// Turns `name: value` into a variable. A number stands for the key at that place in the table, so that the
+/// fuzzer need not guess names.
 fn variable(line: &str) -> (String, &str) {
     let (name, value) = line.split_once(':').unwrap_or((line, ""));
     match name.parse::<usize>() {
@@ -36,7 +37,7 @@ fn check(read: Result<PoolConfig, ConfigError>) {
         Err(error) => {
             let problems = error.problems();
             assert!(!problems.is_empty());
-            // One line each, of bounded length, whatever stood in the text.
+            // Each problem has one line of bounded length, whatever the text was.
             let message = error.to_string();
             assert_eq!(message.lines().count(), problems.len(), "{message}");
             assert!(problems.iter().all(|problem| problem.to_string().len() < 2000), "{message}");

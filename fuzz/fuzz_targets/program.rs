@@ -1,7 +1,7 @@
-//! Any bytes as a program over a pool of any kind, against the oracle of the tests.
+//! Runs any bytes as a program on a pool of any kind, and compares it with the oracle of the tests.
 #![no_main]
 
-#[allow(dead_code, reason = "the tests make programs from seeds, too")]
+#[allow(dead_code, reason = "the tests also make programs from seeds")]
 #[path = "../../crates/warmheap/tests/program/mod.rs"]
 mod program;
 

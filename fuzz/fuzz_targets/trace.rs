@@ -1,5 +1,5 @@
-//! Any bytes as a trace, plain or compressed: read strictly and leniently, compared with books kept
-//! here, and played on a small device if they make sense.
+//! Reads any bytes as a trace, plain or compressed, strictly and leniently. Compares an accepted trace with
+//! figures that are computed here, and plays it on a small device.
 #![no_main]
 
 use std::collections::HashMap;
@@ -22,7 +22,7 @@ fuzz_target!(|bytes: &[u8]| {
     match (&strict, &lenient) {
         (Ok(strict), Ok(lenient)) => assert_eq!(strict.summary(), lenient.summary()),
         (Ok(_), Err(error)) => panic!("read strictly, refused leniently: {error}"),
-        // Leniently read: only contradictions are forgiven.
+        // Lenient reading accepts contradictions, and nothing else that strict reading refuses.
         (Err(error), Ok(_)) => assert!(matches!(error.kind(), TraceErrorKind::Fault(_)), "{error}"),
         (Err(_), Err(error)) => assert!(!matches!(error.kind(), TraceErrorKind::Fault(_)), "{error}"),
     }
@@ -40,7 +40,7 @@ fn compile(bytes: &[u8], lenient: bool) -> Result<Program, TraceError> {
     Program::compile(reader(bytes)?, Compile { lenient, ..Compile::default() })
 }
 
-/// What the program says of itself is what the events say.
+/// Checks that the summary of the program is what its events add up to.
 fn compare(program: &Program, bytes: &[u8]) {
     let events = reader(bytes).expect("it was read before");
     let mut live: HashMap<u64, u64> = HashMap::new();
@@ -72,7 +72,7 @@ fn compare(program: &Program, bytes: &[u8]) {
     assert_eq!(summary.peak_live_buffers, buffers);
 }
 
-/// A program that was compiled can be played, whatever it asks for.
+/// Checks that a compiled program can be played, whatever it requests.
 fn play(program: &Program) {
     let sim = SimDevice::new().budget(1 << 30);
     let pool = Pool::new(Arc::new(sim.clone()), PoolConfig::elastic()).expect("an elastic pool starts empty");
