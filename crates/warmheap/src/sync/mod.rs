@@ -14,6 +14,8 @@ pub(crate) mod model;
 mod patient;
 #[cfg(all(test, target_os = "linux", not(any(loom, warmheap_symmetric))))]
 mod sandboxed;
+#[cfg(all(test, not(loom)))]
+mod threads;
 
 pub(crate) use biased::{Biased, Inside, Owner, Taken};
 pub(crate) use patient::{lock, try_lock};

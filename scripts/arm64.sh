@@ -1,0 +1,39 @@
+#!/usr/bin/env bash
+# The lock, the thread tests, the host device and a short soak on ARM64: natively where this is such a
+# machine, else under qemu, cross-built. Debug assertions are on.
+#
+# The emulator runs the real ARM64 code with the kernel's membarrier, and pages of 16 KiB as Macs have
+# them. It keeps the order of memory that the machine beneath it has, which is stricter than ARM64's:
+# that order is the model's part (loom), and the ARM64 machine's in the workflow. Two things it
+# cannot do: a panic that unwinds under pages of 16 KiB ends it, and threads that wait for each other in
+# the tests of worker queues take minutes. Neither runs here.
+#
+#   scripts/arm64.sh      WARMHEAP_SOAK_SECONDS=N (20), WARMHEAP_RACE_STEPS=N: steps of each thread (300)
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+target=aarch64-unknown-linux-gnu
+export WARMHEAP_SOAK_SECONDS=${WARMHEAP_SOAK_SECONDS:-20} WARMHEAP_RACE_STEPS=${WARMHEAP_RACE_STEPS:-300}
+export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-target}/arm64 CARGO_PROFILE_CHECKED_DEBUG=0
+
+run() { # bytes of a page, cargo's arguments
+    QEMU_PAGESIZE=$1 cargo test -p warmheap --features trace --profile checked --target $target "${@:2}"
+}
+
+if [[ $(uname -m) != aarch64 ]]; then
+    . scripts/metal/packages.sh
+    need gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user
+    if ! rustup target list --installed | grep -qx $target && ! rustup target add $target; then
+        echo "arm64: NOT RUN, the standard library for $target is not to be had here"
+        exit
+    fi
+    export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER=aarch64-linux-gnu-gcc
+    export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER="qemu-aarch64 -L /usr/aarch64-linux-gnu"
+    unset RUSTFLAGS
+fi
+
+run 4096 --lib sync::threads -- --nocapture
+run 4096 --test in_flight
+run 16384 --test pool_threads
+run 16384 --test conformance the_host
+run 16384 --test soak pools_survive
