@@ -1,12 +1,13 @@
 #!/usr/bin/env bash
-# The tests with threads under ThreadSanitizer, the standard library instrumented too.
+# The tests with threads under ThreadSanitizer, the standard library instrumented too; or a soak.
 #
 # The sanitizer is an unstable option of the compiler; RUSTC_BOOTSTRAP lets the stable one accept
 # it. ThreadSanitizer does not see memory fences, ordinary or asymmetric; it sees the atomic loads
 # and stores around them, and every access that these leave unordered. Built with symmetric fences,
 # so that the lock as other systems than Linux have it is run here as well.
 #
-#   scripts/tsan.sh [TEST FILTER]      WARMHEAP_RACE_STEPS=N: steps of each thread (2000)
+#   scripts/tsan.sh [TEST FILTER]             WARMHEAP_RACE_STEPS=N: steps of each thread (2000)
+#   scripts/tsan.sh soak MINUTES [OPTION]...  the command's soak instead of the tests
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -18,5 +19,10 @@ export RUSTFLAGS="-Zsanitizer=thread --cfg warmheap_symmetric"
 export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-target}/tsan
 export WARMHEAP_RACE_STEPS=${WARMHEAP_RACE_STEPS:-2000}
 export TSAN_OPTIONS="halt_on_error=1 ${TSAN_OPTIONS:-}"
-cargo test -p warmheap --no-default-features -Zbuild-std --target "$host" \
-    --test pool_threads --test in_flight --test limits --test quotas --test ladder --test worker_queue -- "$@"
+
+if [[ ${1:-} == soak ]]; then
+    cargo run -Zbuild-std --target "$host" --profile checked -p warmheap-cli -- soak --minutes "${@:2}"
+    exit
+fi
+tests=(pool_threads closed_pools in_flight worker_queue limits quotas ladder compaction growing idle giving_back purge)
+cargo test -p warmheap --no-default-features -Zbuild-std --target "$host" "${tests[@]/#/--test=}" -- "$@"

@@ -14,12 +14,15 @@ use warmheap::{Buffer, Pool, PoolConfig, Request};
 use watchdog::within_patience;
 
 const MIB: u64 = 1 << 20;
-const THREADS: [usize; 3] = [1, 3, 16];
+/// Miri, which takes a thousand times as long, has less of everything.
+const THREADS: &[usize] = if cfg!(miri) { &[2] } else { &[1, 3, 16] };
 
 /// Buffers of each kind that the test of overlaps makes in all.
-const BUFFERS: usize = 6_000;
-/// Steps of each thread in the test of everything.
-const STEPS: usize = 600;
+const BUFFERS: usize = if cfg!(miri) { 24 } else { 6_000 };
+/// Buffers that each thread makes in the test of everything, those of them that may move, and its steps.
+const HELD: usize = if cfg!(miri) { 16 } else { 200 };
+const MOVABLE: usize = if cfg!(miri) { 4 } else { 20 };
+const STEPS: usize = if cfg!(miri) { 40 } else { 600 };
 
 /// The three ways to hold memory.
 fn ways() -> [(&'static str, SimDevice, PoolConfig); 3] {
@@ -35,7 +38,7 @@ fn ways() -> [(&'static str, SimDevice, PoolConfig); 3] {
 
 /// Runs a program once for each way and number of threads, under a clock.
 fn everywhere(program: impl Fn(SimDevice, PoolConfig, usize) + Copy + Send + 'static) {
-    for threads in THREADS {
+    for &threads in THREADS {
         for (way, sim, config) in ways() {
             within_patience(&format!("{way} heaps, {threads} threads"), move || {
                 program(sim, config, threads)
@@ -143,8 +146,9 @@ fn whatever_is_done_with_the_buffers_of_a_closed_pool_every_byte_comes_back() {
                     let bits = rng.u32(8..most);
                     1 + rng.u64(0..1 << bits)
                 };
-                let mut held: Vec<_> = (0..200).map(|_| pool.allocate(some(23)).unwrap()).collect();
-                let movable: Vec<_> = (0..20).map(|_| pool.allocate_movable(some(22)).unwrap()).collect();
+                let mut held: Vec<_> = (0..HELD).map(|_| pool.allocate(some(23)).unwrap()).collect();
+                let movable: Vec<_> =
+                    (0..MOVABLE).map(|_| pool.allocate_movable(some(22)).unwrap()).collect();
                 drop(pool);
                 closed.wait();
                 let mut moved = movable.into_iter();
