@@ -17,7 +17,7 @@ export WARMHEAP_SOAK_SECONDS=${WARMHEAP_SOAK_SECONDS:-20} WARMHEAP_RACE_STEPS=${
 export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-target}/arm64 CARGO_PROFILE_CHECKED_DEBUG=0
 
 run() { # bytes of a page, cargo's arguments
-    QEMU_PAGESIZE=$1 cargo test -p warmheap --features trace --profile checked --target $target "${@:2}"
+    QEMU_PAGESIZE=$1 cargo test --profile checked --target $target "${@:2}"
 }
 
 if [[ $(uname -m) != aarch64 ]]; then
@@ -32,8 +32,8 @@ if [[ $(uname -m) != aarch64 ]]; then
     unset RUSTFLAGS
 fi
 
-run 4096 --lib sync::threads -- --nocapture
-run 4096 --test in_flight
-run 16384 --test pool_threads
-run 16384 --test conformance the_host
-run 16384 --test soak pools_survive
+run 4096 -p warmheap --lib sync::threads -- --nocapture
+run 4096 -p warmheap --test in_flight
+run 16384 -p warmheap --test pool_threads --test closed_pools
+run 16384 -p warmheap-testing --test conformance the_host
+run 16384 -p warmheap-testing --test soak pools_survive
