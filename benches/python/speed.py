@@ -3,8 +3,8 @@
 The program measures all of them in turns in one process, and shows the shortest of many rounds. It
 times one statement, `make(size)`, whose result is dropped at once. For the pool that is an allocation
 and a free. "Two empty calls" calls a compiled function twice that does nothing. No such package can be
-faster. A function that is called for the first time has no frame object yet. The pool needs that
-object to find the line, so this case costs more and is measured as well. The program needs NumPy.
+faster. A function that has just been called has no frame object yet. The pool makes one to find the
+line, so an allocation in a function costs more, and is measured as well. The program needs NumPy.
 
     python benches/python/speed.py [--json] [--rounds N]
 """

@@ -52,7 +52,7 @@ def hear(server):
 
 
 def run(servers, order):
-    """Runs several servers in turns and returns their answers. The work before the first turn is not timed."""
+    """Runs several servers in turns and returns their answers. Work before the first turn is not timed."""
     for allocator, server in servers.items():
         tell(server, json.dumps({"allocator": allocator, **order}))
     answers = {allocator: hear(server) for allocator, server in servers.items()}
@@ -131,7 +131,8 @@ def table(results, workloads):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--others", nargs="+", default=OTHERS, choices=OTHERS, help="the allocators to compare with Warmheap")
+    parser.add_argument("--others", nargs="+", default=OTHERS, choices=OTHERS,
+                        help="the allocators to compare with Warmheap")
     parser.add_argument("--together", type=int, default=2, help="the number of allocators that share turns with "
                         "Warmheap at a time; the GPU must have memory for all of them")
     parser.add_argument("--workloads", nargs="+", default=WORKLOADS)
@@ -150,7 +151,7 @@ def main():
     allocators = [*options.others, "warmheap"]
     servers = {allocator: start(allocator) for allocator in allocators}
     for server in servers.values():
-        server.stdout.readline()  # The server has imported everything, so that imports disturb no measurement.
+        server.stdout.readline()  # Imports are done now, so they disturb no measurement.
     results = {allocator: [] for allocator in allocators}
     cores = sorted(os.sched_getaffinity(0))
     groups = [options.others[at:at + options.together] for at in range(0, len(options.others), options.together)]

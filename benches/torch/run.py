@@ -36,7 +36,7 @@ def replay(options):
     with open(os.path.join(options.output, "replay.txt"), "w") as out:
         for trace in options.traces:
             print(f"== {trace}", file=out, flush=True)
-            # The command runs as many rounds as begin in ten seconds. Without a pool, a trace may take minutes.
+            # The command runs as many rounds as begin in ten seconds: without a pool, a trace may take minutes.
             command = [options.command, "bench", "--trace", trace, "--device", "cuda"]
             subprocess.run(command + ["--config", config], stdout=out, stderr=subprocess.STDOUT, check=True)
             command = [options.command, "replay", trace, "--device", "cuda", "--rounds", "5"]
@@ -59,10 +59,13 @@ def main():
     parser.add_argument("--output", required=True, help="the folder for results")
     parser.add_argument("--command", default="target/release/warmheap")
     parser.add_argument("--traces", nargs="*", default=["traces/qwen05b_short.csv.zst"])
-    parser.add_argument("--lanes", nargs="*", default=list(LANES), choices=LANES, help="the lanes to run; none runs only the traces")
+    parser.add_argument("--lanes", nargs="*", default=list(LANES), choices=LANES,
+                        help="the lanes to run; none runs only the traces")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--slow-rounds", type=int, default=3, help="the rounds of the allocator without caching, the slowest")
-    parser.add_argument("--seconds", type=float, default=480, help="start no measurement of a lane after so many seconds")
+    parser.add_argument("--slow-rounds", type=int, default=3,
+                        help="the rounds of the allocator without caching, the slowest")
+    parser.add_argument("--seconds", type=float, default=480,
+                        help="start no measurement of a lane after so many seconds")
     options = parser.parse_args()
 
     os.makedirs(options.output, exist_ok=True)

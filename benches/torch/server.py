@@ -27,11 +27,11 @@ def measure(order, answers):
     workloads.comparable()
     # This warms up the GPU's clocks and the libraries, so that no figure includes that.
     workloads.decode(workloads.qwen("tiny"), [64], 8)
-    # PyTorch reads this variable at the first matrix product, to make products repeatable. While it is set, every
-    # product parses it again, which takes longer than the rest of the processor's work for a product.
+    # PyTorch reads this variable at the first matrix product, to make products repeatable. While it is set,
+    # every product parses it again, which takes longer than the rest of the processor's work for a product.
     del os.environ["CUBLAS_WORKSPACE_CONFIG"]
-    # Processes that take turns share one core, because cores differ in speed. This affects the calling thread and
-    # the threads that it starts from now on.
+    # Processes that take turns share one core, because cores differ in speed. This affects the calling thread
+    # and the threads that it starts from now on.
     os.sched_setaffinity(0, {order["core"]})
 
     def take_turn():

@@ -165,7 +165,7 @@ def repeatable_train(steps, **shape):
     from torch.nn.attention import SDPBackend, sdpa_kernel
 
     with sdpa_kernel(SDPBackend.MATH):
-        torch.use_deterministic_algorithms(True)  # PyTorch raises an error if another operation does not repeat.
+        torch.use_deterministic_algorithms(True)  # Any other operation that does not repeat is an error.
         torch.utils.deterministic.fill_uninitialized_memory = False
         try:
             return train(steps, **shape)

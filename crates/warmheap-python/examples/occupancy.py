@@ -1,7 +1,7 @@
-"""How full pools are while a language model runs: a real trace, played on two pools side by side.
+"""Shows how full pools are while a language model runs: plays a real trace on two pools.
 
-Runs on any machine in seconds: the pools' device is simulated, so no memory is needed. With
-matplotlib (`pip install warmheap[plot]`) it draws occupancy.png, without it prints the figures.
+The program runs on any machine in seconds. The pools' device is simulated, so it needs no memory. With
+matplotlib (`pip install warmheap[plot]`) it also draws occupancy.png.
 
     python crates/warmheap-python/examples/occupancy.py [TRACE] [--output FILE]
 """
@@ -14,15 +14,15 @@ from typing import Dict, List
 
 import warmheap
 
-# %% The trace: every allocation and free of a 0.5B model, loaded and decoding 64 tokens.
+# %% The trace has every allocation and free of a 0.5B model that is loaded and decodes 64 tokens.
 BUNDLED = Path(__file__).parents[3] / "traces" / "qwen05b_short.csv.zst"
 MIB = 1 << 20
 POINTS = 400
 
 
-# %% Play the events by hand, and look at the pool from time to time.
+# %% Play the events one by one, and read the pool's figures from time to time.
 def occupancy(trace: warmheap.Trace, pool: warmheap.MemoryPool) -> Dict[str, List[float]]:
-    """MiB live, in heaps and held from the device, at even steps through the trace."""
+    """Returns the MiB that are live, in heaps and held from the device, at even steps of the trace."""
     live: Dict[int, warmheap.Buffer] = {}
     bytes_live = 0
     curves: Dict[str, List[float]] = {"event": [], "live": [], "capacity": [], "held": []}
@@ -41,7 +41,7 @@ def occupancy(trace: warmheap.Trace, pool: warmheap.MemoryPool) -> Dict[str, Lis
     return curves
 
 
-# %% What there is to say, in words.
+# %% Print figures, grades and advice.
 def describe(name: str, pool: warmheap.MemoryPool, curves: Dict[str, List[float]]) -> None:
     """Prints a pool's figures, grades and advice."""
     statistics = pool.get_statistics()
@@ -53,13 +53,13 @@ def describe(name: str, pool: warmheap.MemoryPool, curves: Dict[str, List[float]
         print(f"  {finding.title}: {finding.explanation}" + (f" [{changes}]" if changes else ""))
 
 
-# %% The same, as a picture.
+# %% Draw the same as a picture.
 def draw(all_curves: Dict[str, Dict[str, List[float]]], output: Path) -> None:
     """Draws one panel for each pool."""
     try:
         import matplotlib
     except ImportError:
-        print("matplotlib is not installed: no picture")
+        print("matplotlib is not installed, so there is no picture")
         return
     matplotlib.use("Agg")
     from matplotlib import pyplot
@@ -78,9 +78,9 @@ def draw(all_curves: Dict[str, Dict[str, List[float]]], output: Path) -> None:
     print(f"drew {output}")
 
 
-# %% Two pools: one that sizes itself, and one of fixed heaps that is too small.
+# %% Use two pools: one sizes itself, and one has fixed heaps that are too small.
 def main() -> None:
-    """Reads the trace, plays it on both pools, says and draws what it saw."""
+    """Reads the trace, plays it on both pools, and prints and draws the results."""
     parser = argparse.ArgumentParser(description="Pool occupancy over a trace")
     parser.add_argument("trace", nargs="?", type=Path, default=BUNDLED, help="a replay log")
     parser.add_argument("--output", type=Path, default=Path("occupancy.png"))

@@ -1,4 +1,4 @@
-"""The memory pool under the name that programs import it by: everything here is Warmheap's."""
+"""Warmheap's memory pool, under the module name that existing programs import."""
 
 from warmheap import (
     Buffer,

@@ -5,13 +5,13 @@
 >>> buffer = pool.allocate(1 << 20, tag="kv-cache")
 >>> buffer.size
 1048576
->>> del buffer                     # its memory serves the next request
+>>> del buffer                     # the next request gets its memory
 >>> pool.get_statistics().hit_rate
 1.0
 
-Sizes named ``_mb`` are MiB (2**20 bytes), all others bytes. The library's log goes to the logger
-``warmheap``. What a pool can be told is in ``docs/configuration.md``, its figures in
-``docs/statistics.md``, all about this package in ``docs/python.md``.
+Sizes whose names end in ``_mb`` are MiB (2**20 bytes). All other sizes are bytes. The library logs to the
+logger ``warmheap``. ``docs/configuration.md`` describes the settings, ``docs/statistics.md`` the figures,
+and ``docs/python.md`` this package.
 """
 
 from __future__ import annotations
@@ -97,17 +97,17 @@ __all__ = [
 ]
 
 MetalMemoryPoolConfig = PoolConfig
-"""The settings under the name that goes with :class:`MetalMemoryPool`."""
+"""Another name of :class:`PoolConfig`, which goes with :class:`MetalMemoryPool`."""
 
 
 class MetalMemoryPool(MemoryPool):
-    """A pool of a Mac's GPU: ``MemoryPool(config, device="metal")``, with the default settings where
-    :class:`MemoryPool` sizes itself.
+    """A pool on a Mac's GPU: ``MemoryPool(config, device="metal")``. Without a configuration, it has the
+    default fixed heaps, while :class:`MemoryPool` sizes itself.
 
     Raises
     ------
     DeviceError
-        There is no Metal here.
+        This system has no Metal.
     """
 
     def __new__(
@@ -118,12 +118,12 @@ class MetalMemoryPool(MemoryPool):
         except StartError:
             raise
         except DeviceError as error:
-            others = 'MemoryPool(device=...) takes "host", "sim" and "cuda" too'
+            others = 'MemoryPool(device=...) also takes "host", "sim" and "cuda"'
             raise DeviceError(f"{error}; {others}") from None
 
 
 _logging.getLogger("warmheap").addHandler(_logging.NullHandler())
 _atexit.register(_native._stop_logs)
 if hasattr(_os, "register_at_fork"):
-    # What is noted down is handed over before, so that a child does not log it again.
+    # Pending log records are delivered before a fork, so that the child does not log them again.
     _os.register_at_fork(before=_native._deliver_logs, after_in_child=_native._forked)

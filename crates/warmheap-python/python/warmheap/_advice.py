@@ -1,4 +1,4 @@
-"""What the figures mean and what to change. The judgement is the library's; here it has classes."""
+"""Judges the figures of a pool and says what to change. The library judges; this module adds classes."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from . import _native
 from ._native import MemoryPool, PoolConfig, Statistics
 
 Value = Union[bool, int, float, str, Sequence[float]]
-"""A setting's value, in the key's own unit."""
+"""The value of a setting, in the key's own unit."""
 
 
 @dataclass(frozen=True)
 class Grade:
-    """A judgement of one figure: ``Excellent``, and what to think of it."""
+    """The judgement of one figure: a word such as ``Excellent``, and a sentence."""
 
     label: str
     text: str
@@ -42,24 +42,24 @@ class Change:
 
 @dataclass(frozen=True)
 class Finding:
-    """Something found, with the figures that show it and the settings that would answer it."""
+    """An observation about a pool, with the figures that show it and the settings that would help."""
 
     title: str
     severity: str
     """``info``, ``warning`` or ``error``."""
     evidence: Mapping[str, float]
     changes: Sequence[Change]
-    """Empty where settings do not help."""
+    """The settings to change. The list is empty where settings do not help."""
     explanation: str
 
     def apply(self, config: PoolConfig) -> PoolConfig:
-        """``config`` with the changes made."""
+        """Returns ``config`` with the changes made."""
         return config.replace(**{change.key: change.after for change in self.changes})
 
 
 @dataclass(frozen=True)
 class Recommendation:
-    """A configuration to use, and what there is to say about it."""
+    """A recommended configuration, with findings and an explanation."""
 
     config: PoolConfig
     findings: Sequence[Finding]
@@ -77,7 +77,7 @@ def _findings(raw: Sequence[Mapping[str, Any]]) -> List[Finding]:
 
 
 def grade(statistics: Statistics) -> Grades:
-    """The grades of a snapshot.
+    """Grades a snapshot.
 
     >>> import warmheap
     >>> warmheap.grade(warmheap.MemoryPool().get_statistics()).hit_rate.label
@@ -88,21 +88,21 @@ def grade(statistics: Statistics) -> Grades:
 
 
 def findings(statistics: Statistics, config: PoolConfig) -> List[Finding]:
-    """Everything that a pool's figures show, the gravest first."""
+    """Returns everything that the figures of a pool show, the gravest first."""
     return _findings(_native._findings(statistics, config))
 
 
 def advise(pool: MemoryPool) -> List[Finding]:
-    """:func:`findings` of a pool as it is now."""
+    """Returns the :func:`findings` of a pool as it is now."""
     return findings(pool.get_statistics(), pool.config)
 
 
 def recommend(
     model_mb: Optional[int] = None, ram_gb: Optional[int] = None, base: Optional[PoolConfig] = None
 ) -> Recommendation:
-    """Settings for a model whose weights take ``model_mb`` MiB on a machine with ``ram_gb`` GiB.
+    """Recommends settings for a model whose weights take ``model_mb`` MiB, on a machine with ``ram_gb`` GiB.
 
-    Either may be unknown; all other settings are those of ``base``.
+    Either may be unknown. All other settings are those of ``base``.
 
     >>> import warmheap
     >>> warmheap.recommend(model_mb=8192, ram_gb=32).config.heap_size_mb
@@ -113,7 +113,7 @@ def recommend(
 
 
 def recommend_for_run(statistics: Statistics, base: Optional[PoolConfig] = None) -> Recommendation:
-    """The smallest pool of fixed heaps that would have served a measured run without fallback."""
+    """Recommends the smallest pool of fixed heaps that would have served a measured run without fallback."""
     config, raw, explanation = _native._recommend_for_run(statistics, base or PoolConfig())
     return Recommendation(config, _findings(raw), explanation)
 
@@ -121,5 +121,5 @@ def recommend_for_run(statistics: Statistics, base: Optional[PoolConfig] = None)
 def review(
     config: PoolConfig, model_mb: Optional[int] = None, ram_gb: Optional[int] = None
 ) -> List[Finding]:
-    """What there is to say about settings before they run."""
+    """Judges settings before they run. Returns the findings, the gravest first."""
     return _findings(_native._review(config, model_mb, ram_gb))

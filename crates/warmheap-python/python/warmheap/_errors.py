@@ -1,4 +1,5 @@
-"""What the package raises. Texts are the library's: what happened, with figures, and what to do."""
+"""The exceptions of the package. The library writes their texts: what happened, with figures, and what
+to do."""
 
 from __future__ import annotations
 
@@ -10,10 +11,10 @@ class WarmheapError(Exception):
 
 
 class ConfigError(WarmheapError, ValueError):
-    """Settings that cannot stand."""
+    """Settings are wrong."""
 
     problems: Sequence[str]
-    """Everything that is wrong, a line each."""
+    """Everything that is wrong, a line for each problem."""
 
     def __init__(self, message: str = "", *, problems: Sequence[str] = ()) -> None:
         super().__init__(message)
@@ -21,20 +22,20 @@ class ConfigError(WarmheapError, ValueError):
 
 
 class RequestError(WarmheapError, ValueError):
-    """A request that makes no sense: a size of 0, an alignment that is no power of two."""
+    """A request makes no sense: its size is 0, or its alignment is not a power of two."""
 
 
 class OutOfMemoryError(WarmheapError, MemoryError):
-    """Neither the heaps nor the device have the memory. Figures are bytes, ``None`` where unknown."""
+    """Neither the heaps nor the device have the memory. Figures are bytes, or ``None`` where unknown."""
 
     requested: Optional[int]
-    """Asked for."""
+    """The requested bytes."""
     free: Optional[int]
-    """Free: in all heaps together, or on the device if it was asked for a heap."""
+    """The free bytes: of all heaps together, or of the device if it refused a heap."""
     largest_free: Optional[int]
     """The longest free block of any heap."""
     reserved: Optional[int]
-    """Held from the device."""
+    """The bytes held from the device."""
 
     def __init__(
         self,
@@ -53,16 +54,16 @@ class OutOfMemoryError(WarmheapError, MemoryError):
 
 
 class QuotaError(WarmheapError, MemoryError):
-    """The request's tag has a quota, and this would pass it. Figures are bytes."""
+    """The request would exceed the quota of its tag. Figures are bytes."""
 
     tag: str
     """The tag."""
     quota: int
-    """The most requested bytes that may be alive under it."""
+    """The most requested bytes that may be alive under the tag."""
     used: int
-    """How many are."""
+    """The requested bytes that are alive under the tag."""
     requested: int
-    """Asked for."""
+    """The bytes of this request."""
 
     def __init__(
         self, message: str = "", *, tag: str = "", quota: int = 0, used: int = 0, requested: int = 0
@@ -75,12 +76,12 @@ class QuotaError(WarmheapError, MemoryError):
 
 
 class GrowError(WarmheapError, MemoryError):
-    """A buffer cannot be made longer where it is. Figures are bytes."""
+    """A buffer cannot grow in place. Figures are bytes."""
 
     size: int
-    """What it has."""
+    """The buffer's size."""
     requested: int
-    """What it was to have."""
+    """The requested size."""
 
     def __init__(self, message: str = "", *, size: int = 0, requested: int = 0) -> None:
         super().__init__(message)
@@ -89,18 +90,18 @@ class GrowError(WarmheapError, MemoryError):
 
 
 class DeviceError(WarmheapError, RuntimeError):
-    """The device is not there, cannot do this, or failed."""
+    """The device is missing, cannot do this, or failed."""
 
 
 class StartError(DeviceError):
-    """A pool's heaps could not be created or warmed. Everything taken on the way was given back."""
+    """The heaps of a pool could not be created or warmed. The pool has given back what it had taken."""
 
 
 class TraceError(WarmheapError, ValueError):
-    """A trace that cannot be read or written, or that contradicts itself."""
+    """A trace cannot be read or written, or contradicts itself."""
 
     line: Optional[int]
-    """The line it is on, from 1; ``None`` when it is about the file as a whole."""
+    """The line of the fault, counted from 1, or ``None`` if it concerns the whole file."""
 
     def __init__(self, message: str = "", *, line: Optional[int] = None) -> None:
         super().__init__(message)
@@ -112,4 +113,4 @@ class ClosedError(WarmheapError, ValueError):
 
 
 class ForkError(WarmheapError, RuntimeError):
-    """A pool or buffer of another process, of which this one is a fork."""
+    """The pool or buffer belongs to another process, of which this one is a fork."""

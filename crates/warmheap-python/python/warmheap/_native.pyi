@@ -1,4 +1,4 @@
-# The compiled part of the package. Texts are in the objects: help(warmheap.MemoryPool).
+# The compiled part of the package. The objects have docstrings: see help(warmheap.MemoryPool).
 import os
 import sys
 from types import TracebackType
@@ -40,7 +40,7 @@ class _Leak(TypedDict):
 
 @final
 class Section:
-    # One for each section of the configuration.
+    # A section of the configuration. Each section has some of these attributes.
     enabled: bool
     threshold: float
     interval_ms: int

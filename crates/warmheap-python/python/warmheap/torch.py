@@ -1,4 +1,4 @@
-"""Warmheap under PyTorch's CUDA allocator. What holds then is in ``docs/pytorch.md``."""
+"""Warmheap as PyTorch's CUDA allocator. ``docs/pytorch.md`` says what holds then."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from ._native import PoolConfig
 def install(
     config: Union[PoolConfig, Dict[str, Any], "os.PathLike[str]", str, None] = None, **settings: Any
 ) -> None:
-    """Has PyTorch take all its CUDA memory from Warmheap, for the rest of the process.
+    """Makes PyTorch take all its CUDA memory from Warmheap, for the rest of the process.
 
-    Call it before the first use of a GPU. Each GPU's pools are made at its first use, one for each
-    stream; without a configuration they size themselves. Variables ``WARMHEAP_<KEY>`` have the last
-    word.
+    Call it before the first use of a GPU. When PyTorch first uses a GPU, Warmheap creates its pools, one for
+    each stream. Without a configuration, pools size themselves. Variables ``WARMHEAP_<KEY>`` override the
+    configuration.
 
     Raises
     ------
@@ -37,19 +37,19 @@ def install(
     4194304
     """
     if sys.platform != "linux":
-        raise DeviceError("PyTorch has CUDA on Linux only here")
+        raise DeviceError("warmheap.torch needs CUDA, which it supports on Linux only")
     try:
         import torch
     except ImportError as error:
-        raise WarmheapError("PyTorch is not installed here; install it, or use MemoryPool by itself") from error
+        raise WarmheapError("PyTorch is not installed; install it, or use MemoryPool without it") from error
     if not torch.cuda.is_available():
-        raise DeviceError("PyTorch sees no CUDA GPU here; MemoryPool works without one")
+        raise DeviceError("PyTorch sees no CUDA GPU; MemoryPool works without one")
     if torch.cuda.is_initialized():
         raise WarmheapError("PyTorch has used a GPU already; install Warmheap before the first use")
     if isinstance(config, PoolConfig):
         settled = config.replace(**settings)
     elif config is None:
-        # Autograd frees in its own threads what the program's thread allocated.
+        # Autograd's threads free what the program's thread allocated, so threads share their heaps.
         settled = PoolConfig.elastic(**{"thread_heaps": False, **settings})
     elif isinstance(config, dict):
         settled = PoolConfig.from_dict(config).replace(**settings)
@@ -74,9 +74,9 @@ def install(
 
 
 def statistics() -> Dict[str, Any]:
-    """What the pools under PyTorch hold now: ``{"pid": ..., "devices": [...]}``.
+    """Returns what the pools under PyTorch hold now: ``{"pid": ..., "devices": [...]}``.
 
-    Each device has ``reserved_bytes``, ``peak_reserved_bytes`` and ``streams``; each of these a
+    Each device has ``reserved_bytes``, ``peak_reserved_bytes`` and ``streams``. Each stream has a
     ``statistics`` dict with the names of :class:`warmheap.Statistics`.
     """
     return _native._torch_statistics()
