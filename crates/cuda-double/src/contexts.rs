@@ -1,4 +1,4 @@
-//! Devices, contexts and the words for errors.
+//! The driver's functions for devices, contexts and error texts.
 
 use std::cell::RefCell;
 use std::ffi::{CStr, c_char, c_int, c_uint};
@@ -11,12 +11,12 @@ thread_local! {
     static CURRENT: RefCell<Vec<usize>> = const { RefCell::new(Vec::new()) };
 }
 
-/// A context's handle is its device's number plus one, as a pointer.
+/// Returns the handle of a device's context: the number of the device plus one, as a pointer.
 fn handle(device: usize) -> CUcontext {
     std::ptr::without_provenance_mut(device + 1)
 }
 
-/// The device whose context is current on this thread, or the driver's complaint.
+/// Returns the device whose context is current on this thread, or the driver's error.
 pub(crate) fn current(state: &mut State, call: &str) -> Result<usize, CUresult> {
     match CURRENT.with_borrow(|stack| stack.last().copied()) {
         Some(device) if state.retained[device] > 0 => Ok(device),
@@ -37,7 +37,7 @@ unsafe extern "C" fn cuInit(_flags: c_uint) -> CUresult {
 
 #[unsafe(no_mangle)]
 unsafe extern "C" fn cuDriverGetVersion(version: *mut c_int) -> CUresult {
-    // SAFETY: the caller's pointer, as with the driver.
+    // SAFETY: the caller passes a valid pointer, as to the driver.
     unsafe { *version = lock().settings.driver_version };
     CUresult::CUDA_SUCCESS
 }
@@ -50,22 +50,22 @@ unsafe extern "C" fn cuGetErrorName(error: CUresult, name: *mut *const c_char) -
         CUresult::CUDA_ERROR_ILLEGAL_ADDRESS => c"CUDA_ERROR_ILLEGAL_ADDRESS",
         _ => c"CUDA_ERROR_OTHER",
     };
-    // SAFETY: the caller's pointer, as with the driver.
+    // SAFETY: the caller passes a valid pointer, as to the driver.
     unsafe { *name = text.as_ptr() };
     CUresult::CUDA_SUCCESS
 }
 
 #[unsafe(no_mangle)]
 unsafe extern "C" fn cuGetErrorString(_error: CUresult, text: *mut *const c_char) -> CUresult {
-    // SAFETY: the caller's pointer, as with the driver.
-    unsafe { *text = c"the double was told to fail".as_ptr() };
+    // SAFETY: the caller passes a valid pointer, as to the driver.
+    unsafe { *text = c"the test made this call fail".as_ptr() };
     CUresult::CUDA_SUCCESS
 }
 
 #[unsafe(no_mangle)]
 unsafe extern "C" fn cuDeviceGetCount(count: *mut c_int) -> CUresult {
     status(lock().enter("cuDeviceGetCount").map(|()| {
-        // SAFETY: the caller's pointer, as with the driver.
+        // SAFETY: the caller passes a valid pointer, as to the driver.
         unsafe { *count = DEVICES as c_int };
     }))
 }
@@ -73,7 +73,7 @@ unsafe extern "C" fn cuDeviceGetCount(count: *mut c_int) -> CUresult {
 #[unsafe(no_mangle)]
 unsafe extern "C" fn cuDeviceGet(out: *mut CUdevice, ordinal: c_int) -> CUresult {
     status(lock().enter("cuDeviceGet").and_then(|()| {
-        // SAFETY: the caller's pointer, as with the driver.
+        // SAFETY: the caller passes a valid pointer, as to the driver.
         unsafe { *out = device(ordinal)? as CUdevice };
         Ok(())
     }))
@@ -106,7 +106,7 @@ unsafe extern "C" fn cuDeviceGetAttribute(
             A::CU_DEVICE_ATTRIBUTE_CAN_USE_64_BIT_STREAM_MEM_OPS => state.settings.stream_writes,
             _ => false,
         };
-        // SAFETY: the caller's pointer, as with the driver.
+        // SAFETY: the caller passes a valid pointer, as to the driver.
         unsafe { *value = c_int::from(answer) };
         Ok(())
     }))
@@ -117,7 +117,7 @@ unsafe extern "C" fn cuDeviceTotalMem_v2(bytes: *mut usize, number: CUdevice) ->
     let mut state = lock();
     status(state.enter("cuDeviceTotalMem").and_then(|()| {
         device(number)?;
-        // SAFETY: the caller's pointer, as with the driver.
+        // SAFETY: the caller passes a valid pointer, as to the driver.
         unsafe { *bytes = state.settings.memory as usize };
         Ok(())
     }))
@@ -126,7 +126,7 @@ unsafe extern "C" fn cuDeviceTotalMem_v2(bytes: *mut usize, number: CUdevice) ->
 #[unsafe(no_mangle)]
 unsafe extern "C" fn cuDeviceCanAccessPeer(can: *mut c_int, from: CUdevice, to: CUdevice) -> CUresult {
     status(lock().enter("cuDeviceCanAccessPeer").and_then(|()| {
-        // SAFETY: the caller's pointer, as with the driver.
+        // SAFETY: the caller passes a valid pointer, as to the driver.
         unsafe { *can = c_int::from(device(from)? != device(to)?) };
         Ok(())
     }))
@@ -138,7 +138,7 @@ unsafe extern "C" fn cuDevicePrimaryCtxRetain(context: *mut CUcontext, number: C
     status(state.enter("cuDevicePrimaryCtxRetain").and_then(|()| {
         let device = device(number)?;
         state.retained[device] += 1;
-        // SAFETY: the caller's pointer, as with the driver.
+        // SAFETY: the caller passes a valid pointer, as to the driver.
         unsafe { *context = handle(device) };
         Ok(())
     }))
@@ -161,7 +161,7 @@ unsafe extern "C" fn cuDevicePrimaryCtxRelease_v2(number: CUdevice) -> CUresult 
 #[unsafe(no_mangle)]
 unsafe extern "C" fn cuCtxGetCurrent(context: *mut CUcontext) -> CUresult {
     let top = CURRENT.with_borrow(|stack| stack.last().copied());
-    // SAFETY: the caller's pointer, as with the driver.
+    // SAFETY: the caller passes a valid pointer, as to the driver.
     unsafe { *context = top.map_or(std::ptr::null_mut(), handle) };
     CUresult::CUDA_SUCCESS
 }
@@ -186,7 +186,7 @@ unsafe extern "C" fn cuCtxPopCurrent_v2(context: *mut CUcontext) -> CUresult {
     status(state.enter("cuCtxPopCurrent").and_then(|()| {
         match CURRENT.with_borrow_mut(Vec::pop) {
             Some(device) => {
-                // SAFETY: the caller's pointer, as with the driver.
+                // SAFETY: the caller passes a valid pointer, as to the driver.
                 unsafe { *context = handle(device) };
                 Ok(())
             }

@@ -1,12 +1,13 @@
-//! A double of the CUDA driver: the functions Warmheap calls, over host memory.
+//! A fake CUDA driver: the functions that Warmheap calls, on host memory.
 //!
-//! It is loaded in place of the driver and keeps the rules the driver documents: granules, mapping
-//! before access, whole mappings to unmap, a current context, no unmapping under work in flight.
-//! A broken rule answers as the driver would and is written down, so that a test can insist there
-//! was none. Any call can be made to fail at its n-th use. It must never do more than the driver
-//! promises: memory without access faults, and work on a held stream does not run.
+//! It is loaded in place of the driver and enforces the rules that the driver documents: whole granules,
+//! mapping before access, unmapping of whole mappings only, a current context, no unmapping while work is
+//! in flight. A call that breaks a rule returns the driver's error, and is recorded, so that a test can
+//! check that none did. A test can make any call fail at its n-th use. The fake driver must never do more
+//! than the driver promises: access to memory without access rights faults, and work on a held stream does
+//! not run.
 //!
-//! Tests use [`Double`], which loads the shared library this crate also builds.
+//! Tests use [`Double`], which loads the shared library that this crate also builds.
 
 mod contexts;
 mod memory;

@@ -1,4 +1,4 @@
-//! Plain blocks, pinned host memory, fills and copies.
+//! The driver's functions for plain blocks, pinned host memory, fills and copies.
 
 use std::ffi::{c_uchar, c_uint, c_void};
 
@@ -8,11 +8,11 @@ use rustix::mm::{MapFlags, ProtFlags, mmap_anonymous, munmap};
 use crate::contexts::current;
 use crate::state::{State, lock, status};
 
-/// Pages from the host's kernel; the double's addresses are host addresses.
+/// Maps new pages of the host. The fake driver's addresses are host addresses.
 pub(crate) fn pages(size: u64, access: bool) -> Result<u64, CUresult> {
     let protection = if access { ProtFlags::READ | ProtFlags::WRITE } else { ProtFlags::empty() };
     let flags = MapFlags::PRIVATE | MapFlags::NORESERVE;
-    // SAFETY: new pages at an address of the kernel's choice.
+    // SAFETY: the pages are new, and the kernel chooses their address.
     unsafe { mmap_anonymous(std::ptr::null_mut(), size as usize, protection, flags) }
         .map(|start| start.expose_provenance() as u64)
         .map_err(|_| CUresult::CUDA_ERROR_OUT_OF_MEMORY)
@@ -21,7 +21,7 @@ pub(crate) fn pages(size: u64, access: bool) -> Result<u64, CUresult> {
 /// Gives pages back.
 pub(crate) fn unpages(start: u64, size: u64) {
     let start = std::ptr::with_exposed_provenance_mut(start as usize);
-    // SAFETY: pages this library mapped, and nobody uses any more.
+    // SAFETY: this library mapped the pages, and nothing uses them any more.
     let _ = unsafe { munmap(start, size as usize) };
 }
 
@@ -58,7 +58,7 @@ unsafe extern "C" fn cuMemGetInfo_v2(free: *mut usize, total: *mut usize) -> CUr
     let mut state = lock();
     status(state.enter("cuMemGetInfo").and_then(|()| {
         let device = current(&mut state, "cuMemGetInfo")?;
-        // SAFETY: the caller's pointers, as with the driver.
+        // SAFETY: the caller passes valid pointers, as to the driver.
         unsafe {
             *free = (state.settings.memory - state.used[device]) as usize;
             *total = state.settings.memory as usize;
@@ -79,7 +79,7 @@ unsafe extern "C" fn cuMemAlloc_v2(out: *mut CUdeviceptr, size: usize) -> CUresu
         state.take(device, size)?;
         let start = pages(size, true)?;
         state.blocks.insert(start, (size, device));
-        // SAFETY: the caller's pointer, as with the driver.
+        // SAFETY: the caller passes a valid pointer, as to the driver.
         unsafe { *out = start };
         Ok(())
     }))
@@ -100,23 +100,23 @@ unsafe extern "C" fn cuMemFree_v2(start: CUdeviceptr) -> CUresult {
     }))
 }
 
-/// The double's pool is plain allocation: order is all that is promised, and it runs in order.
+/// Allocates in stream order. The driver promises only the order, and plain allocation keeps it.
 #[unsafe(no_mangle)]
 unsafe extern "C" fn cuMemAllocAsync(out: *mut CUdeviceptr, size: usize, _stream: CUstream) -> CUresult {
-    // SAFETY: as the caller's.
+    // SAFETY: the caller keeps the contract of this function.
     unsafe { cuMemAlloc_v2(out, size) }
 }
 
 #[unsafe(no_mangle)]
 unsafe extern "C" fn cuMemFreeAsync(start: CUdeviceptr, _stream: CUstream) -> CUresult {
-    // SAFETY: as the caller's.
+    // SAFETY: the caller keeps the contract of this function.
     unsafe { cuMemFree_v2(start) }
 }
 
 #[unsafe(no_mangle)]
 unsafe extern "C" fn cuDeviceGetDefaultMemPool(out: *mut CUmemoryPool, _device: CUdevice) -> CUresult {
     status(lock().enter("cuDeviceGetDefaultMemPool").map(|()| {
-        // SAFETY: the caller's pointer, as with the driver.
+        // SAFETY: the caller passes a valid pointer, as to the driver.
         unsafe { *out = std::ptr::without_provenance_mut(1) };
     }))
 }
@@ -133,7 +133,7 @@ unsafe extern "C" fn cuMemPoolSetAttribute(
 #[unsafe(no_mangle)]
 unsafe extern "C" fn cuMemsetD8_v2(start: CUdeviceptr, byte: c_uchar, len: usize) -> CUresult {
     status(touch("cuMemsetD8", start, len as u64).map(|to| {
-        // SAFETY: mapped with access, by `touch`.
+        // SAFETY: `touch` checked that the memory is mapped with access.
         unsafe { to.write_bytes(byte, len) };
     }))
 }
@@ -143,7 +143,7 @@ unsafe extern "C" fn cuMemcpyDtoD_v2(to: CUdeviceptr, from: CUdeviceptr, len: us
     let both = touch("cuMemcpyDtoD", to, len as u64)
         .and_then(|to| touch("cuMemcpyDtoD", from, len as u64).map(|from| (to, from)));
     status(both.map(|(to, from)| {
-        // SAFETY: both mapped with access, by `touch`.
+        // SAFETY: `touch` checked that both ranges are mapped with access.
         unsafe { to.cast::<u8>().copy_from(from.cast(), len) };
     }))
 }
@@ -151,7 +151,8 @@ unsafe extern "C" fn cuMemcpyDtoD_v2(to: CUdeviceptr, from: CUdeviceptr, len: us
 #[unsafe(no_mangle)]
 unsafe extern "C" fn cuMemcpyDtoH_v2(to: *mut c_void, start: CUdeviceptr, len: usize) -> CUresult {
     status(touch("cuMemcpyDtoH", start, len as u64).map(|from| {
-        // SAFETY: mapped with access, by `touch`; the caller's buffer is as long as it says.
+        // SAFETY: `touch` checked that the memory is mapped with access. The caller's buffer has the given
+        // length.
         unsafe { to.cast::<u8>().copy_from(from, len) };
     }))
 }
@@ -163,7 +164,7 @@ unsafe extern "C" fn cuMemHostAlloc(out: *mut *mut c_void, size: usize, _flags: 
         current(&mut state, "cuMemHostAlloc")?;
         let start = pages(size as u64, true)?;
         state.host_blocks.insert(start, size as u64);
-        // SAFETY: the caller's pointer, as with the driver.
+        // SAFETY: the caller passes a valid pointer, as to the driver.
         unsafe { *out = std::ptr::with_exposed_provenance_mut(start as usize) };
         Ok(())
     }))
@@ -178,7 +179,7 @@ unsafe extern "C" fn cuMemHostGetDevicePointer_v2(
     let mut state = lock();
     status(state.enter("cuMemHostGetDevicePointer").and_then(|()| {
         current(&mut state, "cuMemHostGetDevicePointer")?;
-        // SAFETY: the caller's pointer, as with the driver.
+        // SAFETY: the caller passes a valid pointer, as to the driver.
         unsafe { *out = host.expose_provenance() as u64 };
         Ok(())
     }))

@@ -1,20 +1,20 @@
-//! All the double knows, behind one lock.
+//! The whole state of the fake driver, behind one lock.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use cudarc::driver::sys::CUresult;
 
-/// The granule of the double's physical memory.
+/// The granule of physical memory.
 pub(crate) const GRANULE: u64 = 2 << 20;
-/// How many devices it shows.
+/// The number of devices.
 pub(crate) const DEVICES: usize = 2;
 
-/// What tests can set before and during a run.
+/// The settings that tests can change before and during a run.
 #[derive(Debug, Clone)]
 pub(crate) struct Settings {
     pub(crate) driver_version: i32,
-    /// Bytes of memory of each device.
+    /// The bytes of memory of each device.
     pub(crate) memory: u64,
     pub(crate) virtual_memory: bool,
     pub(crate) stream_writes: bool,
@@ -24,7 +24,7 @@ pub(crate) struct Settings {
 #[derive(Debug)]
 pub(crate) struct Reservation {
     pub(crate) size: u64,
-    /// Start address of each mapping, to its parts.
+    /// The mappings by their start addresses.
     pub(crate) mappings: BTreeMap<u64, Mapping>,
 }
 
@@ -35,7 +35,7 @@ pub(crate) struct Mapping {
     pub(crate) accessible: bool,
 }
 
-/// A physical allocation: alive while a handle or a mapping holds it.
+/// A physical allocation. It is alive while a handle or a mapping holds it.
 #[derive(Debug, Clone)]
 pub(crate) struct Physical {
     pub(crate) device: usize,
@@ -44,7 +44,8 @@ pub(crate) struct Physical {
     pub(crate) mapped: bool,
 }
 
-/// One stream's work that has not run, in order: address and value to write, or a callback.
+/// The work of one stream that has not run, in order. An item is an address and a value to write, or a
+/// callback.
 #[derive(Debug, Default)]
 pub(crate) struct StreamState {
     pub(crate) held: bool,
@@ -71,14 +72,14 @@ pub(crate) struct State {
     pub(crate) next_handle: u64,
     pub(crate) streams: HashMap<usize, StreamState>,
     pub(crate) calls: HashMap<&'static str, u64>,
-    /// Function name, the call from now that fails, and with what.
+    /// The calls to fail: the function's name, the number of the call from now on, and the status.
     pub(crate) failures: Vec<(String, u64, CUresult)>,
     pub(crate) violations: Vec<String>,
 }
 
 static STATE: Mutex<Option<State>> = Mutex::new(None);
 
-/// The one state, made at first use.
+/// The state, created at first use.
 pub(crate) struct Locked(MutexGuard<'static, Option<State>>);
 
 pub(crate) fn lock() -> Locked {
@@ -124,7 +125,7 @@ impl State {
         }
     }
 
-    /// Counts a call and says whether it was ordered to fail.
+    /// Counts a call. Returns an error if the test made this call fail.
     pub(crate) fn enter(&mut self, call: &'static str) -> Result<(), CUresult> {
         *self.calls.entry(call).or_default() += 1;
         if !self.initialised && call != "cuInit" {
@@ -142,7 +143,7 @@ impl State {
         Ok(())
     }
 
-    /// Writes a broken rule down and answers as the driver does.
+    /// Records a broken rule and returns the driver's error.
     pub(crate) fn broken<T>(&mut self, call: &str, rule: &str, status: CUresult) -> Result<T, CUresult> {
         self.violations.push(format!("{call}: {rule}"));
         Err(status)
@@ -157,7 +158,7 @@ impl State {
         Ok(())
     }
 
-    /// Forgets a physical allocation that nothing holds any more.
+    /// Frees a physical allocation if nothing holds it any more.
     pub(crate) fn settle(&mut self, handle: u64) {
         let Some(physical) = self.physical.get(&handle) else {
             return;
@@ -169,7 +170,7 @@ impl State {
     }
 }
 
-/// A result as the driver's status.
+/// Converts a result to the driver's status.
 pub(crate) fn status(result: Result<(), CUresult>) -> CUresult {
     result.err().unwrap_or(CUresult::CUDA_SUCCESS)
 }

@@ -1,7 +1,7 @@
-//! How a test loads the double and tells it what to do.
+//! Loads and steers the fake driver from a test.
 //!
-//! The shared library has a state of its own, apart from the copy of this code inside the test, so
-//! everything goes through functions it exports.
+//! The shared library has its own state, apart from the copy of this code inside the test. So a test steers
+//! it through exported functions only.
 
 use std::ffi::{CStr, CString, c_char};
 use std::path::PathBuf;
@@ -12,11 +12,11 @@ use libloading::Library;
 use crate::state::lock;
 use crate::streams::run;
 
-/// Where the shared library is, for processes of their own: loaded first (`LD_PRELOAD`), it is the
-/// driver there.
+/// Returns the path of the shared library. Another process that loads it first (`LD_PRELOAD`) has it as its
+/// driver.
 ///
 /// # Panics
-/// Outside of tests and programs that Cargo built beside it.
+/// Panics outside of tests and programs that Cargo built beside the library.
 #[must_use]
 pub fn library() -> PathBuf {
     let program = std::env::current_exe().expect("a test has a path");
@@ -25,106 +25,106 @@ pub fn library() -> PathBuf {
     places.find(|path| path.exists()).expect("the double is built with this crate")
 }
 
-/// The loaded double. One per process; its state is shared by all tests of the process.
+/// The loaded fake driver. A process has one, and all its tests share its state.
 #[derive(Debug)]
 pub struct Double(Library);
 
 impl Double {
-    /// Loads the double in place of the driver; call before anything asks for CUDA.
+    /// Loads the fake driver in place of the driver. Call it before anything uses CUDA.
     ///
     /// # Panics
-    /// When the shared library was not built beside the test.
+    /// Panics if the shared library was not built beside the test.
     #[must_use]
     pub fn install() -> Self {
-        // SAFETY: our own library; it has no initialisers.
+        // SAFETY: the library is this crate's own, and has no initialisers.
         Self(unsafe { Library::new(library()) }.expect("the double is built with this crate"))
     }
 
-    /// Makes the `nth` call of `function` from now on (1 is the next) answer `status`.
+    /// Makes the `nth` call of `function` from now on (1 is the next) return `status`.
     pub fn fail(&self, function: &str, nth: u64, status: CUresult) {
         let function = CString::new(function).expect("no zero bytes in a function's name");
         let call = self.function::<unsafe extern "C" fn(*const c_char, u64, CUresult)>("double_fail");
-        // SAFETY: the exported function of this type below.
+        // SAFETY: the function below is exported with this type.
         unsafe { call(function.as_ptr(), nth, status) }
     }
 
-    /// Takes back all orders to fail that have not come due.
+    /// Cancels all failures that have not happened yet.
     pub fn forget_failures(&self) {
-        // SAFETY: the exported function of this type below.
+        // SAFETY: the function below is exported with this type.
         unsafe { self.function::<unsafe extern "C" fn()>("double_forget")() }
     }
 
-    /// How often `function` was called.
+    /// Returns how often `function` was called.
     #[must_use]
     pub fn calls(&self, function: &str) -> u64 {
         let function = CString::new(function).expect("no zero bytes in a function's name");
         let call = self.function::<unsafe extern "C" fn(*const c_char) -> u64>("double_calls");
-        // SAFETY: the exported function of this type below.
+        // SAFETY: the function below is exported with this type.
         unsafe { call(function.as_ptr()) }
     }
 
-    /// Settings of all devices: bytes of memory, and whether they have virtual memory management
-    /// and streams that write values.
+    /// Sets up all devices: their bytes of memory, and whether they have virtual memory management and
+    /// streams that write values.
     pub fn configure(&self, memory: u64, virtual_memory: bool, stream_writes: bool) {
         let call = self.function::<unsafe extern "C" fn(u64, bool, bool)>("double_configure");
-        // SAFETY: the exported function of this type below.
+        // SAFETY: the function below is exported with this type.
         unsafe { call(memory, virtual_memory, stream_writes) }
     }
 
-    /// The CUDA version the driver claims, as it numbers it: 12.4 is 12040.
+    /// Sets the CUDA version that the driver reports, in its own numbering: 12.4 is 12040.
     pub fn set_driver_version(&self, version: i32) {
         let call = self.function::<unsafe extern "C" fn(i32)>("double_version");
-        // SAFETY: the exported function of this type below.
+        // SAFETY: the function below is exported with this type.
         unsafe { call(version) }
     }
 
     /// Keeps work on `stream` from running, until `hold` is false again.
     pub fn hold(&self, stream: usize, hold: bool) {
         let call = self.function::<unsafe extern "C" fn(usize, bool)>("double_hold");
-        // SAFETY: the exported function of this type below.
+        // SAFETY: the function below is exported with this type.
         unsafe { call(stream, hold) }
     }
 
     /// Pretends that a graph is being captured on `stream`.
     pub fn capture(&self, stream: usize, capturing: bool) {
         let call = self.function::<unsafe extern "C" fn(usize, bool)>("double_capture");
-        // SAFETY: the exported function of this type below.
+        // SAFETY: the function below is exported with this type.
         unsafe { call(stream, capturing) }
     }
 
-    /// Everything not given back: blocks, pinned blocks, reservations, physical allocations and
-    /// retained contexts.
+    /// Returns the number of objects that were not given back: blocks, pinned blocks, reservations, physical
+    /// allocations and retained contexts.
     #[must_use]
     pub fn live_objects(&self) -> u64 {
-        // SAFETY: the exported function of this type below.
+        // SAFETY: the function below is exported with this type.
         unsafe { self.function::<unsafe extern "C" fn() -> u64>("double_live")() }
     }
 
-    /// Bytes of memory taken on `device`.
+    /// Returns the bytes of memory taken on `device`.
     #[must_use]
     pub fn used(&self, device: usize) -> u64 {
-        // SAFETY: the exported function of this type below.
+        // SAFETY: the function below is exported with this type.
         unsafe { self.function::<unsafe extern "C" fn(usize) -> u64>("double_used")(device) }
     }
 
-    /// The rules that were broken so far, one a line, and forgets them.
+    /// Returns the rules that were broken so far, one a line, and clears the list.
     #[must_use]
     pub fn violations(&self) -> String {
         let call = self.function::<unsafe extern "C" fn() -> *mut c_char>("double_violations");
-        // SAFETY: the exported function below gives a C string from CString::into_raw of the same
-        // allocator: both copies of this code use the system's.
+        // SAFETY: the exported function below returns a C string from CString::into_raw. Both copies of this
+        // code use the system's allocator.
         unsafe { CStr::from_ptr(call()) }.to_string_lossy().into_owned()
     }
 
     fn function<F: Copy>(&self, name: &str) -> F {
-        // SAFETY: each caller names the type of the exported function below.
+        // SAFETY: each caller passes the type of the exported function below.
         *unsafe { self.0.get::<F>(name.as_bytes()) }.expect("exported below")
     }
 }
 
 #[unsafe(no_mangle)]
 unsafe extern "C" fn double_fail(function: *const c_char, nth: u64, status: CUresult) {
-    // SAFETY: a C string from `Double::fail`.
+    // SAFETY: `Double::fail` passes a C string.
     let name = unsafe { CStr::from_ptr(function) }.to_string_lossy();
     lock().failures.push((name.into_owned(), nth, status));
 }
@@ -136,7 +136,7 @@ extern "C" fn double_forget() {
 
 #[unsafe(no_mangle)]
 unsafe extern "C" fn double_calls(function: *const c_char) -> u64 {
-    // SAFETY: a C string from `Double::calls`.
+    // SAFETY: `Double::calls` passes a C string.
     let name = unsafe { CStr::from_ptr(function) }.to_string_lossy();
     lock().calls.get(name.as_ref()).copied().unwrap_or(0)
 }

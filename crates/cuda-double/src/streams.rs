@@ -1,4 +1,4 @@
-//! Streams whose work runs at once, unless a test holds them.
+//! The driver's functions for streams. Work runs at once, unless a test holds the stream.
 
 use std::ffi::{c_uint, c_ulonglong, c_void};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -8,17 +8,17 @@ use cudarc::driver::sys::{CUdeviceptr, CUhostFn, CUresult, CUstream, CUstreamCap
 use crate::contexts::current;
 use crate::state::{Locked, Work, lock, status};
 
-/// Does the work, outside the lock: callbacks are foreign code.
+/// Runs the work without holding the lock, because callbacks are code of the program.
 pub(crate) fn run(work: Vec<Work>) {
     for item in work {
         match item {
             Work::Write { address, value } => {
                 let at = std::ptr::with_exposed_provenance::<AtomicU64>(address as usize);
-                // SAFETY: pinned memory that the caller keeps until the write has run.
+                // SAFETY: this is pinned memory, and the caller keeps it until the write has run.
                 unsafe { &*at }.store(value, Ordering::Release);
             }
             Work::Call { function, data } => {
-                // SAFETY: stored from a CUhostFn below; the caller keeps the data.
+                // SAFETY: the function was stored from a CUhostFn below, and the caller keeps the data.
                 unsafe {
                     let function: unsafe extern "C" fn(*mut c_void) =
                         std::mem::transmute(function as *const ());
@@ -76,7 +76,7 @@ unsafe extern "C" fn cuStreamIsCapturing(stream: CUstream, out: *mut CUstreamCap
     let mut state = lock();
     status(state.enter("cuStreamIsCapturing").map(|()| {
         let capturing = state.streams.get(&stream.addr()).is_some_and(|s| s.capturing);
-        // SAFETY: the caller's pointer, as with the driver.
+        // SAFETY: the caller passes a valid pointer, as to the driver.
         unsafe {
             *out = if capturing {
                 CUstreamCaptureStatus::CU_STREAM_CAPTURE_STATUS_ACTIVE

@@ -1,5 +1,5 @@
-//! Addresses reserved, physical memory made, mapped, opened and taken away: the state machine whose
-//! rules the elastic heaps must keep.
+//! The driver's functions for virtual memory: reserve addresses, create physical memory, map it, set access,
+//! unmap it. Growing heaps must keep the rules of this state machine.
 
 use std::ffi::c_ulonglong;
 
@@ -14,7 +14,7 @@ use crate::state::{DEVICES, GRANULE, Mapping, Physical, Reservation, State, lock
 
 const BAD: CUresult = CUresult::CUDA_ERROR_INVALID_VALUE;
 
-/// The reservation that holds all of the range.
+/// Returns the reservation that contains the whole range.
 fn holder<'a>(
     state: &'a mut State,
     call: &str,
@@ -41,7 +41,7 @@ unsafe extern "C" fn cuMemGetAllocationGranularity(
     _option: CUmemAllocationGranularity_flags,
 ) -> CUresult {
     status(lock().enter("cuMemGetAllocationGranularity").map(|()| {
-        // SAFETY: the caller's pointer, as with the driver.
+        // SAFETY: the caller passes a valid pointer, as to the driver.
         unsafe { *out = GRANULE as usize };
     }))
 }
@@ -60,7 +60,7 @@ unsafe extern "C" fn cuMemAddressReserve(
         if size == 0 || !size.is_multiple_of(GRANULE) {
             return state.broken("cuMemAddressReserve", "not whole granules", BAD);
         }
-        // The kernel aligns to pages only: take a granule more and give the edges back.
+        // The kernel aligns to pages only. So this maps one granule more and gives the edges back.
         let raw = pages(size + GRANULE, false)?;
         let start = raw.next_multiple_of(GRANULE);
         if start > raw {
@@ -72,7 +72,7 @@ unsafe extern "C" fn cuMemAddressReserve(
         }
         let mappings = Default::default();
         state.reservations.insert(start, Reservation { size, mappings });
-        // SAFETY: the caller's pointer, as with the driver.
+        // SAFETY: the caller passes a valid pointer, as to the driver.
         unsafe { *out = start };
         Ok(())
     }))
@@ -110,7 +110,7 @@ unsafe extern "C" fn cuMemCreate(
         if size == 0 || !size.is_multiple_of(GRANULE) {
             return state.broken("cuMemCreate", "not whole granules", BAD);
         }
-        // SAFETY: the caller's pointer, as with the driver.
+        // SAFETY: the caller passes a valid pointer, as to the driver.
         let device = unsafe { (*properties).location.id } as usize;
         if device >= DEVICES {
             return Err(CUresult::CUDA_ERROR_INVALID_DEVICE);
@@ -120,7 +120,7 @@ unsafe extern "C" fn cuMemCreate(
         state.next_handle += 1;
         let physical = Physical { device, size, released: false, mapped: false };
         state.physical.insert(handle, physical);
-        // SAFETY: the caller's pointer, as with the driver.
+        // SAFETY: the caller passes a valid pointer, as to the driver.
         unsafe { *out = handle };
         Ok(())
     }))
@@ -191,7 +191,7 @@ unsafe extern "C" fn cuMemSetAccess(
         }
         let pages = std::ptr::with_exposed_provenance_mut(start as usize);
         let open = MprotectFlags::READ | MprotectFlags::WRITE;
-        // SAFETY: pages of our own reservation.
+        // SAFETY: the pages are part of our own reservation.
         unsafe { mprotect(pages, size as usize, open) }.map_err(|_| CUresult::CUDA_ERROR_OUT_OF_MEMORY)
     }))
 }
@@ -212,7 +212,7 @@ unsafe extern "C" fn cuMemUnmap(start: CUdeviceptr, size: usize) -> CUresult {
         let mapping = found.mappings.remove(&start).expect("checked");
         let pages = std::ptr::with_exposed_provenance_mut(start as usize);
         let flags = MapFlags::PRIVATE | MapFlags::NORESERVE | MapFlags::FIXED;
-        // SAFETY: replaces pages of our own reservation: contents gone, no access.
+        // SAFETY: this replaces pages of our own reservation. The new pages are empty and allow no access.
         unsafe { mmap_anonymous(pages, size as usize, ProtFlags::empty(), flags) }
             .map_err(|_| CUresult::CUDA_ERROR_UNKNOWN)?;
         if let Some(physical) = state.physical.get_mut(&mapping.handle) {

@@ -1,4 +1,4 @@
-//! The CUDA backend against the double: what it promises, and every call failing in turn.
+//! The CUDA backend on the fake driver: what it promises, and each call failing in turn.
 
 use std::any::Any;
 use std::ffi::c_void;
@@ -12,11 +12,12 @@ use warmheap::device::cuda::CudaDevice;
 use warmheap::device::{Device, DeviceError, HeapKind, HeapRequest, Memory, Queue};
 
 const MIB: u64 = 1 << 20;
-/// Bytes of one granule of an elastic heap.
+/// The bytes of one page of a growing heap.
 const GRANULE: u64 = 32 * MIB;
 const STREAM: usize = 7;
 
-/// The double's state is the process's, so tests take turns; each leaves nothing behind.
+/// The tests of this process share the state of the fake driver, so they take turns. Each leaves nothing
+/// behind.
 struct Turn(MutexGuard<'static, ()>);
 
 impl Turn {
@@ -40,11 +41,11 @@ fn elastic(device: &CudaDevice, size: u64) -> Result<Box<dyn Memory>, DeviceErro
     device.create_heap(&HeapRequest { size, kind: HeapKind::Elastic, label: "test".into() })
 }
 
-/// Reads device memory the way a program would.
+/// Reads device memory as a program does.
 fn read(address: u64, len: usize) -> Vec<u8> {
     let mut bytes = vec![0; len];
     let mut context = std::ptr::null_mut();
-    // SAFETY: the double's context and its memory; the buffer is as long as said.
+    // SAFETY: context and memory are those of the fake driver, and the buffer has the given length.
     unsafe {
         assert_eq!(sys::cuDevicePrimaryCtxRetain(&mut context, 0), CUresult::CUDA_SUCCESS);
         assert_eq!(sys::cuCtxPushCurrent_v2(context), CUresult::CUDA_SUCCESS);
@@ -56,12 +57,12 @@ fn read(address: u64, len: usize) -> Vec<u8> {
     bytes
 }
 
-/// What changes memory, on memory that the test made and has to itself.
+/// Changes memory that the test created and does not share.
 mod own {
     use super::*;
 
     pub(crate) fn commit(memory: &dyn Memory, range: Range<u64>) -> Result<(), DeviceError> {
-        // SAFETY: nobody else has any of it, and no test commits twice.
+        // SAFETY: only this test uses the memory, and no test commits twice.
         unsafe { memory.commit(range) }
     }
 
@@ -219,7 +220,7 @@ fn a_ticket_completes_when_the_stream_gets_there() {
         let (turn, double) = Turn::take();
         double.configure(1 << 30, true, stream_writes);
         let device = CudaDevice::open(0).unwrap();
-        // SAFETY: the double takes any handle for a stream.
+        // SAFETY: the fake driver accepts any handle as a stream.
         let queue = unsafe { device.queue(STREAM as *mut c_void) }.unwrap();
         assert_eq!(queue.completed().unwrap(), 0);
         let early = queue.signal().unwrap();
@@ -245,7 +246,7 @@ fn a_ticket_completes_when_the_stream_gets_there() {
 fn giving_memory_back_waits_for_the_gpu() {
     let (turn, double) = Turn::take();
     let device = CudaDevice::open(0).unwrap();
-    // SAFETY: the double takes any handle for a stream.
+    // SAFETY: the fake driver accepts any handle as a stream.
     let queue = unsafe { device.queue(STREAM as *mut c_void) }.unwrap();
     let heap = elastic(&device, 64 * MIB).unwrap();
     own::commit(&*heap, 0..2 * GRANULE).unwrap();
@@ -263,7 +264,7 @@ fn giving_memory_back_waits_for_the_gpu() {
 fn a_lost_device_is_reported_from_then_on() {
     let (turn, double) = Turn::take();
     let device = CudaDevice::open(0).unwrap();
-    // SAFETY: the double takes any handle for a stream.
+    // SAFETY: the fake driver accepts any handle as a stream.
     let queue = unsafe { device.queue(STREAM as *mut c_void) }.unwrap();
     double.fail("cuMemAlloc", 1, CUresult::CUDA_ERROR_ILLEGAL_ADDRESS);
     let error = device.allocate(MIB, 1).unwrap_err();
@@ -273,10 +274,11 @@ fn a_lost_device_is_reported_from_then_on() {
     turn.end(double);
 }
 
-/// One life of a device; any step may fail. What it made is kept for the caller to drop.
+/// Runs all steps of a device's life. Any step may fail. `kept` receives what the steps created, for the
+/// caller to drop.
 fn life(kept: &mut Vec<Box<dyn Any>>) -> Result<(), DeviceError> {
     let device = CudaDevice::open_shared(0, &[1])?;
-    // SAFETY: the double takes any handle for a stream.
+    // SAFETY: the fake driver accepts any handle as a stream.
     let queue = unsafe { device.queue(STREAM as *mut c_void) }?;
     let heap = Arc::new(elastic(&device, 4 * GRANULE)?);
     kept.push(Box::new(Arc::clone(&heap)));
@@ -323,7 +325,7 @@ fn any_call_may_fail_and_nothing_leaks() {
             double.fail(call, nth, CUresult::CUDA_ERROR_INVALID_VALUE);
             let mut kept = Vec::new();
             let ok = life(&mut kept).is_ok();
-            // Giving back is not to fail: what the driver will not take stays with it.
+            // Giving memory back does not fail. If the driver refuses, it keeps the memory.
             double.forget_failures();
             drop(kept);
             if ok {

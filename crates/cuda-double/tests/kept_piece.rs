@@ -1,12 +1,12 @@
-//! A driver that does not take back the handle of a piece keeps the piece, and the heap stays usable.
-//! A process of its own: the piece stays with the double.
+//! If the driver does not take back the handle of a piece, it keeps the piece, and the heap stays usable.
+//! This test has its own process, because the fake driver then holds the piece until the end.
 
 use cuda_double::Double;
 use cudarc::driver::sys::CUresult;
 use warmheap::device::cuda::CudaDevice;
 use warmheap::device::{Device, HeapKind, HeapRequest};
 
-/// Bytes of one granule of an elastic heap.
+/// The bytes of one page of a growing heap.
 const GRANULE: u64 = 32 << 20;
 
 #[test]
@@ -16,7 +16,7 @@ fn a_handle_that_is_not_taken_back_leaves_the_heap_usable() {
     let request = HeapRequest { size: 2 * GRANULE, kind: HeapKind::Elastic, label: "test".into() };
     let heap = device.create_heap(&request).unwrap();
     double.fail("cuMemRelease", 2, CUresult::CUDA_ERROR_UNKNOWN);
-    // SAFETY: nobody else has the heap, and nothing of it is committed when it is to be.
+    // SAFETY: only this test uses the heap, and it commits no page twice.
     unsafe {
         assert!(heap.commit(0..2 * GRANULE).is_err());
         heap.commit(0..2 * GRANULE).unwrap();

@@ -1,5 +1,5 @@
-//! A driver too old to use is an error with a remedy. A process of its own: the driver is judged
-//! once per process.
+//! A driver that is too old gives an error with a remedy. This test has its own process, because a process
+//! checks the driver only once.
 
 use cuda_double::Double;
 use warmheap::device::DeviceError;
