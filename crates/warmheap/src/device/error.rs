@@ -42,7 +42,7 @@ pub enum DeviceError {
         key: &'static str,
         /// Bytes or objects asked for.
         requested: u64,
-        /// Bytes or objects held.
+        /// Bytes or objects held, those that other calls are asking for at this moment included.
         held: u64,
         /// The limit.
         limit: u64,

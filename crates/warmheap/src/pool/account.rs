@@ -1,12 +1,16 @@
 //! What is held from the device, and how much may be.
 //!
 //! Bytes and objects are claimed before the device is asked and given back after the device has
-//! them again, so the account is never below what is held and a hard limit is never exceeded, at no
-//! moment and by no interleaving. Only calls of the device move it: hits never come here.
+//! them again, so what is claimed is never below what is held and a hard limit is never exceeded, at
+//! no moment and by no interleaving. Limits go by what is claimed, and nothing else does: the device
+//! may still refuse a claim. What the device has given is a figure of its own, which is shown, makes
+//! the peak and guides policy. Only calls of the device move either: hits never come here.
 #![forbid(unsafe_code)]
 
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
+use super::lock;
 use crate::config::Limits;
 use crate::device::DeviceError;
 
@@ -22,6 +26,9 @@ pub(crate) enum UpTo {
 /// A figure and its limits.
 #[derive(Debug)]
 struct Gauge {
+    /// What calls have set aside: held, or asked of the device at this moment.
+    claimed: AtomicU64,
+    /// What the device has given.
     held: AtomicU64,
     soft: Limit,
     hard: Limit,
@@ -40,11 +47,13 @@ pub(crate) struct Account {
     bytes: Gauge,
     objects: Gauge,
     peak_bytes: AtomicU64,
-    /// More is held than a soft limit says.
-    above: AtomicBool,
-    /// It has become so and nobody has been told.
+    /// Taken to change what is held, so that the peak is never seen below it.
+    settling: Mutex<()>,
+    /// A soft limit has been crossed and the program has not been told.
     untold: AtomicBool,
     crossings: AtomicU64,
+    /// How often memory went back to the device.
+    returns: AtomicU64,
 }
 
 /// Bytes and objects that a call is about to take. Dropped, they are given back.
@@ -63,26 +72,31 @@ impl Account {
         let hard = limit("limits.hard_mb", limits.hard_bytes);
         Self {
             bytes: Gauge {
+                claimed: AtomicU64::new(0),
                 held: AtomicU64::new(0),
                 soft: limit("limits.soft_mb", limits.soft_bytes),
                 hard: if budget.most < hard.most { budget } else { hard },
             },
             objects: Gauge {
+                claimed: AtomicU64::new(0),
                 held: AtomicU64::new(0),
                 soft: limit("limits.soft_objects", limits.soft_objects),
                 hard: limit("limits.hard_objects", limits.hard_objects),
             },
             peak_bytes: AtomicU64::new(0),
-            above: AtomicBool::new(false),
+            settling: Mutex::new(()),
             untold: AtomicBool::new(false),
             crossings: AtomicU64::new(0),
+            returns: AtomicU64::new(0),
         }
     }
 
+    /// Bytes that the device has given.
     pub(crate) fn bytes(&self) -> u64 {
         self.bytes.held.load(Relaxed)
     }
 
+    /// Objects that the device has given.
     pub(crate) fn objects(&self) -> u64 {
         self.objects.held.load(Relaxed)
     }
@@ -92,8 +106,16 @@ impl Account {
         Some(self.bytes.hard.most).filter(|most| *most < u64::MAX)
     }
 
+    /// The most bytes held at once since the last reset; no less than [`Account::bytes`] before.
     pub(crate) fn peak_bytes(&self) -> u64 {
+        let _settling = lock(&self.settling);
         self.peak_bytes.load(Relaxed)
+    }
+
+    /// How often memory went back to the device: if this has changed, a call that failed for want of
+    /// memory is worth another try. What is held says less, as other threads move it both ways.
+    pub(crate) fn returns(&self) -> u64 {
+        self.returns.load(Relaxed)
     }
 
     /// How often a soft limit has been crossed.
@@ -108,6 +130,7 @@ impl Account {
 
     /// Peak and crossings start from now.
     pub(crate) fn reset(&self) {
+        let _settling = lock(&self.settling);
         self.peak_bytes.store(self.bytes(), Relaxed);
         self.crossings.store(0, Relaxed);
     }
@@ -117,36 +140,35 @@ impl Account {
     /// # Errors
     /// [`DeviceError::PastLimit`], and nothing is set aside.
     pub(crate) fn claim(&self, bytes: u64, objects: u64, up_to: UpTo) -> Result<Claim<'_>, DeviceError> {
-        self.bytes.take(bytes, up_to)?;
+        self.bytes.claim(bytes, up_to)?;
         // From here on dropping the claim gives back what it has.
         let mut claim = Claim { account: self, bytes, objects: 0 };
-        self.objects.take(objects, up_to)?;
+        self.objects.claim(objects, up_to)?;
         claim.objects = objects;
         Ok(claim)
     }
 
     /// The device has these back.
     pub(crate) fn give(&self, bytes: u64, objects: u64) {
-        self.bytes.held.fetch_sub(bytes, Relaxed);
-        self.objects.held.fetch_sub(objects, Relaxed);
-        if self.above.load(Relaxed) && !self.is_above() {
-            self.above.store(false, Relaxed);
+        {
+            let _settling = lock(&self.settling);
+            self.bytes.held.fetch_sub(bytes, Relaxed);
+            self.objects.held.fetch_sub(objects, Relaxed);
         }
-    }
-
-    fn is_above(&self) -> bool {
-        self.bytes.is_above() || self.objects.is_above()
+        self.bytes.claimed.fetch_sub(bytes, Relaxed);
+        self.objects.claimed.fetch_sub(objects, Relaxed);
+        self.returns.fetch_add(1, Relaxed);
     }
 }
 
 impl Gauge {
-    fn take(&self, more: u64, up_to: UpTo) -> Result<(), DeviceError> {
+    fn claim(&self, more: u64, up_to: UpTo) -> Result<(), DeviceError> {
         let limit = match up_to {
             UpTo::Soft if self.soft.most < self.hard.most => self.soft,
             _ => self.hard,
         };
-        let fits = |held: u64| held.checked_add(more).filter(|sum| more == 0 || *sum <= limit.most);
-        self.held.fetch_update(Relaxed, Relaxed, fits).map(drop).map_err(|held| DeviceError::PastLimit {
+        let fits = |claimed: u64| claimed.checked_add(more).filter(|sum| more == 0 || *sum <= limit.most);
+        self.claimed.fetch_update(Relaxed, Relaxed, fits).map(drop).map_err(|held| DeviceError::PastLimit {
             key: limit.key,
             requested: more,
             held,
@@ -154,8 +176,10 @@ impl Gauge {
         })
     }
 
-    fn is_above(&self) -> bool {
-        self.held.load(Relaxed) > self.soft.most
+    /// The device has given what was claimed. `true` if that is what takes it past the soft limit.
+    fn settle(&self, more: u64) -> bool {
+        let before = self.held.fetch_add(more, Relaxed);
+        before <= self.soft.most && before + more > self.soft.most
     }
 }
 
@@ -167,11 +191,14 @@ impl Claim<'_> {
     /// the memory back.
     pub(crate) fn settle(mut self, bytes: u64) -> Result<(), DeviceError> {
         let account = self.account;
-        account.bytes.take(bytes.saturating_sub(self.bytes), UpTo::Hard)?;
-        account.give(self.bytes.saturating_sub(bytes), 0);
-        (self.bytes, self.objects) = (0, 0);
+        account.bytes.claim(bytes.saturating_sub(self.bytes), UpTo::Hard)?;
+        account.bytes.claimed.fetch_sub(self.bytes.saturating_sub(bytes), Relaxed);
+        let objects = std::mem::take(&mut self.objects);
+        self.bytes = 0;
+        let _settling = lock(&account.settling);
+        let crossed = [account.bytes.settle(bytes), account.objects.settle(objects)];
         account.peak_bytes.fetch_max(account.bytes(), Relaxed);
-        if account.is_above() && !account.above.swap(true, Relaxed) {
+        if crossed.contains(&true) {
             account.crossings.fetch_add(1, Relaxed);
             account.untold.store(true, Relaxed);
         }
@@ -180,7 +207,9 @@ impl Claim<'_> {
 }
 
 impl Drop for Claim<'_> {
+    /// The call failed, or has settled and left nothing here.
     fn drop(&mut self) {
-        self.account.give(self.bytes, self.objects);
+        self.account.bytes.claimed.fetch_sub(self.bytes, Relaxed);
+        self.account.objects.claimed.fetch_sub(self.objects, Relaxed);
     }
 }

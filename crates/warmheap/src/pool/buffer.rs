@@ -104,12 +104,13 @@ impl Buffer {
             return true;
         }
         let returned = if metered && from == request.tag { self.size } else { 0 };
-        let Ok(charged) = quotas.charge(request.tag, request.size, returned) else { return false };
+        let Ok(charge) = quotas.charge(request.tag, request.size, returned) else { return false };
         if self.range.unmeter() && from != request.tag {
             quotas.give(from, self.size);
         }
-        if charged {
+        if let Some(charge) = charge {
             self.range.meter();
+            charge.settle();
         }
         true
     }

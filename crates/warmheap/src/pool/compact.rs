@@ -135,7 +135,9 @@ impl Pool {
 impl Shared {
     pub(crate) fn compact(&self, budget: CompactionBudget) -> Result<CompactionReport, DeviceError> {
         let _at_work = lock(&self.compactor.at_work);
-        self.compact_alone(budget)
+        let mut report = CompactionReport::default();
+        self.compact_alone(budget, &mut report)?;
+        Ok(report)
     }
 
     /// Whether moving buffers may make room for a request: there is enough, in pieces. Where heaps
@@ -150,25 +152,28 @@ impl Shared {
     /// One step of compaction, for a request that found no room; `false` if nothing has moved.
     pub(crate) fn compact_unless_busy(&self) -> bool {
         let Some(_at_work) = try_lock(&self.compactor.at_work) else { return false };
-        let before = self.compactor.done().moved_buffers;
-        if let Err(error) = self.compact_alone(self.config.compaction.budget()) {
+        let mut report = CompactionReport::default();
+        if let Err(error) = self.compact_alone(self.config.compaction.budget(), &mut report) {
             tracing::debug!(%error, "a buffer could not be moved to make room");
         }
-        self.compactor.done().moved_buffers > before
+        report.moved_buffers > 0
     }
 
-    /// As [`Shared::compact`]; nobody else compacts.
-    fn compact_alone(&self, budget: CompactionBudget) -> Result<CompactionReport, DeviceError> {
+    /// As [`Shared::compact`], with a report also of what was done before a failure; nobody else compacts.
+    fn compact_alone(
+        &self,
+        budget: CompactionBudget,
+        report: &mut CompactionReport,
+    ) -> Result<(), DeviceError> {
         self.poll_queues();
         // Ranges that threads keep for later look as if they were in use.
         self.flush_caches();
         let (held, spare) = (self.driver.reserved(), self.spare_bytes());
-        let mut report = CompactionReport::default();
-        let packed = self.pack(budget, &mut report);
+        let packed = self.pack(budget, report);
         let free = self.spare_bytes() + held;
         report.recovered_bytes = free.saturating_sub(spare + self.driver.reserved());
-        self.compactor.note(&report);
-        packed.map(|()| report)
+        self.compactor.note(report);
+        packed
     }
 
     /// A step of the pool's own, if a heap's fragmentation calls for it. Answers how long it is until

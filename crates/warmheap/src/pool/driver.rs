@@ -44,7 +44,7 @@ impl Driver {
         &self.account
     }
 
-    /// Bytes held from the device.
+    /// Bytes held from the device. What calls are asking it for at this moment is not among them.
     pub(crate) fn reserved(&self) -> u64 {
         self.account.bytes()
     }

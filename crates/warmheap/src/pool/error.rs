@@ -125,7 +125,7 @@ pub struct QuotaExceeded {
     pub tag: Tag,
     /// The most requested bytes that may be alive under it.
     pub quota: u64,
-    /// How many are.
+    /// How many are, those that other requests are asking for at this moment included.
     pub used: u64,
     /// Bytes asked for.
     pub requested: u64,

@@ -15,6 +15,7 @@ use super::error::AllocError;
 use super::heaps::Want;
 use super::local::Local;
 use super::lock;
+use super::quotas::Charge;
 use super::range::{GROWING, Range};
 use super::request::{Request, Tag};
 use super::shared::Shared;
@@ -48,19 +49,17 @@ impl Buffer {
         }
         let tag = self.tag();
         let (pool, range) = self.parts();
-        let charged = range.is_metered() && pool.quotas.charge(tag, size, old)?;
-        if !charged {
+        let charge = if range.is_metered() { pool.quotas.charge(tag, size, old)? } else { None };
+        if charge.is_none() {
             // The quota was lifted meanwhile.
             range.unmeter();
         }
         let grown = pool.extend(range, size);
         if !matches!(grown, Ok(true)) {
-            if charged {
-                pool.quotas.give(tag, size - old);
-            }
             let device = grown.err().map(Boxed::new);
             return Err(AllocError::CannotGrow { size: old, requested: size, device });
         }
+        charge.into_iter().for_each(Charge::settle);
         pool.count_growth(range, old, size);
         self.set_size(size);
         Ok(())

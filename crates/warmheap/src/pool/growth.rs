@@ -105,17 +105,17 @@ impl Shared {
         }
     }
 
-    /// Destroys a heap if nobody holds a range of it.
-    pub(crate) fn drop_heap(&self, heap: u16) {
+    /// Destroys a heap if nobody holds a range of it. Returns the bytes given back.
+    pub(crate) fn drop_heap(&self, heap: u16) -> u64 {
         let unused = |open: &mut Open<'_>| open.remove_if(|heap| heap.space.used_blocks() == 0);
-        if let Some(heap) = self.heaps.slot(heap).with(unused) {
-            self.destroy(heap);
-        }
+        self.heaps.slot(heap).with(unused).map_or(0, |heap| self.destroy(heap))
     }
 
-    /// Gives a heap that is in no slot back to the device.
-    pub(crate) fn destroy(&self, Heap { space, memory, .. }: Heap) {
-        self.driver.destroy_heap(memory, self.bytes(space.committed().into()));
+    /// Gives a heap that is in no slot back to the device. Returns its bytes.
+    pub(crate) fn destroy(&self, Heap { space, memory, .. }: Heap) -> u64 {
+        let bytes = self.bytes(space.committed().into());
+        self.driver.destroy_heap(memory, bytes);
+        bytes
     }
 
     /// Commits memory in this thread's heap, next to a hole, so that the hole becomes long enough.
@@ -197,7 +197,8 @@ impl Shared {
         })
     }
 
-    /// Pages added at once when the pool grows, so that small requests do not call the device each.
+    /// Pages added at once when the pool grows, so that small requests do not call the device each. What
+    /// another thread is asking the device for does not count: it may be refused.
     pub(crate) fn step(&self, page: u32) -> u32 {
         let step = (self.driver.reserved() / STEP) >> self.shift;
         u32::try_from(step).unwrap_or(u32::MAX / 2).next_multiple_of(page)

@@ -145,11 +145,10 @@ impl Shared {
     /// Destroys a heap of `idle` granules, all of them idle, if it is not one of those promised.
     /// Answers what went.
     fn drop_idle_heap(&self, index: u16, idle: u32) -> u32 {
-        let len = || self.heaps.slot(index).levels().committed;
-        if self.heap_count() <= self.promised() || len() > idle {
+        let len = self.heaps.slot(index).levels().committed;
+        if self.heap_count() <= self.promised() || len > idle || self.drop_heap(index) == 0 {
             return 0;
         }
-        self.drop_heap(index);
-        if len() == 0 { idle } else { 0 }
+        idle
     }
 }

@@ -78,17 +78,16 @@ impl Shared {
         if !short {
             return Err(error);
         }
-        let held = || (self.driver.reserved(), self.driver.account().objects());
-        let before = held();
+        let before = self.driver.account().returns();
         self.drop_resting();
         // What was given back before a failure counts.
         let _ = self.give_back(0);
-        if held() != before { Ok(()) } else { Err(error) }
+        if self.driver.account().returns() != before { Ok(()) } else { Err(error) }
     }
 
     /// Destroys all heaps at rest.
     pub(crate) fn drop_resting(&self) {
         let resting = std::mem::take(&mut *lock(&self.resting));
-        resting.into_iter().for_each(|heap| self.destroy(heap));
+        resting.into_iter().for_each(|heap| _ = self.destroy(heap));
     }
 }

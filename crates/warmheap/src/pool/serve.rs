@@ -2,7 +2,7 @@
 #![forbid(unsafe_code)]
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::Ordering::{Relaxed, Release};
 
 use arrayvec::ArrayVec;
 
@@ -47,21 +47,15 @@ impl Shared {
     /// As [`Shared::serve`], under the quota of the request's tag.
     #[cold]
     fn serve_metered(&self, request: &Request, site: Site, may_fall_back: bool) -> Result<Range, AllocError> {
-        let charged = self.quotas.charge(request.tag, request.size, 0).inspect_err(|_| {
+        let charge = self.quotas.charge(request.tag, request.size, 0).inspect_err(|_| {
             self.failures.fetch_add(1, Relaxed);
         })?;
-        let answer = self.serve_unmetered(request, site, may_fall_back);
-        match answer {
-            Ok(mut range) if charged => {
-                range.meter();
-                Ok(range)
-            }
-            Err(error) if charged => {
-                self.quotas.give(request.tag, request.size);
-                Err(error)
-            }
-            answer => answer,
+        let mut range = self.serve_unmetered(request, site, may_fall_back)?;
+        if let Some(charge) = charge {
+            range.meter();
+            charge.settle();
         }
+        Ok(range)
     }
 
     /// As [`Shared::serve`], past this thread's own and whatever the tag.
@@ -207,15 +201,34 @@ impl Shared {
             self.failures.fetch_add(1, Relaxed);
             return Err(AllocError::Device(Boxed::new(error)));
         }
-        if range.is_fallback() {
-            self.fallbacks.fetch_add(1, Relaxed);
-        }
         range.tenant().moves_in(request.size, request.tag, site);
-        if self.config.track_statistics && !counted {
-            let shard = |local: &Local| local.counters.allocated(request.size, &self.peak);
-            self.count(shard, |past| past.allocated(request.size, &self.peak));
+        if !counted {
+            self.count_allocation(request.size, range.is_fallback());
         }
         Ok(range)
+    }
+
+    /// Counts a request that was answered, and then that it fell back: in one visit, so that a reset
+    /// of statistics has both or neither, and no fallback is seen without its allocation.
+    #[inline]
+    fn count_allocation(&self, size: u64, fallback: bool) {
+        let fell_back = || {
+            if fallback {
+                self.fallbacks.fetch_add(1, Release);
+            }
+        };
+        if !self.config.track_statistics {
+            fell_back();
+            return;
+        }
+        let shard = |local: &Local| {
+            local.counters.allocated(size, &self.peak);
+            fell_back();
+        };
+        self.count(shard, |past| {
+            past.allocated(size, &self.peak);
+            fell_back();
+        });
     }
 
     /// Asks the device for a buffer of its own; what nobody uses makes way for it.

@@ -23,42 +23,42 @@ impl Shared {
     pub(crate) fn trim(&self, target: u64) -> Result<u64, DeviceError> {
         self.poll_queues();
         let _climbing = lock(&self.growth);
-        let before = self.driver.reserved();
-        self.give_back(target)?;
+        let mut given = self.give_back(target)?;
         // Threads are disturbed only if what lies in heaps is not enough.
         if self.driver.reserved() > target && self.flush_caches() {
-            self.give_back(target)?;
+            given += self.give_back(target)?;
         }
-        Ok(before.saturating_sub(self.driver.reserved()))
+        Ok(given)
     }
 
     /// Gives back free pages or unused heaps, beyond what the settings promise, while more than
-    /// `target` bytes are held. The caller climbs.
-    pub(crate) fn give_back(&self, target: u64) -> Result<(), DeviceError> {
-        if self.is_elastic() {
-            let excess = self.driver.reserved().saturating_sub(target);
-            self.headroom.reset();
-            let want = u32::try_from(excess.div_ceil(1 << self.shift)).unwrap_or(u32::MAX);
-            self.take_from_holes(want, self.page(), None)?;
-        } else {
-            self.drop_unused_heaps(target);
+    /// `target` bytes are held. Returns the bytes given back. The caller climbs.
+    pub(crate) fn give_back(&self, target: u64) -> Result<u64, DeviceError> {
+        if !self.is_elastic() {
+            return Ok(self.drop_unused_heaps(target));
         }
-        Ok(())
+        let excess = self.driver.reserved().saturating_sub(target);
+        self.headroom.reset();
+        let want = u32::try_from(excess.div_ceil(1 << self.shift)).unwrap_or(u32::MAX);
+        let taken = self.take_from_holes(want, self.page(), None)?;
+        Ok(self.bytes(taken.into()))
     }
 
     /// Destroys heaps that nobody holds a range of, those at rest first, while more than `target`
-    /// bytes are held and more heaps than were promised. The caller climbs.
-    pub(crate) fn drop_unused_heaps(&self, target: u64) {
+    /// bytes are held and more heaps than were promised. Returns the bytes given back. The caller climbs.
+    pub(crate) fn drop_unused_heaps(&self, target: u64) -> u64 {
+        let mut given = 0;
         let excessive = || self.driver.reserved() > target && self.heap_count() > self.promised();
         while excessive() {
             let Some(heap) = lock(&self.resting).pop() else { break };
-            self.destroy(heap);
+            given += self.destroy(heap);
         }
         for heap in 0..self.heaps.slots().len() as u16 {
             if excessive() {
-                self.drop_heap(heap);
+                given += self.drop_heap(heap);
             }
         }
+        given
     }
 
     /// Whether heaps grow and shrink where they are.
@@ -82,14 +82,15 @@ impl Shared {
         growing: Option<(u16, u32)>,
     ) -> Result<u32, DeviceError> {
         let home = self.home();
-        let rank = |(index, slot): &(u16, &Slot)| {
-            (self.is_others(*index, home), slot.is_home(), Reverse(slot.levels().free))
+        // Read once: threads move these figures while heaps are put in order by them.
+        let rank = |(index, slot): (u16, &Slot)| {
+            let free = Some(slot.levels().free).filter(|free| *free >= page)?;
+            Some((self.is_others(index, home), slot.is_home(), Reverse(free), index))
         };
-        let mut heaps: ArrayVec<_, MAX_HEAPS> = (0..).zip(self.heaps.slots()).collect();
-        heaps.retain(|(_, slot)| slot.levels().free >= page);
-        heaps.sort_unstable_by_key(rank);
+        let mut heaps: ArrayVec<_, MAX_HEAPS> = (0..).zip(self.heaps.slots()).filter_map(rank).collect();
+        heaps.sort_unstable();
         let mut taken = 0;
-        for (index, _) in heaps {
+        for (.., index) in heaps {
             if taken >= want {
                 break;
             }
