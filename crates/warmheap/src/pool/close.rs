@@ -1,10 +1,11 @@
 //! Threads coming and going, leaks, and the pool's end.
 #![forbid(unsafe_code)]
 
+use std::iter;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use super::counters::Counters;
+use super::counters::{Counters, Totals};
 use super::leaks::{Leak, LeakReport};
 use super::local::Local;
 use super::lock;
@@ -39,7 +40,8 @@ impl Shared {
         let ranges = own.cache.empty(&local.held);
         self.heaps.release(ranges);
         local.counters.publish(&self.peak);
-        lock(&self.past).add(&local.counters.totals());
+        let mut past = lock(&self.past);
+        *past = Totals::of(&past, iter::once(&local.counters));
     }
 
     /// Ends the pool: caches are emptied and refuse from now on, what is still out is reported, and

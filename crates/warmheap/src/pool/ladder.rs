@@ -74,7 +74,9 @@ impl Ladder {
     pub(crate) fn snapshot(&self) -> stats::SlowPath {
         let step = |step: Step| {
             let [tried, served] = &self.0[step as usize];
-            stats::Stage { tried: tried.load(Relaxed), served: served.load(Relaxed) }
+            let tried = tried.load(Relaxed);
+            // A step that was tried before a reset, or after the first reading, may have served since.
+            stats::Stage { tried, served: served.load(Relaxed).min(tried) }
         };
         stats::SlowPath {
             retired: step(Step::Retired),
@@ -314,7 +316,7 @@ impl Shared {
 
     /// Requested bytes that wait for queues.
     pub(crate) fn in_flight(&self) -> u64 {
-        self.queues().iter().map(|queue| queue.bytes()).sum()
+        self.queues().iter().map(|queue| queue.bytes()).fold(0, u64::saturating_add)
     }
 
     /// Waits until some queue has freed something; `false` if the time is up or no queue will.

@@ -1,7 +1,7 @@
 //! Statistics, added up.
 #![forbid(unsafe_code)]
 
-use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::Ordering::{Acquire, Relaxed};
 
 use super::counters::Totals;
 use super::lock;
@@ -25,10 +25,17 @@ struct Gauges {
 impl Shared {
     /// What every thread has counted.
     pub(crate) fn totals(&self) -> Totals {
+        self.totals_and_fallbacks().0
+    }
+
+    /// What every thread has counted, and how many of those allocations are fallbacks. Fallbacks are
+    /// read first, as they are counted last.
+    fn totals_and_fallbacks(&self) -> (Totals, u64) {
+        // With both in hand no thread comes or goes, and nothing is reset.
         let locals = lock(&self.locals);
-        let mut totals = *lock(&self.past);
-        locals.iter().for_each(|local| totals.add(&local.counters.totals()));
-        totals
+        let past = lock(&self.past);
+        let fallbacks = self.fallbacks.load(Acquire);
+        (Totals::of(&past, locals.iter().map(|local| &local.counters)), fallbacks)
     }
 
     /// Granules held back by caches and the depot.
@@ -47,10 +54,12 @@ impl Shared {
             gauges.used += u64::from(space.used_len());
             gauges.largest_free = gauges.largest_free.max(space.largest_free().into());
         };
+        // Held throughout: a heap that comes to rest meanwhile, or is claimed back, would count twice.
+        let resting = lock(&self.resting);
+        resting.iter().for_each(|heap| add(&heap.space));
         for slot in self.heaps.slots() {
             slot.with(|open| open.heap().map(|heap| add(&heap.space)));
         }
-        lock(&self.resting).iter().for_each(|heap| add(&heap.space));
         gauges
     }
 
@@ -68,18 +77,20 @@ impl Shared {
 
     pub(crate) fn statistics(&self) -> Statistics {
         let gauges = self.gauges();
-        let cached = self.cached();
+        // Threads move on between these readings; what heaps know bounds the parts of it.
+        let cached = self.cached().min(gauges.used);
         let (withheld, withheld_fallback) = self.withheld();
-        let totals = self.totals();
+        let withheld = withheld.min(gauges.used - cached);
+        let used = gauges.used - cached - withheld;
+        let (totals, fallbacks) = self.totals_and_fallbacks();
         let mib = |bytes: u64| bytes as f64 / MIB as f64;
         let ratio = |part: u64, whole: u64| if whole == 0 { 0.0 } else { part as f64 / whole as f64 };
         let counted = |count: u64| if self.config.track_statistics { count } else { 0 };
 
-        let used = gauges.used.saturating_sub(cached + withheld);
         // Cached ranges are free, but not part of any free block.
         let free = gauges.free + cached;
         let done = self.compactor.done();
-        let fallbacks = counted(self.fallbacks.load(Relaxed));
+        let fallbacks = counted(fallbacks);
         let total = totals.allocations;
         let objects = self.driver.device().objects().unwrap_or(ObjectCount { live: 0, limit: 0 });
         Statistics {
@@ -94,7 +105,7 @@ impl Shared {
             utilization: ratio(used, gauges.committed),
             fragmentation: if free == 0 { 0.0 } else { 1.0 - ratio(gauges.largest_free, free) },
             largest_allocation_mb: mib(totals.largest),
-            avg_allocation_mb: ratio(totals.requested, total) / MIB as f64,
+            avg_allocation_mb: totals.mean() / MIB as f64,
             total_capacity_mb: mib(self.bytes(gauges.committed)),
             used_capacity_mb: mib(self.bytes(used)),
             peak_used_mb: mib(self.peak.bytes(&totals)),
@@ -125,12 +136,9 @@ impl Shared {
         // that no request is half counted.
         let taken: Vec<_> = locals.iter().map(|local| (local, local.own.take())).collect();
         let mut past = lock(&self.past);
-        let mut active = past.active();
-        for (local, _) in &taken {
-            active = active.wrapping_add(local.counters.totals().active());
-            local.counters.reset(&self.peak);
-        }
-        past.restart(active);
+        *past = Totals::of(&past, taken.iter().map(|(local, _)| &local.counters));
+        past.restart();
+        taken.iter().for_each(|(local, _)| local.counters.reset(&self.peak));
         self.peak.reset();
         self.fallbacks.store(0, Relaxed);
         self.failures.store(0, Relaxed);

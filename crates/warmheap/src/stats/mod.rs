@@ -43,7 +43,7 @@ figures! {
     /// Heap memory of live buffers, rounding included.
     used_capacity_mb: f64 = gauge mib "warmheap_heap_used_bytes",
     /// The most requested bytes alive at once since the last reset, heaps and fallback
-    /// together. Exact where one thread uses the pool; where several do, right to 64 MiB for each.
+    /// together. Exact where one thread uses the pool; where several do, right to 128 MiB for each.
     peak_used_mb: f64 = gauge mib "warmheap_peak_used_bytes",
     /// Memory of live fallback buffers.
     fallback_mb: f64 = gauge mib "warmheap_fallback_bytes",
