@@ -9,6 +9,7 @@ mod program;
 mod race;
 mod show;
 // The replay's own, so that both measure alike.
+#[allow(dead_code, reason = "replays also rest midway")]
 #[path = "../../../crates/warmheap-trace/src/replay/side_by_side.rs"]
 mod side_by_side;
 mod tables;

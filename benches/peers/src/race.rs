@@ -109,10 +109,11 @@ fn work<C: Contestant>(
     gate: &Gate,
     completion: Option<SyncSender<Slots<C>>>,
 ) -> Played<C> {
+    let member = gate.join();
     let mut slots = empty_slots::<C>(program);
     let local = |slot: &mut Option<C::Held>| contestant.free(slot);
     drive(contestant, &program.setup, &mut slots, local);
-    gate.pass();
+    member.pass().expect("no other thread has panicked");
     let start = Instant::now();
     match completion {
         None => drive(contestant, &program.ops, &mut slots, local),

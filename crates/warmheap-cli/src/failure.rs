@@ -1,6 +1,7 @@
 //! Why a command ends without its result, and what the shell hears of it.
 
 use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
 
 /// A failure, each with its exit code. Messages say what to do.
@@ -32,6 +33,12 @@ impl Failure {
     }
 }
 
+/// Runs a command. A panic, whose words and place stand on standard error, is a failure of it.
+pub(crate) fn guarded(run: impl FnOnce() -> Result<ExitCode, Failure>) -> Result<ExitCode, Failure> {
+    catch_unwind(AssertUnwindSafe(run))
+        .unwrap_or_else(|_| Err(Failure::failed("the command panicked, as said above; report this defect")))
+}
+
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -39,5 +46,17 @@ impl fmt::Display for Failure {
             Self::Failed(message) => f.write_str(message),
             Self::Printed(_) => Ok(()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_is_a_failure_that_says_so() {
+        let failure = guarded(|| panic!("of a test")).unwrap_err();
+        assert!(matches!(&failure, Failure::Failed(words) if words.contains("panicked")), "{failure}");
+        assert!(guarded(|| Ok(ExitCode::SUCCESS)).is_ok());
     }
 }

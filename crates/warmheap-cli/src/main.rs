@@ -20,7 +20,8 @@ use cli::{Cli, Command};
 use failure::Failure;
 
 fn main() -> ExitCode {
-    let outcome = Cli::read().and_then(|cli| {
+    let outcome = failure::guarded(|| {
+        let cli = Cli::read()?;
         log::start(cli.verbose, cli.command.usual_log())?;
         run(&cli)
     });

@@ -5,6 +5,7 @@ mod flawed;
 
 use std::io::Cursor;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::time::Duration;
 
 use flawed::{Flaw, Flawed};
@@ -74,6 +75,19 @@ fn buffers_in_one_place_are_found() {
 fn contents_that_change_are_found() {
     let finding = finding(HostDevice::new(), Flaw::FillOneTooMany);
     assert!(finding.contains("changed while the buffer was alive"), "{finding}");
+}
+
+#[test]
+fn a_panic_in_one_thread_is_found_and_the_others_do_not_wait_for_it() {
+    let finding = finding(SimDevice::new(), Flaw::PanicOnAllocate);
+    assert!(finding.contains("a thread panicked: no buffers here"), "{finding}");
+    // Whoever listens may panic, too, on any thread.
+    let heard = AtomicU64::new(0);
+    let listen = |_: &Survived| assert!(heard.fetch_add(1, SeqCst) != 10, "enough heard");
+    let devices: [Arc<dyn Device>; 1] = [Arc::new(SimDevice::new())];
+    let (_, outcome) = soak().run(&[churn()], &devices, &listen);
+    let finding = outcome.unwrap_err().to_string();
+    assert!(finding.contains("a thread panicked: enough heard"), "{finding}");
 }
 
 #[test]

@@ -44,3 +44,13 @@ pub use reader::TraceReader;
 pub use recorder::{Recorded, Recorder};
 pub use words::Words;
 pub use writer::TraceWriter;
+
+use std::any::Any;
+
+/// What a thread's panic said.
+fn words_of(panic: Box<dyn Any + Send>) -> String {
+    match panic.downcast::<String>() {
+        Ok(words) => *words,
+        Err(panic) => panic.downcast_ref::<&str>().copied().unwrap_or("without words").to_owned(),
+    }
+}

@@ -117,8 +117,11 @@ impl Round {
             let mut player = Player::new(&self, program, rng);
             for leg in 1..=legs {
                 for _ in 0..LEG / BEAT {
-                    self.note(|| player.play(BEAT));
-                    alive();
+                    self.note(|| {
+                        player.play(BEAT)?;
+                        alive();
+                        Ok(())
+                    });
                     if self.is_broken() {
                         break;
                     }
@@ -126,12 +129,20 @@ impl Round {
                 let mut sights = Vec::new();
                 self.note(|| player.look_around().map(|found| sights = found));
                 if barrier.wait().is_leader() {
-                    let stop = leg == legs || !alive();
-                    self.note(|| self.compare(stop, &mut judge));
-                    self.over.store(stop || self.is_broken(), Relaxed);
+                    self.note(|| {
+                        let stop = leg == legs || !alive();
+                        self.over.store(stop, Relaxed);
+                        self.compare(stop, &mut judge)
+                    });
+                    if self.is_broken() {
+                        self.over.store(true, Relaxed);
+                    }
                 }
                 barrier.wait();
-                drop(sights);
+                self.note(|| {
+                    drop(sights);
+                    Ok(())
+                });
                 if self.over.load(Relaxed) {
                     break;
                 }

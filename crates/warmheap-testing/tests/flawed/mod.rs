@@ -33,6 +33,7 @@ pub(crate) enum Flaw {
     SameAddress,
     OneCallAtATime,
     PanicOnAllocate,
+    PanicOnce,
 }
 
 #[derive(Debug)]
@@ -115,6 +116,8 @@ impl<D: Device> Device for Flawed<D> {
     fn allocate(&self, size: u64, align: u64) -> Result<Box<dyn Memory>, DeviceError> {
         enter(self.flaw, &self.busy)?;
         assert!(self.flaw != Flaw::PanicOnAllocate, "no buffers here");
+        let panics = self.flaw == Flaw::PanicOnce && self.calls.fetch_add(1, SeqCst) == 99;
+        assert!(!panics, "the device panics");
         let memory = self.inner.allocate(size, align)?;
         if self.flaw == Flaw::DirtyButZeroed {
             // SAFETY: nobody has it yet.

@@ -50,7 +50,7 @@ impl Default for Replay {
 }
 
 /// A promise that a pool did not keep.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ReplayError {
     /// Two live buffers share bytes.
@@ -79,6 +79,14 @@ pub enum ReplayError {
         /// Where.
         offset: u64,
     },
+    /// A thread panicked; the others have ended, too.
+    #[error("thread {thread} panicked: {words}; report this defect of the pool or its device with the trace")]
+    Panicked {
+        /// Which thread, from 1; the one that frees for the others comes last.
+        thread: usize,
+        /// What the panic said.
+        words: String,
+    },
 }
 
 impl Replay {
@@ -93,7 +101,7 @@ impl Replay {
     /// Allocations that fail are counted, and their frees skipped.
     ///
     /// # Errors
-    /// The first promise found broken, when told to verify.
+    /// [`ReplayError::Panicked`] if a thread panics, and the first promise found broken, when told to verify.
     pub fn run(
         &self,
         program: &Program,
@@ -103,8 +111,8 @@ impl Replay {
         let round = Round { program, pool, threads: self.threads.max(1), remote_free: self.remote_free };
         let mut report = self.keep_books(round)?;
         on_round();
-        report.ns_per_op = self.time(round, &mut on_round) / (report.events.max(1) as f64);
-        (report.alloc_ns, report.free_ns) = time_each(round, &mut on_round);
+        report.ns_per_op = self.time(round, &mut on_round)? / (report.events.max(1) as f64);
+        (report.alloc_ns, report.free_ns) = time_each(round, &mut on_round)?;
         Ok(report)
     }
 
@@ -120,7 +128,7 @@ impl Replay {
                 *half = calls();
             }
         };
-        let mut played = round.play(|| &ledger, Some(&note_half));
+        let mut played = round.play(|| &ledger, Some(&note_half))?;
         let half = half.into_inner().unwrap_or(setup);
         let statistics = pool.statistics();
         let threads = round.threads as u64;
@@ -151,27 +159,29 @@ impl Replay {
     }
 
     /// The median wall time of the timed rounds, in nanoseconds.
-    fn time(&self, round: Round<'_>, on_round: &mut impl FnMut()) -> f64 {
+    fn time(&self, round: Round<'_>, on_round: &mut impl FnMut()) -> Result<f64, ReplayError> {
         let walls = (0..self.rounds.max(1)).map(|_| {
-            let wall = round.play(Plain::default, None).wall;
+            let wall = round.play(Plain::default, None)?.wall;
             on_round();
-            wall
+            Ok(wall)
         });
-        median(walls.collect()).as_secs_f64() * 1e9
+        Ok(median(walls.collect::<Result<_, _>>()?).as_secs_f64() * 1e9)
     }
 }
 
 /// The rounds that time single operations: percentiles of allocations and of frees.
-fn time_each(round: Round<'_>, on_round: &mut impl FnMut()) -> (Percentiles, Percentiles) {
+fn time_each(
+    round: Round<'_>,
+    on_round: &mut impl FnMut(),
+) -> Result<(Percentiles, Percentiles), ReplayError> {
     let clock = Clock::new();
     let room = round.program.summary().allocations as usize;
-    let rounds = (0..LATENCY_ROUNDS).flat_map(|_| {
-        let stopwatch = || Stopwatch::new(clock.clone(), room);
-        let stopwatches = round.play(stopwatch, None).meters;
+    let mut stopwatches = Vec::new();
+    for _ in 0..LATENCY_ROUNDS {
+        stopwatches.extend(round.play(|| Stopwatch::new(clock.clone(), room), None)?.meters);
         on_round();
-        stopwatches
-    });
-    latency::percentiles(&clock, rounds.collect())
+    }
+    Ok(latency::percentiles(&clock, stopwatches))
 }
 
 /// Nothing but the operation, and a count of failures off the way of success.

@@ -5,13 +5,14 @@
 //! end, so that the time of a round is that of its work: not of creating threads, nor of the system finding
 //! processors for them, nor of waking them.
 
-use std::sync::Barrier;
 use std::sync::mpsc::{Receiver, SyncSender};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use super::ReplayError;
 use super::side_by_side::{BATCH, Gate, batches, channel, hand_over};
 use crate::program::{Op, Program};
+use crate::words_of;
 use warmheap::{Buffer, Pool};
 
 /// What is done with an allocation and a free besides doing it.
@@ -56,61 +57,66 @@ struct Thread<M> {
 
 impl Round<'_> {
     /// Plays the program. `at_half` runs once, while all threads rest at the program's middle.
+    ///
+    /// # Errors
+    /// [`ReplayError::Panicked`], once every thread has ended.
     pub(super) fn play<M: Meter>(
         &self,
         meter: impl Fn() -> M + Sync,
         at_half: Option<&(dyn Fn() + Sync)>,
-    ) -> Played<M> {
+    ) -> Result<Played<M>, ReplayError> {
         let gate = Gate::new(self.threads, self.threads > 1 || self.remote_free);
-        let rest = Barrier::new(self.threads);
-        let half = || {
-            if let Some(at_half) = at_half {
-                if rest.wait().is_leader() {
-                    at_half();
-                }
-                rest.wait();
-            }
-        };
         let (sender, receiver) = channel();
-        let threads: Vec<Thread<M>> = thread::scope(|scope| {
-            let completion = self.remote_free.then(|| scope.spawn(|| complete(receiver, meter())));
+        let threads: Vec<thread::Result<Option<Thread<M>>>> = thread::scope(|scope| {
+            let completion = self.remote_free.then(|| scope.spawn(|| Some(complete(receiver, meter()))));
             let workers: Vec<_> = (0..self.threads)
                 .map(|_| {
                     let sender = sender.clone();
-                    let (gate, half, meter) = (&gate, &half, &meter);
+                    let (gate, meter) = (&gate, &meter);
                     scope.spawn(move || {
                         if self.remote_free {
                             let remote = Remote::new(meter(), sender);
-                            let thread = self.work(remote, gate, half);
-                            thread.map(Remote::finish)
+                            let thread = self.work(remote, gate, at_half)?;
+                            Some(thread.map(Remote::finish))
                         } else {
-                            self.work(meter(), gate, half)
+                            self.work(meter(), gate, at_half)
                         }
                     })
                 })
                 .collect();
             drop(sender);
-            workers
-                .into_iter()
-                .chain(completion)
-                .map(|t| t.join().unwrap_or_else(|p| std::panic::resume_unwind(p)))
-                .collect()
+            workers.into_iter().chain(completion).map(|thread| thread.join()).collect()
         });
-        Played::from_threads(threads)
+        let mut played = Vec::with_capacity(threads.len());
+        for (number, thread) in (1..).zip(threads) {
+            let panicked = |panic| ReplayError::Panicked { thread: number, words: words_of(panic) };
+            // Threads that have left because another panicked are not the ones to tell of.
+            played.extend(thread.map_err(panicked)?);
+        }
+        Ok(Played::from_threads(played))
     }
 
-    fn work<M: Meter>(&self, mut meter: M, gate: &Gate, half: &(impl Fn() + Sync)) -> Thread<M> {
+    /// One thread's play; `None` if another has panicked and it was not played to its end.
+    fn work<M: Meter>(
+        &self,
+        mut meter: M,
+        gate: &Gate,
+        at_half: Option<&(dyn Fn() + Sync)>,
+    ) -> Option<Thread<M>> {
+        let member = gate.join();
         let mut slots = Slots::new();
         slots.resize_with(self.program.slots(), || None);
         let (ops, sizes) = (self.program.ops(), self.program.sizes());
         let (first, second) = ops.split_at(ops.len() / 2);
-        gate.pass();
+        member.pass()?;
         let start = Instant::now();
         drive(first, sizes, &mut slots, self.pool, &mut meter);
-        half();
+        if let Some(at_half) = at_half {
+            member.rest(at_half)?;
+        }
         drive(second, sizes, &mut slots, self.pool, &mut meter);
         let span = (start, Instant::now());
-        Thread { span, meter, slots }
+        Some(Thread { span, meter, slots })
     }
 }
 
@@ -152,8 +158,7 @@ impl<M> Remote<M> {
 
     fn send(&mut self) {
         let batch = std::mem::replace(&mut self.batch, Vec::with_capacity(BATCH));
-        // If the completion thread has died, the batch comes back in the error and is freed here;
-        // joining that thread reports its panic.
+        // If the completion thread has died, the batch comes back in the error and is freed here.
         let _ = hand_over(&self.completion, batch);
     }
 

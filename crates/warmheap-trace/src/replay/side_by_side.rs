@@ -4,8 +4,10 @@
 //! they start, and none sleeps for another. Knows of no pool: the benchmarks compile this file, too, so
 //! that they measure as replays do.
 
+use std::cell::Cell;
 use std::iter;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{self, Receiver, SyncSender, TryRecvError, TrySendError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -17,36 +19,85 @@ const BATCHES: usize = 64;
 /// them off one processor.
 const SETTLING: Duration = Duration::from_millis(20);
 
-/// Lets threads go together, without a system call between the last arrival and the first step.
+/// Lets threads go together and wait for each other, without a system call between the last arrival
+/// and the next step. Where one of them panics, the others do not wait for it.
 pub(super) struct Gate {
-    missing: AtomicUsize,
-    unsettled: AtomicUsize,
+    threads: usize,
     settling: Duration,
+    /// When the last thread had come.
+    all_here: OnceLock<Instant>,
+    /// How often threads have arrived, at all meetings so far.
+    arrivals: AtomicUsize,
+    broken: AtomicBool,
+}
+
+/// One of the threads. If it panics, it breaks the gate.
+pub(super) struct Member<'a> {
+    gate: &'a Gate,
+    /// Arrivals that complete the last meeting it was at.
+    complete: Cell<usize>,
 }
 
 impl Gate {
     /// For so many threads; `company` says whether any thread is at work beside another.
     pub(super) fn new(threads: usize, company: bool) -> Self {
         let settling = if company { SETTLING } else { Duration::ZERO };
-        Self { missing: AtomicUsize::new(threads), unsettled: AtomicUsize::new(threads), settling }
+        Self {
+            threads,
+            settling,
+            all_here: OnceLock::new(),
+            arrivals: AtomicUsize::new(0),
+            broken: AtomicBool::new(false),
+        }
     }
 
-    pub(super) fn pass(&self) {
-        meet(&self.missing);
-        let all_here = Instant::now();
-        while all_here.elapsed() < self.settling {
-            std::hint::spin_loop();
-        }
-        meet(&self.unsettled);
+    /// The calling thread, as one of those that the gate is for.
+    pub(super) fn join(&self) -> Member<'_> {
+        Member { gate: self, complete: Cell::new(0) }
     }
 }
 
-/// Waits until everyone has come here.
-fn meet(missing: &AtomicUsize) {
-    missing.fetch_sub(1, Ordering::AcqRel);
-    while missing.load(Ordering::Acquire) > 0 {
-        // With more threads than processors, the missing ones need this one's.
-        thread::yield_now();
+impl Member<'_> {
+    /// Starts with the others; `None` if one of them has panicked.
+    pub(super) fn pass(&self) -> Option<()> {
+        self.meet()?;
+        let all_here = self.gate.all_here.get_or_init(Instant::now);
+        while all_here.elapsed() < self.gate.settling {
+            std::hint::spin_loop();
+        }
+        self.meet().map(drop)
+    }
+
+    /// Rests with the others while one of them does something; `None` if one of them has panicked.
+    pub(super) fn rest(&self, work: impl FnOnce()) -> Option<()> {
+        if self.meet()? {
+            work();
+        }
+        self.meet().map(drop)
+    }
+
+    /// Waits until every thread has come here, and says whether the calling one was the last.
+    fn meet(&self) -> Option<bool> {
+        let Gate { threads, arrivals, broken, .. } = self.gate;
+        let complete = self.complete.get() + threads;
+        self.complete.set(complete);
+        let last = arrivals.fetch_add(1, Ordering::AcqRel) + 1 == complete;
+        while arrivals.load(Ordering::Acquire) < complete {
+            if broken.load(Ordering::Relaxed) {
+                return None;
+            }
+            // With more threads than processors, the missing ones need this one's.
+            thread::yield_now();
+        }
+        Some(last)
+    }
+}
+
+impl Drop for Member<'_> {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            self.gate.broken.store(true, Ordering::Relaxed);
+        }
     }
 }
 
