@@ -81,11 +81,11 @@ pub(crate) fn prepare(py: Python<'_>) -> PyResult<()> {
 }
 
 /// Tells the program of an exception that no caller can be given: one of a callback or of a handler of
-/// the log, in a call that goes on. An interrupt is raised again at the main thread's next step.
+/// the log, in a call that goes on. An interrupt is raised at the main thread's next step.
 pub(crate) fn unraisable(py: Python<'_>, error: PyErr, object: Option<&Bound<'_, PyAny>>) {
-    if error.is_instance_of::<PyKeyboardInterrupt>(py) {
-        pending::interrupt();
-    } else {
+    let untold =
+        if error.is_instance_of::<PyKeyboardInterrupt>(py) { pending::raise_soon(error) } else { Err(error) };
+    if let Err(error) = untold {
         error.write_unraisable(py, object);
     }
 }

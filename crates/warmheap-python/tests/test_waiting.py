@@ -199,14 +199,12 @@ def test_handlers_wait_while_other_threads_run_and_log() -> None:
     told: List[str] = []
 
     class Handler(logging.Handler):
-        def createLock(self) -> None:
-            self.lock = contextlib.nullcontext()  # type: ignore[assignment]
-
-        def emit(self, record: logging.LogRecord) -> None:
+        def handle(self, record: logging.LogRecord) -> bool:
             told.append(threading.current_thread().name)
             if threading.current_thread().name == "slow":
                 began.set()
                 go_on.wait(10)
+            return True
 
     handler, logger = Handler(), logging.getLogger("warmheap")
     logger.addHandler(handler)

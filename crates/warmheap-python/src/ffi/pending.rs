@@ -13,10 +13,25 @@ pub(crate) fn deliver_soon() {
     unsafe { pyo3::ffi::Py_AddPendingCall(Some(come_by), std::ptr::null_mut()) };
 }
 
-/// Interrupts the main thread at its next step, as Ctrl+C does.
-pub(crate) fn interrupt() {
-    // SAFETY: allowed on any thread.
-    unsafe { pyo3::ffi::PyErr_SetInterrupt() };
+/// Raises `error` at the main thread's next step.
+///
+/// # Errors
+/// The error, where the interpreter's list is full.
+pub(crate) fn raise_soon(error: PyErr) -> Result<(), PyErr> {
+    let error = Box::into_raw(Box::new(error)).cast::<c_void>();
+    // SAFETY: as above; the call takes the error.
+    match unsafe { pyo3::ffi::Py_AddPendingCall(Some(raise), error) } {
+        0 => Ok(()),
+        // SAFETY: from `into_raw` above, and the interpreter has not taken it.
+        _ => Err(*unsafe { Box::from_raw(error.cast::<PyErr>()) }),
+    }
+}
+
+extern "C" fn raise(error: *mut c_void) -> c_int {
+    // SAFETY: of a box that `raise_soon` made; the interpreter makes each call once.
+    let error = unsafe { Box::from_raw(error.cast::<PyErr>()) };
+    Python::attach(|py| error.restore(py));
+    -1
 }
 
 extern "C" fn come_by(_: *mut c_void) -> c_int {
