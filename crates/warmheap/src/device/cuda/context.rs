@@ -1,9 +1,7 @@
-//! One device's primary context: the one the CUDA runtime, and so every framework in the process,
-//! uses too.
+//! A device's primary context. The CUDA runtime, and so every framework in the process, uses it too.
 //!
-//! Everything the other files do goes through [`Context::enter`], which makes the context current
-//! for the length of one call and leaves the thread as it was: a process may drive several devices
-//! from one thread.
+//! The other files do everything inside [`Context::enter`]. It makes the context current for one call and
+//! then restores the thread's context, because a process may use several devices from one thread.
 
 use std::ffi::{CStr, c_int};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,7 +13,7 @@ use cudarc::driver::sys::{
 use super::driver::{self, check};
 use crate::device::DeviceError;
 
-/// What the driver aligns its blocks to.
+/// The alignment of the driver's blocks.
 const NATURAL_ALIGNMENT: u64 = 256;
 
 /// A retained primary context.
@@ -26,16 +24,16 @@ pub(super) struct Context {
     pub(super) total: u64,
     device: CUdevice,
     handle: CUcontext,
-    /// A call has answered that the context is beyond use.
+    /// Whether a call has returned that the context is lost.
     lost: AtomicBool,
 }
 
-// SAFETY: the driver's context handle may be used from any thread; the rest is plain data.
+// SAFETY: the driver's context handle may be used from any thread, and the rest is plain data.
 unsafe impl Send for Context {}
-// SAFETY: as above; the driver locks for itself.
+// SAFETY: as above. The driver has its own locks.
 unsafe impl Sync for Context {}
 
-/// The context is current on this thread while this lives.
+/// A guard. The context is current on this thread while the guard lives.
 pub(super) struct Entered<'a> {
     context: &'a Context,
     pushed: bool,
@@ -49,25 +47,25 @@ impl Context {
             Ok(n) if n < count => n,
             _ => {
                 return Err(driver::unavailable(format!(
-                    "device {ordinal} was asked for and the driver shows {count}, numbered from 0"
+                    "there is no device {ordinal}: the driver shows {count}, numbered from 0"
                 )));
             }
         };
         let mut device: CUdevice = 0;
-        // SAFETY: writes to a local; the ordinal was checked.
+        // SAFETY: the call writes to a local, and the ordinal was checked.
         check("cuDeviceGet", unsafe { sys::cuDeviceGet(&mut device, ordinal) })?;
         let mut name = [0; 128];
-        // SAFETY: the buffer is as long as said, and the driver ends the name with a zero byte.
+        // SAFETY: the buffer has the given length, and the driver ends the name with a zero byte.
         check("cuDeviceGetName", unsafe {
             sys::cuDeviceGetName(name.as_mut_ptr(), name.len() as c_int, device)
         })?;
-        // SAFETY: a name that ends with a zero byte inside the buffer, by the call above.
+        // SAFETY: the call above wrote a name that ends with a zero byte inside the buffer.
         let name = unsafe { CStr::from_ptr(name.as_ptr()) }.to_string_lossy();
         let mut total = 0;
-        // SAFETY: writes to a local.
+        // SAFETY: the call writes to a local.
         check("cuDeviceTotalMem", unsafe { sys::cuDeviceTotalMem_v2(&mut total, device) })?;
         let mut handle: CUcontext = std::ptr::null_mut();
-        // SAFETY: writes to a local; released in drop.
+        // SAFETY: the call writes to a local. Drop releases the context.
         check("cuDevicePrimaryCtxRetain", unsafe { sys::cuDevicePrimaryCtxRetain(&mut handle, device) })?;
         Ok(Self {
             ordinal,
@@ -79,10 +77,10 @@ impl Context {
         })
     }
 
-    /// Makes this context current on the calling thread until the answer is dropped.
+    /// Makes this context current on the calling thread until the returned guard is dropped.
     pub(super) fn enter(&self) -> Result<Entered<'_>, DeviceError> {
         let mut current: CUcontext = std::ptr::null_mut();
-        // SAFETY: writes to a local.
+        // SAFETY: the call writes to a local.
         self.check("cuCtxGetCurrent", unsafe { sys::cuCtxGetCurrent(&mut current) })?;
         let pushed = current != self.handle;
         if pushed {
@@ -92,34 +90,34 @@ impl Context {
         Ok(Entered { context: self, pushed })
     }
 
-    /// One of the device's attributes; 0 for one the driver does not know.
+    /// Returns one of the device's attributes, or 0 for one that the driver does not know.
     pub(super) fn attribute(&self, which: CUdevice_attribute) -> c_int {
         let mut value = 0;
-        // SAFETY: writes to a local.
+        // SAFETY: the call writes to a local.
         let status = unsafe { sys::cuDeviceGetAttribute(&mut value, which, self.device) };
         check("cuDeviceGetAttribute", status).map_or(0, |()| value)
     }
 
-    /// Whether this device can read the memory of device `other` and the reverse.
+    /// Returns whether this device and device `other` can access each other's memory.
     pub(super) fn can_access(&self, other: c_int) -> bool {
         let reach = |from, to| {
             let mut can = 0;
-            // SAFETY: writes to a local; an unknown device is an error status.
+            // SAFETY: the call writes to a local. An unknown device is an error status.
             let status = unsafe { sys::cuDeviceCanAccessPeer(&mut can, from, to) };
             check("cuDeviceCanAccessPeer", status).is_ok() && can != 0
         };
         let mut device: CUdevice = 0;
-        // SAFETY: writes to a local; an unknown ordinal is an error status.
+        // SAFETY: the call writes to a local. An unknown ordinal is an error status.
         let status = unsafe { sys::cuDeviceGet(&mut device, other) };
         check("cuDeviceGet", status).is_ok() && reach(self.device, device) && reach(device, self.device)
     }
 
-    /// Whether a call has answered that the context is beyond use.
+    /// Returns whether a call has returned that the context is lost.
     pub(super) fn is_lost(&self) -> bool {
         self.lost.load(Ordering::Relaxed)
     }
 
-    /// [`check`], remembering a lost context.
+    /// As [`check`], and remembers a lost context.
     pub(super) fn check(&self, call: &'static str, status: sys::CUresult) -> Result<(), DeviceError> {
         let result = check(call, status);
         if matches!(result, Err(DeviceError::Lost { .. })) {
@@ -128,7 +126,7 @@ impl Context {
         result
     }
 
-    /// As [`Context::check`], with the figures of a failed request for memory filled in.
+    /// As [`Context::check`], and fills in the figures of a failed request for memory.
     pub(super) fn check_memory(
         &self,
         call: &'static str,
@@ -143,24 +141,24 @@ impl Context {
         }
     }
 
-    /// The bytes to ask for so that `size` of them can start at a multiple of `align`.
+    /// Returns the bytes to request so that `size` of them can start at a multiple of `align`.
     pub(super) fn with_slack(&self, size: u64, align: u64) -> Result<u64, DeviceError> {
         let slack = if align > NATURAL_ALIGNMENT { align } else { 0 };
         let bytes = size.checked_add(slack).filter(|bytes| *bytes <= self.total);
         bytes.ok_or(DeviceError::TooLarge { requested: size, largest: self.total })
     }
 
-    /// Bytes free on the device now.
+    /// Returns the bytes that are free on the device now.
     pub(super) fn available(&self) -> Option<u64> {
         let _entered = self.enter().ok()?;
         let (mut free, mut total) = (0, 0);
-        // SAFETY: writes to locals; the context is current.
+        // SAFETY: the call writes to locals, and the context is current.
         let status = unsafe { sys::cuMemGetInfo_v2(&mut free, &mut total) };
         self.check("cuMemGetInfo", status).ok()?;
         Some(free as u64)
     }
 
-    /// Whether a CUDA graph is being captured on `stream`.
+    /// Returns whether a CUDA graph is being captured on `stream`.
     ///
     /// # Safety
     /// The stream exists.
@@ -171,7 +169,7 @@ impl Context {
         }
         let none = CUstreamCaptureStatus::CU_STREAM_CAPTURE_STATUS_NONE;
         let mut capture = none;
-        // SAFETY: writes to a local; the stream exists by the caller's promise.
+        // SAFETY: the call writes to a local, and the caller promises that the stream exists.
         self.check("cuStreamIsCapturing", unsafe { sys::cuStreamIsCapturing(stream, &mut capture) })?;
         Ok(capture != none)
     }
@@ -179,22 +177,22 @@ impl Context {
     /// Sets `len` bytes at `address` and waits until they are set.
     ///
     /// # Safety
-    /// The bytes are memory of this device, and the caller's.
+    /// The bytes are memory of this device, and the caller has exclusive access to them.
     pub(super) unsafe fn fill(&self, address: CUdeviceptr, len: u64, byte: u8) -> Result<(), DeviceError> {
         if len == 0 {
             return Ok(());
         }
         let _entered = self.enter()?;
-        // SAFETY: the caller owns the range and it is mapped; a fault is an error status.
+        // SAFETY: the caller owns the range, and it is mapped. A fault is an error status.
         self.check("cuMemsetD8", unsafe { sys::cuMemsetD8_v2(address, byte, len as usize) })?;
-        // SAFETY: null is the stream the fill ran on.
+        // SAFETY: null is the stream on which the fill ran.
         self.check("cuStreamSynchronize", unsafe { sys::cuStreamSynchronize(std::ptr::null_mut()) })
     }
 
-    /// Copies within the device and returns when later reads see it.
+    /// Copies within the device. Returns when later reads see the copy.
     ///
     /// # Safety
-    /// Both ranges are memory of this device, and the caller's.
+    /// Both ranges are memory of this device, and the caller has exclusive access to them.
     pub(super) unsafe fn copy(
         &self,
         to: CUdeviceptr,
@@ -205,17 +203,17 @@ impl Context {
             return Ok(());
         }
         let _entered = self.enter()?;
-        // SAFETY: the caller owns both ranges and they are mapped; a fault is an error status.
+        // SAFETY: the caller owns both ranges, and they are mapped. A fault is an error status.
         self.check("cuMemcpyDtoD", unsafe { sys::cuMemcpyDtoD_v2(to, from, len as usize) })?;
-        // SAFETY: null is the stream the copy ran on.
+        // SAFETY: null is the stream on which the copy ran.
         self.check("cuStreamSynchronize", unsafe { sys::cuStreamSynchronize(std::ptr::null_mut()) })
     }
 }
 
 impl Entered<'_> {
-    /// Waits until all work of this context is done, so that no kernel reads what goes next.
+    /// Waits until all work of this context is done. Then no kernel uses the memory that goes next.
     pub(super) fn synchronize(&self) -> Result<(), DeviceError> {
-        // SAFETY: waits, no more; the context is current.
+        // SAFETY: the call only waits, and the context is current.
         self.context.check("cuCtxSynchronize", unsafe { sys::cuCtxSynchronize() })
     }
 }
@@ -224,8 +222,8 @@ impl Drop for Entered<'_> {
     fn drop(&mut self) {
         if self.pushed {
             let mut popped: CUcontext = std::ptr::null_mut();
-            // SAFETY: undoes the push of `enter` on the same thread: `Entered` holds a reference
-            // and is only ever a local.
+            // SAFETY: this undoes the push of `enter` on the same thread, because `Entered` holds a reference
+            // and is always a local.
             let _ = unsafe { sys::cuCtxPopCurrent_v2(&mut popped) };
         }
     }
@@ -233,17 +231,17 @@ impl Drop for Entered<'_> {
 
 impl Drop for Context {
     fn drop(&mut self) {
-        // SAFETY: retained in `open`, released once. Late in a process the driver may be gone and
-        // says so; there is nothing left to do then.
+        // SAFETY: the context was retained in `open` and is released once. While a process ends, the driver
+        // may be gone and return an error, and nothing is left to do.
         let _ = unsafe { sys::cuDevicePrimaryCtxRelease_v2(self.device) };
     }
 }
 
-/// How many devices the driver shows.
+/// Returns the number of devices that the driver shows.
 pub(super) fn device_count() -> Result<c_int, DeviceError> {
     driver::load()?;
     let mut count = 0;
-    // SAFETY: writes to a local.
+    // SAFETY: the call writes to a local.
     check("cuDeviceGetCount", unsafe { sys::cuDeviceGetCount(&mut count) })?;
     Ok(count)
 }

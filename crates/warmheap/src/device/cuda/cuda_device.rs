@@ -12,16 +12,16 @@ use super::region::{Pieces, Region};
 use crate::device::memory::sensible;
 use crate::device::{Device, DeviceError, HeapKind, HeapRequest, Limits, Memory};
 
-/// What kernels and copies want at least; the driver's own blocks have no less.
+/// The least alignment that kernels and copies need. The driver's own blocks have at least as much.
 const ALIGNMENT: u64 = 256;
-/// The granule of devices without virtual memory management.
+/// The granularity of devices without virtual memory management.
 const PLAIN_GRANULE: u64 = 2 << 20;
 
-/// One NVIDIA GPU of this process, numbered as the driver numbers it.
+/// One NVIDIA GPU of this process, with the driver's number.
 ///
-/// It shares the device's primary context with the CUDA runtime, so memory from here can be given
-/// to any library in the process. Cheap to clone; usable from any thread, with any or no CUDA
-/// context current, which every call leaves as it found it.
+/// It shares the device's primary context with the CUDA runtime, so any library in the process can use its
+/// memory. Cloning is cheap. Any thread may use it, with any CUDA context current or none, and every call
+/// leaves the current context unchanged.
 ///
 /// ```no_run
 /// use std::sync::Arc;
@@ -35,17 +35,17 @@ const PLAIN_GRANULE: u64 = 2 << 20;
 #[derive(Debug, Clone)]
 pub struct CudaDevice {
     context: Arc<Context>,
-    /// Present where the device can map memory under reserved addresses.
+    /// The memory of growing heaps, if the device can map memory under reserved addresses.
     pieces: Option<Arc<Pieces>>,
-    /// Where fallback buffers come from.
+    /// The driver calls for fallback buffers.
     fallback: Source,
 }
 
 impl CudaDevice {
-    /// How many devices the driver shows to this process.
+    /// Returns the number of devices that the driver shows to this process.
     ///
     /// # Errors
-    /// [`DeviceError::Unavailable`] without a usable driver, saying what was tried.
+    /// [`DeviceError::Unavailable`] without a usable driver. The error says what was tried.
     pub fn count() -> Result<u32, DeviceError> {
         context::device_count().map(|n| n.max(0) as u32)
     }
@@ -53,15 +53,15 @@ impl CudaDevice {
     /// Opens device `ordinal`, counting from 0.
     ///
     /// # Errors
-    /// [`DeviceError::Unavailable`] without a usable driver or such a device, saying what was
-    /// tried; any other error of the driver as it came.
+    /// [`DeviceError::Unavailable`] without a usable driver or without such a device. The error says what was
+    /// tried. Other errors are the driver's.
     pub fn open(ordinal: u32) -> Result<Self, DeviceError> {
         Self::open_shared(ordinal, &[])
     }
 
-    /// As [`CudaDevice::open`], and elastic heaps are readable and writable by the devices `peers`
-    /// too, so that copies between GPUs are direct. A peer that this device cannot reach is left
-    /// out; each one makes committing memory dearer.
+    /// As [`CudaDevice::open`], but the devices `peers` can also read and write growing heaps, so that copies
+    /// between GPUs are direct. A peer that this device cannot reach is left out. Each peer makes committing
+    /// memory slower.
     ///
     /// # Errors
     /// As [`CudaDevice::open`].
@@ -81,47 +81,48 @@ impl CudaDevice {
         Ok(Self { context: Arc::new(context), pieces, fallback: Source::Plain })
     }
 
-    /// This device, with fallback buffers from the driver's own pool (`cuMemAllocAsync`), which
-    /// keeps what is freed: far cheaper than its plain allocation, for programs whose work is
+    /// Makes this device take fallback buffers from the driver's own pool (`cuMemAllocAsync`), which keeps
+    /// freed memory. That is far cheaper than plain allocation. It is safe only for programs whose work is
     /// ordered before later work on the default stream.
     ///
     /// # Errors
-    /// The driver's, on devices without memory pools.
+    /// The driver's error, on devices without memory pools.
     pub fn stream_ordered(mut self) -> Result<Self, DeviceError> {
         block::keep_freed(&self.context)?;
         self.fallback = Source::Ordered;
         Ok(self)
     }
 
-    /// A queue of the work on `stream`, a `cudaStream_t` or `CUstream` of this device; null is the
+    /// Creates a queue for the work on `stream`, a `cudaStream_t` or `CUstream` of this device. Null is the
     /// default stream.
     ///
     /// # Errors
-    /// [`DeviceError::OutOfMemory`] for the queue's counter, 8 bytes of pinned host memory.
+    /// [`DeviceError::OutOfMemory`] if there is no memory for the queue's counter, which takes 8 bytes of
+    /// pinned host memory.
     ///
     /// # Safety
-    /// The stream exists for as long as the queue and everything that waits for it.
+    /// The stream exists as long as the queue and everything that waits for it.
     pub unsafe fn queue(&self, stream: *mut c_void) -> Result<CudaQueue, DeviceError> {
-        // SAFETY: the caller's promise is passed on.
+        // SAFETY: the caller keeps the contract, which is the same.
         unsafe { CudaQueue::new(Arc::clone(&self.context), stream.cast()) }
     }
 
-    /// Whether a CUDA graph is being captured on `stream`.
+    /// Returns whether a CUDA graph is being captured on `stream`.
     ///
     /// # Errors
-    /// As the driver's.
+    /// The driver's error.
     ///
     /// # Safety
     /// The stream exists.
     pub unsafe fn is_capturing(&self, stream: *mut c_void) -> Result<bool, DeviceError> {
-        // SAFETY: the caller's promise is passed on.
+        // SAFETY: the caller keeps the contract, which is the same.
         unsafe { self.context.is_capturing(stream.cast()) }
     }
 
     /// Waits until all work on the device is done.
     ///
     /// # Errors
-    /// [`DeviceError::Lost`] if some of it failed.
+    /// [`DeviceError::Lost`] if some of the work failed.
     pub fn synchronize(&self) -> Result<(), DeviceError> {
         self.context.enter()?.synchronize()
     }
@@ -138,8 +139,8 @@ impl Device for CudaDevice {
         Limits {
             alignment: ALIGNMENT,
             granularity,
-            // Addresses are plenty: twice the memory lets a heap go on past holes that were
-            // unmapped.
+            // Addresses are plentiful. With twice as many as memory, a heap can grow past addresses that were
+            // decommitted.
             largest_heap: if self.pieces.is_some() {
                 (2 * total).next_multiple_of(granularity)
             } else {

@@ -1,7 +1,7 @@
-//! The driver library: found once, and its answers turned into errors.
+//! Loads the driver library once, and turns its status codes into errors.
 //!
-//! The bindings panic when the library or a function is missing, so [`load`] proves that both are
-//! there before anything else in this folder may call them.
+//! The bindings panic if the library or a function is missing. So [`load`] checks for both before anything
+//! else in this folder may call them.
 
 use std::ffi::{CStr, c_char, c_int};
 use std::sync::OnceLock;
@@ -10,10 +10,10 @@ use cudarc::driver::sys::{self, CUresult};
 
 use crate::device::DeviceError;
 
-/// CUDA 12.0, as the driver numbers itself.
+/// The oldest driver that works: CUDA 12.0, in the driver's own numbering.
 const OLDEST: c_int = 12_000;
 
-/// Every function this backend calls. One missing means a driver too old to use.
+/// Every function that this backend calls. If one is missing, the driver is too old.
 const FUNCTIONS: &[&str] = &[
     "cuInit",
     "cuDriverGetVersion",
@@ -57,28 +57,28 @@ const FUNCTIONS: &[&str] = &[
     "cuLaunchHostFunc",
 ];
 
-/// Finds and initialises the driver, once per process.
+/// Loads and initialises the driver, once per process.
 pub(super) fn load() -> Result<(), DeviceError> {
     static LOADED: OnceLock<Result<(), String>> = OnceLock::new();
     LOADED.get_or_init(find).clone().map_err(unavailable)
 }
 
-/// "No CUDA device here", with the reason.
+/// Returns the error that there is no usable CUDA device, with the reason.
 pub(super) fn unavailable(reason: String) -> DeviceError {
     DeviceError::Unavailable { device: "CUDA", reason }
 }
 
 fn find() -> Result<(), String> {
-    // SAFETY: opens and closes shared libraries by name; their initialisers are the driver's own.
+    // SAFETY: this opens and closes shared libraries by name. Their initialisers are the driver's own.
     if !unsafe { sys::is_culib_present() } {
         return Err("the driver library was not found (tried libcuda.so, libcuda.so.1 and nvcuda in the \
              loader's search path); install the NVIDIA driver or set LD_LIBRARY_PATH to its folder"
             .into());
     }
-    // SAFETY: present, by the check above, so this cannot panic.
+    // SAFETY: the check above found the library, so this cannot panic.
     let library = unsafe { sys::culib() };
     for name in FUNCTIONS {
-        // SAFETY: the symbol is only looked for, never called through this type.
+        // SAFETY: this only looks up the symbol, and never calls it through this type.
         if unsafe { library.get::<*const ()>(name.as_bytes()) }.is_err() {
             return Err(format!(
                 "the driver library has no {name}; a driver for CUDA 12.0 or newer is needed"
@@ -86,7 +86,7 @@ fn find() -> Result<(), String> {
         }
     }
     let mut version: c_int = 0;
-    // SAFETY: the pointer is to a local; the function may be called before cuInit.
+    // SAFETY: the pointer is to a local, and the function may be called before cuInit.
     let status = unsafe { sys::cuDriverGetVersion(&mut version) };
     check("cuDriverGetVersion", status).map_err(|e| e.to_string())?;
     if version < OLDEST {
@@ -96,16 +96,16 @@ fn find() -> Result<(), String> {
             version % 1000 / 10
         ));
     }
-    // SAFETY: 0 is the only flag value there is.
+    // SAFETY: 0 is the only valid value of the flags.
     check("cuInit", unsafe { sys::cuInit(0) }).map_err(|e| e.to_string())
 }
 
-/// The driver's answer as a result.
+/// Turns the driver's status into a result.
 pub(super) fn check(call: &'static str, status: CUresult) -> Result<(), DeviceError> {
     use CUresult as R;
     match status {
         R::CUDA_SUCCESS => Ok(()),
-        // The caller knows what it asked for and fills the figures in.
+        // The caller knows the requested size and fills the figures in.
         R::CUDA_ERROR_OUT_OF_MEMORY => Err(DeviceError::OutOfMemory { requested: 0, available: None }),
         R::CUDA_ERROR_NOT_SUPPORTED => Err(DeviceError::Unsupported { what: call }),
         status if is_sticky(status) => {
@@ -115,7 +115,7 @@ pub(super) fn check(call: &'static str, status: CUresult) -> Result<(), DeviceEr
     }
 }
 
-/// Whether this status outlives the call: the context answers nothing else from then on.
+/// Returns whether the status outlives the call. The context then returns it from every later call.
 fn is_sticky(status: CUresult) -> bool {
     use CUresult as R;
     matches!(
@@ -136,11 +136,11 @@ fn is_sticky(status: CUresult) -> bool {
     )
 }
 
-/// The driver's name and words for a status.
+/// Returns the driver's name and text for a status.
 fn describe(status: CUresult) -> String {
     let mut name: *const c_char = std::ptr::null();
     let mut text: *const c_char = std::ptr::null();
-    // SAFETY: both write a pointer to a static string, or leave null for an unknown status.
+    // SAFETY: both calls write a pointer to a static string, or leave null for an unknown status.
     let words = unsafe {
         let _ = sys::cuGetErrorName(status, &mut name);
         let _ = sys::cuGetErrorString(status, &mut text);

@@ -1,13 +1,13 @@
 //! NVIDIA GPUs, through the CUDA driver.
 //!
-//! This folder owns every call into the driver library, which is found when the first device is
-//! opened and never needed to build. It must never cache, retry or wait on its own, with one
-//! exception: memory is unmapped only when the GPU has finished with it, so giving memory back
-//! waits for the device, as the driver's own free does.
+//! This folder owns every call into the driver library. The library is loaded when the first device is
+//! opened, and is not needed to build. This folder must never cache, retry or wait, with one exception:
+//! memory is unmapped only when the GPU has finished with it. So giving memory back waits for the device, as
+//! the driver's own free does.
 //!
-//! - `driver`: finding the library, and its status codes as [`DeviceError`](super::DeviceError)
-//! - `context`: one device's primary context, shared with the CUDA runtime of the same process
-//! - `region`: elastic heaps on virtual memory: addresses once, memory by the granule
+//! - `driver`: loads the library, and turns its status codes into [`DeviceError`](super::DeviceError)
+//! - `context`: a device's primary context, shared with the CUDA runtime of the same process
+//! - `region`: growing heaps on virtual memory, which reserve addresses once and commit memory by the page
 //! - `block`: fixed heaps and fallback buffers
 //! - `queue`: streams with a counter in host memory that the GPU itself writes
 #![allow(unsafe_code)]
@@ -28,7 +28,7 @@ use region::Region;
 
 use super::{DeviceError, Memory};
 
-/// The address of memory that the device of `context` can copy: its own.
+/// Returns the address of memory that the device of `context` can copy. That is its own memory only.
 fn source(memory: &dyn Memory, context: &Context) -> Result<u64, DeviceError> {
     let any = memory.as_any();
     let block = any.downcast_ref::<Block>().map(|block| (block.ordinal(), block.address()));

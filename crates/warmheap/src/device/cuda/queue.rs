@@ -1,7 +1,7 @@
-//! Streams as queues: a counter in host memory that the GPU raises as it gets there.
+//! Streams as queues. Each has a counter in host memory, which the GPU raises as its work completes.
 //!
-//! One [`CudaQueue::signal`] covers everything freed before it, so a free costs no call at all and
-//! asking how far the stream has come is one read of memory. Nothing here makes the stream wait.
+//! One [`CudaQueue::signal`] covers everything freed before it, so a free needs no call. Reading the progress
+//! of the stream is one read of memory. Nothing here makes the stream wait.
 
 use std::ffi::c_void;
 use std::ptr::NonNull;
@@ -14,15 +14,17 @@ use cudarc::driver::sys::{self, CUdevice_attribute, CUdeviceptr, CUstream};
 use super::context::Context;
 use crate::device::{DeviceError, Queue};
 
-/// A stream and how far it has come.
+/// A stream and its progress.
 #[derive(Debug)]
 pub struct CudaQueue {
     context: Arc<Context>,
     stream: Stream,
     counter: Counter,
-    /// The last value signalled. Held over the call, so that values rise in stream order.
+    /// The last value signalled. The lock is held during the driver's call, so that values rise in stream
+    /// order.
     signalled: Mutex<u64>,
-    /// The GPU can write the counter itself; otherwise the driver calls back on one of its threads.
+    /// Whether the GPU can write the counter itself. Otherwise the driver calls a function on one of its
+    /// threads.
     writes: bool,
 }
 
@@ -34,7 +36,7 @@ unsafe impl Send for Stream {}
 // SAFETY: as above.
 unsafe impl Sync for Stream {}
 
-/// Eight bytes of pinned host memory that both sides see.
+/// Eight bytes of pinned host memory that CPU and GPU see.
 #[derive(Debug)]
 struct Counter {
     context: Arc<Context>,
@@ -49,7 +51,7 @@ unsafe impl Sync for Counter {}
 
 impl CudaQueue {
     /// # Safety
-    /// The stream outlives the queue and is of the context's device.
+    /// The stream belongs to the context's device and outlives the queue.
     pub(super) unsafe fn new(context: Arc<Context>, stream: CUstream) -> Result<Self, DeviceError> {
         let writes = CUdevice_attribute::CU_DEVICE_ATTRIBUTE_CAN_USE_64_BIT_STREAM_MEM_OPS;
         Ok(Self {
@@ -61,12 +63,12 @@ impl CudaQueue {
         })
     }
 
-    /// Marks this point of the stream: the answer has [completed](Queue::completed) once all work
-    /// submitted before this call has.
+    /// Marks this point of the stream. The returned value has [completed](Queue::completed) once all work
+    /// submitted before this call is done.
     ///
     /// # Errors
-    /// [`DeviceError::Unsupported`] while a graph is captured on the stream: a mark would become
-    /// part of the graph and rise at each replay.
+    /// [`DeviceError::Unsupported`] while a graph is captured on the stream. The mark would become part of
+    /// the graph, and would be written at each replay.
     pub fn signal(&self) -> Result<u64, DeviceError> {
         let mut signalled = self.signalled.lock().unwrap_or_else(PoisonError::into_inner);
         // SAFETY: the stream exists by the promise of `new`.
@@ -78,14 +80,14 @@ impl CudaQueue {
         let value = *signalled + 1;
         let _entered = self.context.enter()?;
         let (call, status) = if self.writes {
-            // SAFETY: the counter is 8 aligned bytes that live until all writes are done (drop
-            // waits); flag 0 orders the write after the work before it.
+            // SAFETY: the counter is 8 aligned bytes that live until all writes are done, because drop waits.
+            // Flag 0 orders the write after the work before it.
             let status =
                 unsafe { sys::cuStreamWriteValue64_v2(self.stream.0, self.counter.device, value, 0) };
             ("cuStreamWriteValue64", status)
         } else {
             let counter = self.counter.host.as_ptr().cast::<c_void>();
-            // SAFETY: `raise` makes no CUDA call; the counter lives until it has run (drop waits).
+            // SAFETY: `raise` makes no CUDA call. The counter lives until it has run, because drop waits.
             let status = unsafe { sys::cuLaunchHostFunc(self.stream.0, Some(raise), counter) };
             ("cuLaunchHostFunc", status)
         };
@@ -111,20 +113,20 @@ impl Queue for CudaQueue {
         let start = Instant::now();
         while self.completed()? < value {
             if start.elapsed() >= timeout {
-                // A stream that died says so only when asked.
+                // A lost device is only noticed by a call to the driver.
                 self.context.available();
                 return if self.context.is_lost() { Err(self.lost()) } else { Ok(false) };
             }
-            // Work on a GPU takes tens of microseconds and more; no core is worth burning for it.
+            // Work on a GPU takes tens of microseconds or more, so spinning would waste a core.
             std::thread::sleep(Duration::from_micros(20));
         }
         Ok(true)
     }
 }
 
-/// Runs on a driver thread when the stream gets there.
+/// Raises the counter. The driver calls this on one of its threads when the stream reaches the mark.
 unsafe extern "C" fn raise(counter: *mut c_void) {
-    // SAFETY: the pointer `signal` gave, to an atomic that outlives the call.
+    // SAFETY: `signal` passed this pointer to an atomic that outlives the call.
     unsafe { &*counter.cast::<AtomicU64>() }.fetch_add(1, Ordering::Release);
 }
 
@@ -133,7 +135,7 @@ impl Counter {
         const BYTES: usize = size_of::<AtomicU64>();
         let entered = context.enter()?;
         let mut host: *mut c_void = std::ptr::null_mut();
-        // SAFETY: writes to a local; the context is current.
+        // SAFETY: the call writes to a local, and the context is current.
         let status = unsafe {
             let flags = sys::CU_MEMHOSTALLOC_DEVICEMAP | sys::CU_MEMHOSTALLOC_PORTABLE;
             sys::cuMemHostAlloc(&mut host, BYTES, flags)
@@ -142,16 +144,16 @@ impl Counter {
         let Some(host) = NonNull::new(host.cast::<AtomicU64>()) else {
             return Err(DeviceError::Failed {
                 call: "cuMemHostAlloc",
-                reason: "it answered a null pointer".into(),
+                reason: "it returned a null pointer".into(),
             });
         };
-        // SAFETY: page-aligned memory of 8 bytes that nobody else has.
+        // SAFETY: these are 8 bytes of page-aligned memory that nothing else uses.
         unsafe { host.write(AtomicU64::new(0)) };
         drop(entered);
         let mut counter = Self { context, host, device: 0 };
         let context = Arc::clone(&counter.context);
         let _entered = context.enter()?;
-        // SAFETY: writes to a field; the memory was allocated as mapped.
+        // SAFETY: the call writes to a field, and the memory was allocated as mapped.
         context.check("cuMemHostGetDevicePointer", unsafe {
             sys::cuMemHostGetDevicePointer_v2(&mut counter.device, host.as_ptr().cast(), 0)
         })?;
@@ -167,7 +169,7 @@ impl Counter {
 impl Drop for CudaQueue {
     fn drop(&mut self) {
         let signalled = *self.signalled.get_mut().unwrap_or_else(PoisonError::into_inner);
-        // The GPU must not write into memory that is gone. A lost context writes nothing more.
+        // The GPU must not write into freed memory. A lost context writes nothing more.
         while self.wait(signalled, Duration::from_secs(1)) == Ok(false) {}
     }
 }
@@ -175,7 +177,7 @@ impl Drop for CudaQueue {
 impl Drop for Counter {
     fn drop(&mut self) {
         if let Ok(_entered) = self.context.enter() {
-            // SAFETY: from cuMemHostAlloc, freed once.
+            // SAFETY: the memory is from cuMemHostAlloc, and is freed once.
             let status = unsafe { sys::cuMemFreeHost(self.host.as_ptr().cast()) };
             let _ = self.context.check("cuMemFreeHost", status);
         }

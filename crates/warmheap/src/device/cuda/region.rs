@@ -1,9 +1,10 @@
-//! Elastic heaps: addresses reserved once, memory mapped and unmapped under them by the granule.
+//! Growing heaps: a heap reserves its addresses once, and maps and unmaps memory under them by the page. The
+//! code here calls a page a granule, as the driver does.
 //!
-//! Every granule is a physical allocation of its own, because the driver unmaps only what was
-//! mapped as one piece and the pool gives back whatever granules are empty. The handle of a piece
-//! is released as soon as it is mapped; unmapping then frees the memory, and nothing is kept here
-//! but which granules are committed, to undo everything on drop.
+//! Every granule is a physical allocation of its own. The driver unmaps only whole pieces as they were
+//! mapped, and the pool gives back any granule that is empty. The handle of a piece is released as soon as
+//! the piece is mapped, and unmapping then frees the memory. A region only records which granules are
+//! committed, so that its drop can unmap them.
 
 use std::any::Any;
 use std::ops::Range;
@@ -19,18 +20,18 @@ use super::source;
 use crate::device::memory::{copy_within, steps_within, within};
 use crate::device::{DeviceError, Memory};
 
-/// Bytes of one granule, at least. The driver would do 2 MiB, but what it charges is mostly for the
-/// piece, whatever its size: on an H100 mapping and unmapping a GiB takes 51 ms in pieces of 2 MiB,
-/// 4 ms in pieces of 32 MiB (`docs/benchmarks/cuda/costs.txt`).
+/// The least bytes of one granule. The driver allows 2 MiB, but its time depends mostly on the number of
+/// pieces. On an H100, mapping and unmapping a GiB takes 51 ms in pieces of 2 MiB, and 4 ms in pieces of 32
+/// MiB (`docs/benchmarks/cuda/costs.txt`).
 const PIECE: u64 = 32 << 20;
 
-/// What an elastic heap is made of: fixed when the device is opened.
+/// The properties of the memory of growing heaps. They are fixed when the device is opened.
 #[derive(Debug)]
 pub(super) struct Pieces {
-    /// Bytes of one granule.
+    /// The bytes of one granule.
     pub(super) granularity: u64,
     properties: Properties,
-    /// Who may use the memory: the device itself, and peers.
+    /// The devices that may use the memory: the device itself, and peers.
     access: Vec<Access>,
 }
 
@@ -38,16 +39,16 @@ struct Properties(CUmemAllocationProp);
 struct Access(CUmemAccessDesc);
 
 impl Pieces {
-    /// Asks the driver for the granule of `context`'s device.
+    /// Reads the granule of `context`'s device from the driver.
     pub(super) fn new(context: &Context, peers: &[i32]) -> Result<Self, DeviceError> {
-        // SAFETY: a C struct for which all zeros means "default" throughout.
+        // SAFETY: this is a C struct in which zero is the default of every field.
         let mut properties: CUmemAllocationProp = unsafe { std::mem::zeroed() };
         properties.type_ = CUmemAllocationType::CU_MEM_ALLOCATION_TYPE_PINNED;
         properties.location = on_device(context.ordinal);
         let rdma = sys::CUdevice_attribute::CU_DEVICE_ATTRIBUTE_GPU_DIRECT_RDMA_WITH_CUDA_VMM_SUPPORTED;
         properties.allocFlags.gpuDirectRDMACapable = u8::from(context.attribute(rdma) != 0);
         let mut granularity = 0;
-        // SAFETY: reads the properties, writes to a local.
+        // SAFETY: the call reads the properties and writes to a local.
         context.check("cuMemGetAllocationGranularity", unsafe {
             sys::cuMemGetAllocationGranularity(
                 &mut granularity,
@@ -80,7 +81,7 @@ pub(super) struct Region {
     pieces: Arc<Pieces>,
     base: CUdeviceptr,
     size: u64,
-    /// One flag a granule: memory is mapped there.
+    /// Whether memory is mapped, for each granule.
     committed: Mutex<Vec<bool>>,
 }
 
@@ -92,7 +93,7 @@ impl Region {
         size: u64,
     ) -> Result<Self, DeviceError> {
         let mut base: CUdeviceptr = 0;
-        // SAFETY: writes to a local; 0 asks for any address.
+        // SAFETY: the call writes to a local. 0 requests any address.
         let status =
             unsafe { sys::cuMemAddressReserve(&mut base, size as usize, pieces.granularity as usize, 0, 0) };
         context.check_memory("cuMemAddressReserve", status, size)?;
@@ -100,14 +101,14 @@ impl Region {
         Ok(Self { context, pieces, base, size, committed: Mutex::new(vec![false; granules as usize]) })
     }
 
-    /// The granules of `range`, if it is whole ones inside the region.
+    /// Returns the granules of `range`, if it consists of whole granules of the region.
     fn granules(&self, range: &Range<u64>) -> Result<Range<usize>, DeviceError> {
         let step = self.pieces.granularity;
         steps_within(range, self.size, step)?;
         Ok((range.start / step) as usize..(range.end / step) as usize)
     }
 
-    /// The device that the region is of.
+    /// Returns the number of the region's device.
     pub(super) fn ordinal(&self) -> i32 {
         self.context.ordinal
     }
@@ -116,32 +117,33 @@ impl Region {
         self.base + granule as u64 * self.pieces.granularity
     }
 
-    /// Puts one granule of new memory under the addresses of granule `index`.
+    /// Maps one granule of new memory under the addresses of granule `index`.
     fn map(&self, index: usize) -> Result<(), DeviceError> {
         let step = self.pieces.granularity;
         let mut handle = 0;
-        // SAFETY: reads the properties, writes to a local.
+        // SAFETY: the call reads the properties and writes to a local.
         let status = unsafe { sys::cuMemCreate(&mut handle, step as usize, &self.pieces.properties.0, 0) };
         self.context.check_memory("cuMemCreate", status, step)?;
-        // SAFETY: the granule lies in our reservation and nothing is mapped there, by the flags.
+        // SAFETY: the granule lies in our reservation, and by the flags nothing is mapped there.
         let mapped = unsafe { sys::cuMemMap(self.at(index), step as usize, 0, handle, 0) };
-        // SAFETY: the handle is ours; a mapping keeps the memory alive until it is unmapped.
+        // SAFETY: the handle is ours. A mapping keeps the memory alive until it is unmapped.
         let released = unsafe { sys::cuMemRelease(handle) };
         self.context.check("cuMemMap", mapped)?;
         self.context.check("cuMemRelease", released).inspect_err(|_| {
-            // Nothing is mapped where an error says so; the memory stays with the driver.
+            // After an error, nothing may stay mapped. The driver keeps the memory.
             let _ = self.unmap(index);
         })
     }
 
     fn unmap(&self, index: usize) -> Result<(), DeviceError> {
         let step = self.pieces.granularity as usize;
-        // SAFETY: the granule was mapped as one piece, and no work that uses it is in flight: the
-        // callers wait for the device first, or the memory was never handed out.
+        // SAFETY: the granule was mapped as one piece. No work that uses it is in flight: callers wait for
+        // the device first, or the memory was never handed out.
         self.context.check("cuMemUnmap", unsafe { sys::cuMemUnmap(self.at(index), step) })
     }
 
-    /// Maps all of `range` and lets the device and its peers use it; the count says how far it got.
+    /// Maps all of `range`, and lets the device and its peers use it. The error has the number of granules
+    /// that were mapped.
     fn fill_in(&self, range: Range<usize>) -> Result<(), (usize, DeviceError)> {
         if range.is_empty() {
             return Ok(());
@@ -151,7 +153,7 @@ impl Region {
         }
         let bytes = range.len() as u64 * self.pieces.granularity;
         let access: Vec<_> = self.pieces.access.iter().map(|a| a.0).collect();
-        // SAFETY: the whole range is mapped; the descriptions live through the call.
+        // SAFETY: the whole range is mapped, and the descriptions live through the call.
         let status = unsafe {
             sys::cuMemSetAccess(self.at(range.start), bytes as usize, access.as_ptr(), access.len())
         };
@@ -159,7 +161,7 @@ impl Region {
     }
 }
 
-// SAFETY: the reservation's place and length are fixed, and the driver gives it to nobody else until the
+// SAFETY: the reservation's place and length are fixed, and the driver does not hand it out again before the
 // drop.
 unsafe impl Memory for Region {
     fn address(&self) -> u64 {
@@ -182,8 +184,8 @@ unsafe impl Memory for Region {
             }
             Err((done, error)) => {
                 for index in granules.start..granules.start + done {
-                    // Fresh memory that nobody has seen; should even this fail, the granule stays
-                    // marked and is tried again on drop.
+                    // The memory is new and was never handed out. If unmapping fails as well, the granule
+                    // stays marked, and the drop tries again.
                     committed[index] = self.unmap(index).is_err();
                 }
                 Err(match error {
@@ -200,11 +202,11 @@ unsafe impl Memory for Region {
         let granules = self.granules(&range)?;
         let mut committed = self.committed.lock().unwrap_or_else(PoisonError::into_inner);
         let entered = self.context.enter()?;
-        // The driver does not wait for kernels before it unmaps, as its free does.
+        // Unlike its free, the driver's unmap does not wait for kernels.
         entered.synchronize()?;
         for index in granules.clone() {
             if let Err(error) = self.unmap(index) {
-                // All or nothing: put memory back under what was already emptied.
+                // A failed call changes nothing. So this maps memory again where it was unmapped already.
                 return match self.fill_in(granules.start..index) {
                     Ok(()) => Err(error),
                     Err((_, second)) => {
@@ -218,20 +220,21 @@ unsafe impl Memory for Region {
     }
 
     unsafe fn warm(&self, range: Range<u64>) -> Result<(), DeviceError> {
-        // Mapped device memory is resident: there is no cheaper second use.
+        // Mapped device memory is resident, so warming would gain nothing.
         within(&range, self.size).map(drop)
     }
 
     unsafe fn fill(&self, range: Range<u64>, byte: u8) -> Result<(), DeviceError> {
         let len = within(&range, self.size)?;
-        // SAFETY: the range lies in this region, and is committed and the caller's by its promise.
+        // SAFETY: the range lies in this region. The caller promises that it is committed, and has exclusive
+        // access to it.
         unsafe { self.context.fill(self.base + range.start, len, byte) }
     }
 
     unsafe fn copy_from(&self, at: u64, from: &dyn Memory, range: Range<u64>) -> Result<(), DeviceError> {
         let target = copy_within(at, self.size, &range, from.size())?;
         let from = source(from, &self.context)? + range.start;
-        // SAFETY: both ranges lie in memory of this device, and are the caller's by its promise.
+        // SAFETY: both ranges lie in memory of this device, and the caller has exclusive access to them.
         unsafe { self.context.copy(self.base + target.start, from, target.end - target.start) }
     }
 
@@ -242,7 +245,7 @@ unsafe impl Memory for Region {
 
 impl Drop for Region {
     fn drop(&mut self) {
-        // Late in a process the driver may be gone; it has then taken everything back itself.
+        // While a process ends, the driver may be gone already. It has then freed everything itself.
         let Ok(entered) = self.context.enter() else {
             return;
         };
@@ -253,7 +256,7 @@ impl Drop for Region {
         for (index, _) in committed.iter().enumerate().filter(|(_, mapped)| **mapped) {
             let _ = self.unmap(index);
         }
-        // SAFETY: our own reservation, with nothing mapped in it any more.
+        // SAFETY: this is our own reservation, and nothing is mapped in it any more.
         let _ = unsafe { sys::cuMemAddressFree(self.base, self.size as usize) };
     }
 }
@@ -270,7 +273,7 @@ impl std::fmt::Debug for Access {
     }
 }
 
-// SAFETY: plain values; the one pointer in the properties is null and never followed.
+// SAFETY: these are plain values. The one pointer in the properties is null and never followed.
 unsafe impl Send for Properties {}
 // SAFETY: as above.
 unsafe impl Sync for Properties {}

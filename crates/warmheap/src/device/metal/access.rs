@@ -1,7 +1,7 @@
-//! From memory and an offset, as the pool hands them out, to what Metal calls take.
+//! Converts memory and an offset, as the pool hands them out, to arguments of Metal calls.
 //!
-//! Owns nothing. [`binding`] makes no Objective-C call; [`own_buffer`] makes one unless the object
-//! is still there from an earlier use of the same range.
+//! This module owns nothing. [`binding`] makes no Objective-C call. [`own_buffer`] makes calls unless the
+//! object still exists from an earlier use of the same range.
 #![forbid(unsafe_code)]
 
 use std::any::Any;
@@ -13,16 +13,17 @@ use objc2_metal::MTLBuffer;
 use super::{MetalFallback, MetalHeap, OwnBuffer};
 use crate::device::{DeviceError, Memory};
 
-/// Where a range lies: the two arguments of `setBuffer:offset:atIndex:`.
+/// The place of a range: the two arguments of `setBuffer:offset:atIndex:`.
 #[derive(Debug, Clone, Copy)]
 pub struct Binding<'a> {
     /// The MTLBuffer over the whole heap, or the fallback's own.
     pub buffer: &'a ProtocolObject<dyn MTLBuffer>,
-    /// Bytes from the start of `buffer`.
+    /// The bytes from the start of `buffer`.
     pub offset: usize,
 }
 
-/// The MTLBuffer and offset of byte `offset` of `memory`; `None` if it is not Metal's, or has no such byte.
+/// Returns the MTLBuffer and offset of byte `offset` of `memory`. Returns `None` if the memory is not
+/// Metal's, or has no such byte.
 #[must_use]
 pub fn binding(memory: &dyn Memory, offset: u64) -> Option<Binding<'_>> {
     if offset >= memory.size() {
@@ -38,17 +39,18 @@ pub fn binding(memory: &dyn Memory, offset: u64) -> Option<Binding<'_>> {
     Some(Binding { buffer, offset: (lead + offset) as usize })
 }
 
-/// An MTLBuffer that is exactly `range` of `memory`, for code that takes no offsets.
+/// Returns an MTLBuffer that is exactly `range` of `memory`, for code that takes no offsets.
 ///
-/// `label` names a new object for Metal's tools. The object is valid as long as it is retained, but
-/// the range is yours only until you free it: drop every use of the object first, or free under
-/// the ticket of its last use.
+/// `label` names a new object for Metal's tools. The object is valid as long as it is retained, but the
+/// caller owns the range only until it frees the memory. So the caller must first drop every use of the
+/// object, or free the memory under the ticket of the last use.
 ///
 /// # Errors
-/// [`DeviceError::Unsupported`] for memory that is not Metal's, for heaps whose driver chooses
-/// offsets, and for fallback memory at an alignment beyond Metal's own; [`DeviceError::TooManyObjects`] at
-/// the object limit; [`DeviceError::OutOfRange`] if `range` does not end in the heap;
-/// [`DeviceError::Failed`] if it starts off the heap's alignment or Metal refuses.
+/// - [`DeviceError::Unsupported`] for memory that is not Metal's, for heaps in which the driver chooses the
+///   offsets, and for fallback memory with a larger alignment than Metal's own
+/// - [`DeviceError::TooManyObjects`] at the object limit
+/// - [`DeviceError::OutOfRange`] if `range` does not lie in the heap
+/// - [`DeviceError::Failed`] if `range` does not start on the heap's alignment, or if Metal refuses
 pub fn own_buffer(
     memory: &dyn Memory,
     range: Range<u64>,

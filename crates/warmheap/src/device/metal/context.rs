@@ -1,7 +1,7 @@
-//! What a Metal device shares with every heap, buffer and queue made from it.
+//! The state that a Metal device shares with every heap, buffer and queue made from it.
 //!
-//! Owns the MTLDevice, the options, the object budget, the residency of what is alive, and the one
-//! queue on which fills and copies run. Knows nothing of pools.
+//! It owns the MTLDevice, the options, the object budget, the residency of live memory, and the queue on
+//! which fills and copies run. It knows nothing of pools.
 #![allow(unsafe_code)]
 
 use std::ops::Range;
@@ -30,7 +30,7 @@ pub(super) struct Context {
     pub(super) objects: Arc<Objects>,
     pub(super) residency: Residency,
     _keeper: Option<Keeper>,
-    /// Where fills and copies run; made at the first one.
+    /// The queue on which fills and copies run. The first of them creates it.
     fills: OnceLock<MetalQueue>,
 }
 
@@ -48,24 +48,24 @@ impl Context {
         }
     }
 
-    /// Bytes this process may still take before it passes what the device recommends.
+    /// Returns the bytes that this process may still take within the limit that the device recommends.
     pub(super) fn available(&self) -> u64 {
         self.raw.recommendedMaxWorkingSetSize().saturating_sub(self.raw.currentAllocatedSize() as u64)
     }
 
-    /// The queue on which fills run.
+    /// Returns the queue on which fills and copies run.
     pub(super) fn fills(&self) -> Result<&MetalQueue, DeviceError> {
         if self.fills.get().is_none() {
-            // Of two threads here at once one queue wins and the other is dropped.
+            // If two threads are here at once, one of the two queues is dropped.
             let _ = self.fills.set(MetalQueue::new(&self.raw, None, &self.residency)?);
         }
         self.fills.get().ok_or(DeviceError::Unsupported { what: "command queues" })
     }
 
-    /// Has the GPU write `range` of `buffer`. The caller brings an autorelease pool.
+    /// Makes the GPU write `range` of `buffer`. The caller opens an autorelease pool.
     ///
-    /// Blits on macOS write whole words: the end is rounded up to one, which stays within the
-    /// range's own last alignment unit.
+    /// Blits on macOS write whole words. So the end is rounded up to a word, which stays within the last
+    /// alignment unit of the range.
     pub(super) fn fill(
         &self,
         buffer: &ProtocolObject<dyn MTLBuffer>,
@@ -88,9 +88,9 @@ impl Context {
         Ok(())
     }
 
-    /// Has the GPU copy `len` bytes of `from` to `to`, and waits. The caller brings an autorelease pool.
+    /// Makes the GPU copy `len` bytes of `from` to `to`, and waits. The caller opens an autorelease pool.
     ///
-    /// Blits on macOS copy whole words: the length is rounded up to one, as for fills.
+    /// Blits on macOS copy whole words. So the length is rounded up to a word, as for fills.
     pub(super) fn copy(
         &self,
         (from, source): (&ProtocolObject<dyn MTLBuffer>, u64),
@@ -103,8 +103,8 @@ impl Context {
         let queue = self.fills()?;
         let commands = queue.raw().commandBuffer().ok_or_else(|| failed("no command buffer"))?;
         let blit = commands.blitCommandEncoder().ok_or_else(|| failed("no blit encoder"))?;
-        // SAFETY: both ranges lie within their buffers, as cut above, and the command buffer keeps
-        // the buffers until it has run.
+        // SAFETY: the length was limited above, so both ranges lie within their buffers. The command buffer
+        // keeps the buffers until it has run.
         unsafe {
             blit.copyFromBuffer_sourceOffset_toBuffer_destinationOffset_size(
                 from,
@@ -118,7 +118,7 @@ impl Context {
         wait_for(queue, queue.submit(&commands))
     }
 
-    /// Waits until every fill has been done.
+    /// Waits until all fills and copies so far are done.
     pub(super) fn finish_fills(&self) -> Result<(), DeviceError> {
         match self.fills.get() {
             Some(queue) => wait_for(queue, queue.last()),
@@ -127,7 +127,7 @@ impl Context {
     }
 }
 
-/// Fills and copies are short; only a lost device takes longer than this.
+/// Waits for a fill or a copy. Both are short, so only a lost device takes longer than the limit.
 fn wait_for(queue: &MetalQueue, ticket: u64) -> Result<(), DeviceError> {
     const LIMIT: Duration = Duration::from_secs(60);
     if queue.wait(ticket, LIMIT)? {

@@ -1,7 +1,7 @@
-//! The Metal device: what it can give, checked before anything is created.
+//! The Metal device. It checks its limits before it creates anything.
 //!
-//! Owns the way from a request to a heap or buffer. Asks the device for every limit and computes
-//! none; must never create an object that a limit already rules out.
+//! This module turns requests into heaps and buffers. It takes every limit from the device. It must never
+//! create an object that a limit already rules out.
 #![forbid(unsafe_code)]
 
 use std::sync::Arc;
@@ -36,10 +36,10 @@ struct Fixed {
 }
 
 impl MetalDevice {
-    /// The system's default GPU.
+    /// Opens the system's default GPU.
     ///
     /// # Errors
-    /// [`DeviceError::Unavailable`] where there is none, as in most virtual machines.
+    /// [`DeviceError::Unavailable`] if there is none, as in most virtual machines.
     pub fn system_default(options: MetalOptions) -> Result<Self, DeviceError> {
         let raw = MTLCreateSystemDefaultDevice().ok_or(DeviceError::Unavailable {
             device: "metal",
@@ -48,7 +48,7 @@ impl MetalDevice {
         Ok(Self::from_raw(raw, options))
     }
 
-    /// An engine's own MTLDevice.
+    /// Wraps an engine's own MTLDevice.
     #[must_use]
     pub fn from_raw(raw: Retained<ProtocolObject<dyn MTLDevice>>, options: MetalOptions) -> Self {
         pooled(|| {
@@ -58,17 +58,17 @@ impl MetalDevice {
         })
     }
 
-    /// The MTLDevice.
+    /// Returns the MTLDevice.
     #[must_use]
     pub fn raw(&self) -> &ProtocolObject<dyn MTLDevice> {
         &self.context.raw
     }
 
-    /// Wraps an engine's own command queue, so that memory can be freed under its tickets. The
-    /// heaps' residency sets are added to it.
+    /// Wraps an engine's own command queue, so that memory can be freed under its tickets. The residency sets
+    /// of the device are added to it.
     ///
     /// # Errors
-    /// [`DeviceError::Failed`] if Metal cannot make the event.
+    /// [`DeviceError::Failed`] if Metal cannot create the event.
     pub fn queue(
         &self,
         raw: Retained<ProtocolObject<dyn MTLCommandQueue>>,
@@ -76,16 +76,16 @@ impl MetalDevice {
         MetalQueue::new(&self.context.raw, Some(raw), &self.context.residency)
     }
 
-    /// A new command queue of this device.
+    /// Creates a new command queue of this device.
     ///
     /// # Errors
-    /// [`DeviceError::Failed`] if Metal cannot make the queue or its event.
+    /// [`DeviceError::Failed`] if Metal cannot create the queue or its event.
     pub fn new_queue(&self) -> Result<MetalQueue, DeviceError> {
         MetalQueue::new(&self.context.raw, None, &self.context.residency)
     }
 
-    /// Has `buffer` wait on the GPU until all fills so far are done: for the first work after a
-    /// warm-up that was not waited for. The CPU does not wait. No encoder may be open.
+    /// Makes `buffer` wait on the GPU until all fills so far are done. The first work after a warm-up with
+    /// `wait: false` needs this. The CPU does not wait. No encoder may be open.
     ///
     /// # Errors
     /// [`DeviceError::Failed`] if Metal has no queue for fills.
@@ -101,22 +101,23 @@ impl MetalDevice {
     /// Waits until all fills so far are done.
     ///
     /// # Errors
-    /// [`DeviceError::Lost`] if the GPU failed one.
+    /// [`DeviceError::Lost`] if a fill failed on the GPU.
     pub fn finish_fills(&self) -> Result<(), DeviceError> {
         self.context.finish_fills()
     }
 
-    /// Makes all of this device's memory usable by `encoder` through addresses in argument
-    /// buffers. Needed once per encoder where there are no residency sets (before macOS 15 and iOS
-    /// 18); does nothing where there are, if the encoder's queue is a [`MetalQueue`].
+    /// Lets `encoder` use all of this device's memory through addresses in argument buffers.
     ///
-    /// Heaps are declared by `useHeap:`, which promises Metal that they are only read. Memory
-    /// written through an address needs `useResource:usage:` on its buffer in any case.
+    /// Without residency sets (before macOS 15 and iOS 18), each encoder needs this once. With them it does
+    /// nothing, if the encoder's queue is a [`MetalQueue`].
+    ///
+    /// This declares heaps with `useHeap:`, which promises Metal that work only reads them. If work writes
+    /// memory through an address, its buffer also needs `useResource:usage:`.
     pub fn use_memory(&self, encoder: &ProtocolObject<dyn MTLComputeCommandEncoder>) {
         self.context.residency.use_memory(encoder);
     }
 
-    /// What is resident now.
+    /// Returns what is resident now.
     #[must_use]
     pub fn residency(&self) -> ResidencyUse {
         self.context.residency.usage()
@@ -133,7 +134,8 @@ impl MetalDevice {
         Ok(())
     }
 
-    /// One buffer spans a heap, so a heap is no larger than a buffer may be.
+    /// Returns the size of the largest heap. One buffer covers a heap, so a heap is no larger than a buffer
+    /// may be.
     fn largest_heap(&self) -> u64 {
         let Fixed { granularity, largest_buffer, working_set, .. } = self.fixed;
         largest_buffer.min(working_set) / granularity * granularity
@@ -144,7 +146,7 @@ impl Fixed {
     fn ask(context: &Context) -> Self {
         let raw = &context.raw;
         let largest_buffer = raw.maxBufferLength();
-        // Metal promises an alignment per length, not one for all lengths.
+        // Metal names an alignment for each length, not one for all lengths.
         let alignment = [1, 4 << 10, 64 << 10, 1 << 20, 64 << 20, largest_buffer]
             .into_iter()
             .filter(|length| *length <= largest_buffer)
@@ -177,7 +179,7 @@ impl Device for MetalDevice {
             available: Some(self.context.available()),
             elastic: false,
             host_visible: self.context.options.storage == Storage::Shared,
-            // True of a device's buffers, but not of a heap's.
+            // Buffers of the device are zeroed, but heaps are not.
             zeroed: false,
         }
     }

@@ -1,6 +1,6 @@
-//! A buffer straight from the device, for what no heap could serve.
+//! A fallback buffer: a buffer straight from the device, for a request that no heap could serve.
 //!
-//! Owns one MTLBuffer that lies in no heap; otherwise the same as a heap.
+//! It owns one MTLBuffer that lies in no heap. Otherwise it is like a heap.
 #![allow(unsafe_code)]
 
 use std::any::Any;
@@ -21,7 +21,7 @@ use super::residency::Member;
 use super::span::Span;
 use crate::device::{DeviceError, Memory};
 
-/// An MTLBuffer made by the device itself. Dropping it gives the memory back.
+/// An MTLBuffer created by the device itself. Dropping it gives the memory back.
 #[derive(Debug)]
 pub struct MetalFallback {
     _member: Member,
@@ -35,7 +35,7 @@ impl MetalFallback {
         pooled(|| {
             let mut buffer = create(context, size, 0)?;
             if !buffer.gpuAddress().is_multiple_of(align) {
-                // Metal takes no wish: a longer buffer has a part that starts where it should.
+                // Metal takes no alignment. A longer buffer contains a part that is aligned as requested.
                 drop(buffer);
                 buffer = create(context, size, align)?;
             }
@@ -47,13 +47,14 @@ impl MetalFallback {
         })
     }
 
-    /// The MTLBuffer.
+    /// Returns the MTLBuffer.
     #[must_use]
     pub fn buffer(&self) -> &ProtocolObject<dyn MTLBuffer> {
         &self.span.buffer
     }
 
-    /// Bytes of the MTLBuffer before this memory: 0 unless an alignment beyond Metal's own was asked for.
+    /// Returns the bytes of the MTLBuffer before this memory. They are 0 unless the request had a larger
+    /// alignment than Metal's own.
     #[must_use]
     pub fn lead(&self) -> u64 {
         self.span.lead
@@ -73,7 +74,8 @@ impl MetalFallback {
     }
 }
 
-/// A buffer of `size` bytes and `slack` more, in whole words, so that the GPU can fill the last.
+/// Creates a buffer of `size` plus `slack` bytes. Its length is whole words, so that the GPU can fill the
+/// last one.
 fn create(
     context: &Context,
     size: u64,
@@ -88,8 +90,8 @@ fn create(
     made.ok_or_else(|| DeviceError::OutOfMemory { requested: size, available: Some(context.available()) })
 }
 
-// SAFETY: the place and length of an MTLBuffer are fixed, its bytes are nobody else's, and its contents are
-// mapped as long as it lives.
+// SAFETY: the place and length of an MTLBuffer are fixed. Its bytes belong to this memory alone. Its contents
+// are mapped as long as it lives.
 unsafe impl Memory for MetalFallback {
     fn address(&self) -> u64 {
         self.span.address
@@ -108,7 +110,7 @@ unsafe impl Memory for MetalFallback {
     }
 
     unsafe fn fill(&self, range: Range<u64>, byte: u8) -> Result<(), DeviceError> {
-        // SAFETY: the caller's promise.
+        // SAFETY: the caller keeps the contract of this method.
         unsafe { self.span.fill(range, byte) }
     }
 

@@ -1,7 +1,7 @@
 //! A heap: an MTLHeap with one MTLBuffer over all of it.
 //!
-//! Owns the MTLHeap, that buffer, and the MTLBuffers that callers asked for over ranges. Calls on
-//! the MTLHeap are serialised here; nothing on the pool's hit path is one.
+//! It owns the MTLHeap, that buffer, and the MTLBuffers that callers requested over ranges. A lock serialises
+//! the calls on the MTLHeap. A hit of the pool makes none.
 #![allow(unsafe_code)]
 
 use std::any::Any;
@@ -23,34 +23,34 @@ use super::{Placement, WarmUp};
 use crate::device::memory::within;
 use crate::device::{Contents, DeviceError, HeapRequest, Memory};
 
-/// An MTLHeap of the pool's. Dropping it gives the memory back, once no MTLBuffer over a range of
-/// it is retained any more.
+/// An MTLHeap of the pool. Dropping it gives the memory back, once no MTLBuffer over a range of it is
+/// retained any more.
 #[derive(Debug)]
 pub struct MetalHeap {
-    // Order of fields is order of release: what lies in the heap goes first.
+    // Fields are released in this order: first what lies in the heap, then the heap.
     member: Member,
     span: Span,
     locked: Mutex<Locked>,
     _permits: [ObjectPermit; 2],
 }
 
-/// What is only touched under the lock.
+/// The parts that are used under the lock only.
 #[derive(Debug)]
 struct Locked {
     placed: PlacedBuffers,
     heap: Shared<dyn MTLHeap>,
 }
 
-/// What the driver says of a heap, in bytes.
+/// The driver's figures of a heap, in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct HeapUse {
     /// The heap's size, which Metal may have rounded up.
     pub size: u64,
-    /// Under live MTLBuffers: all of it, for one buffer spans the heap.
+    /// The bytes of live MTLBuffers. That is all of the heap, because one buffer covers it.
     pub used: u64,
-    /// What the heap costs now; 0 once the system has taken its pages.
+    /// The memory that the heap takes now. It is 0 once the system has taken its pages.
     pub allocated: u64,
-    /// The largest MTLBuffer the driver could still place.
+    /// The largest MTLBuffer that the driver could still place.
     pub largest_free: u64,
 }
 
@@ -67,7 +67,7 @@ impl MetalHeap {
         let permits = [context.objects.take()?, context.objects.take()?];
         let options = &context.options;
         let length = request.size as usize;
-        // The device may want more for a buffer than its length.
+        // A buffer may need more memory than its length.
         let size =
             context.raw.heapBufferSizeAndAlignWithLength_options(length, context.resource_options).size;
         let descriptor = MTLHeapDescriptor::new();
@@ -81,8 +81,8 @@ impl MetalHeap {
         let heap = context.raw.newHeapWithDescriptor(&descriptor).ok_or_else(out_of_memory)?;
         heap.setLabel(Some(&NSString::from_str(&request.label)));
         let buffer = match options.placement {
-            // SAFETY: offset 0 is aligned, and the heap is as large as the device said this
-            // buffer needs.
+            // SAFETY: offset 0 is aligned, and the heap is as large as this buffer needs by the device's own
+            // figure.
             Placement::Placement => unsafe {
                 heap.newBufferWithLength_options_offset(length, context.resource_options, 0)
             },
@@ -99,13 +99,14 @@ impl MetalHeap {
         })
     }
 
-    /// The MTLBuffer over the whole heap.
+    /// Returns the MTLBuffer over the whole heap.
     #[must_use]
     pub fn buffer(&self) -> &ProtocolObject<dyn MTLBuffer> {
         &self.span.buffer
     }
 
-    /// What the driver says of this heap. Asks Objective-C; not for the hit path.
+    /// Returns the driver's figures of this heap. This makes Objective-C calls, so the hit path must not use
+    /// it.
     #[must_use]
     pub fn usage(&self) -> HeapUse {
         let locked = self.lock();
@@ -164,9 +165,9 @@ impl Locked {
         }
         let permit = self.placed.permit(&context.objects)?;
         pooled(|| {
-            // SAFETY: the offset is aligned as the device asked just now. The end is within the
-            // heap: the range is, and both the heap's size and every range's end are whole
-            // multiples of the alignment to which the device rounds a buffer's size up.
+            // SAFETY: the offset has the alignment that the device requires. The end of the buffer is within
+            // the heap: the range is within it, the device rounds a buffer's size up to the alignment, and
+            // both the heap's size and the range's end are multiples of that alignment.
             let buffer = unsafe { self.heap.newBufferWithLength_options_offset(length, options, offset) }
                 .ok_or(DeviceError::OutOfMemory { requested: length as u64, available: None })?;
             if let Some(label) = label {
@@ -177,8 +178,8 @@ impl Locked {
     }
 }
 
-// SAFETY: the place and length of an MTLBuffer are fixed, its bytes are nobody else's, and its contents are
-// mapped as long as it lives.
+// SAFETY: the place and length of an MTLBuffer are fixed. Its bytes belong to this memory alone. Its contents
+// are mapped as long as it lives.
 unsafe impl Memory for MetalHeap {
     fn address(&self) -> u64 {
         self.span.address
@@ -199,7 +200,7 @@ unsafe impl Memory for MetalHeap {
     }
 
     unsafe fn fill(&self, range: Range<u64>, byte: u8) -> Result<(), DeviceError> {
-        // SAFETY: the caller's promise.
+        // SAFETY: the caller keeps the contract of this method.
         unsafe { self.span.fill(range, byte) }
     }
 
@@ -207,8 +208,8 @@ unsafe impl Memory for MetalHeap {
         self.span.copy_from(at, Span::of(from)?, range)
     }
 
-    /// Volatile heaps leave their residency set, which would keep them wired. MTLBuffers kept for
-    /// reuse are dropped with the contents.
+    /// A volatile heap leaves its residency set, which would keep it wired. MTLBuffers kept for reuse are
+    /// dropped, as the contents are.
     unsafe fn set_volatile(&self, volatile: bool) -> Result<Contents, DeviceError> {
         let mut locked = self.lock();
         let state = if volatile {

@@ -1,28 +1,28 @@
-//! Apple Metal: heaps of unified memory, handed out as ranges of one buffer each.
+//! Apple Metal: heaps of unified memory, each with one buffer.
 //!
-//! A heap here is an MTLHeap with one MTLBuffer over all of it. What the pool hands out is a range
-//! of that buffer, so a hit makes no Objective-C call and costs no driver object; callers who need
-//! an MTLBuffer of their own get one placed over the range ([`own_buffer`]).
+//! A heap here is an MTLHeap with one MTLBuffer over all of it. The pool hands out ranges of that buffer. So
+//! a hit makes no Objective-C call and takes no driver object. A caller that needs its own MTLBuffer gets one
+//! placed over its range ([`own_buffer`]).
 //!
-//! This folder owns every Metal object of the library and every `unsafe` call that needs one. It
-//! decides nothing about pools: no free lists, no growth, no retry.
+//! This folder owns every Metal object of the library, and every `unsafe` call that needs one. It decides
+//! nothing about pools: it has no free lists, no growth and no retries.
 //!
 //! | file | what it owns |
 //! |---|---|
 //! | `device` | [`MetalDevice`]: limits, checks before creation, heaps and fallback buffers |
-//! | `context` | what the device shares with everything made from it |
+//! | `context` | the state that a device shares with everything made from it |
 //! | `heap`, `fallback` | the two kinds of [`Memory`](super::Memory) |
-//! | `access` | from a region and an offset to what Metal calls take |
+//! | `access` | converting memory and an offset to arguments of Metal calls |
 //! | `autorelease` | an autorelease pool around a call |
 //! | `span` | one MTLBuffer over a region: address, contents, fill, warm-up |
-//! | `placed` | MTLBuffers of the caller's own over ranges, kept for reuse |
+//! | `placed` | MTLBuffers over single ranges, made for callers and kept for reuse |
 //! | `objects` | the budget of driver objects |
 //! | `queue` | [`MetalQueue`]: an MTLCommandQueue with one MTLSharedEvent |
-//! | `residency` | which memory stays wired, in how few commits: pure policy and its sets |
+//! | `residency` | which memory stays wired, with few commits: a pure policy and the sets |
 //!
-//! Threads: every type here is `Send + Sync`. Calls that change a heap or a residency set are
-//! serialised by a lock of their own; no lock is held while waiting for the GPU. On a thread
-//! without an autorelease pool nothing leaks: every call that autoreleases brings its own pool.
+//! Every type here is `Send + Sync`. A lock serialises the calls that change a heap or a residency set. No
+//! thread holds a lock while it waits for the GPU. Every call that autoreleases objects opens its own
+//! autorelease pool, so nothing leaks on a thread without one.
 #![allow(unsafe_code)]
 
 mod access;

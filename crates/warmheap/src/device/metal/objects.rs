@@ -1,7 +1,7 @@
-//! The budget of driver objects: a counter with a limit, spent before an object is made.
+//! The budget of driver objects: a counter with a limit.
 //!
-//! Every MTLBuffer and MTLHeap counts against a limit of the whole process, however small it is.
-//! Owns the number only; must never be asked after the object exists.
+//! Every MTLBuffer and MTLHeap counts against a limit of the whole process, however small it is. This module
+//! owns only the count. A caller must take a permit before it creates the object, never after.
 #![forbid(unsafe_code)]
 
 use std::sync::Arc;
@@ -15,7 +15,7 @@ pub(super) struct Objects {
     limit: u64,
 }
 
-/// The right to hold one driver object; given back on drop.
+/// The right to hold one driver object. Dropping it gives the right back.
 #[derive(Debug)]
 pub(super) struct ObjectPermit(Arc<Objects>);
 

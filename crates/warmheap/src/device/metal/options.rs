@@ -1,28 +1,29 @@
-//! How a Metal device makes its memory: plain choices, with what each costs and demands.
+//! The options of a Metal device, and what each costs and requires.
 #![forbid(unsafe_code)]
 
 use objc2_metal::{MTLCPUCacheMode, MTLHazardTrackingMode, MTLHeapType, MTLResourceOptions, MTLStorageMode};
 
 use super::ResidencyOptions;
 
-/// How a [`MetalDevice`](super::MetalDevice) makes heaps and buffers. [`Default`] is the guide's:
-/// private, default cache, tracked; plus placement heaps, which let the pool choose the offsets.
+/// How a [`MetalDevice`](super::MetalDevice) creates heaps and buffers. By default they have private storage,
+/// the default CPU cache and tracked hazards, and heaps are placement heaps, in which the pool chooses the
+/// offsets.
 #[derive(Debug, Clone, PartialEq)]
 pub struct MetalOptions {
-    /// Who chooses offsets.
+    /// Whether the pool or the driver chooses the offsets in a heap.
     pub placement: Placement,
     /// Whether the CPU can see the memory.
     pub storage: Storage,
-    /// How the CPU's cache treats it.
+    /// How the CPU's cache treats the memory.
     pub cpu_cache: CpuCache,
-    /// Who orders work on it.
+    /// Whether Metal or the program orders work on the memory.
     pub hazards: Hazards,
     /// What warming a range does.
     pub warm_up: WarmUp,
-    /// The most Metal objects (heaps and buffers) to hold at once. Metal stops a process at about
-    /// 499,000; the default, 450,000, leaves the rest to the engine.
+    /// The most Metal objects (heaps and buffers) that the device holds at once. Metal allows a process about
+    /// 499,000. The default, 450,000, leaves the rest to the engine.
     pub object_limit: u64,
-    /// What stays wired, and for how long.
+    /// Which memory stays wired, and for how long.
     pub residency: ResidencyOptions,
 }
 
@@ -40,43 +41,43 @@ impl Default for MetalOptions {
     }
 }
 
-/// Who chooses where in an MTLHeap a buffer lies.
+/// Whether the pool or the driver chooses the place of a buffer in an MTLHeap.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Placement {
-    /// The pool: MTLHeapTypePlacement. Ranges and own MTLBuffers.
+    /// The pool chooses (MTLHeapTypePlacement). A range can have its own MTLBuffer.
     Placement,
-    /// The driver: MTLHeapTypeAutomatic. One buffer fills the heap and ranges of it are handed
-    /// out; an own MTLBuffer per range is not possible.
+    /// The driver chooses (MTLHeapTypeAutomatic). One buffer fills the heap, and the pool hands out ranges of
+    /// it. A range cannot have its own MTLBuffer.
     Automatic,
 }
 
 /// Whether the CPU can see the memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Storage {
-    /// GPU only. Cleared and warmed by the GPU.
+    /// Only the GPU sees the memory. The GPU clears and warms it.
     Private,
-    /// CPU and GPU, the same bytes; on Apple silicon no copy is made. The CPU must not write a
-    /// range that work in flight still reads: free it through the queue's ticket.
+    /// CPU and GPU see the same bytes. On Apple silicon there is no copy. The CPU must not write a range that
+    /// work in flight still reads; retire such a range under a ticket of the queue.
     Shared,
 }
 
-/// How the CPU's cache treats the memory; without meaning for [`Storage::Private`].
+/// How the CPU's cache treats the memory. This has no effect on [`Storage::Private`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CpuCache {
-    /// Cached: right for anything the CPU reads.
+    /// Cached, which suits anything that the CPU reads.
     Default,
-    /// Write-combined: faster for memory the CPU only writes, in order; reads are very slow.
+    /// Write-combined, which is faster for memory that the CPU only writes, in order. Reads are very slow.
     WriteCombined,
 }
 
-/// Who orders work on the memory.
+/// Whether Metal or the program orders work on the memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Hazards {
-    /// Metal does, and takes each heap as one unit: a write to any range waits for, and holds up,
-    /// work on every other range of that heap. Safe without thought; costs overlap.
+    /// Metal orders work, and treats each heap as one unit. A write to any range waits for work on every
+    /// other range of that heap, and delays it. This is always safe, but work overlaps less.
     Tracked,
-    /// You do: by encoder order within a command buffer, by fences within a queue, by events
-    /// between queues. Nothing stops two dispatches from racing on a reused range otherwise.
+    /// The program orders work: with encoder order within a command buffer, with fences within a queue, and
+    /// with events between queues. Otherwise two dispatches can race on a reused range.
     Untracked,
 }
 
@@ -85,20 +86,21 @@ pub enum Hazards {
 pub enum WarmUp {
     /// The GPU writes every byte of the range, so every page is wired and mapped for it.
     ///
-    /// With `wait: false` the writes go on after start-up. They are ordered before later fills by
-    /// the pool, but not before your work: have your first command buffer wait for them
+    /// With `wait: false` the writes go on after start-up. The pool orders them before its later fills, but
+    /// not before the program's work. So the program's first command buffer must wait for them
     /// ([`MetalDevice::encode_wait_for_fills`](super::MetalDevice::encode_wait_for_fills)).
     Fill {
-        /// Return only when the GPU has written the range.
+        /// Whether the call returns only when the GPU has written the range.
         wait: bool,
     },
-    /// The heap is asked to be made resident at once, and stays so; nothing is written. Where
-    /// there are no residency sets (before macOS 15 and iOS 18) this is `Fill { wait: true }`.
+    /// The device requests residency of the heap at once, and keeps it resident. Nothing is written. Without
+    /// residency sets (before macOS 15 and iOS 18) this is `Fill { wait: true }`.
     Residency,
 }
 
 impl MetalOptions {
-    /// The resource options of every buffer: a heap's buffers must have its storage and cache mode.
+    /// Returns the resource options of every buffer. The buffers of a heap must have its storage and cache
+    /// mode.
     pub(super) fn resource(&self) -> MTLResourceOptions {
         let storage = match self.storage {
             Storage::Private => MTLResourceOptions::StorageModePrivate,

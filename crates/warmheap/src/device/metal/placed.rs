@@ -1,8 +1,8 @@
-//! MTLBuffers of the caller's own, placed over ranges of a heap and kept for reuse.
+//! MTLBuffers that callers requested over ranges of a heap, kept for reuse.
 //!
-//! A pool hands the same ranges out again and again; an object made for a range serves the next
-//! user of exactly that range. Owns the objects no one uses; must never keep one that overlaps
-//! a newer one, nor let kept ones starve the object budget.
+//! A pool hands out the same ranges again and again. An object made for a range also serves the next request
+//! for exactly that range. This module owns the objects that no caller uses. It must never keep an object
+//! that overlaps a newer one, and kept objects must never exhaust the object budget.
 #![forbid(unsafe_code)]
 
 use std::collections::BTreeMap;
@@ -17,15 +17,15 @@ use super::objects::{ObjectPermit, Objects};
 use super::span::Shared;
 use crate::device::DeviceError;
 
-/// An MTLBuffer that is exactly one range of memory. Clones share the object; retaining the inner
-/// MTLBuffer beyond the last clone takes it out of the object budget's sight.
+/// An MTLBuffer that is exactly one range of memory. Clones share the object. If a program retains the inner
+/// MTLBuffer beyond the last clone, the object budget no longer counts it.
 #[derive(Debug, Clone)]
 pub struct OwnBuffer(Arc<Placed>);
 
 #[derive(Debug)]
 struct Placed {
     buffer: Shared<dyn MTLBuffer>,
-    /// None for a fallback's buffer, whose memory holds the permit.
+    /// The permit. It is `None` for a fallback buffer, whose memory holds the permit.
     _permit: Option<ObjectPermit>,
 }
 
@@ -43,20 +43,20 @@ impl Deref for OwnBuffer {
     }
 }
 
-/// The objects over one heap, by start.
+/// The objects over one heap, by the start of their ranges.
 #[derive(Debug, Default)]
 pub(super) struct PlacedBuffers(BTreeMap<u64, (u64, OwnBuffer)>);
 
 impl PlacedBuffers {
-    /// The object over exactly `range`, if there is one; objects over parts of it are from earlier
-    /// users and go.
+    /// Returns the object over exactly `range`, if there is one. Otherwise drops the objects that overlap
+    /// `range`, which earlier callers left.
     pub(super) fn reuse(&mut self, range: &Range<u64>) -> Option<OwnBuffer> {
         if let Some((end, buffer)) = self.0.get(&range.start)
             && *end == range.end
         {
             return Some(buffer.clone());
         }
-        // Kept ranges do not overlap each other, so at most one reaches in from before.
+        // Kept ranges do not overlap each other. So at most one that starts earlier reaches into this range.
         let first = self
             .0
             .range(..range.start)
@@ -70,7 +70,8 @@ impl PlacedBuffers {
         None
     }
 
-    /// The right to one more object; at the limit, the kept ones that nobody uses go first.
+    /// Returns a permit for one more object. At the limit, this first drops the kept objects that no caller
+    /// uses.
     pub(super) fn permit(&mut self, objects: &Arc<Objects>) -> Result<ObjectPermit, DeviceError> {
         objects.take().or_else(|_| {
             self.0.retain(|_, (_, buffer)| Arc::strong_count(&buffer.0) > 1);

@@ -1,7 +1,7 @@
-//! A GPU submission order with one counter: an MTLCommandQueue and one MTLSharedEvent.
+//! A queue: an MTLCommandQueue with one MTLSharedEvent as its counter.
 //!
-//! Each submission ends by setting the event to the next value; that value is the ticket. One
-//! event per queue, none per free. Must never hold its lock while waiting for the GPU, because
+//! Each submission ends by setting the event to the next value. That value is the ticket. A queue has one
+//! event, and a free needs none. The queue must never hold its lock while it waits for the GPU, because
 //! completion handlers read the counter.
 #![forbid(unsafe_code)]
 
@@ -21,19 +21,19 @@ use super::residency::Residency;
 use super::span::Shared;
 use crate::device::{DeviceError, Queue};
 
-/// An MTLCommandQueue whose submissions are numbered, so that memory freed under a ticket is
-/// reused only when the GPU has passed it.
+/// An MTLCommandQueue whose submissions are numbered. Memory freed under a ticket is reused only when the GPU
+/// has passed that ticket.
 ///
-/// Needs macOS 12 or iOS 15 (waiting on a shared event). All methods may be called from any
-/// thread, completion handlers included.
+/// The queue needs macOS 12 or iOS 15, to wait for a shared event. All methods may be called from any thread,
+/// completion handlers included.
 #[derive(Debug)]
 pub struct MetalQueue {
     raw: Shared<dyn MTLCommandQueue>,
     event: Shared<dyn MTLSharedEvent>,
-    /// The last value handed out.
+    /// The last ticket handed out.
     last: AtomicU64,
-    /// Submissions not yet seen complete, oldest first; the lock also keeps tickets in the order
-    /// of commits.
+    /// The submissions that are not known to be complete, oldest first. The lock also keeps tickets in the
+    /// order of commits.
     in_flight: Mutex<VecDeque<InFlight>>,
     residency: Residency,
 }
@@ -63,37 +63,37 @@ impl MetalQueue {
         })
     }
 
-    /// The engine's own queue.
+    /// Returns the MTLCommandQueue.
     #[must_use]
     pub fn raw(&self) -> &ProtocolObject<dyn MTLCommandQueue> {
         &self.raw
     }
 
-    /// The event whose value rises as submissions complete.
+    /// Returns the event whose value rises as submissions complete.
     #[must_use]
     pub fn event(&self) -> &ProtocolObject<dyn MTLSharedEvent> {
         &self.event
     }
 
-    /// Encodes this queue's signal at the end of `buffer`, commits it, and returns the ticket to
-    /// free its memory under. `buffer` must come from this queue, with no encoder open.
+    /// Encodes this queue's signal at the end of `buffer` and commits the buffer. Returns the ticket under
+    /// which to free its memory. `buffer` must come from this queue, and no encoder may be open.
     pub fn submit(&self, buffer: &ProtocolObject<dyn MTLCommandBuffer>) -> u64 {
         self.enqueue(buffer, true)
     }
 
-    /// As [`MetalQueue::submit`], but leaves the commit to the caller, who must commit in the
-    /// order in which tickets were taken: the counter must never step back.
+    /// As [`MetalQueue::submit`], but leaves the commit to the caller. The caller must commit in the order in
+    /// which tickets were taken, because the counter must never step back.
     pub fn encode_signal(&self, buffer: &ProtocolObject<dyn MTLCommandBuffer>) -> u64 {
         self.enqueue(buffer, false)
     }
 
-    /// Has `buffer`, of any queue of this device, wait on the GPU until `ticket` has completed.
-    /// The CPU does not wait. No encoder may be open.
+    /// Makes `buffer` wait on the GPU until `ticket` has completed. `buffer` may come from any queue of this
+    /// device. The CPU does not wait. No encoder may be open.
     pub fn encode_wait(&self, buffer: &ProtocolObject<dyn MTLCommandBuffer>, ticket: u64) {
         buffer.encodeWaitForEvent_value(as_event(&self.event), ticket);
     }
 
-    /// The last ticket handed out; 0 before the first.
+    /// Returns the last ticket handed out, or 0 before the first.
     #[must_use]
     pub fn last(&self) -> u64 {
         self.last.load(Relaxed)
@@ -119,7 +119,7 @@ impl MetalQueue {
         self.in_flight.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Reads the counter, and releases what it has passed.
+    /// Reads the counter, and releases the submissions that it has passed.
     fn forget_completed(&self, in_flight: &mut VecDeque<InFlight>) -> u64 {
         let done = self.event.signaledValue();
         while in_flight.front().is_some_and(|first| first.value <= done) {
@@ -129,11 +129,11 @@ impl MetalQueue {
     }
 }
 
-/// What a failed command buffer says of itself.
+/// Returns the error text of a failed command buffer.
 fn failure(buffer: &ProtocolObject<dyn MTLCommandBuffer>) -> String {
     pooled(|| {
         buffer.error().map_or_else(
-            || "a command buffer failed without saying why".into(),
+            || "a command buffer failed without a reason".into(),
             |error| error.localizedDescription().to_string(),
         )
     })
@@ -148,7 +148,7 @@ impl Queue for MetalQueue {
         let mut in_flight = self.lock();
         let done = self.forget_completed(&mut in_flight);
         match in_flight.front() {
-            // Its signal will never come, so the counter alone would not tell.
+            // A failed submission never signals, so the counter alone would not show the failure.
             Some(first) if first.buffer.status() == MTLCommandBufferStatus::Error => {
                 Err(DeviceError::Lost { reason: failure(&first.buffer) })
             }
@@ -157,7 +157,7 @@ impl Queue for MetalQueue {
     }
 
     fn wait(&self, value: u64, timeout: Duration) -> Result<bool, DeviceError> {
-        /// How long a failed submission can go unnoticed.
+        /// The longest time until a failed submission is noticed.
         const SLICE: Duration = Duration::from_millis(50);
         let start = Instant::now();
         loop {

@@ -1,7 +1,7 @@
-//! One MTLBuffer over a whole region: its address, its contents, and writing it by the GPU.
+//! One MTLBuffer over a whole region: its address, its contents, and writes by the GPU.
 //!
-//! Shared by heaps and fallback buffers. Reads each fixed fact once, at creation, so that the hit
-//! path asks Objective-C nothing.
+//! Heaps and fallback buffers share this code. It reads each fixed fact once, at creation, so that the hit
+//! path makes no Objective-C call.
 #![allow(unsafe_code)]
 
 use std::fmt;
@@ -21,13 +21,12 @@ use super::{MetalFallback, MetalHeap, WarmUp};
 use crate::device::memory::{copy_within, within};
 use crate::device::{DeviceError, Memory};
 
-/// A Metal object that may be kept and used on any thread.
+/// A Metal object that any thread may keep and use.
 pub(super) struct Shared<P: ?Sized>(pub(super) Retained<ProtocolObject<P>>);
 
-// SAFETY: Metal counts references atomically, and its objects may be created, used and released
-// on different threads. What is called through this type at the same time from two threads is
-// limited to reading immutable facts; every call that changes the object is made under the lock of
-// the one struct that owns the wrapper.
+// SAFETY: Metal counts references atomically, and its objects may be created, used and released on different
+// threads. Calls through this type from two threads at the same time only read facts that never change. Every
+// call that changes the object is made under the lock of the struct that owns the wrapper.
 unsafe impl<P: ?Sized> Send for Shared<P> {}
 // SAFETY: as above.
 unsafe impl<P: ?Sized> Sync for Shared<P> {}
@@ -39,7 +38,7 @@ impl<P: ?Sized + 'static> Shared<P> {
 }
 
 impl<P: ?Sized> fmt::Debug for Shared<P> {
-    /// The pointer alone: asking the object to describe itself would be a call on it.
+    /// Writes the pointer only, because a description of the object would need a call on it.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:p}", Retained::as_ptr(&self.0))
     }
@@ -57,10 +56,11 @@ impl<P: ?Sized> Deref for Shared<P> {
 pub(super) struct Span {
     pub(super) context: Arc<Context>,
     pub(super) buffer: Shared<dyn MTLBuffer>,
-    /// Bytes of the buffer before the region, where only a part of it starts on the alignment.
+    /// The bytes of the buffer before the region. They are 0 unless only a part of the buffer has the
+    /// requested alignment.
     pub(super) lead: u64,
     pub(super) address: u64,
-    /// The CPU's address of the region, 0 if it has none.
+    /// The CPU's address of the region, or 0 if it has none.
     contents: usize,
     pub(super) size: u64,
 }
@@ -92,10 +92,10 @@ impl Span {
         NonNull::new(self.contents as *mut u8)
     }
 
-    /// Sets a range by the CPU where it can see the memory, else by the GPU, and waits.
+    /// Sets all bytes of a range and waits. The CPU does this if it can see the memory, otherwise the GPU.
     ///
     /// # Safety
-    /// Nobody else uses the range meanwhile.
+    /// Nothing else uses the range during the call.
     pub(super) unsafe fn fill(&self, range: Range<u64>, byte: u8) -> Result<(), DeviceError> {
         let len = within(&range, self.size)?;
         if len == 0 {
@@ -104,17 +104,17 @@ impl Span {
         let Some(host) = self.host() else {
             return self.fill_by_gpu(range, byte, true);
         };
-        // A warm-up that was not waited for must not overwrite this.
+        // A warm-up that still runs must not overwrite these bytes.
         self.context.finish_fills()?;
-        // SAFETY: the range lies within the span, whose contents are mapped for as long as `self.buffer`
-        // lives; that nobody else uses it is the caller's promise.
+        // SAFETY: the range lies within the span, whose contents are mapped as long as `self.buffer` lives.
+        // The caller promises that nothing else uses the range.
         unsafe {
             host.as_ptr().add(range.start as usize).write_bytes(byte, len as usize);
         }
         Ok(())
     }
 
-    /// Copies a range of another span to `at`, by the GPU, and waits.
+    /// Makes the GPU copy a range of another span to `at`, and waits.
     pub(super) fn copy_from(&self, at: u64, from: &Self, range: Range<u64>) -> Result<(), DeviceError> {
         let target = copy_within(at, self.size, &range, from.size)?;
         if target.is_empty() {
@@ -125,7 +125,7 @@ impl Span {
         pooled(|| self.context.copy(source, target, range.end - range.start))
     }
 
-    /// The span of a heap or fallback buffer of this backend.
+    /// Returns the span of a heap or fallback buffer of this backend.
     pub(super) fn of(memory: &dyn Memory) -> Result<&Self, DeviceError> {
         let memory = memory.as_any();
         let heap = memory.downcast_ref::<MetalHeap>().map(MetalHeap::span);

@@ -1,8 +1,8 @@
-//! Residency: which memory stays wired for the GPU, in as few commits as possible.
+//! Residency: which memory stays wired for the GPU, with as few commits as possible.
 //!
-//! [`policy`] decides and is pure; [`sets`] carries its decisions out on MTLResidencySets, where
-//! the system has them (macOS 15, iOS 18: asked at run time). Owns every set and every member's
-//! place; must never hold a member's memory past its drop.
+//! [`policy`] decides, and is pure. [`sets`] applies its decisions to MTLResidencySets, if the system has
+//! them (macOS 15 and iOS 18; checked at run time). This module owns every set and the place of every member.
+//! It must never hold a member's memory after the member is dropped.
 #![forbid(unsafe_code)]
 
 mod policy;
@@ -12,21 +12,21 @@ use std::time::Duration;
 
 pub(super) use sets::{Keeper, Member, Residency};
 
-/// What stays wired, and for how long.
+/// Which memory stays wired, and for how long.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ResidencyOptions {
-    /// Keep heaps and fallback buffers in residency sets where the system has them.
+    /// Whether heaps and fallback buffers are kept in residency sets, if the system has them.
     pub enabled: bool,
-    /// The share of the working set that one set may hold (0 to 1). Large sets are unwired as a
-    /// whole; a heap larger than this gets a set to itself.
+    /// The share of the working set that one set may hold (0 to 1). The system unwires a set as a whole. A
+    /// heap larger than this gets its own set.
     pub set_share: f64,
-    /// The most sets: Metal allows 32 per queue, those of the engine included.
+    /// The most sets. Metal allows 32 for each queue, those of the engine included.
     pub max_sets: usize,
-    /// How long memory stays wired after the last submission of a [`MetalQueue`](super::MetalQueue)
-    /// of this device. Zero: no thread watches, and the system decides.
+    /// How long memory stays wired after the last submission of a [`MetalQueue`](super::MetalQueue) of this
+    /// device. With zero there is no thread for this, and the system decides.
     pub keep_alive: Duration,
-    /// The share of the working set (0 to 1) left to the rest of the system: what would pass it is
-    /// not wired, and is still usable.
+    /// The share of the working set (0 to 1) that is left to the rest of the system. Memory that would take
+    /// from this reserve is not wired, but can still be used.
     pub reserve_share: f64,
 }
 
@@ -42,17 +42,17 @@ impl Default for ResidencyOptions {
     }
 }
 
-/// What is resident now.
+/// The memory that is resident now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct ResidencyUse {
-    /// The system has residency sets and they are in use.
+    /// Whether the system has residency sets and they are in use.
     pub supported: bool,
-    /// Sets made.
+    /// The number of sets.
     pub sets: usize,
-    /// Bytes of their members.
+    /// The bytes of their members.
     pub resident_bytes: u64,
-    /// Bytes left out to keep the system's reserve.
+    /// The bytes that are left out to keep the system's reserve.
     pub waiting_bytes: u64,
-    /// Commits made, the dear call.
+    /// The number of commits so far. A commit is the expensive call.
     pub commits: u64,
 }

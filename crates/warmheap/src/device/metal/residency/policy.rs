@@ -1,26 +1,27 @@
-//! Who goes into which residency set, and when sets are let go: arithmetic without a device.
+//! Decides which member goes into which residency set, and when sets are released. It is arithmetic without a
+//! device.
 //!
-//! Owns the plan: places, what is staged, and the clock of use. Must never see a Metal object; time
-//! is handed in, so that every rule is tested without waiting.
+//! This module owns the plan: places, staged changes, and the time of the last use. It must never see a Metal
+//! object. Callers pass the time in, so that tests of every rule need not wait.
 #![forbid(unsafe_code)]
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// A member's number; never used twice.
+/// The number of a member. It is never used twice.
 pub(super) type Id = u64;
 
-/// The bounds the plan keeps.
+/// The bounds of the plan.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Bounds {
-    /// Bytes in one set, unless one member alone is larger.
+    /// The most bytes in one set, unless one member alone is larger.
     pub(super) set_bytes: u64,
     pub(super) max_sets: usize,
-    /// Bytes in all sets.
+    /// The most bytes in all sets.
     pub(super) total_bytes: u64,
 }
 
-/// What one set must add and remove in its next commit.
+/// The members that one set must add and remove in its next commit.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Change {
     pub(super) add: Vec<Id>,
@@ -30,17 +31,17 @@ pub(super) struct Change {
 #[derive(Debug)]
 pub(super) struct Policy {
     bounds: Bounds,
-    /// Bytes in each set, as of the next commit.
+    /// The bytes in each set after the next commit.
     loads: Vec<u64>,
     members: BTreeMap<Id, Place>,
-    /// Sets to commit.
+    /// The sets that need a commit.
     staged: BTreeMap<usize, Change>,
 }
 
 #[derive(Debug, Clone, Copy)]
 struct Place {
     bytes: u64,
-    /// None: left out to keep the reserve.
+    /// The set, or `None` if the member is left out to keep the reserve.
     set: Option<usize>,
 }
 
@@ -49,14 +50,14 @@ impl Policy {
         Self { bounds, loads: Vec::new(), members: BTreeMap::new(), staged: BTreeMap::new() }
     }
 
-    /// Stages a member, or leaves it waiting while it would eat into the reserve.
+    /// Stages a member. The member waits instead if it would take from the reserve.
     pub(super) fn add(&mut self, id: Id, bytes: u64) {
         let set =
             (self.resident_bytes() + bytes <= self.bounds.total_bytes).then(|| self.stage_add(id, bytes));
         self.members.insert(id, Place { bytes, set });
     }
 
-    /// Stages a member's removal; those waiting move up, oldest first.
+    /// Stages the removal of a member. Waiting members may then enter, oldest first.
     pub(super) fn remove(&mut self, id: Id) {
         let Some(Place { bytes, set }) = self.members.remove(&id) else {
             return;
@@ -80,7 +81,7 @@ impl Policy {
         }
     }
 
-    /// The changes since the last call, one per set: one commit each.
+    /// Returns the changes since the last call, one for each set. Each needs one commit.
     pub(super) fn take_changes(&mut self) -> Vec<(usize, Change)> {
         std::mem::take(&mut self.staged)
             .into_iter()
@@ -108,7 +109,7 @@ impl Policy {
         set
     }
 
-    /// The fullest set with room, else a new one, else the least loaded.
+    /// Chooses the fullest set with room, else a new one, else the least loaded.
     fn choose(&mut self, bytes: u64) -> usize {
         let fits = |load: u64| load == 0 || load + bytes <= self.bounds.set_bytes;
         let sets = || self.loads.iter().copied().enumerate();
@@ -123,17 +124,17 @@ impl Policy {
     }
 }
 
-/// What to do with all sets at a tick.
+/// The action for all sets at a tick.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Tick {
     Nothing,
-    /// Ask for residency again, before the system takes idle memory away.
+    /// Request residency again, before the system takes idle memory.
     Refresh,
-    /// Idle for too long: let the system have it.
+    /// Release the memory to the system, because it was idle for too long.
     LetGo,
 }
 
-/// The clock of use: awake from the first use until idle for too long.
+/// Tracks the last use. It is awake from the first use until memory was idle for too long.
 #[derive(Debug)]
 pub(super) struct KeepAlive {
     keep: Duration,
@@ -146,7 +147,7 @@ impl KeepAlive {
         Self { keep, last_use: Duration::ZERO, awake: false }
     }
 
-    /// Notes a use and says whether the sets must be woken for it.
+    /// Records a use. Returns whether residency must be requested for it.
     pub(super) fn used(&mut self, now: Duration) -> bool {
         self.last_use = now;
         !std::mem::replace(&mut self.awake, true)
@@ -189,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn what_comes_and_goes_between_commits_costs_none() {
+    fn a_member_that_comes_and_goes_between_commits_costs_none() {
         let mut policy = Policy::new(BOUNDS);
         policy.add(0, 10);
         policy.remove(0);
@@ -204,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn a_member_larger_than_a_set_may_be_gets_one_to_itself() {
+    fn a_member_larger_than_a_set_gets_its_own() {
         let mut policy = Policy::new(BOUNDS);
         policy.add(0, 250);
         policy.add(1, 50);
@@ -223,13 +224,13 @@ mod tests {
     }
 
     #[test]
-    fn the_systems_reserve_is_kept_and_the_oldest_waiting_moves_up() {
+    fn the_systems_reserve_is_kept_and_the_oldest_waiting_member_enters() {
         let mut policy = Policy::new(BOUNDS);
         (0..5).for_each(|id| policy.add(id, 100));
         assert_eq!((policy.resident_bytes(), policy.waiting_bytes()), (400, 100));
         policy.add(5, 50);
         policy.take_changes();
-        policy.remove(5); // it never had a place
+        policy.remove(5); // the member never had a place
         assert!(policy.take_changes().is_empty());
         policy.remove(0);
         let changes = policy.take_changes();
@@ -239,7 +240,7 @@ mod tests {
     }
 
     #[test]
-    fn idle_memory_is_refreshed_then_let_go_then_woken() {
+    fn idle_memory_is_refreshed_then_released_then_requested_again() {
         let mut alive = KeepAlive::new(seconds(180));
         assert_eq!(alive.tick(seconds(1)), Tick::Nothing);
         assert!(alive.used(seconds(2)));
@@ -251,8 +252,8 @@ mod tests {
         assert_eq!(alive.tick(seconds(501)), Tick::Refresh);
     }
 
-    /// Any history of adding, removing and committing keeps the bounds, and what the sets were told
-    /// adds up to what the plan believes.
+    /// Any history of adding, removing and committing keeps the bounds. The changes passed to the sets add up
+    /// to the plan.
     #[test]
     fn any_history_keeps_the_bounds() {
         let mut state = 1_u64;

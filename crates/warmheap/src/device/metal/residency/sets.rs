@@ -1,7 +1,7 @@
-//! The plan carried out on MTLResidencySets, and `useHeap:` where there are none.
+//! Applies the plan to MTLResidencySets, or uses `useHeap:` where the system has none.
 //!
-//! Owns the sets, the queues they are added to, and a reference to every member. One lock
-//! serialises all calls on all sets; it is never held while waiting for the GPU.
+//! This module owns the sets, the queues they are added to, and a reference to every member. One lock
+//! serialises all calls on all sets. No thread holds it while it waits for the GPU.
 #![forbid(unsafe_code)]
 
 use std::collections::BTreeMap;
@@ -23,14 +23,14 @@ use super::{ResidencyOptions, ResidencyUse};
 use crate::device::metal::autorelease::pooled;
 use crate::device::metal::span::Shared;
 
-/// How often idle memory is asked for again while it is kept alive.
+/// The time between two requests that keep idle memory wired.
 const HEARTBEAT: Duration = Duration::from_millis(500);
 
 /// The residency of one device's memory. Clones share it.
 #[derive(Debug, Clone)]
 pub(in crate::device::metal) struct Residency(Arc<Inner>);
 
-/// The thread that keeps memory alive between uses; ends when this is dropped.
+/// The thread that keeps memory wired between uses. It ends when this is dropped.
 #[derive(Debug)]
 pub(in crate::device::metal) struct Keeper {
     stop: Option<Sender<()>>,
@@ -46,7 +46,7 @@ struct Inner {
 
 #[derive(Debug)]
 struct State {
-    /// None where the system has no sets.
+    /// The plan, or `None` if the system has no sets.
     plan: Option<Plan>,
     members: BTreeMap<Id, Resident>,
     next: Id,
@@ -61,7 +61,7 @@ struct Plan {
     commits: u64,
 }
 
-/// What a member is made of.
+/// The Metal object of a member.
 #[derive(Debug)]
 enum Resident {
     Heap(Shared<dyn MTLHeap>),
@@ -77,7 +77,7 @@ impl Resident {
     }
 }
 
-/// One heap's or buffer's place; leaves on drop.
+/// The membership of one heap or buffer. Dropping it takes the memory out of its set.
 #[derive(Debug)]
 pub(in crate::device::metal) struct Member {
     residency: Residency,
@@ -109,7 +109,7 @@ impl Residency {
         }))
     }
 
-    /// Starts the thread that refreshes memory while it is idle, if there is anything to refresh.
+    /// Starts the thread that refreshes idle memory, if the options want it and the system has sets.
     pub(in crate::device::metal) fn keeper(&self, options: &ResidencyOptions) -> Option<Keeper> {
         let wanted = self.0.lock().plan.is_some() && !options.keep_alive.is_zero();
         wanted.then(|| Keeper::start(&self.0)).flatten()
@@ -142,7 +142,7 @@ impl Residency {
         Member { residency: self.clone(), id, bytes }
     }
 
-    /// Adds all sets, those to come included, to a queue.
+    /// Adds all sets to a queue, and later ones when they are created.
     pub(in crate::device::metal) fn attach(&self, queue: &ProtocolObject<dyn MTLCommandQueue>) {
         let mut state = self.0.lock();
         for set in state.sets() {
@@ -162,12 +162,12 @@ impl Residency {
         }
     }
 
-    /// Before a submission: commits what is staged and notes the use.
+    /// Commits the staged changes and records the use. A submission calls this first.
     pub(in crate::device::metal) fn before_work(&self) {
         self.0.lock().carry_out(&self.0, true);
     }
 
-    /// Commits what is staged and asks for it now; false where the system has no sets.
+    /// Commits the staged changes and requests residency now. Returns false if the system has no sets.
     pub(in crate::device::metal) fn commit_now(&self) -> bool {
         let mut state = self.0.lock();
         state.carry_out(&self.0, true);
@@ -206,7 +206,7 @@ impl Residency {
 }
 
 impl Member {
-    /// Takes the memory out of its set at once, so that the system may have its pages.
+    /// Takes the memory out of its set at once, so that the system may take its pages.
     pub(in crate::device::metal) fn leave(&self) {
         let mut state = self.residency.0.lock();
         if let Some(plan) = &mut state.plan {
@@ -215,7 +215,7 @@ impl Member {
         state.carry_out(&self.residency.0, false);
     }
 
-    /// Back into a set at the next commit.
+    /// Puts the memory back into a set at the next commit.
     pub(in crate::device::metal) fn rejoin(&self) {
         if let Some(plan) = &mut self.residency.0.lock().plan {
             plan.policy.add(self.id, self.bytes);
@@ -264,7 +264,7 @@ impl State {
         self.plan.as_ref().map_or(&[], |plan| &plan.sets)
     }
 
-    /// Stages each set's changes and commits the set once. With `used`, memory is wanted now.
+    /// Applies the changes of each set and commits the set once. With `used`, work needs the memory now.
     fn carry_out(&mut self, inner: &Inner, used: bool) {
         let Some(plan) = &mut self.plan else { return };
         let done = pooled(|| {
@@ -301,7 +301,7 @@ impl State {
         }
     }
 
-    /// Goes on as on systems without sets.
+    /// Removes all sets, and goes on as on a system without sets.
     fn give_up(&mut self) {
         for set in self.sets() {
             for queue in &self.queues {
@@ -324,7 +324,7 @@ impl Keeper {
                 pooled(|| inner.tick());
             }
         };
-        // Without a thread memory is only not refreshed while idle.
+        // If the thread cannot start, idle memory is not refreshed. Nothing else changes.
         let thread = std::thread::Builder::new().name("warmheap-residency".into()).spawn(run).ok()?;
         Some(Self { stop: Some(stop), thread: Some(thread) })
     }
@@ -333,7 +333,7 @@ impl Keeper {
 impl Drop for Keeper {
     fn drop(&mut self) {
         self.stop = None;
-        // The thread ends at once, and has nothing to tell.
+        // The thread ends at once and returns nothing.
         let _ = self.thread.take().map(JoinHandle::join);
     }
 }
