@@ -1,16 +1,14 @@
-//! Applies settings read from a file or from the environment to a configuration. Both use this module.
+//! Applies settings to a configuration: those read from a file or from the environment, and one that the
+//! program sets by the name of its key.
 
-use super::PoolConfig;
 use super::error::{ConfigError, Fault, Place, Problem};
 use super::input::Input;
-#[cfg(feature = "yaml")]
-use super::input::shortened;
-use super::key::Key;
+use super::key::{Key, find, keys};
 use super::rule::Rule;
-
-/// How similar (0 to 1) a misspelt key must be to a known key for an error to propose that key.
-#[cfg(feature = "yaml")]
-const ALIKE: f64 = 0.7;
+use super::settings::PoolConfig;
+use super::suggest::remedy;
+use super::validate::{bad_value, faults};
+use super::value::Value;
 
 /// One setting: a key, its place, and the text found there.
 #[derive(Debug)]
@@ -22,7 +20,7 @@ pub(crate) struct Assignment {
 
 /// Applies the assignments to `config` and checks the result. `problems` are those found in the source
 /// before its values were read.
-pub(crate) fn assign(
+pub(crate) fn apply(
     mut config: PoolConfig,
     assignments: &[Assignment],
     mut problems: Vec<Problem>,
@@ -36,7 +34,7 @@ pub(crate) fn assign(
     // Contradictions between settings are reported only if each value is valid by itself.
     if problems.is_empty() {
         problems.extend(
-            config.faults().map(|(keys, fault)| Problem { place: blamed(&keys, assignments), fault }),
+            faults(&config).map(|(keys, fault)| Problem { place: blamed(&keys, assignments), fault }),
         );
     }
     if problems.is_empty() {
@@ -45,6 +43,22 @@ pub(crate) fn assign(
         problems.sort_by(|a, b| a.place.cmp(&b.place));
         Err(ConfigError::invalid(problems))
     }
+}
+
+/// Sets one key by its name in the program's code. The configuration is unchanged on an error.
+pub(crate) fn set(config: &mut PoolConfig, key: &str, value: &Value) -> Result<(), ConfigError> {
+    let fault = match find(key) {
+        None => Fault::UnknownKey {
+            key: key.to_owned(),
+            remedy: remedy(key, &keys().iter().map(Key::name).collect::<Vec<_>>()),
+        },
+        Some(key) if key.rule.accepts(value) => {
+            (key.set)(config, value);
+            return Ok(());
+        }
+        Some(key) => bad_value(key, value),
+    };
+    Err(ConfigError::invalid(vec![Problem { place: Place::Code, fault }]))
 }
 
 fn blamed(keys: &[&str], assignments: &[Assignment]) -> Place {
@@ -71,31 +85,4 @@ fn bad_input(key: &Key, input: &Input) -> Fault {
         _ => input.to_string(),
     };
     Fault::BadValue { key: key.name(), found, allowed: key.allowed(), hint }
-}
-
-/// Returns what an error proposes for a key that is not in `known`.
-pub(crate) fn remedy(key: &str, known: &[&str]) -> String {
-    match nearest(key, known) {
-        Some(meant) => format!("did you mean `{meant}`?"),
-        None => format!("known keys here are {}", known.join(", ")),
-    }
-}
-
-/// Returns the name in `known` that `key` probably misspells.
-#[cfg(feature = "yaml")]
-pub(crate) fn nearest<'a>(key: &str, known: &[&'a str]) -> Option<&'a str> {
-    // A key in the source may have any length, and a comparison costs the product of both lengths.
-    let key = shortened(key).to_lowercase().replace('-', "_");
-    known
-        .iter()
-        .map(|name| (*name, strsim::normalized_damerau_levenshtein(&key, name)))
-        .filter(|(_, alike)| *alike >= ALIKE)
-        .max_by(|(_, a), (_, b)| a.total_cmp(b))
-        .map(|(name, _)| name)
-}
-
-/// Returns `None`, because names are compared only with the feature `yaml`.
-#[cfg(not(feature = "yaml"))]
-pub(crate) fn nearest<'a>(_key: &str, _known: &[&'a str]) -> Option<&'a str> {
-    None
 }

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::{Compaction, HeapSizing, Limits, PoolConfig, Scrub, Strategy, ThreadCache};
+use super::settings::{Compaction, HeapSizing, Limits, PoolConfig, Scrub, Strategy, ThreadCache};
 
 macro_rules! setters {
     ($($(#[$doc:meta])* $name:ident => $field:ident: $type:ty;)+) => {

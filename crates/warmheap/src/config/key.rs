@@ -4,8 +4,12 @@
 use std::time::Duration;
 
 use super::rule::{MAX_HEAPS, Rule};
+use super::settings::{HeapSizing, PoolConfig, Scrub, Strategy};
 use super::value::Value;
-use super::{HeapSizing, MIB, PoolConfig, Scrub, Strategy, VARIABLE_PREFIX};
+use super::{MIB, mib};
+
+/// The prefix of every environment variable of Warmheap.
+pub const VARIABLE_PREFIX: &str = "WARMHEAP_";
 
 /// One configuration key.
 #[derive(Debug)]
@@ -45,6 +49,14 @@ pub fn keys() -> &'static [Key] {
 
 pub(crate) fn find(name: &str) -> Option<&'static Key> {
     KEYS.iter().find(|key| key.name == name)
+}
+
+/// Serializes every key by its name, with the value in the key's unit.
+#[cfg(feature = "serde")]
+impl serde::Serialize for PoolConfig {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(keys().iter().map(|key| (key.name(), (key.get)(self))))
+    }
 }
 
 const HEAPS: Rule = Rule::Whole { min: 1.0, max: MAX_HEAPS as f64 };
@@ -159,13 +171,8 @@ static KEYS: &[Key] = &[
     switch!("limits.device_budget", limits.device_budget),
 ];
 
-/// Converts bytes to MiB. The result is exact up to 2^53 bytes, which is far more than the rules accept.
-pub(crate) fn mib(bytes: u64) -> f64 {
-    bytes as f64 / MIB as f64
-}
-
 /// Converts MiB to bytes, rounded to the nearest.
-pub(crate) fn bytes(mib: f64) -> u64 {
+fn bytes(mib: f64) -> u64 {
     (mib * MIB as f64).round() as u64
 }
 

@@ -24,19 +24,22 @@ mod error;
 mod input;
 mod key;
 mod rule;
+mod settings;
+mod suggest;
 mod validate;
 mod value;
 #[cfg(feature = "yaml")]
 mod yaml;
 
-use std::collections::BTreeMap;
-use std::time::Duration;
+use std::ffi::OsStr;
+#[cfg(feature = "yaml")]
+use std::path::Path;
 
-pub use env::{RESERVED_VARIABLES, VARIABLE_PREFIX};
+pub use env::RESERVED_VARIABLES;
 pub use error::{ConfigError, Fault, Place, Problem, Warning};
-pub(crate) use key::mib;
-pub use key::{Key, keys};
+pub use key::{Key, VARIABLE_PREFIX, keys};
 pub use rule::{MAX_HEAP_SIZE, MAX_HEAPS};
+pub use settings::{Compaction, HeapSizing, Limits, PoolConfig, Scrub, Strategy, ThreadCache};
 pub use value::Value;
 #[cfg(feature = "yaml")]
 pub use yaml::MAX_YAML_BYTES;
@@ -44,176 +47,122 @@ pub use yaml::MAX_YAML_BYTES;
 /// One MiB: the unit of every `_mb` in configuration and statistics.
 pub const MIB: u64 = 1 << 20;
 
-/// A pool's settings. The default has four fixed heaps of 256 MiB.
-///
-/// Sizes are in bytes here. The YAML keys that end in `_mb` are MiB.
-#[derive(Debug, Clone, PartialEq)]
-#[non_exhaustive]
-pub struct PoolConfig {
-    /// The master switch: `false` sends every allocation straight to the device, and still counts it.
-    pub enabled: bool,
-    /// How heaps are sized.
-    pub heaps: HeapSizing,
-    /// The bytes of each heap, for [`HeapSizing::Fixed`].
-    pub heap_size: u64,
-    /// The number of heaps created at start-up, for [`HeapSizing::Fixed`].
-    pub num_heaps: usize,
-    /// The buffer sizes in bytes that every heap is warmed for. A size larger than a heap is skipped
-    /// with a warning.
-    pub warmup_sizes: Vec<u64>,
-    /// Whether the pool counts allocations and bytes.
-    pub track_statistics: bool,
-    /// Whether the pool logs that no heap had room and the device served the request.
-    pub log_exhaustion: bool,
-    /// The rule that chooses a fixed heap for a request.
-    pub strategy: Strategy,
-    /// Whether the pool adds heaps, up to `max_heaps`, as it fills.
-    pub dynamic_growth: bool,
-    /// The most heaps that dynamic growth may reach.
-    pub max_heaps: usize,
-    /// The utilisation (0 to 1) past which a heap is added, before a request finds no room.
-    pub growth_trigger: f64,
-    /// Compaction of fragmented heaps.
-    pub compaction: Compaction,
-    /// The free memory that each thread may keep for itself.
-    pub thread_cache: ThreadCache,
-    /// Whether each thread that allocates has heaps of its own, on devices whose heaps grow in place.
-    /// With `false` all threads share one heap. That suits programs in which one thread frees what
-    /// another allocates: memory then need not follow the work from heap to heap.
-    pub thread_heaps: bool,
-    /// Whether freed memory is cleared.
-    pub scrub: Scrub,
-    /// How long the pool keeps memory that no buffer needs. Then a thread of the pool gives it back to
-    /// the device. Zero keeps memory and starts no thread.
-    pub trim_after: Duration,
-    /// Bounds on what is held from the device.
-    pub limits: Limits,
-    /// The most requested bytes that may be alive under each tag.
-    pub quotas: BTreeMap<String, u64>,
-    /// How long a request that cannot be served waits for memory in flight. A request may set its own
-    /// time instead.
-    pub wait: Duration,
+/// Converts bytes to MiB. The result is exact up to 2^53 bytes, which is far more than the rules accept.
+pub(crate) fn mib(bytes: u64) -> f64 {
+    bytes as f64 / MIB as f64
 }
 
-/// How heaps are sized.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum HeapSizing {
-    /// The pool creates `num_heaps` heaps of `heap_size` bytes each at start-up.
-    #[default]
-    Fixed,
-    /// The pool takes memory as it is needed and chooses the sizes. Heaps grow in place where the device
-    /// can do that. Elsewhere the pool has at most 64 heaps.
-    Elastic,
-}
-
-/// The rule that chooses a fixed heap for a request which the thread's cache cannot serve.
-///
-/// Heaps that the pool sizes itself always use best fit.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Strategy {
-    /// Heaps take turns. This spreads the load.
-    #[default]
-    RoundRobin,
-    /// The heap whose free block fits most tightly. This packs buffers.
-    BestFit,
-    /// The heap with the most free bytes. This fills heaps evenly.
-    LeastUsed,
-}
-
-/// Compaction of fragmented heaps.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Compaction {
-    /// Whether the pool compacts in the background.
-    pub enabled: bool,
-    /// The fragmentation (0 to 1) past which a heap is compacted.
-    pub threshold: f64,
-    /// The time between two checks of fragmentation.
-    pub interval: Duration,
-    /// The most bytes copied in one step. The buffer that reaches the bound is still moved whole.
-    pub step_bytes: u64,
-    /// The most time that one step takes. The buffer that reaches the bound is still moved whole.
-    pub step_time: Duration,
-}
-
-impl Default for Compaction {
-    fn default() -> Self {
-        Self {
-            enabled: false,
-            threshold: 0.50,
-            interval: Duration::from_secs(60),
-            step_bytes: 64 * MIB,
-            step_time: Duration::from_millis(2),
-        }
+#[cfg(feature = "yaml")]
+impl PoolConfig {
+    /// Reads the settings in `text`: a document that starts at `metal_optimizations`, or a fragment that
+    /// starts at `memory_pool` or with the pool's own keys. A key that is not set keeps the value of
+    /// [`PoolConfig::default`].
+    ///
+    /// ```
+    /// # use warmheap::config::{MIB, PoolConfig};
+    /// let config = PoolConfig::from_yaml_str("heap_size_mb: 512\nnum_heaps: 2")?;
+    /// assert_eq!((config.heap_size, config.num_heaps), (512 * MIB, 2));
+    ///
+    /// let error = PoolConfig::from_yaml_str("heap_size_bm: 512").unwrap_err();
+    /// assert_eq!(
+    ///     error.to_string(),
+    ///     "line 1: unknown key `heap_size_bm`; did you mean `heap_size_mb`?"
+    /// );
+    /// # Ok::<(), warmheap::config::ConfigError>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`ConfigError::Invalid`] if the text is not YAML, is empty, is longer than [`MAX_YAML_BYTES`], uses
+    /// aliases or nests deeply; for unknown or repeated keys; for values that a key may not hold; and for
+    /// settings that contradict each other. Every problem names its line.
+    pub fn from_yaml_str(text: &str) -> Result<Self, ConfigError> {
+        yaml::read_text(text)
     }
-}
 
-/// Bounds on the free memory that a thread keeps for its next requests.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ThreadCache {
-    /// The most bytes that one thread may keep, whatever the pool's size. 0 leaves everything to the
-    /// heaps: all threads share them, and no thread has heaps of its own.
-    pub max_bytes: u64,
-}
+    /// Reads the settings in a file, as [`from_yaml_str`](Self::from_yaml_str) does.
+    ///
+    /// # Errors
+    /// [`ConfigError::Read`] if the file cannot be read. Otherwise the errors of `from_yaml_str`, which
+    /// then name the file.
+    pub fn from_yaml_file(path: impl AsRef<Path>) -> Result<Self, ConfigError> {
+        yaml::read_file(path.as_ref())
+    }
 
-/// Whether memory is cleared when it is freed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Scrub {
-    /// The contents stay until they are overwritten.
-    #[default]
-    Never,
-    /// Memory is cleared before any caller can get it again.
-    OnFree,
-}
-
-/// Bounds on the bytes and objects (heaps and fallback buffers) that a pool holds from its device.
-/// `None` means no bound.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Limits {
-    /// The bytes past which the pool first gives back what no buffer uses. If that is not enough, it
-    /// calls the program's pressure callbacks.
-    pub soft_bytes: Option<u64>,
-    /// The bytes that the pool never exceeds.
-    pub hard_bytes: Option<u64>,
-    /// As `soft_bytes`, for objects.
-    pub soft_objects: Option<u64>,
-    /// As `hard_bytes`, for objects.
-    pub hard_objects: Option<u64>,
-    /// Whether the pool also stays within the budget that the device names at start-up.
-    pub device_budget: bool,
+    /// Returns every setting as a YAML document that starts at `metal_optimizations`. Reading it back
+    /// gives an equal configuration, if this one is valid.
+    #[must_use]
+    pub fn to_yaml(&self) -> String {
+        yaml::write(self)
+    }
 }
 
 impl PoolConfig {
-    /// Returns the settings of a pool that sizes its own heaps as memory is needed:
-    /// [`HeapSizing::Elastic`], no warm-up sizes, no cap on growth. `heap_size`, `num_heaps`, `strategy`
-    /// and the settings of dynamic growth have no effect on such a pool.
-    #[must_use]
-    pub fn elastic() -> Self {
-        Self { heaps: HeapSizing::Elastic, warmup_sizes: Vec::new(), ..Self::default() }
+    /// Applies the environment of the process to this configuration:
+    /// [`with_variables`](Self::with_variables) with [`std::env::vars_os`].
+    ///
+    /// # Errors
+    /// As [`with_variables`](Self::with_variables).
+    pub fn with_environment(self) -> Result<Self, ConfigError> {
+        self.with_variables(std::env::vars_os())
     }
-}
 
-impl Default for PoolConfig {
-    fn default() -> Self {
-        Self {
-            enabled: true,
-            heaps: HeapSizing::Fixed,
-            heap_size: 256 * MIB,
-            num_heaps: 4,
-            warmup_sizes: vec![32 * MIB, 128 * MIB, 512 * MIB],
-            track_statistics: true,
-            log_exhaustion: true,
-            strategy: Strategy::RoundRobin,
-            dynamic_growth: false,
-            max_heaps: 8,
-            growth_trigger: 0.90,
-            compaction: Compaction::default(),
-            thread_cache: ThreadCache { max_bytes: 64 * MIB },
-            thread_heaps: true,
-            scrub: Scrub::Never,
-            trim_after: Duration::ZERO,
-            limits: Limits::default(),
-            quotas: BTreeMap::new(),
-            wait: Duration::ZERO,
-        }
+    /// Applies `variables` to this configuration. [`RESERVED_VARIABLES`] and names without
+    /// [`VARIABLE_PREFIX`] are ignored. Commas separate the items of a list. A colon separates a tag
+    /// from its quota (`kv-cache: 4096, weights: 8192`). An empty text is an empty list.
+    ///
+    /// ```
+    /// # use warmheap::config::{MIB, PoolConfig};
+    /// let variables = [("WARMHEAP_HEAP_SIZE_MB", "512"), ("WARMHEAP_WARMUP_SIZES", "32,64"), ("HOME", "/")];
+    /// let config = PoolConfig::default().with_variables(variables)?;
+    /// assert_eq!(config.heap_size, 512 * MIB);
+    /// assert_eq!(config.warmup_sizes, [32 * MIB, 64 * MIB]);
+    /// # Ok::<(), warmheap::config::ConfigError>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`ConfigError::Invalid`] for an unknown name with the prefix, a value that the key may not hold,
+    /// or settings that contradict each other. Every problem names its variable.
+    pub fn with_variables<N, V>(
+        self,
+        variables: impl IntoIterator<Item = (N, V)>,
+    ) -> Result<Self, ConfigError>
+    where
+        N: AsRef<OsStr>,
+        V: AsRef<OsStr>,
+    {
+        let (assignments, problems) = env::read(variables);
+        assign::apply(self, &assignments, problems)
+    }
+
+    /// Checks every setting by itself, and the settings that depend on each other.
+    ///
+    /// # Errors
+    /// [`ConfigError::Invalid`] with every fault, not only the first.
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        let problems: Vec<_> =
+            validate::faults(self).map(|(_, fault)| Problem { place: Place::Code, fault }).collect();
+        if problems.is_empty() { Ok(()) } else { Err(ConfigError::invalid(problems)) }
+    }
+
+    /// Returns a warning for each setting that works but is probably not meant. The pool logs them when
+    /// it starts.
+    #[must_use]
+    pub fn warnings(&self) -> Vec<Warning> {
+        validate::warnings(self)
+    }
+
+    /// Returns the value of a key, or `None` if there is no such key.
+    #[must_use]
+    pub fn get(&self, key: &str) -> Option<Value> {
+        key::find(key).map(|key| (key.get)(self))
+    }
+
+    /// Sets a key by its name. [`PoolConfig::validate`] checks what depends on other keys.
+    ///
+    /// # Errors
+    /// [`ConfigError::Invalid`] for an unknown key, or for a value that the key may not hold. The
+    /// configuration is unchanged then.
+    pub fn set(&mut self, key: &str, value: &Value) -> Result<(), ConfigError> {
+        assign::set(self, key, value)
     }
 }

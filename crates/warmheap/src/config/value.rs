@@ -77,11 +77,3 @@ impl serde::Serialize for Figure {
         }
     }
 }
-
-/// Serializes every key by its name, with the value in the key's unit.
-#[cfg(feature = "serde")]
-impl serde::Serialize for super::PoolConfig {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_map(super::keys().iter().map(|key| (key.name(), (key.get)(self))))
-    }
-}

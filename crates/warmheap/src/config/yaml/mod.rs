@@ -2,7 +2,7 @@
 //!
 //! A whole document starts at `metal_optimizations`. A fragment may start at `memory_pool`, or with the
 //! pool's own keys. [`tree`] turns text into a tree. The reader turns the tree into assignments of keys,
-//! and [`assign`] applies and checks them.
+//! and [`apply`] applies and checks them.
 
 mod tree;
 mod write;
@@ -12,13 +12,16 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
-use super::PoolConfig;
-use super::assign::{Assignment, assign, remedy};
+use super::assign::{Assignment, apply};
 use super::error::{ConfigError, Fault, Place, Problem};
 use super::input::{Entry, Input, shortened};
 use super::key::{Key, keys};
 use super::rule::Rule;
+use super::settings::PoolConfig;
+use super::suggest::remedy;
 use super::value::Value;
+
+pub(crate) use write::write;
 
 /// The most bytes that a configuration may have.
 pub const MAX_YAML_BYTES: usize = 1 << 20;
@@ -26,48 +29,21 @@ pub const MAX_YAML_BYTES: usize = 1 << 20;
 /// The most problems that an error reports. More would not help the reader.
 const MAX_PROBLEMS: usize = 20;
 
-impl PoolConfig {
-    /// Reads the settings in `text`: a document that starts at `metal_optimizations`, or a fragment that
-    /// starts at `memory_pool` or with the pool's own keys. A key that is not set keeps the value of
-    /// [`PoolConfig::default`].
-    ///
-    /// ```
-    /// # use warmheap::config::{MIB, PoolConfig};
-    /// let config = PoolConfig::from_yaml_str("heap_size_mb: 512\nnum_heaps: 2")?;
-    /// assert_eq!((config.heap_size, config.num_heaps), (512 * MIB, 2));
-    ///
-    /// let error = PoolConfig::from_yaml_str("heap_size_bm: 512").unwrap_err();
-    /// assert_eq!(
-    ///     error.to_string(),
-    ///     "line 1: unknown key `heap_size_bm`; did you mean `heap_size_mb`?"
-    /// );
-    /// # Ok::<(), warmheap::config::ConfigError>(())
-    /// ```
-    ///
-    /// # Errors
-    /// [`ConfigError::Invalid`] if the text is not YAML, is empty, is longer than [`MAX_YAML_BYTES`], uses
-    /// aliases or nests deeply; for unknown or repeated keys; for values that a key may not hold; and for
-    /// settings that contradict each other. Every problem names its line.
-    pub fn from_yaml_str(text: &str) -> Result<Self, ConfigError> {
-        let root = tree::parse(text).map_err(|problem| ConfigError::invalid(vec![problem]))?;
-        let mut reader = Reader::default();
-        reader.section(Section::File, &root);
-        reader.finish()
-    }
+/// Reads the settings in `text`.
+pub(crate) fn read_text(text: &str) -> Result<PoolConfig, ConfigError> {
+    let root = tree::parse(text).map_err(|problem| ConfigError::invalid(vec![problem]))?;
+    let mut reader = Reader::default();
+    reader.section(Section::File, &root);
+    reader.finish()
+}
 
-    /// Reads the settings in a file, as [`from_yaml_str`](Self::from_yaml_str) does.
-    ///
-    /// # Errors
-    /// [`ConfigError::Read`] if the file cannot be read. Otherwise the errors of `from_yaml_str`, which
-    /// then name the file.
-    pub fn from_yaml_file(path: impl AsRef<Path>) -> Result<Self, ConfigError> {
-        let path = path.as_ref();
-        let bytes = read(path).map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
-        text(bytes)
-            .map_err(|problem| ConfigError::invalid(vec![problem]))
-            .and_then(|text| Self::from_yaml_str(&text))
-            .map_err(|error| error.in_file(path.to_owned()))
-    }
+/// Reads the settings in a file. Every error names the file.
+pub(crate) fn read_file(path: &Path) -> Result<PoolConfig, ConfigError> {
+    let bytes = read(path).map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
+    text(bytes)
+        .map_err(|problem| ConfigError::invalid(vec![problem]))
+        .and_then(|text| read_text(&text))
+        .map_err(|error| error.in_file(path.to_owned()))
 }
 
 /// Reads at most one byte more than a configuration may have. That shows whether the file is too long.
@@ -237,6 +213,6 @@ impl Reader {
 
     fn finish(mut self) -> Result<PoolConfig, ConfigError> {
         self.assignments.extend(self.master);
-        assign(PoolConfig::default(), &self.assignments, self.problems)
+        apply(PoolConfig::default(), &self.assignments, self.problems)
     }
 }
