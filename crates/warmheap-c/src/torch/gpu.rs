@@ -11,7 +11,6 @@ use super::arena::{Arena, Arenas};
 use super::graphs::{Graphs, warmheap_pool_id};
 use super::guests::Guests;
 use super::live::{Held, Live};
-use super::report;
 
 /// The most GPUs of one process.
 const GPUS: usize = 64;
@@ -66,7 +65,6 @@ impl Gpu {
     }
 
     fn open(ordinal: u32) -> Result<Self, String> {
-        report::start_writing();
         let config = match (SETTLED.get(), std::env::var_os("WARMHEAP_CONFIG")) {
             (Some(config), _) => Ok(config.clone()),
             (None, Some(path)) => PoolConfig::from_yaml_file(path),

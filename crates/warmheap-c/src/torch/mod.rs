@@ -26,6 +26,12 @@ pub use {gpu::configure, report::report};
 
 const DEFECT: &str = "a defect in Warmheap; please report it";
 
+/// Returns the GPU that a request is for. The first request starts the writing of statistics.
+fn gpu_of_request(device: c_int) -> Result<&'static Gpu, Refusal> {
+    report::start_writing();
+    Gpu::at(device).map_err(Refusal::Other)
+}
+
 /// Allocates for work on `stream`. Throws `c10::OutOfMemoryError` where there is no memory, and
 /// `c10::Error` where something else is wrong. Null for a size of 0.
 #[unsafe(no_mangle)]
@@ -33,8 +39,7 @@ pub extern "C-unwind" fn warmheap_malloc(size: usize, device: c_int, stream: *mu
     if size == 0 {
         return ptr::null_mut();
     }
-    let answer =
-        catch_unwind(|| Gpu::at(device).map_err(Refusal::Other)?.allocate(size as u64, stream.addr()));
+    let answer = catch_unwind(|| gpu_of_request(device)?.allocate(size as u64, stream.addr()));
     // Exceptions are thrown here, past the stop for panics, which they may not cross.
     match answer {
         Ok(Ok(address)) => return ptr::with_exposed_provenance_mut(address as usize),
@@ -69,8 +74,8 @@ pub extern "C" fn warmheap_record_stream(address: *mut c_void, stream: *mut c_vo
     let _ = catch_unwind(|| Gpu::opened().any(|gpu| gpu.record(address.addr() as u64, stream.addr())));
 }
 
-/// Hook `set_init_fn`: starts writing statistics, if `WARMHEAP_STATS` names a file. The first use of
-/// a GPU does too.
+/// Hook `set_init_fn`: starts writing statistics, if `WARMHEAP_STATS` names a file. The first
+/// allocation does too.
 #[unsafe(no_mangle)]
 pub extern "C" fn warmheap_init(devices: c_int) {
     let _ = devices; // Each is opened at its first use.
@@ -94,7 +99,7 @@ pub extern "C-unwind" fn warmheap_begin_allocate_to_pool(
     filter: *const c_void,
 ) {
     let _ = filter;
-    let answer = catch_unwind(|| Gpu::at(device).map_err(Refusal::Other)?.begin_capture(id));
+    let answer = catch_unwind(|| gpu_of_request(device)?.begin_capture(id));
     match answer {
         Ok(Ok(())) => {}
         Ok(Err(Refusal::OutOfMemory(reason) | Refusal::Other(reason))) => throw::refused(&reason),
