@@ -98,6 +98,16 @@ pub enum DeviceError {
         /// The driver's words.
         reason: String,
     },
+    /// The device called the pool in the middle of a call that the pool had made to it, for something
+    /// that waits for that call: from a method of [`Device`](super::Device) or
+    /// [`Memory`](super::Memory), or from the destructor of a `Memory`.
+    #[error(
+        "{call} was called from within a call of the device that the pool is making; return from that first"
+    )]
+    WithinCall {
+        /// What was called.
+        call: &'static str,
+    },
     /// Any other failure.
     #[error("the device failed in {call}: {reason}")]
     Failed {

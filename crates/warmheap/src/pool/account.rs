@@ -123,6 +123,11 @@ impl Account {
         self.crossings.load(Relaxed)
     }
 
+    /// Whether [`Account::crossed`] has something to say.
+    pub(crate) fn has_crossed(&self) -> bool {
+        self.untold.load(Relaxed)
+    }
+
     /// Whether a soft limit has been crossed since this was last asked.
     pub(crate) fn crossed(&self) -> bool {
         self.untold.load(Relaxed) && self.untold.swap(false, Relaxed)

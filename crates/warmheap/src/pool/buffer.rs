@@ -8,7 +8,7 @@ use std::ptr::NonNull;
 use std::sync::Arc;
 
 use super::early::Debt;
-use super::range::{EXACT, Range};
+use super::range::Range;
 use super::request::{Request, Tag};
 use super::shared::Shared;
 use super::site::Site;
@@ -197,7 +197,7 @@ impl Drop for Buffer {
     #[inline(always)]
     fn drop(&mut self) {
         // SAFETY: a pool ends only when none of its buffers is left, and this one's range is out
-        // until one of the two calls below has taken it. Neither uses the pool afterwards.
+        // until one of the calls below has taken it. None uses the pool afterwards.
         let pool = unsafe { self.pool.as_ref() };
         let (class, len) = (self.range.class(), self.range.len());
         let size = self.size;
@@ -206,13 +206,18 @@ impl Drop for Buffer {
         if pool.free(class, len, size, &mut range) {
             return;
         }
-        // Nothing is left to do after either call, so nothing must be kept for it.
-        if class == EXACT {
-            pool.join(range(), size);
-        } else {
-            pool.reclaim(range(), size);
-        }
+        // Nothing is left to do after the call, so nothing must be kept for it.
+        give_back(self.pool, range(), size);
     }
+}
+
+/// Takes back a range that this thread's cache refused. By a pointer: no reference to the pool may be
+/// left in use when what keeps it goes, as it may end then.
+#[inline(never)]
+fn give_back(pool: NonNull<Shared>, range: Range, size: u64) {
+    // SAFETY: the range is out until the pool has taken it, and a pool ends only when none is.
+    let keep = unsafe { pool.as_ref() }.take_back(range, size);
+    drop(keep);
 }
 
 impl fmt::Debug for Buffer {

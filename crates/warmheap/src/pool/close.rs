@@ -44,9 +44,12 @@ impl Shared {
         *past = Totals::of(&past, iter::once(&local.counters));
     }
 
-    /// Ends the pool: caches are emptied and refuse from now on, what is still out is reported, and
-    /// if anything is, the memory stays until the last of it is back.
+    /// Ends the pool: work in flight of queues that are gone is waited for, caches are emptied and refuse
+    /// from now on, what is still out is reported, and if anything is, the memory stays until the last
+    /// of it is back.
     pub(crate) fn close(&self) -> LeakReport {
+        self.poll_queues();
+        self.wait_for_left();
         {
             let mut locals = lock(&self.locals);
             self.closed.store(true, Ordering::SeqCst);

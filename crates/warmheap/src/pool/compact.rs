@@ -20,11 +20,12 @@ use super::heap::{Heap, Slot};
 use super::heaps::Want;
 use super::lock;
 use super::movable::Place;
+use super::notes::Note;
 use super::range::Range;
 use super::shared::Shared;
-use super::try_lock;
 use crate::config::Compaction;
 use crate::device::DeviceError;
+use crate::sync::CheckedMutex;
 
 /// A step of the pool's own that has more to do rests so many times as long as it took.
 const REST: u32 = 10;
@@ -75,7 +76,7 @@ pub struct CompactionReport {
 pub(crate) struct Compactor {
     places: Mutex<Vec<Weak<Place>>>,
     /// Held by the one thread that compacts, while it copies too.
-    at_work: Mutex<()>,
+    at_work: CheckedMutex,
     done: Mutex<Done>,
 }
 
@@ -96,6 +97,11 @@ impl Compactor {
             places.retain(|known| known.strong_count() > 0);
         }
         places.push(Arc::downgrade(place));
+    }
+
+    /// Whether the calling thread compacts.
+    pub(crate) fn is_held_here(&self) -> bool {
+        self.at_work.is_held_here()
     }
 
     pub(crate) fn done(&self) -> Done {
@@ -128,13 +134,14 @@ impl Pool {
     /// # Errors
     /// The device's, if it cannot copy. The buffer is where it was, those before it have moved.
     pub fn compact(&self, budget: CompactionBudget) -> Result<CompactionReport, DeviceError> {
-        self.shared().compact(budget)
+        self.and_speak(|shared| shared.compact(budget))
     }
 }
 
 impl Shared {
     pub(crate) fn compact(&self, budget: CompactionBudget) -> Result<CompactionReport, DeviceError> {
-        let _at_work = lock(&self.compactor.at_work);
+        let at_work = self.compactor.at_work.lock();
+        let _at_work = at_work.ok_or(DeviceError::WithinCall { call: "Pool::compact" })?;
         let mut report = CompactionReport::default();
         self.compact_alone(budget, &mut report)?;
         Ok(report)
@@ -151,10 +158,10 @@ impl Shared {
 
     /// One step of compaction, for a request that found no room; `false` if nothing has moved.
     pub(crate) fn compact_unless_busy(&self) -> bool {
-        let Some(_at_work) = try_lock(&self.compactor.at_work) else { return false };
+        let Some(_at_work) = self.compactor.at_work.try_lock() else { return false };
         let mut report = CompactionReport::default();
         if let Err(error) = self.compact_alone(self.config.compaction.budget(), &mut report) {
-            tracing::debug!(%error, "a buffer could not be moved to make room");
+            self.notes.add(Note::CouldNotMove(error));
         }
         report.moved_buffers > 0
     }
@@ -184,7 +191,10 @@ impl Shared {
             return Ok(interval);
         }
         let begun = Instant::now();
-        let report = self.compact(self.config.compaction.budget())?;
+        // Another thread may be at it.
+        let Some(_at_work) = self.compactor.at_work.try_lock() else { return Ok(interval) };
+        let mut report = CompactionReport::default();
+        self.compact_alone(self.config.compaction.budget(), &mut report)?;
         let goes_on = !report.finished && report.moved_buffers > 0;
         Ok(if goes_on { (begun.elapsed() * REST).min(interval) } else { interval })
     }

@@ -13,15 +13,15 @@ use super::buffer::Buffer;
 use super::lock;
 use super::range::Range;
 use super::shared::Shared;
-use super::timeline::Timeline;
-use crate::device::Queue;
+use super::timeline::{Timeline, completed};
+use crate::device::{DeviceError, Queue};
 
 /// Debts by the address of the range.
 #[derive(Debug, Default)]
 pub(crate) struct Early(Mutex<HashMap<u64, Debt>>);
 
 /// A queue's work that a range still has to wait for.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Debt {
     /// Where the range waits if it must. Debts keep no list alive: two lists could keep each other, and
     /// what a lost queue holds comes back with its last handle.
@@ -38,15 +38,21 @@ impl Debt {
     /// Whether the work touches memory no more: it has completed, or its queue is lost and nobody has
     /// a handle of that any more.
     pub(crate) fn is_over(&self) -> bool {
-        match self.queue.completed() {
+        match completed(&*self.queue) {
             Ok(completed) => completed >= self.value,
-            Err(_) => self.timeline.strong_count() == 0,
+            Err(DeviceError::Lost { .. }) => self.timeline.strong_count() == 0,
+            Err(_) => false,
         }
     }
 
     /// Whether `other` is of the same queue, and this not after it.
     pub(crate) fn comes_before(&self, other: &Self) -> bool {
         Weak::ptr_eq(&self.timeline, &other.timeline) && self.value <= other.value
+    }
+
+    /// Whether `other` is the same work.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        Weak::ptr_eq(&self.timeline, &other.timeline) && self.value == other.value
     }
 
     /// Whether whoever waits for `value` on `timeline` has waited for this, too.
@@ -57,7 +63,9 @@ impl Debt {
 
 impl Early {
     pub(crate) fn note(&self, range: &Range, debt: Debt) {
-        lock(&self.0).insert(range.address, debt);
+        let before = lock(&self.0).insert(range.address, debt);
+        // A queue may end with it: without the lock.
+        drop(before);
     }
 
     /// Takes a range's debt off the table if `paid` says so.
@@ -71,18 +79,19 @@ impl Early {
 }
 
 impl Shared {
-    /// Lets a range that comes back wait for the work it owes, if that is not done yet. Once it
-    /// waits, the caller touches the pool no more: it may be gone.
+    /// Lets a range that comes back wait for the work it owes, if that is not done yet. The caller
+    /// holds a reference: once it waits, nothing else may keep the pool.
     pub(crate) fn hold_for_debt(&self, range: Range, size: u64) -> Option<Range> {
-        let Some(Debt { timeline, queue, value }) = self.early.settle(&range, |_| true) else {
-            return Some(range);
-        };
-        // Where the queue's last handle is gone, a list of its own: it ends as the queue's did.
-        let timeline = timeline.upgrade().unwrap_or_else(|| Arc::new(Timeline::new(queue)));
-        if timeline.has_completed(value) {
+        let Some(debt) = self.early.settle(&range, |_| true) else { return Some(range) };
+        if debt.is_over() {
             return Some(range);
         }
-        timeline.retire(value, size, Buffer::new(self, range, size));
+        let Debt { timeline, queue, value } = debt;
+        let buffer = Buffer::new(self, range, size);
+        match timeline.upgrade() {
+            Some(timeline) => timeline.retire(value, size, buffer),
+            None => self.leave_behind(&queue, value, buffer),
+        }
         None
     }
 }

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use slab::Slab;
 
 use super::account::UpTo;
-use super::driver::Driver;
+use super::driver::{Driver, Held};
 use super::ledger::{Ledger, Tenant};
 use super::lock;
 use super::range::{FALLBACK, Range, Start};
@@ -22,7 +22,7 @@ pub(crate) struct Fallback {
 
 #[derive(Debug, Default)]
 struct Books {
-    memories: Slab<Arc<dyn Memory>>,
+    held: Slab<Held>,
     ledger: Ledger,
 }
 
@@ -34,25 +34,33 @@ impl Fallback {
         align: u64,
         up_to: UpTo,
     ) -> Result<Range, DeviceError> {
-        let memory = driver.allocate(size, align, up_to)?;
-        self.bytes.fetch_add(memory.size(), Relaxed);
-        let address = memory.address();
+        let held = driver.allocate(size, align, up_to)?;
+        self.bytes.fetch_add(held.size, Relaxed);
+        let address = held.address;
         let mut books = lock(&self.books);
-        let index = books.memories.insert(memory) as u32;
+        let index = books.held.insert(held) as u32;
         let start = Start::new(books.ledger.tenant(index), address);
         Ok(Range::new(start, 0, FALLBACK, u16::MAX))
     }
 
-    pub(crate) fn free(&self, driver: &Driver, range: &Range) {
-        let memory = lock(&self.books).memories.try_remove(range.tenant().block() as usize);
-        if let Some(memory) = memory {
-            self.bytes.fetch_sub(memory.size(), Relaxed);
-            driver.free(memory);
-        }
+    /// Gives a buffer back to the device. It is gone, whatever the answer.
+    pub(crate) fn free(&self, driver: &Driver, range: &Range) -> Result<(), DeviceError> {
+        let held = lock(&self.books).held.try_remove(range.tenant().block() as usize);
+        let Some(Held { memory, size, .. }) = held else { return Ok(()) };
+        self.bytes.fetch_sub(size, Relaxed);
+        driver.give_back(memory, size)
     }
 
-    pub(crate) fn memory(&self, range: &Range) -> Option<Arc<dyn Memory>> {
-        lock(&self.books).memories.get(range.tenant().block() as usize).cloned()
+    /// The memory of a buffer, and its address.
+    pub(crate) fn memory(&self, range: &Range) -> Option<(Arc<dyn Memory>, u64)> {
+        let books = lock(&self.books);
+        let Held { memory, address, .. } = books.held.get(range.tenant().block() as usize)?;
+        Some((Arc::clone(memory), *address))
+    }
+
+    /// The bytes that the device gave for a buffer.
+    pub(crate) fn size(&self, range: &Range) -> u64 {
+        lock(&self.books).held.get(range.tenant().block() as usize).map_or(0, |held| held.size)
     }
 
     /// Bytes held from the device.
@@ -61,12 +69,12 @@ impl Fallback {
     }
 
     pub(crate) fn count(&self) -> usize {
-        lock(&self.books).memories.len()
+        lock(&self.books).held.len()
     }
 
     /// Shows the record of every live fallback buffer.
     pub(crate) fn for_each_tenant(&self, show: impl FnMut(&Tenant)) {
         let books = lock(&self.books);
-        books.memories.iter().filter_map(|(index, _)| books.ledger.get(index as u32)).for_each(show);
+        books.held.iter().filter_map(|(index, _)| books.ledger.get(index as u32)).for_each(show);
     }
 }

@@ -14,7 +14,6 @@ use super::buffer::Buffer;
 use super::error::AllocError;
 use super::heaps::Want;
 use super::local::Local;
-use super::lock;
 use super::quotas::Charge;
 use super::range::{GROWING, Range};
 use super::request::{Request, Tag};
@@ -43,10 +42,16 @@ impl Buffer {
     /// [`AllocError::CannotGrow`] if there is no room, see [`Buffer::grow_or_move`];
     /// [`AllocError::QuotaExceeded`] if the tag's quota does not allow it. The buffer is as it was.
     pub fn grow(&mut self, size: u64) -> Result<(), AllocError> {
-        let old = self.size();
-        if size <= old {
+        if size <= self.size() {
             return Ok(());
         }
+        let grown = self.grow_in_place(size);
+        self.pool().speak();
+        grown
+    }
+
+    fn grow_in_place(&mut self, size: u64) -> Result<(), AllocError> {
+        let old = self.size();
         let tag = self.tag();
         let (pool, range) = self.parts();
         let charge = if range.is_metered() { pool.quotas.charge(tag, size, old)? } else { None };
@@ -128,7 +133,7 @@ impl Shared {
         let into_free =
             || self.open(heap, |open| Some(open.heap_mut()?.space.extend(block, len))) == Some(true);
         let extended = into_free() || {
-            let _climbing = lock(&self.growth);
+            let _climbing = self.climb_alone("Buffer::grow")?;
             self.extend_with_more(heap, block, len, page)?
         };
         if extended {
@@ -180,7 +185,7 @@ impl Shared {
         let most = self.granules(request.room.max(request.size)).unwrap_or(u32::MAX);
         self.move_in();
         let heap = self.home().map_or(0, |home| home.large);
-        let _climbing = lock(&self.growth);
+        let _climbing = self.growth.lock()?;
         let plan = || {
             self.open(heap, |open| {
                 let heap = open.heap()?;

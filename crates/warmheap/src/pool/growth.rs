@@ -11,8 +11,8 @@ use super::account::UpTo;
 use super::heap::{Heap, Open, Slot};
 use super::heaps::Want;
 use super::lock;
+use super::notes::Note;
 use super::shared::Shared;
-use super::try_lock;
 use crate::config::{HeapSizing, MAX_HEAPS, MIB, PoolConfig};
 use crate::device::{DeviceError, HeapKind, HeapRequest};
 use crate::offsets::{PageRun, RangeAllocator};
@@ -59,7 +59,7 @@ impl Shared {
             return;
         }
         // Whoever climbs makes room anyway.
-        let Some(_climbing) = try_lock(&self.growth) else { return };
+        let Some(_climbing) = self.growth.try_lock() else { return };
         let grown = !self.is_past(self.config.growth_trigger)
             || (self.may_add_heap() && self.add_heap(self.config.heap_size, UpTo::Soft) == Ok(true));
         if !grown {
@@ -77,10 +77,20 @@ impl Shared {
         // Settings may name any number of bytes; devices deal in whole granules.
         let size = self.bytes(len.into());
         let label = format!("warmheap {}", self.heap_count());
-        let memory = self.driver.create_heap(&HeapRequest { size, kind: HeapKind::Fixed, label }, up_to)?;
+        let held = self.driver.create_heap(&HeapRequest { size, kind: HeapKind::Fixed, label }, up_to)?;
         let mut space = RangeAllocator::new(len);
         space.commit(0, 0, len);
-        Ok(self.heaps.install(space, memory, false).is_some())
+        Ok(self.install(Heap::new(space, held, false)).is_some())
+    }
+
+    /// Puts a heap that is in no slot into one; destroys it, and answers `None`, if there is none.
+    pub(crate) fn install(&self, heap: Heap) -> Option<u16> {
+        let place = self.heaps.vacant();
+        match place {
+            Some(place) => self.heaps.install(place, heap),
+            None => _ = self.destroy(heap),
+        }
+        place
     }
 
     /// Creates a heap as large as the pool's size suggests, at least `bytes`.
@@ -112,10 +122,17 @@ impl Shared {
     }
 
     /// Gives a heap that is in no slot back to the device. Returns its bytes.
-    pub(crate) fn destroy(&self, Heap { space, memory, .. }: Heap) -> u64 {
-        let bytes = self.bytes(space.committed().into());
-        self.driver.destroy_heap(memory, bytes);
-        bytes
+    pub(crate) fn destroy(&self, heap: Heap) -> u64 {
+        let held = heap.held(self.shift);
+        self.note_end(self.driver.give_back(heap.memory, held));
+        held
+    }
+
+    /// Notes that the device has memory back, but not as it should.
+    pub(crate) fn note_end(&self, ended: Result<(), DeviceError>) {
+        if let Err(error) = ended {
+            self.notes.add(Note::CouldNotEnd(error));
+        }
     }
 
     /// Commits memory in this thread's heap, next to a hole, so that the hole becomes long enough.

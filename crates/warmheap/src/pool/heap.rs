@@ -8,6 +8,7 @@
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 
+use super::driver::Held;
 use super::heaps::Want;
 use super::holes::Holes;
 use super::ledger::{Ledger, Tenant};
@@ -70,6 +71,25 @@ pub(crate) struct Heap {
     pub(crate) memory: Arc<dyn Memory>,
     pub(crate) elastic: bool,
     address: u64,
+    /// Bytes that the device gave, or reserved where the heap grows in place.
+    size: u64,
+}
+
+impl Heap {
+    pub(crate) fn new(space: RangeAllocator, held: Held, elastic: bool) -> Self {
+        let Held { memory, address, size } = held;
+        Self { space, memory, elastic, address, size }
+    }
+
+    /// Bytes held from the device, where a granule is `1 << shift` bytes.
+    pub(crate) fn held(&self, shift: u32) -> u64 {
+        if self.elastic { u64::from(self.space.committed()) << shift } else { self.size }
+    }
+
+    /// The memory, and its address.
+    pub(crate) fn place(&self) -> (Arc<dyn Memory>, u64) {
+        (Arc::clone(&self.memory), self.address)
+    }
 }
 
 impl Slot {
@@ -192,11 +212,10 @@ impl Slot {
         }
     }
 
-    /// Puts a heap of `space` over `memory` into an empty place.
-    pub(crate) fn install(&self, mut space: RangeAllocator, memory: Arc<dyn Memory>, elastic: bool) {
-        let address = memory.address();
-        space.set_base((address >> self.shift) as u32);
-        self.with(|open| open.body.heap = Some(Heap { space, memory, elastic, address }));
+    /// Puts a heap into an empty place.
+    pub(crate) fn install(&self, mut heap: Heap) {
+        heap.space.set_base((heap.address >> self.shift) as u32);
+        self.with(|open| open.body.heap = Some(heap));
     }
 
     pub(crate) fn metadata_bytes(&self) -> usize {

@@ -9,12 +9,10 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
-use super::heap::{Open, OwnHeap, Slot};
+use super::heap::{Heap, Open, OwnHeap, Slot};
 use super::holes::Holes;
 use super::range::Range;
 use crate::config::{MAX_HEAPS, Strategy};
-use crate::device::Memory;
-use crate::offsets::RangeAllocator;
 
 /// What is wanted of a heap. Lengths are granules.
 #[derive(Debug, Clone, Copy)]
@@ -79,17 +77,16 @@ impl Heaps {
         self.slot(own.index()).at_home(own, work)
     }
 
-    /// Puts a heap into the first empty place; `None` if there is none.
-    pub(crate) fn install(
-        &self,
-        space: RangeAllocator,
-        memory: Arc<dyn Memory>,
-        elastic: bool,
-    ) -> Option<u16> {
-        let index = self.slots.iter().position(|slot| slot.with(|open| open.heap().is_none()))?;
-        self.slots[index].install(space, memory, elastic);
-        self.known.fetch_max(index + 1, Release);
-        Some(index as u16)
+    /// The first empty place, if there is one.
+    pub(crate) fn vacant(&self) -> Option<u16> {
+        let place = self.slots.iter().position(|slot| slot.with(|open| open.heap().is_none()))?;
+        Some(place as u16)
+    }
+
+    /// Puts a heap into an empty place.
+    pub(crate) fn install(&self, place: u16, heap: Heap) {
+        self.slot(place).install(heap);
+        self.known.fetch_max(usize::from(place) + 1, Release);
     }
 
     /// Takes a range from the heap the strategy prefers, else from any other that fits.

@@ -6,17 +6,17 @@
 #![forbid(unsafe_code)]
 
 use std::cmp::Reverse;
+use std::sync::Arc;
 
 use super::heap::{OwnHeap, Slot};
 use super::heaps::{Heaps, Want};
 use super::local;
-use super::lock;
 use super::range::{EXACT, Range, Start};
 use super::request::{Request, Tag};
 use super::shared::Shared;
 use super::site::Site;
 use super::start::has_homes;
-use crate::config::{HeapSizing, Scrub};
+use crate::config::Scrub;
 
 /// Where a thread's own heaps are: one for ranges of a class, one for all others. Apart, small buffers
 /// that stay do not end up in the holes that large ones come back to.
@@ -199,8 +199,8 @@ impl Shared {
 
     /// Takes back a range that belongs to no class, and to no quota: at once if it is of this thread's own
     /// heap and need not be cleared.
-    #[inline(never)]
-    pub(crate) fn join(&self, range: Range, size: u64) {
+    #[inline]
+    fn join(&self, range: &Range, size: u64) -> bool {
         let joined = local::enter(self, |mut session| {
             let own = session.own.heaps.large()?;
             if range.heap() != own.index() || self.config.scrub != Scrub::Never {
@@ -213,55 +213,59 @@ impl Shared {
             }
             Some(())
         });
-        if joined.flatten().is_none() {
-            self.reclaim(range, size);
-        }
+        joined.flatten().is_some()
+    }
+
+    /// Takes back a range; see [`Shared::reclaim`].
+    #[inline]
+    pub(crate) fn take_back(&self, range: Range, size: u64) -> Option<Arc<Self>> {
+        if range.class() == EXACT && self.join(&range, size) { None } else { self.reclaim(range, size) }
     }
 
     /// Decides whether the calling thread has heaps for itself, if that is still open; `true` if it
     /// was, and there is a place to look into.
     pub(crate) fn move_in(&self) -> bool {
         let undecided = self.session(|session| Some(session.own.heaps.is_undecided())) == Some(true);
-        if undecided {
-            let found = self.find_home();
-            self.settle_in(found);
+        if !undecided {
+            return false;
         }
-        undecided
+        let Some(found) = self.find_home() else { return false };
+        self.settle_in(found);
+        true
     }
 
     /// Notes what was found for this thread, unless it or the pool has ended meanwhile.
-    fn settle_in(&self, mut found: Option<Pair>) {
+    fn settle_in(&self, mut found: OwnHeaps) {
         local::share(self, |local| {
             let mut own = local.own.take();
             if own.heaps.is_undecided() {
-                own.heaps = found.take().map_or(OwnHeaps::Shared, OwnHeaps::Pair);
+                std::mem::swap(&mut own.heaps, &mut found);
             }
         });
-        if let Some(pair) = found {
-            pair.leave(&self.heaps);
-        }
+        found.leave(&self.heaps);
     }
 
-    /// Heaps for the calling thread to have for itself, on devices whose heaps grow in place: there,
-    /// memory that is free in one heap can be taken out and put into another, so heaps of one's own
-    /// cost no memory. `None` where there can be none; the thread uses all heaps then.
-    fn find_home(&self) -> Option<Pair> {
-        if !has_homes(&self.config)
-            || self.config.heaps != HeapSizing::Elastic
-            || !self.driver.limits().elastic
-        {
-            return None;
+    /// What the calling thread is to have of the heaps; `None` if that cannot be decided from within a
+    /// call of the device.
+    ///
+    /// It has some for itself on devices whose heaps grow in place: there, memory that is free in one
+    /// heap can be taken out and put into another, so heaps of one's own cost no memory. Elsewhere, and
+    /// where there is no place, it uses all.
+    fn find_home(&self) -> Option<OwnHeaps> {
+        if !has_homes(&self.config) || !self.is_elastic() {
+            return Some(OwnHeaps::Shared);
         }
-        let _climbing = lock(&self.growth);
+        let _climbing = self.growth.lock()?;
         // The home with most memory in it: that need not be moved.
         let committed =
             |pair: &[Slot]| -> u64 { pair.iter().map(|slot| u64::from(slot.levels().committed)).sum() };
         let vacant = (0..).zip(self.heaps.slots().chunks_exact(2)).filter(|(_, pair)| !pair[0].is_home());
         let fullest = vacant.max_by_key(|(place, pair)| (committed(pair), Reverse(*place)));
         let adopted = fullest.and_then(|(_, pair)| Pair::adopt(&pair[0], &pair[1]));
-        adopted.or_else(|| {
+        let made = || {
             let large = self.reserve_pair().ok()??;
             Pair::adopt(self.heaps.slot(large), self.heaps.slot(large + 1))
-        })
+        };
+        Some(adopted.or_else(made).map_or(OwnHeaps::Shared, OwnHeaps::Pair))
     }
 }

@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 
 use super::heap::Heap;
 use super::lock;
+use super::notes::Note;
 use super::shared::Shared;
 use super::try_lock;
 use crate::config::MIB;
@@ -126,7 +127,7 @@ impl Shared {
         let step = u32::try_from(STEP >> self.shift).unwrap_or(u32::MAX);
         let mut given = 0;
         while given < idle {
-            let Some(_climbing) = try_lock(&self.growth) else { break };
+            let Some(_climbing) = self.growth.try_lock() else { break };
             let taken = if self.is_elastic() {
                 self.headroom.reset();
                 self.take_from_heap(index, (idle - given).min(step), self.page(), None)?
@@ -136,7 +137,7 @@ impl Shared {
             if taken == 0 {
                 break;
             }
-            tracing::debug!(bytes = self.bytes(taken.into()), "idle memory went back to the device");
+            self.notes.add(Note::GaveBackIdle { bytes: self.bytes(taken.into()) });
             given += taken;
         }
         Ok(given)

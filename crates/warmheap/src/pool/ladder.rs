@@ -25,6 +25,7 @@ use super::heaps::Want;
 use super::home::Home;
 use super::local::Local;
 use super::lock;
+use super::notes::Note;
 use super::pressure::Pressure;
 use super::range::{EXACT, Range};
 use super::request::Request;
@@ -32,6 +33,7 @@ use super::shared::Shared;
 use super::timeline::Timeline;
 use crate::device::DeviceError;
 use crate::stats;
+use crate::sync::Holding;
 
 /// With several queues to wait for, how long one is waited for before the next is.
 const SLICE: Duration = Duration::from_micros(500);
@@ -115,20 +117,21 @@ impl Shared {
         let (mut reached, mut asked) = (None, false);
         loop {
             let found = want.and_then(|want| self.make_available(want));
+            let within = self.is_within_call().then_some(DeviceError::WithinCall { call: "Pool::allocate" });
             let (found, device) = match found {
                 None if may_fall_back => match self.fall_back(request.size, align) {
                     Ok(range) => (Some(range), None),
-                    Err(error) => (None, Some(error)),
+                    Err(error) => (None, Some(within.unwrap_or(error))),
                 },
-                found => (found, None),
+                found => (found, within),
             };
             if let Some(step) = reached {
                 self.ladder.served(step, found.as_ref());
             }
-            self.tell_of_soft_limit();
             if let Some(range) = found {
-                return Ok(range);
+                return Ok(self.speak_with(range, None));
             }
+            self.speak();
             if self.wait_for_queues(begun, patience) {
                 reached = Some(Step::Wait);
             } else if !asked && self.ask_for_help(request.size) {
@@ -138,6 +141,20 @@ impl Shared {
                 return Err(Fall { device, waited });
             }
         }
+    }
+
+    /// Becomes the one thread that makes memory available, once others are done. `call` is for the
+    /// error.
+    ///
+    /// # Errors
+    /// [`DeviceError::WithinCall`] if this thread is that one already: the device has called.
+    pub(crate) fn climb_alone(&self, call: &'static str) -> Result<Holding<'_>, DeviceError> {
+        self.growth.lock().ok_or(DeviceError::WithinCall { call })
+    }
+
+    /// Whether this thread is inside a call of the device that keeps others waiting.
+    pub(crate) fn is_within_call(&self) -> bool {
+        self.growth.is_held_here() || self.compactor.is_held_here()
     }
 
     /// Finds room in heaps, or makes some.
@@ -154,7 +171,7 @@ impl Shared {
         {
             return Some(range);
         }
-        let mut climbing = lock(&self.growth);
+        let mut climbing = self.growth.lock()?;
         // Whoever climbed before may have left room for both.
         if let Some(range) = self.search(want) {
             return Some(range);
@@ -177,7 +194,7 @@ impl Shared {
             {
                 return Some(range);
             }
-            climbing = lock(&self.growth);
+            climbing = self.growth.lock()?;
         }
         self.ladder.tried(Step::Growth);
         let grown = self.ladder.served(Step::Growth, self.grow_and_search(want));
@@ -193,7 +210,7 @@ impl Shared {
                 Ok(true) => {}
                 Ok(false) => return self.search_everywhere(want),
                 Err(error) => {
-                    tracing::debug!(%error, "the pool could not grow");
+                    self.notes.add(Note::CouldNotGrow(error.clone()));
                     // What is free in others' heaps may do as it lies; else it may make way.
                     let found = self.search_everywhere(want);
                     if found.is_some() {
@@ -304,14 +321,16 @@ impl Shared {
 
     /// The queues that are in use.
     pub(crate) fn queues(&self) -> Vec<Arc<Timeline<Buffer>>> {
-        lock(&self.timelines).iter().filter_map(Weak::upgrade).collect()
+        let known: Vec<_> = lock(&self.timelines).iter().filter_map(Weak::upgrade).collect();
+        known.into_iter().chain(self.left.lists()).collect()
     }
 
     /// Frees what has completed on any queue; `true` if that was something. A lost queue has
     /// nothing to give, and says so to those who poll it.
     pub(crate) fn poll_queues(&self) -> bool {
         let freed = |queue: &Arc<Timeline<Buffer>>| queue.poll(usize::MAX).unwrap_or(0);
-        self.queues().iter().map(freed).sum::<usize>() > 0
+        let freed = self.queues().iter().map(freed).sum::<usize>();
+        self.left.tidy() || freed > 0
     }
 
     /// Requested bytes that wait for queues.
@@ -321,7 +340,8 @@ impl Shared {
 
     /// Waits until some queue has freed something; `false` if the time is up or no queue will.
     fn wait_for_queues(&self, begun: Instant, patience: Duration) -> bool {
-        if patience.is_zero() {
+        // Within a call of the device others wait for this thread.
+        if patience.is_zero() || self.is_within_call() {
             return false;
         }
         self.ladder.tried(Step::Wait);
@@ -349,7 +369,7 @@ impl Shared {
 
     /// Calls the program's callbacks because a request is about to fail; `false` if there are none.
     fn ask_for_help(&self, requested: u64) -> bool {
-        let called = self.callbacks.call(Pressure::Exhausted { requested });
+        let called = !self.is_within_call() && self.callbacks.call(Pressure::Exhausted { requested });
         if called {
             self.ladder.tried(Step::Callbacks);
         }

@@ -12,6 +12,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use super::bursts::Bursts;
+use super::foreign;
 use super::lock;
 use super::shared::Shared;
 use crate::config::PoolConfig;
@@ -80,14 +81,15 @@ fn maintain(pool: &Weak<Shared>, wanted: Wanted, end: &End) {
         }
         let Some(pool) = pool.upgrade() else { return };
         let PoolConfig { trim_after, compaction, .. } = &pool.config;
-        settle(&mut look, || pool.look(*trim_after), *trim_after, &failures);
-        settle(&mut step, || pool.compact_a_little(), compaction.interval, &failures);
+        settle(&pool, &mut look, || pool.look(*trim_after), *trim_after, &failures);
+        settle(&pool, &mut step, || pool.compact_a_little(), compaction.interval, &failures);
     }
 }
 
 /// Does something if it is due, and notes when it is due again: as it says itself, or after `otherwise`
-/// if it fails.
+/// if it fails. The program is told, and the thread outlives a panic of its code.
 fn settle(
+    pool: &Shared,
     due: &mut Option<Instant>,
     work: impl FnOnce() -> Result<Duration, DeviceError>,
     otherwise: Duration,
@@ -96,9 +98,17 @@ fn settle(
     if due.is_none_or(|due| due > Instant::now()) {
         return;
     }
-    let pause = work().unwrap_or_else(|error| {
+    let done = foreign::call("a subscriber or callback", || {
+        let done = work();
+        pool.speak();
+        done
+    });
+    let pause = done.unwrap_or_else(|error| {
         if failures.begins() {
-            tracing::warn!(%error, "the device did not let the pool keep its memory in order");
+            let _ = foreign::call("a subscriber", || {
+                tracing::warn!(%error, "the device did not let the pool keep its memory in order");
+                Ok(())
+            });
         }
         otherwise
     });

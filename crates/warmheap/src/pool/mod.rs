@@ -26,6 +26,7 @@ mod driver;
 mod early;
 mod error;
 mod fallback;
+mod foreign;
 mod grow;
 mod growth;
 mod headroom;
@@ -37,9 +38,11 @@ mod idle;
 mod ladder;
 mod leaks;
 mod ledger;
+mod left;
 mod local;
 mod maintain;
 mod movable;
+mod notes;
 mod pressure;
 mod queue;
 mod quotas;
@@ -57,6 +60,7 @@ mod trim;
 mod withheld;
 
 use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -215,6 +219,13 @@ impl Pool {
         queue
     }
 
+    /// Does something, and then what came of it is told.
+    fn and_speak<R>(&self, work: impl FnOnce(&Shared) -> R) -> R {
+        let done = work(self.shared());
+        self.shared().speak();
+        done
+    }
+
     pub(crate) fn shared(&self) -> &Shared {
         &self.handle.shared
     }
@@ -241,7 +252,7 @@ impl Pool {
     /// # Errors
     /// The device's, when it does not take memory back; the pool is as usable as before.
     pub fn trim(&self, target: u64) -> Result<u64, DeviceError> {
-        self.handle.shared.trim(target)
+        self.and_speak(|shared| shared.trim(target))
     }
 
     /// Gives memory back that nobody has needed for about as long as `idle`, a little at each call, and
@@ -255,7 +266,7 @@ impl Pool {
     /// # Errors
     /// The device's, when it does not take memory back; the pool is as usable as before.
     pub fn maintain(&self, idle: Duration) -> Result<Duration, DeviceError> {
-        self.handle.shared.look(idle)
+        self.and_speak(|shared| shared.look(idle))
     }
 
     /// Lets the system take the memory of heaps that no buffer lies in, thread caches included, until
@@ -274,7 +285,7 @@ impl Pool {
     /// # Errors
     /// The device's; the pool is as usable as before.
     pub fn rest(&self) -> Result<u64, DeviceError> {
-        self.handle.shared.rest()
+        self.and_speak(Shared::rest)
     }
 
     /// The settings the pool was made with.
@@ -344,7 +355,7 @@ impl Pool {
     /// The buffers that are alive, with the place each was asked for.
     #[must_use]
     pub fn leaks(&self) -> LeakReport {
-        self.handle.shared.leaks()
+        self.and_speak(Shared::leaks)
     }
 }
 
@@ -360,9 +371,16 @@ impl fmt::Debug for Pool {
 
 impl Drop for Handle {
     fn drop(&mut self) {
-        // First, so that nobody else is at work on the pool when it ends.
+        // First, so that no other thread is at work on the pool when it ends.
         self.maintainer = None;
+        // Before the report, as callbacks may hold buffers. The pool closes even if one's end panics.
+        let callbacks = self.shared.callbacks.end();
+        let ended = catch_unwind(AssertUnwindSafe(|| drop(callbacks)));
         let report = self.shared.close();
+        if let Err(panic) = ended {
+            resume_unwind(panic);
+        }
+        self.shared.speak();
         if report.is_clean() {
             tracing::info!(acquired = report.acquired, "memory pool closed, no buffer leaked");
         } else {

@@ -101,9 +101,8 @@ impl Movable {
     /// buffer early: [`Movable::retire`] it.
     pub fn in_flight_until(&self, ticket: &Ticket) {
         let work = ticket.debt();
-        let mut in_flight = lock(&self.place.in_flight);
-        in_flight.retain(|known| !known.is_over() && !known.comes_before(&work));
-        in_flight.push(work);
+        self.place.forget(|known| known.is_over() || known.comes_before(&work));
+        lock(&self.place.in_flight).push(work);
     }
 
     /// Frees the buffer once the ticket's work has completed; see [`Buffer::retire`].
@@ -145,14 +144,24 @@ impl Place {
     /// The buffer, to be moved: nobody has it pinned, no work that was told of uses it, and nobody
     /// gets at it before the answer is dropped.
     pub(crate) fn to_move(&self) -> Option<RwLockWriteGuard<'_, Buffer>> {
-        let buffer = match self.buffer.try_write() {
-            Ok(buffer) => buffer,
-            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
-            Err(TryLockError::WouldBlock) => return None,
-        };
-        let mut in_flight = lock(&self.in_flight);
-        in_flight.retain(|work| !work.is_over());
-        in_flight.is_empty().then_some(buffer)
+        let buffer = self.try_write()?;
+        if lock(&self.in_flight).is_empty() {
+            return Some(buffer);
+        }
+        // Queues are asked with the buffer let go: they may be the program's.
+        drop(buffer);
+        self.forget(Debt::is_over);
+        let buffer = self.try_write()?;
+        lock(&self.in_flight).is_empty().then_some(buffer)
+    }
+
+    /// Takes work off the list. Queues are asked, and end with their last work, without the lock.
+    fn forget(&self, is_over: impl Fn(&Debt) -> bool) {
+        let mut over = lock(&self.in_flight).clone();
+        over.retain(is_over);
+        let is_over = |work: &mut Debt| over.iter().any(|over| over.is_same(work));
+        let gone: Vec<_> = lock(&self.in_flight).extract_if(.., is_over).collect();
+        drop(gone);
     }
 
     /// The buffer, to be looked at; `None` while it is being moved.
@@ -162,6 +171,14 @@ impl Place {
 
     pub(crate) fn has_moved(&self) {
         self.moves.fetch_add(1, Relaxed);
+    }
+
+    fn try_write(&self) -> Option<RwLockWriteGuard<'_, Buffer>> {
+        match self.buffer.try_write() {
+            Ok(buffer) => Some(buffer),
+            Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
+            Err(TryLockError::WouldBlock) => None,
+        }
     }
 
     fn write(&self) -> RwLockWriteGuard<'_, Buffer> {

@@ -31,7 +31,7 @@ pub enum Pressure {
     },
 }
 
-type Callback = Arc<dyn Fn(&Pool, Pressure) + Send + Sync>;
+pub(super) type Callback = Arc<dyn Fn(&Pool, Pressure) + Send + Sync>;
 
 /// Whom to tell.
 #[derive(Default)]
@@ -63,6 +63,12 @@ impl Callbacks {
 
     pub(crate) fn add(&self, callback: Callback) {
         lock(&self.list).push(callback);
+    }
+
+    /// Takes every callback off the list, to be dropped without a lock: they are the program's, and may
+    /// hold buffers.
+    pub(super) fn end(&self) -> Vec<Callback> {
+        std::mem::take(&mut *lock(&self.list))
     }
 
     /// Calls every callback, in the order of registration. `false` if there was none to call.

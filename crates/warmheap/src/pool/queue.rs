@@ -43,8 +43,9 @@ const BATCH: usize = 16;
 /// ```
 #[derive(Debug, Clone)]
 pub struct PoolQueue {
-    pool: Pool,
+    /// Goes first: what the queue is done with is free by the time that the pool may close.
     timeline: Arc<Timeline<Buffer>>,
+    pool: Pool,
 }
 
 /// A position in a queue's order: all work up to some submission.

@@ -90,10 +90,12 @@ impl Range {
         (self.shape >> HEAP) as u16
     }
 
-    /// Whether the range has a mark.
+    /// Whether the range is none for caches and heaps as it is: it has a mark, or came straight from the
+    /// device.
     #[inline]
-    pub(crate) fn is_marked(&self) -> bool {
-        self.class() & MARKS != 0
+    pub(crate) fn is_special(&self) -> bool {
+        // The marks are the bits above.
+        self.class() >= FALLBACK
     }
 
     fn mark(&mut self, mark: u16) {

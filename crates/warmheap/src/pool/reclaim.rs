@@ -18,28 +18,26 @@ use super::shared::Shared;
 use crate::config::Scrub;
 
 impl Shared {
-    /// Takes back a range whose buffer had asked for `size` bytes.
-    #[inline(never)]
-    pub(crate) fn reclaim(&self, range: Range, size: u64) {
-        let unmarked = if range.is_marked() { self.settle_marks(range, size) } else { Some(range) };
-        let Some(range) = unmarked else { return };
-        if let Err(range) = self.reclaim_inside(range, size) {
-            self.reclaim_directly(range, size);
-        }
+    /// Takes back a range whose buffer had asked for `size` bytes. Answers what keeps the pool until the
+    /// caller refers to it no more, if that is needed.
+    #[inline]
+    pub(crate) fn reclaim(&self, range: Range, size: u64) -> Option<Arc<Self>> {
+        let refused = if range.is_special() { Some(range) } else { self.keep_back(range, size) };
+        let range = refused?;
+        // The range is still out, so the pool is still there to be referenced.
+        let keep = self.me.upgrade();
+        self.reclaim_directly(range, size);
+        keep
     }
 
     /// As [`Shared::reclaim`], if that calls no device and waits for no queue; else returns the range.
     pub(crate) fn reclaim_at_once(&self, range: Range, size: u64) -> Result<(), Range> {
-        if range.is_marked() || range.class() == FALLBACK {
-            Err(range)
-        } else {
-            self.reclaim_inside(range, size)
-        }
+        if range.is_special() { Err(range) } else { self.keep_back(range, size).map_or(Ok(()), Err) }
     }
 
-    /// Takes back a range inside this thread's own cache; returns it where that cannot be.
-    #[inline(always)]
-    fn reclaim_inside(&self, range: Range, size: u64) -> Result<(), Range> {
+    /// Takes back a range in this thread's session, and hands it back if it cannot have one.
+    #[inline]
+    fn keep_back(&self, range: Range, size: u64) -> Option<Range> {
         let mut range = Some(range);
         if self.config.scrub == Scrub::Never {
             self.session(|session| {
@@ -53,7 +51,7 @@ impl Shared {
                 Some(())
             });
         }
-        range.map_or(Ok(()), Err)
+        range
     }
 
     /// Sees to the marks of a range; `None` if it must wait for a queue first.
@@ -80,7 +78,6 @@ impl Shared {
                 }
             }
             EXACT | GROWING => self.release(heaps, [range]),
-            FALLBACK => self.fallback.free(&self.driver, &range),
             class => {
                 // Who has never been cut anything only frees, and others wait for what is freed.
                 let kept = if heaps.is_undecided() { 0 } else { MAGAZINE / 2 };
@@ -112,18 +109,25 @@ impl Shared {
         }
     }
 
-    /// The way for threads without a cache, closed pools, and memory that must be cleared first.
+    /// The way for what is special, for threads without a cache, closed pools, and memory that must be
+    /// cleared first. The caller holds a reference.
+    ///
+    /// Foreign code runs here, a destructor of the device's above all: outside of every lock and session.
     #[cold]
+    #[inline(never)]
     fn reclaim_directly(&self, range: Range, size: u64) {
-        // The range is still out, so the pool is still there to be referenced.
-        let keep = self.me.upgrade();
-        if self.config.track_statistics {
-            let shard = |local: &Local| local.counters.freed(size, &self.peak);
-            self.count(shard, |past| past.freed(size, &self.peak));
+        if let Some(range) = self.settle_marks(range, size) {
+            let refused = if range.is_fallback() { Some(range) } else { self.keep_back(range, size) };
+            if let Some(range) = refused {
+                if self.config.track_statistics {
+                    let shard = |local: &Local| local.counters.freed(size, &self.peak);
+                    self.count(shard, |past| past.freed(size, &self.peak));
+                }
+                self.clean_and_put_back(range, size);
+            }
         }
-        self.clean_and_put_back(range, size);
         self.bury();
-        drop(keep);
+        self.speak();
     }
 
     /// As [`Shared::put_back`], cleared first if the settings say so.
@@ -137,7 +141,7 @@ impl Shared {
     /// Gives a range back to its heap or the device, past all caches.
     pub(crate) fn put_back(&self, range: Range) {
         if range.class() == FALLBACK {
-            self.fallback.free(&self.driver, &range);
+            self.note_end(self.fallback.free(&self.driver, &range));
         } else {
             self.heaps.release([range]);
         }
@@ -148,10 +152,10 @@ impl Shared {
         if !self.closed.load(Ordering::SeqCst) {
             return;
         }
-        let mut orphans = lock(&self.orphans);
         // A thread may have been on its way to the depot when the pool closed.
         self.heaps.release(self.depot.empty());
         self.give_up_withheld();
+        let mut orphans = lock(&self.orphans);
         let last: Option<Arc<Self>> = if self.live_ranges() == 0 { orphans.take() } else { None };
         drop(orphans);
         drop(last);

@@ -9,13 +9,14 @@
 use super::heap::Heap;
 use super::heaps::Want;
 use super::lock;
+use super::notes::Note;
 use super::shared::Shared;
 use crate::device::{Contents, DeviceError};
 
 impl Shared {
     /// Puts every heap that nobody uses to rest, where the device can. Answers the bytes put to rest.
     pub(crate) fn rest(&self) -> Result<u64, DeviceError> {
-        let _climbing = lock(&self.growth);
+        let _climbing = self.climb_alone("Pool::rest")?;
         self.flush_caches();
         let mut bytes = 0;
         for slot in self.heaps.slots() {
@@ -23,11 +24,11 @@ impl Shared {
             let Some(heap) = slot.with(|open| open.remove_if(unused)) else { continue };
             match self.driver.set_volatile(&*heap.memory, true) {
                 Ok(_) => {
-                    bytes += heap.memory.size();
+                    bytes += heap.held(self.shift);
                     lock(&self.resting).push(heap);
                 }
                 Err(error) => {
-                    self.heaps.install(heap.space, heap.memory, false);
+                    self.install(heap);
                     return if matches!(error, DeviceError::Unsupported { .. }) {
                         Ok(bytes)
                     } else {
@@ -45,11 +46,11 @@ impl Shared {
         while let Some(heap) = self.take_resting(want) {
             match self.driver.set_volatile(&*heap.memory, false) {
                 Ok(contents) => {
-                    tracing::debug!(lost = contents == Contents::Lost, "a heap at rest is used again");
-                    return self.heaps.install(heap.space, heap.memory, false).is_some();
+                    self.notes.add(Note::WokeUp { lost: contents == Contents::Lost });
+                    return self.install(heap).is_some();
                 }
                 Err(error) => {
-                    tracing::warn!(%error, "a heap at rest could not be claimed back and is destroyed");
+                    self.notes.add(Note::CouldNotWake(error));
                     self.destroy(heap);
                 }
             }

@@ -11,12 +11,13 @@ use super::boxed::Boxed;
 use super::classes::{LARGEST, class_of, len_of};
 use super::counters::Totals;
 use super::error::{AllocError, OutOfMemory};
-use super::heap::Open;
+use super::heap::{Heap, Open};
 use super::heaps::Want;
 use super::home::OwnHeaps;
 use super::ladder::{Fall, Step};
 use super::local::{self, Local, Own, Session};
 use super::lock;
+use super::notes::Note;
 use super::range::{EXACT, Range};
 use super::request::Request;
 use super::shared::Shared;
@@ -71,7 +72,7 @@ impl Shared {
         if request.room > 0
             && let Some(range) = want.and_then(|_| self.allocate_growing(request, align))
         {
-            return self.hand_over(range, request, site, false);
+            return self.speak_and_hand_over(range, request, site, false);
         }
         // Counted in the same visit, unless the device must clear the range first and may fail.
         let counted = !request.zeroed;
@@ -88,7 +89,7 @@ impl Shared {
             Some(range) => {
                 if self.grows_ahead {
                     self.grow_ahead();
-                    self.tell_of_soft_limit();
+                    return self.speak_and_hand_over(range, request, site, counted);
                 }
                 self.hand_over(range, request, site, counted)
             }
@@ -185,6 +186,18 @@ impl Shared {
         }
     }
 
+    /// As [`Shared::hand_over`], after the device was asked for memory.
+    fn speak_and_hand_over(
+        &self,
+        range: Range,
+        request: &Request,
+        site: Site,
+        counted: bool,
+    ) -> Result<Range, AllocError> {
+        let range = self.speak_with(range, counted.then_some(request.size));
+        self.hand_over(range, request, site, counted)
+    }
+
     /// Makes a range ready for its holder, and counts it if that is still to do.
     #[inline]
     fn hand_over(
@@ -236,7 +249,7 @@ impl Shared {
         self.ladder.tried(Step::Fallback);
         let ask = |up_to| self.fallback.allocate(&self.driver, size, align, up_to);
         let asked = ask(UpTo::Soft).or_else(|error| {
-            let _climbing = lock(&self.growth);
+            let Some(_climbing) = self.growth.lock() else { return Err(error) };
             self.make_way(error)?;
             ask(UpTo::Soft)
         });
@@ -248,13 +261,8 @@ impl Shared {
         self.ladder.served(Step::Fallback, asked.as_ref().ok());
         let range = asked?;
         if self.config.enabled && self.config.log_exhaustion && self.exhaustion.begins() {
-            let mib = size as f64 / (1 << 20) as f64;
-            tracing::warn!(
-                size,
-                fallback_allocations = self.fallbacks.load(Relaxed) + 1,
-                "Heap exhausted for {mib:.1}MB allocation, falling back to device allocation"
-            );
-            tracing::info!("Consider increasing heap_size_mb or num_heaps");
+            let fallback_allocations = self.fallbacks.load(Relaxed) + 1;
+            self.notes.add(Note::FellBack { size, fallback_allocations });
         }
         Ok(range)
     }
@@ -293,13 +301,12 @@ impl Shared {
 
     /// The memory a range lies in, and its offset there in bytes.
     pub(crate) fn memory(&self, range: &Range) -> Option<(Arc<dyn Memory>, u64)> {
-        let memory = if range.is_fallback() {
+        let (memory, address) = if range.is_fallback() {
             self.fallback.memory(range)?
         } else {
-            self.heaps.slot(range.heap()).with(|open| open.heap().map(|heap| Arc::clone(&heap.memory)))?
+            self.heaps.slot(range.heap()).with(|open| open.heap().map(Heap::place))?
         };
-        let offset = range.address - memory.address();
-        Some((memory, offset))
+        Some((memory, range.address - address))
     }
 
     /// Whether a range that is out is what `request` would be given, as it is: nothing that must be

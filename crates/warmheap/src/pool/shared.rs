@@ -22,7 +22,9 @@ use super::heap::Heap;
 use super::heaps::Heaps;
 use super::idle::Looks;
 use super::ladder::Ladder;
+use super::left::Left;
 use super::local::{self, Local, Session};
+use super::notes::Notes;
 use super::pressure::Callbacks;
 use super::quotas::Quotas;
 use super::range::Range;
@@ -31,6 +33,7 @@ use super::site::Site;
 use super::timeline::Timeline;
 use super::withheld::Withheld;
 use crate::config::{PoolConfig, Scrub};
+use crate::sync::CheckedMutex;
 
 /// Everything behind a pool's handles.
 #[derive(Debug)]
@@ -64,7 +67,7 @@ pub(crate) struct Shared {
     pub(crate) looks: Mutex<Looks>,
     pub(crate) compactor: Compactor,
     /// Held by the one thread that makes memory available.
-    pub(crate) growth: Mutex<()>,
+    pub(crate) growth: CheckedMutex,
     /// Heaps that are in no slot because the system may take their pages.
     pub(crate) resting: Mutex<Vec<Heap>>,
     /// What could not be cleared and must not be handed out as it is.
@@ -72,6 +75,10 @@ pub(crate) struct Shared {
     pub(crate) closed: AtomicBool,
     /// The queues that retired buffers may wait for.
     pub(crate) timelines: Mutex<Vec<Weak<Timeline<Buffer>>>>,
+    /// What waits for queues that have no handle any more.
+    pub(crate) left: Left,
+    /// What there is to tell the log.
+    pub(crate) notes: Notes,
     /// What ranges owe that their queues have back early.
     pub(crate) early: Early,
     /// Keeps a closed pool alive until its last buffer is back.

@@ -14,10 +14,13 @@ use super::early::Early;
 use super::error::StartError;
 use super::fallback::Fallback;
 use super::headroom::Headroom;
+use super::heap::Heap;
 use super::heaps::Heaps;
 use super::ladder::Ladder;
+use super::left::Left;
 use super::lock;
 use super::maintain::{Maintainer, Wanted};
+use super::notes::Notes;
 use super::pressure::Callbacks;
 use super::quotas::Quotas;
 use super::shared::Shared;
@@ -25,6 +28,7 @@ use super::withheld::Withheld;
 use crate::config::{HeapSizing, MAX_HEAPS, MIB, PoolConfig, Strategy};
 use crate::device::{Device, HeapKind, HeapRequest};
 use crate::offsets::RangeAllocator;
+use crate::sync::CheckedMutex;
 
 /// The most threads that have elastic heaps for themselves.
 const HOMES: usize = MAX_HEAPS / 2;
@@ -72,11 +76,13 @@ impl Shared {
             headroom: Headroom::default(),
             looks: Mutex::default(),
             compactor: Compactor::default(),
-            growth: Mutex::new(()),
+            growth: CheckedMutex::default(),
             resting: Mutex::default(),
             withheld: Withheld::default(),
             closed: AtomicBool::new(false),
             timelines: Mutex::default(),
+            left: Left::default(),
+            notes: Notes::default(),
             early: Early::default(),
             orphans: Mutex::new(None),
             config,
@@ -136,14 +142,17 @@ impl Shared {
 
     /// Reserves the addresses of an elastic heap.
     fn reserve_elastic(&self) -> Result<Option<u16>, StartError> {
+        if self.heaps.vacant().is_none() {
+            return Ok(None);
+        }
         let limits = self.driver.limits();
         let most = self.bytes(u32::MAX.into()) / limits.granularity * limits.granularity;
         let size = limits.largest_heap.min(most) / limits.granularity * limits.granularity;
         let request = HeapRequest { size, kind: HeapKind::Elastic, label: "warmheap".into() };
         let fail = |source| StartError::Heap { number: 1, heaps: 1, size, source };
-        let memory = self.driver.create_heap(&request, UpTo::Hard).map_err(fail)?;
+        let held = self.driver.create_heap(&request, UpTo::Hard).map_err(fail)?;
         let len = self.granules(size).unwrap_or(u32::MAX);
-        Ok(self.heaps.install(RangeAllocator::new(len), memory, true))
+        Ok(self.install(Heap::new(RangeAllocator::new(len), held, true)))
     }
 
     /// Reserves the addresses of two elastic heaps side by side in the table; the first's place.
@@ -192,6 +201,7 @@ impl Drop for Shared {
             }
         }
         self.drop_resting();
+        self.speak();
     }
 }
 

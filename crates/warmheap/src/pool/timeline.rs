@@ -5,6 +5,9 @@
 //! no event object is made per item. The lock is never held while an item is dropped or the queue
 //! is asked or waited for, so completion handlers may retire and free.
 //!
+//! A list never waits by itself. When its last handle goes, what the queue is not done with yet is
+//! handed on ([`Waiting::outlive`]).
+//!
 //! The list does not know what it holds. The pool keeps buffers in it; the model in `timeline/model`
 //! keeps tokens, and tries every interleaving over this very code.
 #![forbid(unsafe_code)]
@@ -14,19 +17,24 @@ mod model;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
+use super::foreign;
 use crate::device::{DeviceError, Queue};
 use crate::sync::{AtomicU64, Mutex, MutexGuard, Ordering::Relaxed};
 
 /// How far back a queue looks for a range that it has just retired.
 const LOOK: usize = 16;
-/// How long the end of a queue's last handle waits for work that still uses retired items.
-const PATIENCE: Duration = Duration::from_secs(5);
+
+/// What can wait for a queue. Dropping it frees it.
+pub(crate) trait Waiting: Sized {
+    /// The list is gone, and the queue has not reached `value` yet.
+    fn outlive(self, queue: &Arc<dyn Queue>, value: u64);
+}
 
 /// See the module's essay.
 #[derive(Debug)]
-pub(crate) struct Timeline<T> {
+pub(crate) struct Timeline<T: Waiting> {
     queue: Arc<dyn Queue>,
     retired: Mutex<VecDeque<Retired<T>>>,
     bytes: AtomicU64,
@@ -39,7 +47,12 @@ struct Retired<T> {
     item: T,
 }
 
-impl<T> Timeline<T> {
+/// The highest value that a queue has completed. A queue that panics is not lost.
+pub(crate) fn completed(queue: &dyn Queue) -> Result<u64, DeviceError> {
+    foreign::call("Queue::completed", || queue.completed())
+}
+
+impl<T: Waiting> Timeline<T> {
     pub(crate) fn new(queue: Arc<dyn Queue>) -> Self {
         Self { queue, retired: Mutex::new(VecDeque::new()), bytes: AtomicU64::new(0) }
     }
@@ -61,7 +74,7 @@ impl<T> Timeline<T> {
 
     /// Drops up to `most` items from the front whose work has completed, and says how many.
     pub(crate) fn poll(&self, most: usize) -> Result<usize, DeviceError> {
-        let completed = self.queue.completed()?;
+        let completed = completed(&*self.queue)?;
         let mut freed = 0;
         while freed < most {
             // The lock is let go before the item is: dropping may take any other lock.
@@ -71,8 +84,9 @@ impl<T> Timeline<T> {
                 if ready { list.pop_front() } else { None }
             };
             let Some(Retired { bytes, item, .. }) = ready else { break };
+            // Counted until the item is gone, for those who wait for it; also if its drop panics.
+            let _counted = Counted { all: &self.bytes, bytes };
             drop(item);
-            self.bytes.fetch_sub(bytes, Relaxed);
             freed += 1;
         }
         Ok(freed)
@@ -83,7 +97,7 @@ impl<T> Timeline<T> {
     pub(crate) fn wait(&self, deadline: Instant) -> Result<bool, DeviceError> {
         let Some(value) = self.first() else { return Ok(false) };
         let left = deadline.saturating_duration_since(Instant::now());
-        let done = self.queue.wait(value, left)?;
+        let done = foreign::call("Queue::wait", || self.queue.wait(value, left))?;
         if done {
             self.poll(usize::MAX)?;
         }
@@ -92,7 +106,17 @@ impl<T> Timeline<T> {
 
     /// Whether work up to `value` is known to be done.
     pub(crate) fn has_completed(&self, value: u64) -> bool {
-        self.queue.completed().is_ok_and(|completed| completed >= value)
+        completed(&*self.queue).is_ok_and(|completed| completed >= value)
+    }
+
+    /// Whether its queue is lost.
+    pub(crate) fn is_lost(&self) -> bool {
+        matches!(completed(&*self.queue), Err(DeviceError::Lost { .. }))
+    }
+
+    /// How many items wait.
+    pub(crate) fn len(&self) -> usize {
+        self.list().len()
     }
 
     /// Takes the item retired last, of those that suit, before its work has completed: for use by
@@ -116,23 +140,32 @@ impl<T> Timeline<T> {
     }
 }
 
-impl<T> Drop for Timeline<T> {
-    /// Nobody can submit to or ask about the queue any more. What has completed is dropped, and so
-    /// is what a lost queue held: a device that has given up no longer touches memory. What is
-    /// still in use after a while is given up, not freed: a leak is better than a race.
+impl<T: Waiting> Drop for Timeline<T> {
+    /// No thread can submit to or ask about the queue any more. What has completed is dropped, and so
+    /// is what a lost queue held: a device that has given up no longer touches memory.
     fn drop(&mut self) {
-        let deadline = Instant::now() + PATIENCE;
-        while let Ok(true) = self.wait(deadline) {}
         let retired = std::mem::take(&mut *self.list());
-        if retired.is_empty() || self.queue.completed().is_err() {
-            return;
-        }
-        let (buffers, bytes) = (retired.len(), self.bytes());
-        tracing::error!(
-            buffers,
-            bytes,
-            "a queue was dropped whose work does not complete; the memory it may still use is not reused"
-        );
-        std::mem::forget(retired);
+        let completed = match completed(&*self.queue) {
+            Ok(completed) => completed,
+            Err(DeviceError::Lost { .. }) => u64::MAX,
+            Err(_) => 0,
+        };
+        let (done, open): (Vec<_>, Vec<_>) =
+            retired.into_iter().partition(|retired| retired.value <= completed);
+        // First, so that no panic in the other's drops frees what is in use.
+        open.into_iter().for_each(|Retired { item, value, .. }| item.outlive(&self.queue, value));
+        drop(done);
+    }
+}
+
+/// Bytes that are part of a sum. Dropped, they leave it.
+struct Counted<'a> {
+    all: &'a AtomicU64,
+    bytes: u64,
+}
+
+impl Drop for Counted<'_> {
+    fn drop(&mut self) {
+        self.all.fetch_sub(self.bytes, Relaxed);
     }
 }

@@ -22,7 +22,7 @@ impl Shared {
     /// are held. Answers the bytes given back.
     pub(crate) fn trim(&self, target: u64) -> Result<u64, DeviceError> {
         self.poll_queues();
-        let _climbing = lock(&self.growth);
+        let _climbing = self.climb_alone("Pool::trim")?;
         let mut given = self.give_back(target)?;
         // Threads are disturbed only if what lies in heaps is not enough.
         if self.driver.reserved() > target && self.flush_caches() {

@@ -8,6 +8,7 @@
 use std::sync::Mutex;
 
 use super::lock;
+use super::notes::Note;
 use super::range::Range;
 use super::shared::Shared;
 
@@ -27,7 +28,7 @@ impl Shared {
         let (mut granules, mut bytes) = (0, 0);
         for (range, _) in &*lock(&self.withheld.0) {
             if range.is_fallback() {
-                bytes += self.fallback.memory(range).map_or(0, |memory| memory.size());
+                bytes += self.fallback.size(range);
             } else {
                 granules += u64::from(range.len());
             }
@@ -43,10 +44,10 @@ impl Shared {
                 true
             }
             Err(error) => {
-                tracing::error!(size, %error, "freed memory could not be cleared and is not used until it can");
                 // Nobody holds it, though its heap counts it as used.
                 range.tenant().resize(0);
                 lock(&self.withheld.0).push((range, size));
+                self.notes.add(Note::CouldNotClear { size, error });
                 false
             }
         }

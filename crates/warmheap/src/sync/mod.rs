@@ -6,6 +6,7 @@
 #![allow(unsafe_code)]
 
 mod biased;
+mod checked;
 #[cfg(all(target_os = "linux", not(any(loom, warmheap_symmetric))))]
 mod cores;
 mod fence;
@@ -18,6 +19,7 @@ mod sandboxed;
 mod threads;
 
 pub(crate) use biased::{Biased, Inside, Owner, Taken};
+pub(crate) use checked::{CheckedMutex, Holding};
 pub(crate) use patient::{lock, try_lock};
 
 #[cfg(not(loom))]

@@ -10,7 +10,7 @@ use loom::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use loom::sync::{Arc, mpsc};
 use loom::thread;
 
-use super::{DeviceError, Instant, Queue, Timeline};
+use super::{DeviceError, Instant, Queue, Timeline, Waiting};
 use crate::sync::model::model;
 
 /// The counter of a device that works in another thread.
@@ -49,13 +49,15 @@ impl Queue for Counter {
 struct Memory {
     work: AtomicUsize,
     freed: AtomicUsize,
+    /// Left in use by the end of its queue.
+    left: AtomicUsize,
     freed_early: AtomicBool,
 }
 
 impl Memory {
     fn new() -> Arc<Self> {
-        let (work, freed) = (AtomicUsize::new(0), AtomicUsize::new(0));
-        Arc::new(Self { work, freed, freed_early: AtomicBool::new(false) })
+        let (work, freed, left) = (AtomicUsize::new(0), AtomicUsize::new(0), AtomicUsize::new(0));
+        Arc::new(Self { work, freed, left, freed_early: AtomicBool::new(false) })
     }
 
     fn be_worked_on(&self) {
@@ -64,6 +66,10 @@ impl Memory {
 
     fn freed(&self) -> usize {
         self.freed.load(Ordering::Relaxed)
+    }
+
+    fn left(&self) -> usize {
+        self.left.load(Ordering::Relaxed)
     }
 
     fn freed_early(&self) -> bool {
@@ -76,20 +82,32 @@ impl Memory {
 struct Token {
     memory: Arc<Memory>,
     due: usize,
+    /// Handed on, not freed.
+    left: bool,
 }
 
 impl Token {
     fn new(memory: &Arc<Memory>) -> Self {
-        Self { memory: Arc::clone(memory), due: 1 }
+        Self { memory: Arc::clone(memory), due: 1, left: false }
     }
 }
 
 impl Drop for Token {
     fn drop(&mut self) {
+        if self.left {
+            return;
+        }
         if self.memory.work.load(Ordering::Relaxed) != self.due {
             self.memory.freed_early.store(true, Ordering::Relaxed);
         }
         self.memory.freed.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+impl Waiting for Token {
+    fn outlive(mut self, _: &std::sync::Arc<dyn Queue>, _: u64) {
+        self.memory.left.fetch_add(1, Ordering::Relaxed);
+        self.left = true;
     }
 }
 
@@ -204,7 +222,7 @@ fn whoever_waits_sees_the_work_done() {
 
 /// The last handle goes while the device works, or as it is lost.
 #[test]
-fn the_end_of_a_queue_waits_for_its_work_or_its_loss() {
+fn the_end_of_a_queue_frees_what_is_done_or_lost_and_hands_on_the_rest() {
     for lost in [false, true] {
         model(move || {
             let counter = Counter::new(0);
@@ -223,7 +241,7 @@ fn the_end_of_a_queue_waits_for_its_work_or_its_loss() {
                 })
             };
             drop(timeline);
-            assert!(memory.freed() == 1 && !memory.freed_early());
+            assert!(memory.freed() + memory.left() == 1 && !memory.freed_early());
             device.join().unwrap();
         });
     }

@@ -1,0 +1,119 @@
+//! What the pool has to say to the log, kept until it may speak.
+//!
+//! A subscriber is the program's code: it may take time, use the pool and panic. So nothing is logged
+//! where a lock is held or a range is in hand; it is noted, and told once neither is the case.
+#![forbid(unsafe_code)]
+
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::thread;
+
+use super::lock;
+use super::range::Range;
+use super::shared::Shared;
+use crate::config::MIB;
+use crate::device::DeviceError;
+
+/// The most notes that wait. What comes then is not worth telling: nobody speaks for that long.
+const MOST: usize = 64;
+
+/// A line of the log.
+#[derive(Debug)]
+pub(crate) enum Note {
+    CouldNotGrow(DeviceError),
+    FellBack { size: u64, fallback_allocations: u64 },
+    WokeUp { lost: bool },
+    CouldNotWake(DeviceError),
+    GaveBackIdle { bytes: u64 },
+    CouldNotClear { size: u64, error: DeviceError },
+    CouldNotMove(DeviceError),
+    CouldNotEnd(DeviceError),
+    StillInFlight { buffers: usize, bytes: u64 },
+}
+
+/// See the module's essay.
+#[derive(Debug, Default)]
+pub(crate) struct Notes {
+    waiting: AtomicBool,
+    list: Mutex<Vec<Note>>,
+}
+
+impl Notes {
+    pub(crate) fn add(&self, note: Note) {
+        let mut list = lock(&self.list);
+        if list.len() < MOST {
+            list.push(note);
+        }
+        self.waiting.store(true, Relaxed);
+    }
+
+    fn take(&self) -> Vec<Note> {
+        let mut list = lock(&self.list);
+        self.waiting.store(false, Relaxed);
+        std::mem::take(&mut *list)
+    }
+}
+
+impl Shared {
+    /// Tells the program what there is to tell: the log's lines, and that a soft limit has been crossed.
+    /// The caller holds no lock of the pool, and what it has in hand is guarded.
+    ///
+    /// From within a call of the device nothing is told; the caller of that call will.
+    pub(crate) fn speak(&self) {
+        let quiet = !self.notes.waiting.load(Relaxed) && !self.driver.account().has_crossed();
+        if quiet || self.is_within_call() || thread::panicking() {
+            return;
+        }
+        self.notes.take().into_iter().for_each(Note::log);
+        self.tell_of_soft_limit();
+    }
+
+    /// As [`Shared::speak`], with a range in hand, of which `counted` bytes have been counted as
+    /// allocated: it goes back if the program's code panics.
+    pub(crate) fn speak_with(&self, range: Range, counted: Option<u64>) -> Range {
+        // The pool is whole while it speaks.
+        let Err(panic) = catch_unwind(AssertUnwindSafe(|| self.speak())) else { return range };
+        self.put_back(range);
+        if let Some(size) = counted {
+            self.count(|local| local.counters.freed(size, &self.peak), |past| past.freed(size, &self.peak));
+        }
+        resume_unwind(panic)
+    }
+}
+
+impl Note {
+    fn log(self) {
+        match self {
+            Self::CouldNotGrow(error) => tracing::debug!(%error, "the pool could not grow"),
+            Self::FellBack { size, fallback_allocations } => {
+                let mib = size as f64 / MIB as f64;
+                tracing::warn!(
+                    size,
+                    fallback_allocations,
+                    "Heap exhausted for {mib:.1}MB allocation, falling back to device allocation"
+                );
+                tracing::info!("Consider increasing heap_size_mb or num_heaps");
+            }
+            Self::WokeUp { lost } => tracing::debug!(lost, "a heap at rest is used again"),
+            Self::CouldNotWake(error) => {
+                tracing::warn!(%error, "a heap at rest could not be claimed back and is destroyed");
+            }
+            Self::GaveBackIdle { bytes } => tracing::debug!(bytes, "idle memory went back to the device"),
+            Self::CouldNotClear { size, error } => {
+                tracing::error!(size, %error, "freed memory could not be cleared and is not used until it can");
+            }
+            Self::CouldNotMove(error) => {
+                tracing::debug!(%error, "a buffer could not be moved to make room");
+            }
+            Self::CouldNotEnd(error) => {
+                tracing::error!(%error, "memory went back to the device, whose destructor failed");
+            }
+            Self::StillInFlight { buffers, bytes } => tracing::error!(
+                buffers,
+                bytes,
+                "a pool was closed while work that uses its memory does not complete; that memory is not reused"
+            ),
+        }
+    }
+}

@@ -1,0 +1,80 @@
+//! A mutex for stretches in which foreign code runs: a thread that comes back to it while it holds it
+//! is told so, where it would wait for itself for ever.
+#![forbid(unsafe_code)]
+
+use std::ptr;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::{Mutex, MutexGuard};
+
+use super::{lock, try_lock};
+
+/// See the module's essay.
+#[derive(Debug, Default)]
+pub(crate) struct CheckedMutex {
+    mutex: Mutex<()>,
+    /// The mark of the thread that holds the mutex; 0 while none does.
+    holder: AtomicUsize,
+}
+
+/// The calling thread holds the mutex.
+#[derive(Debug)]
+pub(crate) struct Holding<'a> {
+    holder: &'a AtomicUsize,
+    _guard: MutexGuard<'a, ()>,
+}
+
+impl CheckedMutex {
+    /// Waits for the mutex; `None` if the calling thread holds it.
+    pub(crate) fn lock(&self) -> Option<Holding<'_>> {
+        (!self.is_held_here()).then(|| self.hold(lock(&self.mutex)))
+    }
+
+    /// As [`CheckedMutex::lock`], without waiting: `None` if another thread holds it, too.
+    pub(crate) fn try_lock(&self) -> Option<Holding<'_>> {
+        try_lock(&self.mutex).map(|guard| self.hold(guard))
+    }
+
+    /// Whether the calling thread holds the mutex.
+    pub(crate) fn is_held_here(&self) -> bool {
+        // A thread sees its own mark or another's, and only its own matters.
+        self.holder.load(Relaxed) == mark()
+    }
+
+    fn hold<'a>(&'a self, guard: MutexGuard<'a, ()>) -> Holding<'a> {
+        self.holder.store(mark(), Relaxed);
+        Holding { holder: &self.holder, _guard: guard }
+    }
+}
+
+impl Drop for Holding<'_> {
+    fn drop(&mut self) {
+        self.holder.store(0, Relaxed);
+    }
+}
+
+/// A number that no other living thread has. It can be had at a thread's very end, too.
+fn mark() -> usize {
+    thread_local!(static MARK: u8 = const { 0 });
+    MARK.with(|mark| ptr::from_ref(mark).addr())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::thread;
+
+    use super::*;
+
+    #[test]
+    fn the_holder_is_refused_and_others_wait() {
+        let mutex = CheckedMutex::default();
+        let held = mutex.lock().expect("nobody holds it");
+        assert!(mutex.is_held_here() && mutex.lock().is_none() && mutex.try_lock().is_none());
+        thread::scope(|scope| {
+            assert!(scope.spawn(|| !mutex.is_held_here() && mutex.try_lock().is_none()).join().unwrap());
+            let waits = scope.spawn(|| mutex.lock().is_some());
+            drop(held);
+            assert!(waits.join().unwrap());
+        });
+        assert!(!mutex.is_held_here() && mutex.try_lock().is_some());
+    }
+}
