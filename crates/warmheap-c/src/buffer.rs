@@ -1,4 +1,4 @@
-//! Buffers: asked for, looked at, freed.
+//! The functions that allocate, inspect and free buffers.
 
 use std::ffi::{c_char, c_void};
 
@@ -8,41 +8,41 @@ use crate::handles;
 use crate::pool::wh_pool;
 use crate::status::{Failure, guarded, put, text, wh_status};
 
-/// A buffer. All zeros names none.
+/// The handle of a buffer. All zeros is the handle of no buffer.
 #[repr(C)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[allow(non_camel_case_types)]
 pub struct wh_buffer {
-    /// Of no meaning to callers.
+    /// The number has no meaning to callers.
     pub id: u64,
 }
 
-/// Where a buffer is.
+/// The place and size of a buffer.
 #[repr(C)]
 #[derive(Debug, Clone, Copy)]
 #[allow(non_camel_case_types)]
 pub struct wh_buffer_info {
     /// The device's address of the first byte.
     pub address: u64,
-    /// The CPU's pointer to it; null if the CPU cannot touch this memory.
+    /// The CPU's pointer to the first byte; null if the CPU cannot access this memory.
     pub host: *mut c_void,
-    /// The bytes that were asked for.
+    /// The requested bytes.
     pub size: u64,
-    /// Straight from the device, because no heap could serve it.
+    /// True if the buffer is straight from the device, because no heap could serve the request.
     pub is_fallback: bool,
 }
 
-/// For `wh_allocate`: the memory reads as zero.
+/// A flag for `wh_allocate`: the memory reads as zero.
 pub const WH_ZEROED: u32 = 1;
-/// For `wh_allocate`: fail rather than ask the device.
+/// A flag for `wh_allocate`: the call fails if no heap can serve it, and does not ask the device.
 pub const WH_NO_FALLBACK: u32 = 2;
 
-/// Allocates `size` bytes. `align` is a power of two in bytes, or 0 for the device's own; `flags`
-/// is a sum of `WH_ZEROED` and `WH_NO_FALLBACK`, or 0; `tag` names the purpose and may be null. Every
-/// name is kept as long as the process lives: meant for tens of names, not millions.
+/// Allocates `size` bytes. `align` is a power of two in bytes, or 0 for the device's own alignment. `flags`
+/// is a sum of `WH_ZEROED` and `WH_NO_FALLBACK`, or 0. `tag` names the purpose and may be null. The library
+/// keeps every tag as long as the process lives, so a program should use tens of tags, not millions.
 ///
 /// # Safety
-/// `tag` is null or ends with a zero byte; `buffer` is null or has room for the result.
+/// `tag` is null or ends with a zero byte. `buffer` is null or has room for the result.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn wh_allocate(
     pool: wh_pool,
@@ -62,7 +62,7 @@ pub unsafe extern "C" fn wh_allocate(
         }
         let pool = handles::pool(pool.id)?;
         let mut request = Request::new(size).align(align);
-        // SAFETY: the caller's promise.
+        // SAFETY: the caller keeps this function's contract.
         if let Some(tag) = unsafe { text(tag, "tag") }? {
             request = request.tag(tag);
         }
@@ -72,12 +72,12 @@ pub unsafe extern "C" fn wh_allocate(
         let allocated =
             if flags & WH_NO_FALLBACK == 0 { pool.allocate(request) } else { pool.try_allocate(request) };
         let id = handles::add_buffer(allocated?);
-        // SAFETY: the caller's promise.
+        // SAFETY: the caller keeps this function's contract.
         unsafe { put(buffer, "buffer", wh_buffer { id }) }
     })
 }
 
-/// Says where a buffer is.
+/// Writes the place and size of a buffer to `info`.
 ///
 /// # Safety
 /// `info` is null or has room for the result.
@@ -90,12 +90,12 @@ pub unsafe extern "C" fn wh_inspect(buffer: wh_buffer, info: *mut wh_buffer_info
             size: buffer.size(),
             is_fallback: buffer.is_fallback(),
         })?;
-        // SAFETY: the caller's promise.
+        // SAFETY: the caller keeps this function's contract.
         unsafe { put(info, "info", found) }
     })
 }
 
-/// Frees a buffer, from any thread. Freeing one twice is an error and does nothing.
+/// Frees a buffer, from any thread. Freeing a buffer twice is an error and does nothing.
 #[unsafe(no_mangle)]
 pub extern "C" fn wh_free(buffer: wh_buffer) -> wh_status {
     guarded(|| handles::remove_buffer(buffer.id).map(drop))

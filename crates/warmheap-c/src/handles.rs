@@ -1,8 +1,8 @@
-//! Numbers in place of pointers.
+//! Handles: numbers in place of pointers.
 //!
-//! A handle is a place in a table and the number of times the place was used before, so a handle
-//! to something closed, freed or never made is told apart from a live one. (A place counts two
-//! thousand million uses before it begins anew.)
+//! A handle is a place in a table and the number of times that place was used before. It is therefore told
+//! apart from the handle of anything closed, freed or never made. The count of uses begins anew after two
+//! thousand million uses of one place.
 #![forbid(unsafe_code)]
 
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -19,15 +19,16 @@ new_key_type! {
 }
 
 static POOLS: LazyLock<RwLock<SlotMap<PoolKey, Pool>>> = LazyLock::new(RwLock::default);
-/// Buffers are spread over several tables, so that threads seldom wait for one another.
+/// Several tables share the buffers, so that threads seldom wait for one another.
 static BUFFERS: LazyLock<[Mutex<SlotMap<BufferKey, Buffer>>; TABLES as usize]> =
     LazyLock::new(Default::default);
 const TABLES: u64 = 16;
-/// Where a buffer's number holds its table: above any index, below the count of uses.
+/// The lowest bit of the table's number in a buffer's handle. It is above any index and below the count of
+/// uses.
 const TABLE_SHIFT: u32 = 28;
 
 thread_local! {
-    /// The table this thread adds to.
+    /// The table to which this thread adds buffers.
     static MINE: u64 = {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         NEXT.fetch_add(1, Ordering::Relaxed) % TABLES
@@ -56,13 +57,14 @@ pub(crate) fn remove_pool(id: u64) -> Result<Pool, Failure> {
     pools.remove(key(id)).ok_or_else(|| gone("pool"))
 }
 
-/// Gives the buffer a number: its key, with the table in the place of the index's highest bits.
+/// Stores the buffer and returns its handle: its key, with the table's number in the highest bits of the
+/// index.
 pub(crate) fn add_buffer(buffer: Buffer) -> u64 {
     let table = MINE.with(|mine| *mine);
     lock(table).insert(buffer).data().as_ffi() | table << TABLE_SHIFT
 }
 
-/// Looks at a buffer; the table is locked meanwhile.
+/// Calls `look` with a buffer, while the buffer's table is locked.
 pub(crate) fn with_buffer<R>(id: u64, look: impl FnOnce(&Buffer) -> R) -> Result<R, Failure> {
     let (table, key) = place(id);
     lock(table).get(key).map(look).ok_or_else(|| gone("buffer"))
@@ -82,8 +84,8 @@ fn lock(table: u64) -> MutexGuard<'static, SlotMap<BufferKey, Buffer>> {
     BUFFERS[table as usize].lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The key with this number. Numbers of no key are taken for their nearest one by `from_ffi`; here
-/// they name nothing.
+/// Returns the key with this number. `from_ffi` takes a number of no key for the nearest key; here such a
+/// number is the handle of nothing.
 fn key<K: Key>(id: u64) -> K {
     let nearest = KeyData::from_ffi(id);
     if nearest.as_ffi() == id { nearest.into() } else { K::null() }

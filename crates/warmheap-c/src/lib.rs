@@ -1,13 +1,13 @@
 //! Warmheap for C, and for PyTorch.
 //!
-//! This crate turns the library into functions that C can call. It owns what the border needs and
-//! nothing else: handles that outlive what they name without harm, error texts, and a stop for
-//! panics. No decision about memory is made here.
+//! This crate turns the library into functions that C can call. It owns only what that interface needs:
+//! handles that stay harmless after the object is gone, error texts, and a stop for panics. It makes no
+//! decision about memory.
 //!
 //! - `pool`, `buffer`: the functions of `warmheap.h`
 //! - `handles`: numbers in place of pointers, checked at each use
-//! - `status`: what every function answers
-//! - `torch`: the functions that PyTorch's pluggable allocator takes
+//! - `status`: what every function returns
+//! - `torch`: the functions that PyTorch's pluggable allocator needs
 
 mod buffer;
 mod handles;
@@ -29,19 +29,19 @@ pub use torch::{
     warmheap_reset_peaks, warmheap_statistics_json,
 };
 
-/// The version of this interface: a program compiled against a header with the same major number
-/// works with this library.
+/// The version of this interface. A library works with a program that was compiled against a header of the
+/// same major version.
 pub const WH_VERSION_MAJOR: u32 = 0;
-/// Rises when functions are added.
+/// The minor version rises when functions are added.
 pub const WH_VERSION_MINOR: u32 = 1;
 
-/// The library's interface version: `WH_VERSION_MAJOR << 16 | WH_VERSION_MINOR`.
+/// Returns the library's interface version: `WH_VERSION_MAJOR << 16 | WH_VERSION_MINOR`.
 #[unsafe(no_mangle)]
 pub extern "C" fn wh_version() -> u32 {
     WH_VERSION_MAJOR << 16 | WH_VERSION_MINOR
 }
 
-/// The library's release, as text. Never null; never freed.
+/// Returns the library's release as text. The pointer is never null, and the caller never frees it.
 #[unsafe(no_mangle)]
 pub extern "C" fn wh_version_string() -> *const c_char {
     const TEXT: &str = concat!(env!("CARGO_PKG_VERSION"), "\0");

@@ -1,4 +1,4 @@
-//! Pools: opened from a device and a configuration, asked for statistics, closed.
+//! The functions that open, inspect, trim and close pools.
 
 use std::ffi::c_char;
 
@@ -9,12 +9,12 @@ use warmheap::{Pool, PoolConfig};
 use crate::handles;
 use crate::status::{Failure, guarded, put, text, wh_status};
 
-/// A pool. All zeros names none.
+/// The handle of a pool. All zeros is the handle of no pool.
 #[repr(C)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[allow(non_camel_case_types)]
 pub struct wh_pool {
-    /// Of no meaning to callers.
+    /// The number has no meaning to callers.
     pub id: u64,
 }
 
@@ -25,16 +25,17 @@ pub struct wh_pool {
 pub struct wh_stage {
     /// Times tried.
     pub tried: u64,
-    /// Times it served.
+    /// Times that it served the request.
     pub served: u64,
 }
 
-/// The stages that a request goes through, in this order, when no heap has room for it.
+/// The stages that a request goes through, in this order, when no heap has room for it. After a wait or a
+/// callback, the slow path begins again. The stage that then serves the request is counted as well.
 #[repr(C)]
 #[derive(Debug, Clone, Copy, Default)]
 #[allow(non_camel_case_types)]
 pub struct wh_slow_path {
-    /// Retired buffers whose work has completed are freed.
+    /// The pool frees retired buffers whose work has completed.
     pub retired: wh_stage,
     /// Thread caches give up the spans they keep.
     pub caches: wh_stage,
@@ -42,13 +43,13 @@ pub struct wh_slow_path {
     pub purgeable: wh_stage,
     /// Movable buffers make room.
     pub compaction: wh_stage,
-    /// The device is asked for heap memory.
+    /// The pool asks the device for heap memory.
     pub growth: wh_stage,
-    /// The device is asked for a buffer.
+    /// The pool asks the device for a buffer.
     pub fallback: wh_stage,
     /// The request waits for work in flight.
     pub wait: wh_stage,
-    /// The program's callbacks are asked to free something.
+    /// The pool asks the program's callbacks to free something.
     pub callbacks: wh_stage,
 }
 
@@ -73,78 +74,79 @@ impl From<warmheap::stats::SlowPath> for wh_slow_path {
     }
 }
 
-/// What a pool can tell about itself. Figures ending in `_mb` are MiB (2^20 bytes).
+/// A snapshot of a pool's statistics. Figures ending in `_mb` are MiB (2^20 bytes).
 #[repr(C)]
 #[derive(Debug, Clone, Copy, Default)]
 #[allow(non_camel_case_types)]
 pub struct wh_statistics {
-    /// Requests that got a buffer.
+    /// Requests that got a buffer, from a heap or by fallback.
     pub total_allocations: u64,
-    /// Buffers given back.
+    /// Buffers freed.
     pub total_deallocations: u64,
-    /// Requests that no heap could serve and the device did.
+    /// Requests that the device served, because no heap could.
     pub fallback_allocations: u64,
-    /// Requests that failed.
+    /// Requests that failed, because neither a heap nor the device could serve them.
     pub failed_allocations: u64,
     /// Buffers alive now.
     pub active_allocations: u64,
-    /// `(total - fallback) / total`; 1 when there were none.
+    /// `(total - fallback) / total`, 0 to 1; 1 without requests.
     pub hit_rate: f64,
     /// Heaps held from the device.
     pub total_heaps: u64,
-    /// Heaps with a live buffer.
+    /// Heaps with at least one live buffer.
     pub active_heaps: u64,
-    /// Used part of the heaps, 0 to 1.
+    /// `used_capacity_mb / total_capacity_mb`, 0 to 1; 0 without heaps.
     pub utilization: f64,
-    /// `1 - largest free block / free`, 0 to 1.
+    /// `1 - largest free block / free`, 0 to 1, over all heaps; 0 if nothing is free.
     pub fragmentation: f64,
-    /// The largest request answered.
+    /// The size of the largest request served since the last reset.
     pub largest_allocation_mb: f64,
-    /// The mean request answered.
+    /// The mean size of the requests served since the last reset.
     pub avg_allocation_mb: f64,
     /// Heap memory held from the device.
     pub total_capacity_mb: f64,
-    /// Heap memory under live buffers.
+    /// Heap memory of live buffers, rounding included.
     pub used_capacity_mb: f64,
-    /// The most requested bytes alive at once.
+    /// The most requested bytes alive at once since the last reset, heaps and fallback together. Exact where
+    /// one thread uses the pool; where several do, right to 128 MiB for each.
     pub peak_used_mb: f64,
-    /// Memory under live fallback buffers.
+    /// Memory of live fallback buffers.
     pub fallback_mb: f64,
-    /// Free memory held back for the next requests.
+    /// Free memory that thread caches and the depot keep for later requests.
     pub cached_mb: f64,
-    /// Freed memory that is not reused before it can be cleared.
+    /// Freed memory in quarantine, because the device could not clear it yet; heaps and fallback together.
     pub quarantined_mb: f64,
-    /// Calls made to the device.
+    /// Calls made to the device since start-up began, warm-up included.
     pub device_calls: u64,
-    /// Driver objects held, where they are scarce beside bytes.
+    /// Driver objects held now, on a device that limits their number; 0 elsewhere.
     pub device_objects: u64,
-    /// The most driver objects that may be held; 0 without such a limit.
+    /// The most driver objects that the device may hold; 0 without such a limit.
     pub device_object_limit: u64,
-    /// Retired buffers that wait for their queues.
+    /// Requested bytes of retired buffers that wait for their queues.
     pub in_flight_mb: f64,
-    /// How often more came to be held than a soft limit says.
+    /// The number of times that the memory held from the device passed a soft limit.
     pub soft_limit_crossings: u64,
-    /// Compactions, on demand and in the background.
+    /// Compactions, on request and in the background.
     pub compactions: u64,
     /// Buffers that compaction has moved.
     pub moved_buffers: u64,
-    /// Their requested bytes.
+    /// The requested bytes of those buffers.
     pub moved_mb: f64,
-    /// Memory that compaction brought together in whole pages or heaps.
+    /// Memory that compaction joined into whole free pages or heaps.
     pub recovered_mb: f64,
-    /// What was tried when no heap had room.
+    /// How often each stage of the slow path was tried, and how often it served the request.
     pub slow_path: wh_slow_path,
     /// Bytes held from the device now: heaps and fallback buffers.
     pub reserved_bytes: u64,
-    /// The most bytes held from the device at once.
+    /// The most bytes held from the device at once since the last reset.
     pub peak_reserved_bytes: u64,
 }
 
-/// Opens a pool on `device`: `host`, `cuda` or `cuda:N`. `config` is a configuration as YAML text;
-/// null asks for a pool that sizes itself. Environment variables `WARMHEAP_...` override it.
+/// Opens a pool on `device`: `host`, `cuda` or `cuda:N`. `config` is a configuration as YAML text. If it is
+/// null, the pool sizes itself. The environment variables `WARMHEAP_...` override the configuration.
 ///
 /// # Safety
-/// The texts are null or end with a zero byte; `pool` is null or has room for the result.
+/// `device` and `config` are null or end with a zero byte. `pool` is null or has room for the result.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn wh_pool_open(
     device: *const c_char,
@@ -152,20 +154,20 @@ pub unsafe extern "C" fn wh_pool_open(
     pool: *mut wh_pool,
 ) -> wh_status {
     guarded(|| {
-        // SAFETY: the caller's promise.
+        // SAFETY: the caller keeps this function's contract.
         let config = match unsafe { text(config, "config") }? {
             Some(yaml) => PoolConfig::from_yaml_str(yaml),
             None => Ok(PoolConfig::elastic()),
         };
-        // SAFETY: the caller's promise.
+        // SAFETY: the caller keeps this function's contract.
         unsafe { open(device, config, pool) }
     })
 }
 
-/// As `wh_pool_open`, with the configuration in a file.
+/// Opens a pool as `wh_pool_open` does, with the configuration in the file `path`.
 ///
 /// # Safety
-/// As `wh_pool_open`.
+/// `device` and `path` are null or end with a zero byte. `pool` is null or has room for the result.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn wh_pool_open_file(
     device: *const c_char,
@@ -173,22 +175,22 @@ pub unsafe extern "C" fn wh_pool_open_file(
     pool: *mut wh_pool,
 ) -> wh_status {
     guarded(|| {
-        // SAFETY: the caller's promise.
+        // SAFETY: the caller keeps this function's contract.
         let path = unsafe { text(path, "path") }?.ok_or_else(|| Failure::argument("path is null"))?;
-        // SAFETY: the caller's promise.
+        // SAFETY: the caller keeps this function's contract.
         unsafe { open(device, PoolConfig::from_yaml_file(path), pool) }
     })
 }
 
 /// # Safety
-/// As `wh_pool_open`.
+/// The contract is that of `wh_pool_open`.
 unsafe fn open(
     device: *const c_char,
     config: Result<PoolConfig, ConfigError>,
     out: *mut wh_pool,
 ) -> Result<(), Failure> {
     let config = config.and_then(PoolConfig::with_environment)?;
-    // SAFETY: the caller's promise.
+    // SAFETY: the caller keeps this function's contract.
     let name = unsafe { text(device, "device") }?.ok_or_else(|| Failure::argument("device is null"))?;
     if out.is_null() {
         return Err(Failure::argument("pool is null"));
@@ -197,25 +199,25 @@ unsafe fn open(
     let device = name.parse::<Spec>().map_err(unknown)?.open()?;
     let pool = Pool::new(device, config)?;
     let id = handles::add_pool(pool);
-    // SAFETY: the caller's promise.
+    // SAFETY: the caller keeps this function's contract.
     unsafe { put(out, "pool", wh_pool { id }) }
 }
 
-/// Closes a pool. Its memory goes back to the device with the last of its buffers, which stay
-/// valid until freed.
+/// Closes a pool. Live buffers stay valid until they are freed. The pool's memory goes back to the device
+/// with the last of them.
 #[unsafe(no_mangle)]
 pub extern "C" fn wh_pool_close(pool: wh_pool) -> wh_status {
     guarded(|| handles::remove_pool(pool.id).map(drop))
 }
 
-/// Gives memory that no buffer uses back to the device until at most `target` bytes are held; 0
-/// asks for all of it.
+/// Gives free memory back to the device until the pool holds at most `target` bytes, or no more can go. A
+/// target of 0 means all free memory.
 #[unsafe(no_mangle)]
 pub extern "C" fn wh_pool_trim(pool: wh_pool, target: u64) -> wh_status {
     guarded(|| Ok(handles::pool(pool.id)?.trim(target).map(drop)?))
 }
 
-/// Sets the pool's counters to zero; what is true now stays.
+/// Sets the pool's counters to zero. Gauges keep their values, and peaks start again from the present values.
 #[unsafe(no_mangle)]
 pub extern "C" fn wh_pool_reset_statistics(pool: wh_pool) -> wh_status {
     guarded(|| {
@@ -224,7 +226,7 @@ pub extern "C" fn wh_pool_reset_statistics(pool: wh_pool) -> wh_status {
     })
 }
 
-/// A snapshot of the pool's statistics.
+/// Writes a snapshot of the pool's statistics to `statistics`.
 ///
 /// # Safety
 /// `statistics` is null or has room for the result.
@@ -233,13 +235,13 @@ pub unsafe extern "C" fn wh_pool_statistics(pool: wh_pool, statistics: *mut wh_s
     guarded(|| {
         let pool = handles::pool(pool.id)?;
         let snapshot = snapshot(&pool);
-        // SAFETY: the caller's promise.
+        // SAFETY: the caller keeps this function's contract.
         unsafe { put(statistics, "statistics", snapshot) }
     })
 }
 
-/// The pool's figures in C's struct: all that the library has (the header's test sees to that), and
-/// what is held from the device.
+/// Returns the pool's figures in C's struct: all that the library has, and the bytes held from the device.
+/// The header's test checks that none is missing.
 fn snapshot(pool: &Pool) -> wh_statistics {
     macro_rules! filled {
         ($statistics:ident, [$($field:ident),+], $($own:ident),+) => {

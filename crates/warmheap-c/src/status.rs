@@ -1,4 +1,4 @@
-//! What every function answers, and the words to go with it.
+//! The status that every function returns, and the text of the last error.
 
 use std::cell::RefCell;
 use std::ffi::{CStr, CString, c_char};
@@ -8,30 +8,30 @@ use warmheap::config::ConfigError;
 use warmheap::device::DeviceError;
 use warmheap::{AllocError, StartError};
 
-/// How a call ended. `wh_last_error` has the words.
+/// The result of a call. `wh_last_error` returns the reason for a failure as text.
 #[repr(C)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[allow(non_camel_case_types)]
 pub enum wh_status {
-    /// Done.
+    /// The call succeeded.
     WH_OK = 0,
     /// An argument was null, out of range or not UTF-8.
     WH_INVALID_ARGUMENT = 1,
-    /// The handle names nothing: never made, closed or freed before.
+    /// The handle names nothing: it was never made, or its object is closed or freed.
     WH_INVALID_HANDLE = 2,
     /// The configuration was refused.
     WH_INVALID_CONFIG = 3,
-    /// Neither the heaps nor the device have the memory.
+    /// Neither the heaps nor the device had the memory.
     WH_OUT_OF_MEMORY = 4,
-    /// There is no such device here.
+    /// This machine has no such device.
     WH_UNAVAILABLE = 5,
     /// The device failed.
     WH_DEVICE_ERROR = 6,
-    /// A defect of the library itself; the call had no effect that can be told.
+    /// The library has a defect. The effect of the call is unknown.
     WH_INTERNAL = 7,
 }
 
-/// A failed call on its way out.
+/// The status and the text of a call that failed.
 #[derive(Debug)]
 pub(crate) struct Failure {
     status: wh_status,
@@ -94,14 +94,15 @@ thread_local! {
     static LAST: RefCell<CString> = RefCell::default();
 }
 
-/// Why the last call of this thread that did not answer `WH_OK` failed; an empty text if none has.
-/// Never null. Valid until the next call of this library on this thread; not to be freed.
+/// Returns the reason for the last failure of a call on this thread, or an empty text if no call has failed.
+/// The pointer is never null. It is valid until the next call of this library on this thread, and the caller
+/// does not free it.
 #[unsafe(no_mangle)]
 pub extern "C" fn wh_last_error() -> *const c_char {
     LAST.try_with(|last| last.borrow().as_ptr()).unwrap_or(c"".as_ptr())
 }
 
-/// Runs the body of an exported function: failures leave their words, panics stop here.
+/// Runs the body of an exported function. Keeps the text of a failure, and turns a panic into a failure.
 pub(crate) fn guarded(body: impl FnOnce() -> Result<(), Failure>) -> wh_status {
     let result = catch_unwind(AssertUnwindSafe(body)).unwrap_or_else(|_| {
         Err(Failure::new(wh_status::WH_INTERNAL, "a defect in the library; please report it"))
@@ -110,29 +111,29 @@ pub(crate) fn guarded(body: impl FnOnce() -> Result<(), Failure>) -> wh_status {
         Ok(()) => wh_status::WH_OK,
         Err(failure) => {
             let text = CString::new(failure.text.replace('\0', " ")).unwrap_or_default();
-            // A thread on its way out has nowhere to keep words.
+            // The text is lost if the thread is ending.
             let _ = LAST.try_with(|last| *last.borrow_mut() = text);
             failure.status
         }
     }
 }
 
-/// Text from C.
+/// Returns a text from C; `None` if it is null.
 ///
 /// # Safety
-/// `text` is null or points to a text that ends with a zero byte.
+/// `text` is null or points to a text that ends with a zero byte. The text lives as long as `'a`.
 pub(crate) unsafe fn text<'a>(text: *const c_char, name: &str) -> Result<Option<&'a str>, Failure> {
     if text.is_null() {
         return Ok(None);
     }
-    // SAFETY: the caller's promise.
+    // SAFETY: the caller keeps this function's contract.
     unsafe { CStr::from_ptr(text) }
         .to_str()
         .map(Some)
         .map_err(|_| Failure::argument(format!("{name} is not UTF-8")))
 }
 
-/// Where a result goes.
+/// Writes a result to the caller's memory.
 ///
 /// # Safety
 /// `out` is null or points to memory for a `T`.
@@ -140,7 +141,7 @@ pub(crate) unsafe fn put<T>(out: *mut T, name: &str, value: T) -> Result<(), Fai
     if out.is_null() {
         return Err(Failure::argument(format!("{name} is null")));
     }
-    // SAFETY: the caller's promise.
+    // SAFETY: the caller keeps this function's contract.
     unsafe { out.write(value) };
     Ok(())
 }

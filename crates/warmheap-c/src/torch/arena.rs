@@ -1,10 +1,10 @@
-//! The pools of a GPU, one for each stream.
+//! The pools of one GPU, one for each stream.
 //!
-//! A pool of its own for each stream is what makes reuse right: a range freed here goes to later
-//! work of the same stream, which the GPU runs after the work that used it before. It reaches
-//! another stream only by way of the device, which is waited for when memory goes back to it.
+//! Each stream has its own pool, because that makes reuse correct. A span freed here serves later work of the
+//! same stream, and the GPU runs that work after the work that used the span before. Memory reaches another
+//! stream only through the device, and the device is synchronized before memory goes back to it.
 //!
-//! Streams are few and never leave, so they stand in a list that is read without a lock.
+//! Streams are few and are never removed, so threads read the list without a lock.
 #![forbid(unsafe_code)]
 
 use std::iter;
@@ -20,21 +20,21 @@ pub(super) struct Arena {
     next: OnceLock<Box<Self>>,
 }
 
-/// See the module's essay.
+/// See the module's documentation.
 #[derive(Debug, Default)]
 pub(super) struct Arenas {
     first: OnceLock<Box<Arena>>,
-    /// Held by whoever adds one.
+    /// The thread that adds a pool holds this lock.
     adding: Mutex<()>,
 }
 
 impl Arenas {
-    /// Those that exist by now, in the order of their streams' first use.
+    /// Returns the pools that exist now, in the order of their streams' first use.
     pub(super) fn iter(&self) -> impl Iterator<Item = &Arena> {
         iter::successors(self.first.get(), |arena| arena.next.get()).map(|arena| &**arena)
     }
 
-    /// The pool of `stream`; `make` makes one at its first use.
+    /// Returns the pool of `stream`, which `make` makes at the stream's first use.
     pub(super) fn of(
         &self,
         stream: usize,

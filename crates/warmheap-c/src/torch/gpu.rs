@@ -1,4 +1,4 @@
-//! One GPU: its pools, the buffers PyTorch holds, those that wait for other streams, and graphs.
+//! One GPU: its pools, the buffers that PyTorch holds, freed buffers that other streams use, and graphs.
 
 use std::ffi::{c_int, c_void};
 use std::sync::{Arc, OnceLock};
@@ -12,28 +12,28 @@ use super::graphs::{Graphs, warmheap_pool_id};
 use super::guests::Guests;
 use super::live::{Held, Live};
 
-/// The most GPUs of one process.
+/// The most GPUs that one process may use.
 const GPUS: usize = 64;
 static ALL: [OnceLock<Result<Gpu, String>>; GPUS] = [const { OnceLock::new() }; GPUS];
 
-/// What a program is told that captures a graph by itself.
+/// The error for a program that captures a graph without PyTorch's hooks.
 const UNANNOUNCED: &str = "a CUDA graph is being captured on this stream and Warmheap was not told: capture \
     with torch.cuda.graph, with all three hooks for private pools set (docs/pytorch.md)";
 const ONE_AT_A_TIME: &str = "another CUDA graph is being captured on this GPU: Warmheap serves one capture at a \
     time for each device";
 
-/// Settings that the program gave.
+/// The settings that the program gave.
 static SETTLED: OnceLock<PoolConfig> = OnceLock::new();
 
-/// Settings for the pools of every GPU, in place of the file that `WARMHEAP_CONFIG` names; variables
-/// `WARMHEAP_<KEY>` still override them. For bindings; call it once, before the first allocation:
-/// `false` if there are settings already, which stay.
+/// Sets the configuration of the pools of every GPU, in place of the file that `WARMHEAP_CONFIG` names. The
+/// variables `WARMHEAP_<KEY>` still override it. Bindings call this once, before the first allocation.
+/// Returns `false`, and changes nothing, if there is a configuration already.
 #[must_use]
 pub fn configure(config: PoolConfig) -> bool {
     SETTLED.set(config).is_ok()
 }
 
-/// See the module's essay.
+/// See the module's documentation.
 #[derive(Debug)]
 pub(super) struct Gpu {
     pub(super) device: CudaDevice,
@@ -44,7 +44,7 @@ pub(super) struct Gpu {
     graphs: Graphs,
 }
 
-/// Why there is no memory.
+/// The reason that an allocation failed.
 #[derive(Debug)]
 pub(super) enum Refusal {
     OutOfMemory(String),
@@ -52,14 +52,14 @@ pub(super) enum Refusal {
 }
 
 impl Gpu {
-    /// The GPU PyTorch numbers `ordinal`, opened at its first use.
+    /// Returns the GPU with PyTorch's number `ordinal`, and opens it at its first use.
     pub(super) fn at(ordinal: c_int) -> Result<&'static Self, String> {
         let place = usize::try_from(ordinal).ok().and_then(|index| ALL.get(index));
         let place = place.ok_or_else(|| format!("device {ordinal} is not one of 0 to {}", GPUS - 1))?;
         place.get_or_init(|| Self::open(ordinal as u32)).as_ref().map_err(Clone::clone)
     }
 
-    /// The GPUs that were used.
+    /// Returns the GPUs that are open.
     pub(super) fn opened() -> impl Iterator<Item = &'static Self> {
         ALL.iter().filter_map(|place| place.get()?.as_ref().ok())
     }
@@ -68,7 +68,8 @@ impl Gpu {
         let config = match (SETTLED.get(), std::env::var_os("WARMHEAP_CONFIG")) {
             (Some(config), _) => Ok(config.clone()),
             (None, Some(path)) => PoolConfig::from_yaml_file(path),
-            // Autograd frees in its own threads what the program's thread allocated.
+            // Autograd's threads free what the program's thread allocated, so thread-owned heaps would not
+            // help.
             (None, None) => Ok(PoolConfig::elastic().with_thread_heaps(false)),
         };
         let config = config.and_then(PoolConfig::with_environment).map_err(|e| e.to_string())?;
@@ -86,7 +87,7 @@ impl Gpu {
         })
     }
 
-    /// Memory for work on `stream`.
+    /// Allocates memory for work on `stream` and returns its address.
     pub(super) fn allocate(&self, size: u64, stream: usize) -> Result<u64, Refusal> {
         // SAFETY: PyTorch's streams exist while it allocates for them.
         let buffer = if unsafe { self.device.is_capturing(stream as *mut c_void) }? {
@@ -97,7 +98,7 @@ impl Gpu {
             let make = || Pool::new(Arc::new(self.device.clone()), self.config.clone());
             let pool = self.arenas.of(stream, make).map_err(|e| Refusal::Other(e.to_string()))?;
             match pool.try_allocate(size) {
-                // What other streams hold and do not use may be enough.
+                // The memory that other streams hold and do not use may be enough.
                 Err(AllocError::OutOfMemory(_)) => {
                     self.trim()?;
                     pool.allocate(size)
@@ -114,7 +115,7 @@ impl Gpu {
         }
     }
 
-    /// Takes back what was given at `address`; nothing, if it is not one of ours.
+    /// Frees the buffer at `address`, or does nothing if that is not one of ours.
     pub(super) fn free(&self, address: u64) {
         let Some(Held { buffer, guests, .. }) = self.live.take(address) else {
             return;
@@ -124,33 +125,33 @@ impl Gpu {
         }
     }
 
-    /// Notes that `stream` uses the buffer at `address`; `false` if it is not one of ours.
+    /// Notes that `stream` uses the buffer at `address`. Returns `false` if that is not one of ours.
     pub(super) fn record(&self, address: u64, stream: usize) -> bool {
         self.live.record(address, stream)
     }
 
-    /// A capture into PyTorch's private pool `id` begins.
+    /// Begins a capture into PyTorch's private pool `id`.
     pub(super) fn begin_capture(&self, id: warmheap_pool_id) -> Result<(), Refusal> {
         if self.graphs.begin(&self.device, id) { Ok(()) } else { Err(Refusal::Other(ONE_AT_A_TIME.into())) }
     }
 
-    /// That capture has ended.
+    /// Ends that capture.
     pub(super) fn end_capture(&self, id: warmheap_pool_id) {
         self.graphs.end(id);
         self.guests.mark_again(&self.device);
     }
 
-    /// One of the graphs captured into private pool `id` is gone.
+    /// Notes that one of the graphs captured into private pool `id` is gone.
     pub(super) fn release_graph(&self, id: warmheap_pool_id) {
         self.graphs.release(&self.device, id);
     }
 
-    /// Bytes held for graphs.
+    /// Returns the bytes held for graphs.
     pub(super) fn graph_bytes(&self) -> u64 {
         self.graphs.reserved()
     }
 
-    /// Gives memory that nobody uses back to the device; nothing while a graph is captured.
+    /// Gives free memory back to the device, or does nothing while a graph is captured.
     pub(super) fn trim(&self) -> Result<(), DeviceError> {
         if self.graphs.tidy(&self.device) {
             return Ok(());
@@ -161,7 +162,7 @@ impl Gpu {
         self.arenas().try_for_each(|arena| arena.pool.trim(0).map(drop))
     }
 
-    /// The pools that exist by now.
+    /// Returns the pools that exist now.
     pub(super) fn arenas(&self) -> impl Iterator<Item = &Arena> {
         self.arenas.iter()
     }

@@ -1,11 +1,11 @@
 //! The memory of CUDA graphs.
 //!
-//! While PyTorch captures a graph it names a private pool, and everything allocated on a capturing
-//! stream until the capture ends belongs to it: buffers freed meanwhile serve the same capture, or
-//! a later one into the same private pool, and nobody else until PyTorch says that the pool's last
-//! graph is gone. Streams are apart inside a private pool as they are outside.
+//! PyTorch names a private pool when it captures a graph. Until the capture ends, everything allocated on a
+//! capturing stream belongs to that private pool. A buffer freed meanwhile may serve the same capture, or a
+//! later one into the same private pool. It serves nothing else until PyTorch says that the private pool's
+//! last graph is gone. Each stream has its own pool inside a private pool, too.
 //!
-//! During a capture nothing here may wait for the device: that would break the capture.
+//! During a capture nothing here may wait for the device, because that would break the capture.
 
 use std::ffi::c_void;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -22,13 +22,13 @@ use super::keeper::Keeper;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[allow(non_camel_case_types)]
 pub struct warmheap_pool_id {
-    /// Of no meaning here.
+    /// The number has no meaning to Warmheap.
     pub first: u64,
-    /// Of no meaning here.
+    /// The number has no meaning to Warmheap.
     pub second: u64,
 }
 
-/// See the module's essay.
+/// See the module's documentation.
 #[derive(Debug, Default)]
 pub(super) struct Graphs(Mutex<State>);
 
@@ -42,7 +42,7 @@ struct State {
 #[derive(Debug)]
 struct Private {
     id: warmheap_pool_id,
-    /// Captures into it that began, less those whose graph is gone.
+    /// The captures into it that began, less those whose graph is gone.
     graphs: usize,
     arenas: Arenas,
     reserved: Arc<AtomicU64>,
@@ -52,12 +52,12 @@ struct Private {
 #[derive(Debug)]
 struct Capture {
     id: warmheap_pool_id,
-    /// The streams of it that have allocated.
+    /// The streams of the capture that have allocated.
     streams: Vec<usize>,
 }
 
 impl Graphs {
-    /// A capture into private pool `id` begins; `false` if another one is under way.
+    /// Begins a capture into private pool `id`. Returns `false` if another capture is under way.
     pub(super) fn begin(&self, device: &CudaDevice, id: warmheap_pool_id) -> bool {
         let mut state = self.lock();
         if state.is_capturing(device) {
@@ -77,13 +77,13 @@ impl Graphs {
         true
     }
 
-    /// The capture into private pool `id` has ended.
+    /// Ends the capture into private pool `id`.
     pub(super) fn end(&self, id: warmheap_pool_id) {
         let mut state = self.lock();
         state.capture.take_if(|capture| capture.id == id);
     }
 
-    /// One graph of private pool `id` is gone.
+    /// Notes that one graph of private pool `id` is gone.
     pub(super) fn release(&self, device: &CudaDevice, id: warmheap_pool_id) {
         let mut state = self.lock();
         if let Some(private) = state.private.iter_mut().find(|private| private.id == id) {
@@ -94,7 +94,7 @@ impl Graphs {
         }
     }
 
-    /// Memory for a stream that is capturing; `None` if that was not announced.
+    /// Allocates memory for a stream that is capturing. Returns `None` if no capture was announced.
     pub(super) fn allocate(
         &self,
         device: &CudaDevice,
@@ -112,12 +112,12 @@ impl Graphs {
             let keeper = Keeper::new(device.clone(), Arc::clone(&private.reserved));
             Pool::new(Arc::new(keeper), PoolConfig::elastic().with_log_exhaustion(false))
         };
-        // A pool that sizes itself starts with nothing, so nothing can go wrong.
+        // A pool that sizes itself holds no memory at first, so opening it cannot fail.
         let pool = private.arenas.of(stream, make).ok()?;
         Some(pool.try_allocate(size))
     }
 
-    /// Whether a capture is under way; if not, private pools that nothing uses go.
+    /// Returns whether a capture is under way. If none is, removes the private pools that are unused.
     pub(super) fn tidy(&self, device: &CudaDevice) -> bool {
         let mut state = self.lock();
         let capturing = state.is_capturing(device);
@@ -127,7 +127,7 @@ impl Graphs {
         capturing
     }
 
-    /// Bytes held for graphs.
+    /// Returns the bytes held for graphs.
     pub(super) fn reserved(&self) -> u64 {
         self.lock().private.iter().map(|private| private.reserved.load(Ordering::Relaxed)).sum()
     }
@@ -138,7 +138,8 @@ impl Graphs {
 }
 
 impl State {
-    /// A capture that failed ends without a word; its streams tell.
+    /// Returns whether a stream of the capture is still capturing. PyTorch does not announce the end of a
+    /// capture that failed, so the streams are asked.
     fn is_capturing(&self, device: &CudaDevice) -> bool {
         let capturing = |stream: &usize| {
             // SAFETY: PyTorch never destroys the streams it hands out.
@@ -147,7 +148,7 @@ impl State {
         self.capture.iter().flat_map(|capture| &capture.streams).any(capturing)
     }
 
-    /// Lets go of private pools without graphs and without buffers.
+    /// Removes the private pools without graphs and without buffers.
     fn sweep(&mut self) {
         let used = |private: &Private| {
             private.arenas.iter().any(|arena| arena.pool.statistics().active_allocations > 0)

@@ -1,9 +1,9 @@
-//! Freed buffers that other streams may still use.
+//! Freed buffers that other streams may still use. Those streams are the buffer's guests.
 //!
-//! At such a free every guest stream is marked, and the buffer waits in each one's line until the
-//! stream has passed its mark. Marks of a stream rise, so only the front of a line is looked at. A
-//! stream that cannot be marked now (a graph is captured on it) is marked later; nothing is freed
-//! before.
+//! When such a buffer is freed, every guest stream is marked. The buffer waits in each stream's line until
+//! that stream has passed its mark. The marks of a stream rise, so only the front of a line is looked at. A
+//! stream on which a graph is captured cannot be marked, so it is marked later. No buffer is freed before
+//! then.
 
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, VecDeque};
@@ -15,31 +15,31 @@ use warmheap::Buffer;
 use warmheap::device::cuda::{CudaDevice, CudaQueue};
 use warmheap::device::{DeviceError, Queue};
 
-/// See the module's essay.
+/// See the module's documentation.
 #[derive(Debug, Default)]
 pub(super) struct Guests {
     waiting: Mutex<Waiting>,
-    /// Whether anybody stands in a line, to be read without the lock.
+    /// Whether a buffer waits in any line. Threads read it without the lock.
     any: AtomicBool,
 }
 
 #[derive(Debug, Default)]
 struct Waiting {
     lines: HashMap<usize, Line>,
-    /// Buffers whose streams are still to be marked.
+    /// Buffers whose streams are not marked yet.
     unmarked: Vec<(Arc<Buffer>, Vec<usize>)>,
 }
 
-/// A stream, and what waits for it.
+/// A stream, and the buffers that wait for it.
 #[derive(Debug)]
 struct Line {
     queue: CudaQueue,
-    /// Marks, each with a buffer that is freed when it has left all lines.
+    /// Marks, each with a buffer. The buffer is freed when it has left all lines.
     waiting: VecDeque<(u64, Arc<Buffer>)>,
 }
 
 impl Guests {
-    /// Frees `buffer` once the `streams` have done what they were given until now.
+    /// Frees `buffer` once the `streams` have done all work submitted until now.
     pub(super) fn outlive(&self, device: &CudaDevice, buffer: Buffer, streams: Vec<usize>) {
         self.lock().mark(device, Arc::new(buffer), streams);
         self.any.store(true, Ordering::Relaxed);
@@ -62,7 +62,7 @@ impl Guests {
         let mut waiting = self.lock();
         let mut any = false;
         for Line { queue, waiting } in waiting.lines.values_mut().filter(|line| !line.waiting.is_empty()) {
-            // A lost device uses nothing any more.
+            // A lost device uses no memory any more.
             let passed = queue.completed().unwrap_or(u64::MAX);
             while waiting.front().is_some_and(|(mark, _)| *mark <= passed) {
                 waiting.pop_front();

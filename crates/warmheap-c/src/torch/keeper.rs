@@ -1,8 +1,8 @@
-//! A device that keeps the heaps it gets back, for the next that are asked of it.
+//! A device that keeps the heaps it gets back, and serves later requests with them.
 //!
-//! A captured graph writes to the same addresses at each replay, whatever became of the buffers
-//! there, so memory under a graph may go from buffer to buffer but not back to the driver. What is
-//! kept goes when the keeper and the last of its heaps are gone.
+//! A captured graph writes to the same addresses at each replay, whatever became of the buffers there. Memory
+//! under a graph may therefore go from buffer to buffer, but not back to the driver. The kept heaps go back
+//! when the keeper and the last of its heaps are gone.
 
 use std::any::Any;
 use std::ops::Range;
@@ -12,12 +12,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use warmheap::device::cuda::CudaDevice;
 use warmheap::device::{Device, DeviceError, HeapKind, HeapRequest, Limits, Memory};
 
-/// See the module's essay.
+/// See the module's documentation.
 #[derive(Debug)]
 pub(super) struct Keeper {
     device: CudaDevice,
     kept: Arc<Kept>,
-    /// Bytes taken from the device, added up over several keepers.
+    /// Bytes taken from the device, summed over several keepers.
     reserved: Arc<AtomicU64>,
 }
 
@@ -27,7 +27,7 @@ struct Kept(Mutex<Vec<Box<dyn Memory>>>);
 /// A heap that returns to its keeper.
 #[derive(Debug)]
 struct Lent {
-    /// Present until the drop.
+    /// The heap; `None` only during the drop.
     memory: Option<Box<dyn Memory>>,
     kept: Arc<Kept>,
 }
@@ -37,7 +37,7 @@ impl Keeper {
         Self { device, kept: Arc::default(), reserved }
     }
 
-    /// Memory that is mapped, not allocated: the driver refuses `cuMemAlloc` during a capture.
+    /// Maps memory instead of allocating it, because the driver refuses `cuMemAlloc` during a capture.
     fn map(&self, request: &HeapRequest) -> Result<Box<dyn Memory>, DeviceError> {
         let memory = self.device.create_heap(&HeapRequest { kind: HeapKind::Elastic, ..request.clone() })?;
         // SAFETY: nothing of a new heap is committed.
@@ -53,7 +53,7 @@ impl Device for Keeper {
     }
 
     fn limits(&self) -> Limits {
-        // Heaps that grow in place would have pages taken out.
+        // The pool would take pages out of heaps that grow in place.
         Limits { elastic: false, ..self.device.limits() }
     }
 
@@ -71,7 +71,7 @@ impl Device for Keeper {
 }
 
 impl Kept {
-    /// The smallest that has `size` bytes.
+    /// Takes the smallest heap that has `size` bytes.
     fn take(&self, size: u64) -> Option<Box<dyn Memory>> {
         let mut kept = self.lock();
         let fitting = kept.iter().enumerate().filter(|(_, memory)| memory.size() >= size);
@@ -90,7 +90,7 @@ impl Lent {
     }
 }
 
-// SAFETY: it owns what it lends, and tells of that alone.
+// SAFETY: it owns the memory that it lends, and describes only that memory.
 unsafe impl Memory for Lent {
     fn address(&self) -> u64 {
         self.memory().address()
@@ -101,12 +101,12 @@ unsafe impl Memory for Lent {
     }
 
     unsafe fn warm(&self, range: Range<u64>) -> Result<(), DeviceError> {
-        // SAFETY: the caller's promise.
+        // SAFETY: the caller keeps this function's contract.
         unsafe { self.memory().warm(range) }
     }
 
     unsafe fn fill(&self, range: Range<u64>, byte: u8) -> Result<(), DeviceError> {
-        // SAFETY: the caller's promise.
+        // SAFETY: the caller keeps this function's contract.
         unsafe { self.memory().fill(range, byte) }
     }
 

@@ -1,4 +1,4 @@
-//! The buffers that PyTorch holds, by the address it knows them by.
+//! The buffers that PyTorch holds, by address.
 #![forbid(unsafe_code)]
 
 use std::collections::HashMap;
@@ -7,11 +7,11 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use rustc_hash::FxBuildHasher;
 use warmheap::Buffer;
 
-/// See the module's essay.
+/// See the module's documentation.
 #[derive(Debug, Default)]
 pub(super) struct Live(Mutex<HashMap<u64, Held, FxBuildHasher>>);
 
-/// A buffer, and the streams that use it beside the one it was allocated for.
+/// A buffer, the stream it was allocated for, and the other streams that use it.
 #[derive(Debug)]
 pub(super) struct Held {
     pub(super) buffer: Buffer,
@@ -20,19 +20,19 @@ pub(super) struct Held {
 }
 
 impl Live {
-    /// Keeps a buffer allocated for `stream`; its address.
+    /// Keeps a buffer that was allocated for `stream`, and returns its address.
     pub(super) fn hold(&self, buffer: Buffer, stream: usize) -> u64 {
         let address = buffer.address();
         self.lock().insert(address, Held { buffer, stream, guests: Vec::new() });
         address
     }
 
-    /// Takes the buffer at `address` out of PyTorch's hands.
+    /// Removes and returns the buffer at `address`.
     pub(super) fn take(&self, address: u64) -> Option<Held> {
         self.lock().remove(&address)
     }
 
-    /// Notes that `stream` uses the buffer at `address`; `false` if there is none.
+    /// Notes that `stream` uses the buffer at `address`. Returns `false` if there is none.
     pub(super) fn record(&self, address: u64, stream: usize) -> bool {
         let mut live = self.lock();
         let Some(held) = live.get_mut(&address) else {

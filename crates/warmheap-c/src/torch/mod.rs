@@ -1,11 +1,11 @@
-//! The functions that PyTorch's pluggable allocator takes.
+//! The functions that PyTorch's pluggable allocator needs.
 //!
-//! `torch.cuda.memory.CUDAPluggableAllocator(library, "warmheap_malloc", "warmheap_free")` is
-//! enough for one stream. Programs that share tensors between streams also set `record_stream`;
-//! `empty_cache` and graph capture are served by the other hooks. Each GPU gets its pools at
-//! its first use, from the file that `WARMHEAP_CONFIG` names, else sizing themselves.
+//! `torch.cuda.memory.CUDAPluggableAllocator(library, "warmheap_malloc", "warmheap_free")` is enough for one
+//! stream. Programs that share tensors between streams also set `record_stream`. The other hooks serve
+//! `empty_cache` and graph capture. Each GPU gets its pools at its first use. Their configuration is the file
+//! that `WARMHEAP_CONFIG` names; without it, the pools size themselves.
 //!
-//! These functions may throw C++ exceptions: PyTorch expects an allocator to.
+//! These functions may throw C++ exceptions, because PyTorch expects an allocator to do so.
 
 mod arena;
 mod gpu;
@@ -32,15 +32,15 @@ fn gpu_of_request(device: c_int) -> Result<&'static Gpu, Refusal> {
     Gpu::at(device).map_err(Refusal::Other)
 }
 
-/// Allocates for work on `stream`. Throws `c10::OutOfMemoryError` where there is no memory, and
-/// `c10::Error` where something else is wrong. Null for a size of 0.
+/// Allocates memory for work on `stream`. Throws `c10::OutOfMemoryError` if there is no memory, and
+/// `c10::Error` if anything else is wrong. Returns null for a size of 0.
 #[unsafe(no_mangle)]
 pub extern "C-unwind" fn warmheap_malloc(size: usize, device: c_int, stream: *mut c_void) -> *mut c_void {
     if size == 0 {
         return ptr::null_mut();
     }
     let answer = catch_unwind(|| gpu_of_request(device)?.allocate(size as u64, stream.addr()));
-    // Exceptions are thrown here, past the stop for panics, which they may not cross.
+    // Exceptions are thrown here, outside `catch_unwind`, because they may not cross it.
     match answer {
         Ok(Ok(address)) => return ptr::with_exposed_provenance_mut(address as usize),
         Ok(Err(Refusal::OutOfMemory(reason))) => throw::out_of_memory(&reason),
@@ -50,8 +50,8 @@ pub extern "C-unwind" fn warmheap_malloc(size: usize, device: c_int, stream: *mu
     ptr::null_mut()
 }
 
-/// Takes memory back from `stream`, the one it was allocated for: later work there may use it at
-/// once, other streams when all work that uses it is done.
+/// Frees memory. Later work on `stream`, for which it was allocated, may use it at once. Other streams may
+/// use it when all work that uses it is done.
 #[unsafe(no_mangle)]
 pub extern "C-unwind" fn warmheap_free(
     address: *mut c_void,
@@ -62,36 +62,35 @@ pub extern "C-unwind" fn warmheap_free(
     if address.is_null() {
         return;
     }
-    let _ = (size, stream); // The buffer knows.
-    // Destructors call this, so nothing is thrown: what cannot be freed stays taken.
+    let _ = (size, stream); // The buffer knows both.
+    // Destructors call this, so it throws nothing. Memory that cannot be freed stays taken.
     let _ = catch_unwind(|| Gpu::at(device).map(|gpu| gpu.free(address.addr() as u64)));
 }
 
-/// Hook `set_record_stream_fn`: `stream` uses the memory at `address` too, which is not reused
-/// before that stream's work at the time of the free is done.
+/// Hook `set_record_stream_fn`: notes that `stream` uses the memory at `address`, too. When the memory is
+/// freed, it is not reused before the work that `stream` has by then is done.
 #[unsafe(no_mangle)]
 pub extern "C" fn warmheap_record_stream(address: *mut c_void, stream: *mut c_void) {
     let _ = catch_unwind(|| Gpu::opened().any(|gpu| gpu.record(address.addr() as u64, stream.addr())));
 }
 
-/// Hook `set_init_fn`: starts writing statistics, if `WARMHEAP_STATS` names a file. The first
-/// allocation does too.
+/// Hook `set_init_fn`: starts writing statistics if `WARMHEAP_STATS` names a file. The first allocation does
+/// so, too.
 #[unsafe(no_mangle)]
 pub extern "C" fn warmheap_init(devices: c_int) {
-    let _ = devices; // Each is opened at its first use.
+    let _ = devices; // Each GPU is opened at its first use.
     let _ = catch_unwind(report::start_writing);
 }
 
-/// Hook `set_reset_fn`, behind `torch.cuda.empty_cache()`: gives memory that nobody uses back to
-/// the devices.
+/// Hook `set_reset_fn`, behind `torch.cuda.empty_cache()`: gives free memory back to the devices.
 #[unsafe(no_mangle)]
 pub extern "C" fn warmheap_empty_cache() {
     let _ = catch_unwind(|| Gpu::opened().for_each(|gpu| drop(gpu.trim())));
 }
 
-/// Hook `set_begin_allocate_to_pool`: a graph is about to be captured, and what the capture
-/// allocates belongs to private pool `id`. Throws `c10::Error` if another capture is under way on
-/// the device. `filter`, which PyTorch passes to tell the capture's streams, is not needed.
+/// Hook `set_begin_allocate_to_pool`: announces the capture of a graph. What the capture allocates belongs to
+/// private pool `id`. Throws `c10::Error` if another capture is under way on the device. PyTorch passes
+/// `filter` to identify the capture's streams; this function does not need it.
 #[unsafe(no_mangle)]
 pub extern "C-unwind" fn warmheap_begin_allocate_to_pool(
     device: c_int,
@@ -107,20 +106,20 @@ pub extern "C-unwind" fn warmheap_begin_allocate_to_pool(
     }
 }
 
-/// Hook `set_end_allocate_to_pool_fn`: the capture is over.
+/// Hook `set_end_allocate_to_pool_fn`: ends the capture.
 #[unsafe(no_mangle)]
 pub extern "C" fn warmheap_end_allocate_to_pool(device: c_int, id: warmheap_pool_id) {
     let _ = catch_unwind(|| Gpu::at(device).map(|gpu| gpu.end_capture(id)));
 }
 
-/// Hook `set_release_pool`: one of the graphs captured into private pool `id` is gone. With the last
-/// one, and the last buffer, the pool's memory goes back to the device.
+/// Hook `set_release_pool`: notes that one of the graphs captured into private pool `id` is gone. The private
+/// pool's memory goes back to the device when its last graph and its last buffer are gone.
 #[unsafe(no_mangle)]
 pub extern "C" fn warmheap_release_pool(device: c_int, id: warmheap_pool_id) {
     let _ = catch_unwind(|| Gpu::at(device).map(|gpu| gpu.release_graph(id)));
 }
 
-/// Starts the peaks of all pools anew.
+/// Resets the statistics of all pools, so that peaks start again from the present values.
 #[unsafe(no_mangle)]
 pub extern "C" fn warmheap_reset_peaks() {
     let reset = || {
@@ -130,8 +129,8 @@ pub extern "C" fn warmheap_reset_peaks() {
     let _ = catch_unwind(reset);
 }
 
-/// Writes the statistics of all pools as JSON into `text`, as much as fits into `capacity` bytes
-/// with a zero byte at the end, and returns the bytes that a whole answer takes.
+/// Writes the statistics of all pools to `text` as JSON. Writes as much as fits into `capacity` bytes, with a
+/// zero byte at the end. Returns the bytes that the whole text takes, the zero byte included.
 ///
 /// # Safety
 /// `text` is null or has room for `capacity` bytes.
@@ -140,7 +139,7 @@ pub unsafe extern "C" fn warmheap_statistics_json(text: *mut c_char, capacity: u
     let report = catch_unwind(|| report::report().to_string()).unwrap_or_default();
     if !text.is_null() && capacity > 0 {
         let len = report.len().min(capacity - 1);
-        // SAFETY: the caller's promise; `len` and the zero byte fit.
+        // SAFETY: the caller promises room for `capacity` bytes, and `len` and the zero byte fit.
         unsafe {
             text.copy_from(report.as_ptr().cast(), len);
             text.add(len).write(0);

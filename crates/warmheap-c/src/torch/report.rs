@@ -1,5 +1,5 @@
-//! What the pools under PyTorch say about themselves, as JSON: on request, and every second into
-//! the file that `WARMHEAP_STATS` names, for `warmheap watch`.
+//! The statistics of the pools under PyTorch, as JSON. Callers get them on request. If `WARMHEAP_STATS` names
+//! a file, a thread also writes them there every second, for `warmheap watch`.
 #![forbid(unsafe_code)]
 
 use std::path::{Path, PathBuf};
@@ -11,10 +11,10 @@ use warmheap::device::Device;
 
 use super::gpu::Gpu;
 
-/// How often the file is written.
+/// The time between two writes of the file.
 const INTERVAL: Duration = Duration::from_secs(1);
 
-/// What all pools under PyTorch in this process hold, by device and by stream, as a JSON object.
+/// Returns what all pools under PyTorch in this process hold, by device and by stream, as a JSON object.
 #[must_use]
 pub fn report() -> Value {
     let gpus: Vec<Value> = Gpu::opened().map(of_gpu).collect();
@@ -37,14 +37,14 @@ fn of_gpu(gpu: &Gpu) -> Value {
     json!({
         "device": gpu.device.name(),
         "reserved_bytes": sum(|pool| pool.reserved_bytes()) + gpu.graph_bytes(),
-        // Exact for one stream; streams that peak at different times make it an upper bound.
+        // The sum is exact for one stream. It is an upper bound for streams that peak at different times.
         "peak_reserved_bytes": sum(|pool| pool.peak_reserved_bytes()) + gpu.graph_bytes(),
         "graph_bytes": gpu.graph_bytes(),
         "streams": streams,
     })
 }
 
-/// Starts writing the file, once per process, if one is asked for.
+/// Starts writing the file, once per process, if `WARMHEAP_STATS` names one.
 pub(super) fn start_writing() {
     static STARTED: Once = Once::new();
     STARTED.call_once(|| {
@@ -56,12 +56,12 @@ pub(super) fn start_writing() {
                 std::thread::sleep(INTERVAL);
             }
         };
-        // Statistics are a convenience: a process that may not start threads goes on without.
+        // The file is a convenience, so a process that may not start threads goes on without it.
         let _ = std::thread::Builder::new().name("warmheap-stats".into()).spawn(write);
     });
 }
 
-/// Readers see the old text or the new one, never half of one.
+/// Replaces the file in one step, so that readers see the old text or the new text, never a part of one.
 fn replace(path: &Path, text: &str) -> std::io::Result<()> {
     let mut beside = path.as_os_str().to_owned();
     beside.push(format!(".{}", std::process::id()));

@@ -1,13 +1,13 @@
-//! PyTorch's own exceptions, thrown from here.
+//! Throws PyTorch's own exceptions.
 //!
-//! PyTorch does not look at what an allocator plugged into it returns: a null pointer ends in an
-//! illegal access on the GPU and the end of the process. Its own allocator throws
-//! `c10::OutOfMemoryError`, which Python code catches as `torch.OutOfMemoryError`, so this file does
-//! the same: it finds PyTorch's class among the libraries of the process and throws an object of
-//! it, as C++ compiled against PyTorch would. Nothing of PyTorch is needed to build, and where its
-//! libraries are not what is expected here, `std::bad_alloc` is thrown instead.
+//! PyTorch does not check what a pluggable allocator returns. A null pointer leads to an illegal access on
+//! the GPU and the end of the process. PyTorch's own allocator throws `c10::OutOfMemoryError`, which Python
+//! code catches as `torch.OutOfMemoryError`, so this file does the same. It finds PyTorch's class among the
+//! libraries of the process and throws an object of it, as C++ compiled against PyTorch would. The build
+//! needs nothing of PyTorch. If PyTorch's libraries are not as expected here, it throws `std::bad_alloc`
+//! instead.
 //!
-//! Only for functions of the `C-unwind` ABI, outside any `catch_unwind`.
+//! Only functions of the `C-unwind` ABI may call this, outside any `catch_unwind`.
 
 use std::ffi::{CString, c_char, c_void};
 use std::mem::MaybeUninit;
@@ -15,11 +15,11 @@ use std::ptr;
 
 use libloading::os::unix::{Library, RTLD_LAZY, RTLD_LOCAL};
 
-/// `dlopen`: only if it is loaded already.
+/// A flag of `dlopen`: open the library only if it is loaded already.
 const RTLD_NOLOAD: i32 = 4;
-/// More than any version of `c10::Error` takes (about 180 bytes so far).
+/// The bytes reserved for an exception. Every version of `c10::Error` so far takes less (about 180 bytes).
 const EXCEPTION_BYTES: usize = 2048;
-/// Entries before the functions of a virtual table: offset to top, type information.
+/// The entries before the functions of a virtual table: the offset to the top, and the type information.
 const TABLE_HEADER: usize = 2;
 
 /// `c10::SourceLocation`.
@@ -31,13 +31,13 @@ struct SourceLocation {
     line: u32,
 }
 
-/// `std::string` of libstdc++, made and destroyed by its own functions.
+/// `std::string` of libstdc++. Its own functions construct and destroy it.
 #[repr(C, align(8))]
 struct CxxString([u8; 32]);
 
 type Destructor = unsafe extern "C" fn(*mut c_void);
 
-/// The C++ functions and objects an exception is made of.
+/// The C++ functions and objects that make up an exception.
 struct Parts {
     make_string: unsafe extern "C" fn(*mut CxxString, *const c_char, *const u8),
     drop_string: unsafe extern "C" fn(*mut CxxString),
@@ -57,7 +57,7 @@ pub(super) fn out_of_memory(message: &str) {
     else {
         return;
     };
-    // SAFETY: libstdc++'s own function of this type; our callers let exceptions pass.
+    // SAFETY: this is libstdc++'s function, with its true type. Our callers let exceptions pass.
     unsafe { throw() }
 }
 
@@ -66,17 +66,18 @@ pub(super) fn refused(message: &str) {
     type Fail = unsafe extern "C-unwind" fn(*const c_char, *const c_char, u32, *const c_char);
     let fail = symbol::<Fail>("libc10.so", "_ZN3c106detail14torchCheckFailEPKcS2_jS2_");
     if let (Some(fail), Ok(message)) = (fail, CString::new(message)) {
-        // SAFETY: c10::detail::torchCheckFail(function, file, line, message), which copies them.
+        // SAFETY: this is c10::detail::torchCheckFail(function, file, line, message), which copies its
+        // arguments.
         unsafe { fail(c"warmheap".as_ptr(), c"warmheap".as_ptr(), 0, message.as_ptr()) }
     }
 }
 
-/// A symbol of a library that is loaded already.
+/// Returns a symbol of a library that is loaded already.
 fn symbol<T: Copy>(library: &str, name: &str) -> Option<T> {
-    // SAFETY: loads nothing: the library is there or the answer is an error.
+    // SAFETY: this loads nothing. It returns the library if it is loaded, and an error otherwise.
     let library = unsafe { Library::open(Some(library), RTLD_LAZY | RTLD_LOCAL | RTLD_NOLOAD) }.ok()?;
-    // SAFETY: every caller names the symbol's true type. The process loaded the library for
-    // itself before and keeps it.
+    // SAFETY: every caller names the symbol's true type. The process loaded the library for itself before,
+    // and keeps it loaded.
     unsafe { library.get::<T>(name.as_bytes()) }.ok().map(|found| *found)
 }
 
@@ -107,10 +108,10 @@ impl Parts {
         let here =
             SourceLocation { function: c"warmheap_malloc".as_ptr(), file: c"warmheap".as_ptr(), line: 0 };
         let mut string = MaybeUninit::<CxxString>::uninit();
-        // SAFETY: what a C++ compiler writes for `throw c10::OutOfMemoryError(here, text)`: memory
-        // for the exception, the base class's constructor (the class adds no members), its own
-        // virtual table in place of the base's, and the throw with the destructor that stands first
-        // in that table. `text` outlives its last use and nothing here is left to drop.
+        // SAFETY: this is what a C++ compiler generates for `throw c10::OutOfMemoryError(here, text)`. It
+        // allocates the exception and calls the base class's constructor, because the class adds no members.
+        // It then replaces the base's virtual table with the class's own, and throws with the first
+        // destructor of that table. `text` outlives its last use, and nothing here is left to drop.
         unsafe {
             (self.make_string)(string.as_mut_ptr(), text.as_ptr(), ptr::from_ref(&0));
             drop(text);
