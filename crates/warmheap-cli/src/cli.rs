@@ -17,7 +17,7 @@ pub(crate) struct Cli {
     #[arg(long, global = true)]
     pub(crate) json: bool,
 
-    /// Log more to standard error: -v info, -vv debug, -vvv trace. WARMHEAP_LOG=LEVEL does too.
+    /// Log more to standard error: -v info, -vv debug, -vvv trace. WARMHEAP_LOG=LEVEL does so, too.
     #[arg(short, long, global = true, action = ArgAction::Count)]
     pub(crate) verbose: u8,
 
@@ -27,35 +27,37 @@ pub(crate) struct Cli {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Measure what a pool saves: every allocation from the device against the pool, on one trace.
+    /// Measure what a pool saves: replay one trace with device allocations and with the pool.
     Bench(bench::Args),
-    /// Compare two results of `bench --output` or `replay --json`; exit 1 on a regression.
+    /// Compare two results of `bench --output` or `replay --json`; exit with 1 on a regression.
     Compare(compare::Args),
     /// Validate a configuration, grade it and recommend one.
     Check(check::Args),
-    /// Replay a trace on a pool: speed, packing, fallbacks, device calls.
+    /// Replay a trace on a pool; print speed, packing, fallbacks and device calls.
     Replay(replay::Args),
-    /// Try pools under every hardship at once, and check all the way; exit 1 on a broken promise.
+    /// Test pools under many kinds of trouble at once, with checks all the way; exit with 1 on a broken
+    /// promise.
     Soak(soak::Args),
     /// Show the statistics of a running program that was started with WARMHEAP_STATS=FILE.
     Watch(watch::Args),
-    /// List the devices, what they can give, or why they are not there.
+    /// List the devices and what they can give, or the reason that they are missing.
     Devices,
 }
 
 impl Command {
-    /// How much to log if nobody says. A soak orders the failures that it would be warned of.
+    /// Returns the log level where the user names none. A soak causes the failures that the log would warn
+    /// of.
     pub(crate) fn usual_log(&self) -> LevelFilter {
         if matches!(self, Self::Soak(_)) { LevelFilter::OFF } else { LevelFilter::WARN }
     }
 }
 
 impl Cli {
-    /// Parses the command line. Help and the version are printed and end the process' work well.
+    /// Parses the command line. Prints help and the version itself, which is a success.
     pub(crate) fn read() -> Result<Self, Failure> {
         Self::try_parse().map_err(|error| match error.kind() {
             ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
-                // A closed pipe is the reader's choice.
+                // The reader may close the pipe early.
                 let _ = error.print();
                 Failure::Printed(ExitCode::SUCCESS)
             }
@@ -67,7 +69,7 @@ impl Cli {
     }
 }
 
-/// The parser's message and hints on one line; they come as paragraphs.
+/// Joins the paragraphs of the parser's message and hints into one line.
 fn one_line(message: &str) -> String {
     let lines = message
         .lines()

@@ -1,4 +1,4 @@
-//! Devices as the command line names them.
+//! Opens the devices that the command line names.
 
 use std::sync::Arc;
 
@@ -6,13 +6,13 @@ use warmheap::device::{Device, DeviceError, Spec};
 
 use crate::failure::Failure;
 
-/// What `--device` says of itself.
-pub(crate) const HELP: &str = "The device: host, sim, metal or cuda; options follow a colon, separated \
-    by commas: for host and sim budget=MIB, for sim discrete, purgeable and latency=MICROSECONDS, for cuda the \
-    GPU's number, and ordered to allocate singly with cudaMallocAsync instead of cudaMalloc, as in \
-    sim:discrete,budget=4096 or cuda:0,ordered";
+/// The help for `--device`.
+pub(crate) const HELP: &str = "The device: host, sim, metal or cuda. Options follow a colon, separated \
+    by commas. host takes budget=MIB. sim takes budget=MIB, discrete, purgeable and latency=MICROSECONDS. \
+    cuda takes the GPU's number, and ordered, which allocates single buffers with cudaMallocAsync instead of \
+    cudaMalloc. Examples: sim:discrete,budget=4096 and cuda:0,ordered";
 
-/// The devices that `devices` lists: every GPU that is here, and one line if there is none.
+/// Returns the devices that `devices` lists: every GPU of the machine, or one line if it has none.
 pub(crate) fn names() -> Vec<String> {
     let always = ["host", "sim", "sim:discrete", "metal"].map(str::to_owned);
     let gpus = (0..gpu_count().max(1)).map(|number| format!("cuda:{number}"));

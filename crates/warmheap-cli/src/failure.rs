@@ -1,22 +1,22 @@
-//! Why a command ends without its result, and what the shell hears of it.
+//! The reasons that a command ends without its result, and the exit code of each.
 
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
 
-/// A failure, each with its exit code. Messages say what to do.
+/// A failure, with its exit code. The message says what to do.
 #[derive(Debug)]
 pub(crate) enum Failure {
     /// The command was called wrongly.
     Usage(String),
-    /// The command could not be done.
+    /// The command could not be completed.
     Failed(String),
-    /// Everything that is to be said has been printed.
+    /// The command has printed everything already.
     Printed(ExitCode),
 }
 
 impl Failure {
-    /// A failure with an error's own message.
+    /// Returns a failure with an error's own message.
     pub(crate) fn failed(error: impl fmt::Display) -> Self {
         Self::Failed(error.to_string())
     }
@@ -33,10 +33,11 @@ impl Failure {
     }
 }
 
-/// Runs a command. A panic, whose words and place stand on standard error, is a failure of it.
+/// Runs a command. A panic becomes a failure; the panic's message and place are on standard error already.
 pub(crate) fn guarded(run: impl FnOnce() -> Result<ExitCode, Failure>) -> Result<ExitCode, Failure> {
-    catch_unwind(AssertUnwindSafe(run))
-        .unwrap_or_else(|_| Err(Failure::failed("the command panicked, as said above; report this defect")))
+    catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|_| {
+        Err(Failure::failed("the command panicked with the message above; report this defect"))
+    })
 }
 
 impl fmt::Display for Failure {

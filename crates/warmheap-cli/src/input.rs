@@ -1,4 +1,4 @@
-//! What commands read: traces with their sidecars, configurations, results.
+//! Reads the input of commands: traces with their sidecars, configurations, and results.
 
 use std::fs::{self, File};
 use std::io;
@@ -11,31 +11,31 @@ use warmheap_trace::{Compile, Program, TraceReader};
 
 use crate::failure::Failure;
 
-/// The trace that `bench` replays when it is given none, and its sidecar.
+/// The trace that `bench` replays if the user names none, and its sidecar.
 const BUNDLED: (&str, &[u8], &str) = (
     "qwen05b_short.csv.zst",
     include_bytes!("../../../traces/qwen05b_short.csv.zst"),
     include_str!("../../../traces/qwen05b_short.json"),
 );
 
-/// What a trace's sidecar file says of it: `TRACE.json` beside `TRACE.csv[.gz|.zst]`.
+/// The contents of a trace's sidecar file: `TRACE.json` beside `TRACE.csv[.gz|.zst]`.
 #[derive(Debug, Clone, Default, Deserialize)]
 pub(crate) struct Sidecar {
-    /// What ran.
+    /// The workload that ran.
     pub(crate) workload: Option<String>,
-    /// Where it ran.
+    /// The machine on which it ran.
     pub(crate) recorded_on: Option<String>,
-    /// Tokens, or steps that each give one token to every request.
+    /// The number of tokens, or of steps that each give one token to every request.
     pub(crate) decode_steps: Option<u64>,
-    /// The first event, from 0, after the model was loaded.
+    /// The number, from 0, of the first event after the model was loaded.
     #[serde(default)]
     pub(crate) serving_from_event: u64,
 }
 
-/// What to do about a result that cannot be read.
+/// The remedy for a result that cannot be read.
 const RESULT: &str = "give a result of `bench --output` or `replay --json`";
 
-/// A trace ready to be replayed.
+/// A trace that is ready to be replayed.
 #[derive(Debug)]
 pub(crate) struct Trace {
     pub(crate) name: String,
@@ -44,7 +44,7 @@ pub(crate) struct Trace {
 }
 
 impl Trace {
-    /// The bundled trace.
+    /// Opens the bundled trace.
     pub(crate) fn bundled() -> Result<Self, Failure> {
         let (name, bytes, sidecar) = BUNDLED;
         let sidecar = serde_json::from_str(sidecar).map_err(Failure::failed)?;
@@ -52,7 +52,7 @@ impl Trace {
         Self::compile(name.to_owned(), reader, sidecar, false)
     }
 
-    /// The trace at `path`.
+    /// Opens the trace at `path`.
     pub(crate) fn open(path: &Path, lenient: bool) -> Result<Self, Failure> {
         let sidecar_path = sidecar_path(path);
         let sidecar = match File::open(&sidecar_path) {
@@ -77,7 +77,7 @@ impl Trace {
     }
 }
 
-/// `dir/a.json` for `dir/a.csv.zst`.
+/// Returns the sidecar's path: `dir/a.json` for `dir/a.csv.zst`.
 fn sidecar_path(trace: &Path) -> PathBuf {
     let name = trace.file_name().unwrap_or_default().to_string_lossy();
     let stem = name.trim_end_matches(".zst").trim_end_matches(".gz");
@@ -85,12 +85,13 @@ fn sidecar_path(trace: &Path) -> PathBuf {
     trace.with_file_name(format!("{stem}.json"))
 }
 
-/// The configuration at `path`, with the environment's overrides.
+/// Reads the configuration at `path` and applies the environment's overrides.
 pub(crate) fn config(path: &Path) -> Result<PoolConfig, Failure> {
     PoolConfig::from_yaml_file(path).and_then(PoolConfig::with_environment).map_err(Failure::failed)
 }
 
-/// As [`config`], or `otherwise` where no file is named; the environment's overrides go for that, too.
+/// Reads the configuration at `path`, or returns `otherwise` if there is no path. The environment overrides
+/// either.
 pub(crate) fn config_or(
     path: Option<&Path>,
     otherwise: impl FnOnce() -> PoolConfig,
@@ -101,7 +102,7 @@ pub(crate) fn config_or(
     }
 }
 
-/// A JSON file.
+/// Reads a result from a JSON file.
 pub(crate) fn json<T: DeserializeOwned>(path: &Path) -> Result<T, Failure> {
     match File::open(path) {
         Ok(file) => parse(path, file, RESULT),
@@ -114,7 +115,7 @@ fn parse<T: DeserializeOwned>(path: &Path, file: File, remedy: &str) -> Result<T
         .map_err(|e| Failure::Failed(format!("{}: not the JSON expected ({e}); {remedy}", path.display())))
 }
 
-/// The statistics that a running program keeps in the file at `path`.
+/// Reads the statistics that a running program keeps in the file at `path`.
 pub(crate) fn statistics<T: DeserializeOwned>(path: &Path) -> Result<T, Failure> {
     const REMEDY: &str = "start the program with WARMHEAP_STATS set to this file";
     let file = File::open(path)
@@ -122,7 +123,7 @@ pub(crate) fn statistics<T: DeserializeOwned>(path: &Path) -> Result<T, Failure>
     parse(path, file, REMEDY)
 }
 
-/// Writes a result for machines.
+/// Writes a result as JSON.
 pub(crate) fn write_json(path: &Path, text: &str) -> Result<(), Failure> {
     fs::write(path, text).map_err(|e| {
         Failure::Failed(format!(

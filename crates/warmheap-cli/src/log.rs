@@ -1,4 +1,4 @@
-//! The library's log, on standard error.
+//! Prints the library's log on standard error.
 
 use std::io;
 
@@ -8,7 +8,7 @@ use crate::failure::Failure;
 
 const VARIABLE: &str = "WARMHEAP_LOG";
 
-/// Starts logging at the level that `-v` or the environment asks for, or else at the `usual` one.
+/// Starts logging at the level that `-v` or the environment names. The default is the `usual` level.
 pub(crate) fn start(verbose: u8, usual: LevelFilter) -> Result<(), Failure> {
     let level = match verbose {
         0 => from_environment(usual)?,

@@ -1,8 +1,8 @@
-//! The `warmheap` command: measure, check and replay pooled GPU memory.
+//! The `warmheap` command measures, checks and replays pooled GPU memory.
 //!
-//! A command in `commands` measures, makes plain figures and says how they read; `show` prints them.
-//! Results go to standard output, everything else to standard error. The exit code is 0 when all
-//! is well, 1 on a failure or a finding, 2 when the command was called wrongly.
+//! A command in `commands` measures, returns plain figures, and says how they read. `show` prints them.
+//! Results go to standard output, and everything else to standard error. The exit code is 0 on success, 1 on
+//! a failure or a finding, and 2 when the command was called wrongly.
 #![forbid(unsafe_code)]
 
 mod cli;

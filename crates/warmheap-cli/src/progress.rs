@@ -1,6 +1,6 @@
-//! Progress of long work, on standard error.
+//! Shows the progress of long work on standard error.
 //!
-//! Nothing shows in the first second, nor where standard error is not a terminal.
+//! Nothing is shown in the first second, or if standard error is not a terminal.
 
 use std::time::{Duration, Instant};
 
@@ -8,7 +8,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// Steps of work being done. Disappears when dropped.
+/// The progress of some work. The display disappears when this is dropped.
 #[derive(Debug)]
 pub(crate) struct Progress {
     bar: ProgressBar,
@@ -16,7 +16,7 @@ pub(crate) struct Progress {
 }
 
 impl Progress {
-    /// Progress through `steps` steps of `what`.
+    /// Starts the progress of `what` through `steps` steps.
     pub(crate) fn new(what: &'static str, steps: usize) -> Self {
         let bar = ProgressBar::with_draw_target(Some(steps as u64), ProgressDrawTarget::hidden());
         if let Ok(style) = ProgressStyle::with_template("{msg} [{bar:30}] {pos}/{len} {elapsed}") {
@@ -26,12 +26,12 @@ impl Progress {
         Self { bar, started: Instant::now() }
     }
 
-    /// One more step is done.
+    /// Notes that one more step is done.
     pub(crate) fn step(&self) {
         self.reach(self.bar.position() + 1);
     }
 
-    /// So many steps are done.
+    /// Notes that `steps` steps are done.
     pub(crate) fn reach(&self, steps: u64) {
         if self.bar.is_hidden() && self.started.elapsed() > PATIENCE {
             self.bar.set_draw_target(ProgressDrawTarget::stderr());

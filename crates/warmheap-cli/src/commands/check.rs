@@ -1,4 +1,4 @@
-//! `warmheap check`: is a configuration valid, does it suit the machine, what would.
+//! `warmheap check` says whether a configuration is valid and suits the machine, and recommends one.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -27,10 +27,10 @@ pub(crate) struct Args {
 #[derive(Debug, Serialize)]
 pub(crate) struct Output {
     pub(crate) config: String,
-    /// Start-up takes this much of the device.
+    /// The memory that the pool takes from the device at start-up.
     pub(crate) capacity_mb: u64,
     pub(crate) num_heaps: usize,
-    /// The gravest judgement; absent when there is none.
+    /// The most severe finding; absent if there is none.
     pub(crate) severity: Option<Severity>,
     pub(crate) findings: Vec<Finding>,
     pub(crate) recommendation: Recommendation,
@@ -39,7 +39,7 @@ pub(crate) struct Output {
 #[derive(Debug, Serialize)]
 pub(crate) struct Recommendation {
     pub(crate) explanation: String,
-    /// The settings recommended, in the configuration file's form.
+    /// The recommended settings, as a configuration file.
     pub(crate) config: String,
 }
 

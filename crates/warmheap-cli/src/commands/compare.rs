@@ -1,4 +1,4 @@
-//! `warmheap compare`: two results side by side, and whether the second is worse.
+//! `warmheap compare` prints two results side by side and says whether the second is worse.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -23,7 +23,7 @@ pub(crate) struct Args {
     threshold: f64,
 }
 
-/// Which way a figure should go.
+/// The direction in which a figure improves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Better {
     Lower,
@@ -42,7 +42,7 @@ const fn metric(name: &'static str, pointer: &'static str, unit: &'static str, b
     Metric { name, pointer, unit, better }
 }
 
-/// What is compared, where both results have it: first of `bench`, then of `replay`.
+/// The figures to compare where both results have them: those of `bench`, then those of `replay`.
 const METRICS: [Metric; 16] = [
     metric("Throughput (modelled)", "/pool/tokens_per_second", "tok/s", Better::Higher),
     metric("Allocation per token", "/pool/ms_per_token", "ms", Better::Lower),
@@ -69,7 +69,7 @@ pub(crate) struct Line {
     pub(crate) unit: &'static str,
     pub(crate) before: f64,
     pub(crate) after: f64,
-    /// Percent from before to after; absent where before is 0.
+    /// The change from before to after in percent; absent where before is 0.
     pub(crate) change: Option<f64>,
     pub(crate) regression: bool,
 }
@@ -182,7 +182,7 @@ mod tests {
         assert!(line(&lower, 100.0, 105.1, 5.0).regression);
         assert!(!line(&lower, 100.0, 1.0, 5.0).regression);
         assert!(line(&higher, 1.0, 0.9, 5.0).regression);
-        // From none to some has no percentage and is worse all the same.
+        // A rise from 0 has no percentage, but it is a regression.
         let fallbacks = line(&lower, 0.0, 3.0, 5.0);
         assert!(fallbacks.regression && fallbacks.change.is_none());
     }

@@ -1,4 +1,4 @@
-//! `warmheap devices`: what is here, what it can give, or why it is not.
+//! `warmheap devices` lists the devices and what they can give, or the reason that they are missing.
 
 use std::fmt;
 use std::process::ExitCode;
@@ -16,16 +16,16 @@ struct Output(Vec<Entry>);
 /// One device.
 #[derive(Debug, Serialize)]
 struct Entry {
-    /// What `--device` calls it.
+    /// The name that `--device` takes.
     name: String,
-    /// The device's own name, or why it cannot be used.
+    /// The device's own name, or the reason that it cannot be used.
     description: String,
     available: bool,
     #[serde(flatten)]
     limits: Option<Limits>,
 }
 
-/// What a device can give, in bytes.
+/// The limits of a device, in bytes.
 #[derive(Debug, Serialize)]
 struct Limits {
     alignment: u64,
@@ -73,7 +73,7 @@ impl fmt::Display for Output {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let here = self.0.iter().filter_map(|entry| {
             let limits = entry.limits.as_ref()?;
-            let known = |bytes: Option<u64>| bytes.map_or_else(|| "not told".to_owned(), mib);
+            let known = |bytes: Option<u64>| bytes.map_or_else(|| "unknown".to_owned(), mib);
             Some([
                 entry.name.clone(),
                 entry.description.clone(),

@@ -1,4 +1,4 @@
-//! One file for each command: its arguments, its work, its figures, and how they read.
+//! One file for each command: its arguments, its work, its figures and their text.
 
 pub(crate) mod bench;
 pub(crate) mod check;
@@ -10,7 +10,7 @@ pub(crate) mod watch;
 
 use std::num::NonZeroUsize;
 
-/// A count on the command line: at least 1, and small enough to be meant.
+/// Parses a count of the command line: at least 1, and no larger than any sensible use.
 fn count(text: &str) -> Result<NonZeroUsize, String> {
     text.parse()
         .ok()

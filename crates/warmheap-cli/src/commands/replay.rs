@@ -1,4 +1,4 @@
-//! `warmheap replay`: one trace on one pool, measured.
+//! `warmheap replay` replays one trace on one pool and measures it.
 
 use std::fmt;
 use std::num::NonZeroUsize;
@@ -24,16 +24,16 @@ pub(crate) struct Args {
     trace: PathBuf,
     #[arg(long, default_value = "sim", help = device::HELP)]
     device: Spec,
-    /// The pool's settings; without, the pool sizes its heaps itself, with no cap.
+    /// The pool's settings; by default the pool sizes its heaps itself, without a cap.
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
     /// Threads that each replay the whole trace on the one pool.
     #[arg(long, default_value = "1", value_parser = count)]
     threads: NonZeroUsize,
-    /// Timed rounds; the median counts.
+    /// Timed rounds; the figures are of the median round.
     #[arg(long, default_value = "5", value_parser = count)]
     rounds: NonZeroUsize,
-    /// Check that no two live buffers overlap and that contents survive.
+    /// Check that no two live buffers overlap, and that contents survive.
     #[arg(long)]
     verify: bool,
     /// Free every buffer on one more thread, as completion handlers do.

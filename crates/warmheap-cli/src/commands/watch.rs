@@ -1,4 +1,4 @@
-//! `warmheap watch`: what the pools of a running program hold, over and over.
+//! `warmheap watch` shows what the pools of a running program hold, again and again.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -13,7 +13,7 @@ use crate::failure::Failure;
 use crate::show::{grouped, mib, percent, table};
 use crate::{input, show};
 
-/// A program that has not written for so long has ended.
+/// A program has ended if it has not written for this long.
 const SILENCE: Duration = Duration::from_secs(10);
 
 #[derive(Debug, clap::Args)]
@@ -21,15 +21,15 @@ pub(crate) struct Args {
     /// The file that the program's WARMHEAP_STATS names.
     #[arg(env = "WARMHEAP_STATS")]
     file: PathBuf,
-    /// Seconds between looks.
+    /// Seconds between two outputs.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=3600))]
     interval: u64,
-    /// Look once.
+    /// Print once and exit.
     #[arg(long)]
     once: bool,
 }
 
-/// What a program writes.
+/// The contents of the file that a program writes.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Report {
     pub(crate) pid: u32,

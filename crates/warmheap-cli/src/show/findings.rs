@@ -1,10 +1,10 @@
-//! Findings and settings as text.
+//! Findings of the advice, as text.
 
 use std::fmt::Write;
 
 use warmheap::advice::{Evidence, Finding};
 
-/// Findings with their evidence and what to change, or that there are none.
+/// Returns the findings with their evidence and the settings to change, or says that there are none.
 pub(crate) fn findings(findings: &[Finding]) -> String {
     if findings.is_empty() {
         return "Nothing to change.".to_owned();

@@ -1,5 +1,5 @@
-//! Figures as text: JSON for machines, tables for people. Nothing is measured here, and no command is
-//! known: each says of its own figures how they read.
+//! Prints figures as JSON for machines or as tables for people. This module measures nothing and knows no
+//! command. Each command says how its own figures read.
 
 mod findings;
 
@@ -14,22 +14,22 @@ use warmheap::config::MIB;
 pub(crate) use self::findings::findings;
 use crate::failure::Failure;
 
-/// Prints `figures` on standard output: as JSON, or as they read.
+/// Prints `figures` on standard output, as JSON or as a table.
 pub(crate) fn print(json: bool, figures: &(impl Serialize + Display)) -> Result<(), Failure> {
     let text = if json { to_json(figures)? } else { figures.to_string() };
     match writeln!(io::stdout(), "{}", text.trim_end()) {
-        // The reader has seen enough: `warmheap ... | head`.
+        // The reader may close the pipe early, as `warmheap ... | head` does.
         Err(e) if e.kind() != io::ErrorKind::BrokenPipe => Err(Failure::failed(e)),
         _ => Ok(()),
     }
 }
 
-/// Figures as indented JSON.
+/// Returns figures as indented JSON.
 pub(crate) fn to_json<T: Serialize>(figures: &T) -> Result<String, Failure> {
     serde_json::to_string_pretty(figures).map_err(Failure::failed)
 }
 
-/// A table with a header; every column but the first is aligned right.
+/// Returns a table with a header. Every column but the first is aligned right.
 pub(crate) fn table<'a>(
     header: impl IntoIterator<Item = &'a str>,
     rows: impl IntoIterator<Item = impl IntoIterator<Item = String>>,
@@ -43,7 +43,7 @@ pub(crate) fn table<'a>(
     table.to_string()
 }
 
-/// A row of a two-column table.
+/// Returns a row of a two-column table.
 pub(crate) fn row(name: impl Into<String>, value: impl ToString) -> [String; 2] {
     [name.into(), value.to_string()]
 }
@@ -56,7 +56,7 @@ pub(crate) fn percent(share: f64) -> String {
     format!("{:.1} %", share * 100.0)
 }
 
-/// `1234567` as `1,234,567`.
+/// Returns `1234567` as `1,234,567`.
 pub(crate) fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::with_capacity(digits.len() * 4 / 3);

@@ -1,9 +1,9 @@
-//! `warmheap bench`: what allocation costs with and without a pool, on the same trace.
+//! `warmheap bench` measures what allocation costs with and without a pool, on the same trace.
 //!
-//! The baseline is a pool switched off: every allocation and every free is the device's own. On host
-//! memory that is mapping pages, touching each and unmapping them: what a driver does that maps and
-//! clears. On CUDA that is `cudaMalloc`, and the driver's own pool, `cudaMallocAsync`, takes part as a
-//! third. Rounds of all alternate in one process, so that whatever disturbs the machine disturbs all.
+//! The baseline is a pool that is switched off, so every allocation and every free is a device call. On host
+//! memory a call maps pages and touches each, or unmaps them, as a driver does that maps and clears. On CUDA
+//! the baseline calls `cudaMalloc`. The driver's own pool, `cudaMallocAsync`, takes part as a third side. The
+//! rounds of all sides alternate in one process, so that a disturbance of the machine affects all of them.
 
 mod text;
 
@@ -27,28 +27,28 @@ use crate::input::{self, Trace};
 use crate::progress::Progress;
 use crate::{device, show};
 
-/// Rounds where none are asked for: as many as begin within the time.
+/// The rounds if the user names no number: at most this many, as long as they begin within `PATIENCE`.
 const ROUNDS: usize = 5;
 const PATIENCE: Duration = Duration::from_secs(10);
 
 #[derive(Debug, clap::Args)]
 #[command(allow_negative_numbers = true)]
 pub(crate) struct Args {
-    /// A replay log: .csv, .csv.gz or .csv.zst; without, the bundled one.
+    /// A replay log: .csv, .csv.gz or .csv.zst; by default the bundled one.
     #[arg(long, value_name = "FILE")]
     trace: Option<PathBuf>,
     #[arg(long, default_value = "host", help = device::HELP)]
     device: Spec,
-    /// The pool's settings; without, what the advice recommends for the trace.
+    /// The pool's settings; by default those that the advice recommends for the trace.
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// Rounds of each, of which the medians count; without, up to 5 as time allows.
+    /// Rounds of each side, of which the medians are shown; by default up to 5, as time allows.
     #[arg(long, value_parser = count)]
     rounds: Option<NonZeroUsize>,
-    /// Write the result as JSON.
+    /// Write the result to this file as JSON.
     #[arg(long, value_name = "FILE")]
     output: Option<PathBuf>,
-    /// Tokens that the trace decodes, where no sidecar says.
+    /// Tokens that the trace decodes, if no sidecar says.
     #[arg(long, value_name = "N", value_parser = count)]
     tokens: Option<NonZeroUsize>,
     /// Skip and count events that contradict others, instead of refusing the trace.
@@ -66,38 +66,38 @@ pub(crate) struct Output {
     pub(crate) rounds: usize,
     pub(crate) events: u64,
     pub(crate) tokens: Option<u64>,
-    /// Time between the first and last event of serving, for each token, as recorded.
+    /// The time between the first and last event of serving, for each token, as recorded.
     pub(crate) compute_ms_per_token: Option<f64>,
     pub(crate) baseline: Side,
-    /// The driver's own pool, where the device has one beside its plain allocation.
+    /// The driver's own pool, on a device that has one beside its plain allocation.
     pub(crate) driver_pool: Option<Side>,
     pub(crate) pool: Side,
-    /// Share of the baseline's allocation time while serving that the pool saves.
+    /// The share of the baseline's allocation time while serving that the pool saves.
     pub(crate) reduction: f64,
-    /// Making the pool: heaps created and warmed.
+    /// The time to open the pool: to create its heaps and warm them.
     pub(crate) startup_ms: f64,
     pub(crate) hit_rate: f64,
     pub(crate) reserved_bytes: u64,
     pub(crate) peak_live_bytes: u64,
     /// Calls to the device after start-up, in all rounds of the pool.
     pub(crate) device_calls_after_startup: u64,
-    /// The settings the pool had, in the configuration file's form.
+    /// The pool's settings, as a configuration file.
     pub(crate) config: String,
-    /// Over all rounds, with the buffers alive at the trace's end.
+    /// The statistics over all rounds, with the buffers that are alive when the trace ends.
     pub(crate) statistics: Statistics,
     pub(crate) grades: Grades,
     pub(crate) findings: Vec<Finding>,
 }
 
-/// One side's figures: medians over the rounds.
+/// The figures of one side: medians over the rounds.
 #[derive(Debug, Serialize)]
 pub(crate) struct Side {
     pub(crate) loading_ms: f64,
     pub(crate) serving_ms: f64,
-    /// Of loading and serving together.
+    /// The mean over loading and serving together.
     pub(crate) ns_per_op: f64,
     pub(crate) ms_per_token: Option<f64>,
-    /// Modelled: as if nothing but the trace's compute time and this allocation time passed.
+    /// The rate if only the trace's compute time and this allocation time passed.
     pub(crate) tokens_per_second: Option<f64>,
     pub(crate) failed: u64,
 }
@@ -182,7 +182,7 @@ fn measure(args: &Args, trace: &Trace, config: PoolConfig) -> Result<Output, Fai
     })
 }
 
-/// The smallest fixed pool that serves the trace by the advice's reckoning, warmed whole.
+/// Returns the smallest fixed pool that serves the trace by the advice's estimate, warmed whole.
 fn recommended(trace: &Trace) -> PoolConfig {
     let summary = trace.program.summary();
     let mut known = Statistics::default();
@@ -193,7 +193,8 @@ fn recommended(trace: &Trace) -> PoolConfig {
     config.with_warmup_sizes([heap_size])
 }
 
-/// A pool that passes everything to the device, in silence: falling back is what it is for.
+/// Returns a pool that passes everything to the device. It logs no exhaustion, because falling back is its
+/// purpose.
 fn switched_off() -> PoolConfig {
     PoolConfig::default().with_enabled(false).with_log_exhaustion(false).with_warmup_sizes([])
 }

@@ -1,4 +1,4 @@
-//! A benchmark as the guide's tables, and what to change.
+//! A benchmark as tables, and the settings to change.
 
 use std::fmt;
 
@@ -37,13 +37,13 @@ fn title(output: &Output) -> String {
     )
 }
 
-/// The sides compared, with the heads of their columns.
+/// Returns the sides to compare, with the titles of their columns.
 fn sides(output: &Output) -> Vec<(&'static str, &Side)> {
     let driver_pool = output.driver_pool.iter().map(|side| ("cudaMallocAsync", side));
     [("Baseline", &output.baseline)].into_iter().chain(driver_pool).chain([("Pool", &output.pool)]).collect()
 }
 
-/// A table of the sides: a name and a figure a row, and what the pool changes of the baseline.
+/// Returns a table of the sides: a name and a figure in each row, and the pool's change of the baseline.
 fn compared(sides: &[(&str, &Side)], rows: &[(&str, Figure, Unit)], more: Option<Vec<String>>) -> String {
     let header = [""].into_iter().chain(sides.iter().map(|(head, _)| *head)).chain(["Change"]);
     let rows = rows.iter().map(|(name, figure, unit)| {
@@ -109,7 +109,7 @@ fn pool(output: &Output) -> String {
     )
 }
 
-/// The stages of the slow path that served, with how often.
+/// Returns the stages of the slow path that served, and how often each did.
 fn stages(slow_path: &SlowPath) -> String {
     let served = slow_path.stages().into_iter().filter(|(_, stage)| stage.served > 0);
     let listed: Vec<_> =
