@@ -1,11 +1,11 @@
-//! What can be wrong with a trace, always with the line and what to do.
+//! The errors of traces. Each has the line and what to do.
 
 use std::fmt;
 use std::io;
 
-/// Why a trace could not be read, written or replayed: which file, which line, what.
+/// The reason that a trace could not be read, written or replayed, with the file and the line.
 ///
-/// Displays as one line: `FILE:LINE: what is wrong; what to do`.
+/// The text is one line: `FILE:LINE: what is wrong; what to do`.
 #[derive(Debug)]
 pub struct TraceError {
     name: String,
@@ -18,13 +18,13 @@ impl TraceError {
         Self { name, line, kind }
     }
 
-    /// The line the error is on, from 1; 0 when it is about the file as a whole.
+    /// Returns the line of the error, from 1, or 0 if it concerns the file as a whole.
     #[must_use]
     pub fn line(&self) -> u64 {
         self.line
     }
 
-    /// What is wrong.
+    /// Returns the kind of the error.
     #[must_use]
     pub fn kind(&self) -> &TraceErrorKind {
         &self.kind
@@ -56,68 +56,68 @@ pub enum TraceErrorKind {
     /// The file cannot be opened or its first bytes cannot be read.
     #[error("cannot be opened ({0}); give an RMM replay log: .csv, .csv.gz or .csv.zst")]
     Open(io::Error),
-    /// Reading stopped part-way.
+    /// Reading failed part-way.
     #[error("cannot be read any further ({0}); the file is truncated or damaged: copy or record it again")]
     Read(io::Error),
     /// The file cannot be created or written.
     #[error("cannot be written ({0}); check the folder and the space left")]
     Write(io::Error),
-    /// The first line is not a replay log's.
+    /// The first line is not the header of a replay log.
     #[error("the header is `{found}`, not `Thread,Time,Action,Pointer,Size,Stream`; give an RMM replay log")]
     Header {
         /// The start of the first line.
         found: String,
     },
-    /// A line without exactly six columns.
+    /// A line does not have exactly six columns.
     #[error("{found} columns instead of 6; every line needs Thread,Time,Action,Pointer,Size,Stream")]
     Columns {
         /// Columns found.
         found: usize,
     },
-    /// A line that no event can need.
+    /// A line is longer than any event needs.
     #[error("longer than {limit} bytes, which no event needs; the file is damaged or not a replay log")]
     LongLine {
         /// The most bytes a line may have.
         limit: usize,
     },
-    /// A value that cannot be read.
+    /// A value cannot be read.
     #[error("{column} is `{found}`; expected {expected}")]
     Value {
         /// The column's name.
         column: &'static str,
-        /// The start of what stands there.
+        /// The start of the value.
         found: String,
-        /// What may stand there.
+        /// The form of a correct value.
         expected: &'static str,
     },
-    /// An event that cannot have happened.
+    /// An event cannot have happened.
     #[error("{0}; correct the line, or read the trace leniently to skip and count such events")]
     Fault(Fault),
-    /// More live buffers or different sizes than a program can name.
+    /// The trace has more live buffers or more different sizes than a program can name.
     #[error("more than {} buffers or sizes; split the trace", u32::MAX - 1)]
     TooLong,
 }
 
-/// A well-formed event that contradicts the ones before it, or itself.
+/// A well-formed event that contradicts an earlier event, or itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Fault {
-    /// A free of a pointer that is not live.
+    /// The line frees a pointer that is not live.
     #[error("free of pointer {pointer:#x}, which no line before allocates or which is already free")]
     UnknownFree {
         /// The pointer.
         pointer: u64,
     },
-    /// An allocation of a pointer that is live.
+    /// The line allocates a pointer that is live.
     #[error("allocation of pointer {pointer:#x}, which is still live")]
     LiveAllocation {
         /// The pointer.
         pointer: u64,
     },
-    /// An allocation of no bytes.
+    /// The line allocates no bytes.
     #[error("allocation of 0 bytes; the smallest is 1")]
     ZeroSize,
-    /// An allocation of 2^63 bytes or more.
+    /// The line allocates 2^63 bytes or more.
     #[error("allocation of {size} bytes; sizes must be below 2^63")]
     TooLarge {
         /// The size.

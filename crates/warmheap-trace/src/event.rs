@@ -2,19 +2,19 @@
 
 use std::time::Duration;
 
-/// What happened.
+/// The kind of an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Action {
-    /// A buffer was given.
+    /// The pool allocated a buffer.
     Allocate,
-    /// A buffer was asked for and nobody could give it.
+    /// The pool could not allocate a buffer.
     AllocateFailure,
-    /// A buffer came back.
+    /// A buffer was freed.
     Free,
 }
 
 impl Action {
-    /// The word in the file.
+    /// Returns the word that the file uses.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -30,14 +30,14 @@ impl Action {
 pub struct Event {
     /// The thread that called, as an opaque number.
     pub thread: u64,
-    /// When: since the start of the recording, or since midnight in logs with clock times.
+    /// The time since the start of the recording, or since midnight in logs with clock times.
     pub time: Duration,
-    /// What happened.
+    /// The kind of the event.
     pub action: Action,
-    /// The buffer, as an opaque number that may return after its free.
+    /// The buffer, as an opaque number that another buffer may have after the free.
     pub pointer: u64,
-    /// The bytes asked for.
+    /// The requested bytes.
     pub size: u64,
-    /// The stream or queue the buffer belonged to.
+    /// The stream or queue to which the buffer belonged.
     pub stream: u64,
 }

@@ -1,9 +1,9 @@
-//! Traces: what a real engine allocated, recorded, read and replayed.
+//! Traces of the allocations of a real engine: recording, reading and replaying them.
 //!
-//! The format is the replay log of RAPIDS' memory manager: a CSV of allocations and frees in
-//! order, plain, gzip or zstd. [`TraceReader`] and [`TraceWriter`] stream it, [`Recorder`] writes
-//! one from any pool, [`Program`] is one compiled for repetition, [`replay`] plays programs against
-//! pools and measures.
+//! The format is the replay log of RAPIDS' memory manager: a CSV of allocations and frees in order, plain or
+//! compressed with gzip or zstd. [`TraceReader`] and [`TraceWriter`] stream it. [`Recorder`] writes a trace
+//! from any pool. [`Program`] is a trace compiled for repetition. [`replay`] plays programs on pools and
+//! measures.
 //!
 //! ```
 //! use std::sync::Arc;
@@ -22,8 +22,8 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! This crate stands on top of the pool and uses its public interface alone. It knows no device
-//! and decides no policy; how results are shown is its caller's business.
+//! This crate lies above the pool and uses only its public interface. It knows no device and decides no
+//! policy. The caller decides how to show results.
 #![deny(unsafe_code)]
 
 mod error;
@@ -47,7 +47,7 @@ pub use writer::TraceWriter;
 
 use std::any::Any;
 
-/// What a thread's panic said.
+/// Returns the message of a thread's panic.
 fn words_of(panic: Box<dyn Any + Send>) -> String {
     match panic.downcast::<String>() {
         Ok(words) => *words,

@@ -1,4 +1,4 @@
-//! One line's text to one event.
+//! Parses the text of one line to one event.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use crate::error::TraceErrorKind;
 use crate::event::{Action, Event};
 
 const COLUMNS: usize = 6;
-/// What a message shows of a bad value.
+/// The most bytes of a bad value that a message shows.
 const SHOWN: usize = 60;
 
 /// Parses a line without its end.
@@ -36,7 +36,7 @@ pub(crate) fn event(line: &[u8]) -> Result<Event, TraceErrorKind> {
         time: column("Time", time, "seconds or HH:MM:SS.uuuuuu", duration)?,
         action,
         pointer: column("Pointer", pointer, "a hexadecimal number: 0x...", |v| match v {
-            // What logs say of an allocation that failed.
+            // Logs write this pointer for an allocation that failed.
             b"(nil)" if action == Action::AllocateFailure => Some(0),
             _ => hexadecimal(v),
         })?,
@@ -54,7 +54,7 @@ fn column<T>(
     parse(value).ok_or_else(|| TraceErrorKind::Value { column, found: shown(value), expected })
 }
 
-/// The start of `value` in printable letters, for a message of one line.
+/// Returns the start of `value` in printable letters, for a message of one line.
 pub(crate) fn shown(value: &[u8]) -> String {
     let start = &value[..value.len().min(SHOWN)];
     let dots = if start.len() < value.len() { "..." } else { "" };
@@ -98,7 +98,7 @@ fn duration(value: &[u8]) -> Option<Duration> {
     }
 }
 
-/// Past any recording; leaves room for sums.
+/// Longer than any recording, and short enough to be summed.
 const LONGEST: Duration = Duration::from_secs(1 << 40);
 
 #[cfg(test)]

@@ -1,9 +1,9 @@
 //! A trace compiled for replay.
 //!
-//! A program is the trace's sequence of allocations and frees and nothing else: eight bytes per
-//! operation, pointers renamed to slots that are reused as buffers die, sizes named by a table.
-//! Replaying one therefore touches little memory besides the pool's own. Events that cannot have
-//! happened are found here, once, so that a replay need not look.
+//! A program is the trace's sequence of allocations and frees and nothing else. An operation takes eight
+//! bytes. Pointers become slots, which are reused as buffers die. A table names the sizes. A replay therefore
+//! touches little memory besides the pool's own. The compiler finds events that cannot have happened, so that
+//! a replay need not check.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -13,7 +13,7 @@ use crate::error::{Fault, TraceError, TraceErrorKind};
 use crate::event::{Action, Event};
 use crate::reader::TraceReader;
 
-/// How a trace is compiled.
+/// The options of a compilation.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Compile {
     /// Skip and count events that contradict others, instead of refusing the trace.
@@ -22,7 +22,7 @@ pub struct Compile {
     pub serving_from: u64,
 }
 
-/// A trace compiled to a sequence of operations, and what is known of it without replaying.
+/// A trace compiled to a sequence of operations, with its summary.
 #[derive(Debug, Clone)]
 pub struct Program {
     ops: Vec<Op>,
@@ -30,15 +30,15 @@ pub struct Program {
     summary: Summary,
 }
 
-/// What a trace contains.
+/// The contents of a trace.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Summary {
-    /// Operations of the program: allocations and frees.
+    /// The operations of the program: allocations and frees.
     pub events: u64,
-    /// Allocations among them.
+    /// The allocations among them.
     pub allocations: u64,
-    /// Allocations that already failed when the trace was recorded; not replayed.
+    /// Allocations that already failed when the trace was recorded. The program does not contain them.
     pub recorded_failures: u64,
     /// Events skipped by a lenient compile.
     pub skipped: u64,
@@ -58,25 +58,25 @@ pub struct Summary {
     pub serving: Duration,
 }
 
-/// An operation: on a slot, an allocation of a size in the table or a free.
+/// An operation on a slot: an allocation, with the index of its size in the table, or a free.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Op {
     slot: u32,
     size: u32,
 }
 
-/// Stands in the place of a free's size.
+/// The value of `size` that marks a free.
 const FREE: u32 = u32::MAX;
 
 impl Op {
-    /// The slot, less than [`Program::slots`]; empty at an allocation.
+    /// Returns the slot, which is less than [`Program::slots`]. It is empty before an allocation.
     #[inline]
     #[must_use]
     pub fn slot(self) -> usize {
         self.slot as usize
     }
 
-    /// The index in [`Program::sizes`] of an allocation's size; `None` for a free.
+    /// Returns the index in [`Program::sizes`] of an allocation's size; `None` for a free.
     #[inline]
     #[must_use]
     pub fn size(self) -> Option<usize> {
@@ -85,10 +85,10 @@ impl Op {
 }
 
 impl Program {
-    /// Reads the whole of a trace and compiles it.
+    /// Reads a whole trace and compiles it.
     ///
     /// # Errors
-    /// What [`TraceReader`] reports, and, unless lenient, the first [`Fault`].
+    /// Returns an error of [`TraceReader`], or, unless lenient, the first [`Fault`].
     pub fn compile(mut reader: TraceReader, how: Compile) -> Result<Self, TraceError> {
         let mut compiler = Compiler::new(how);
         while let Some(event) = reader.next().transpose()? {
@@ -97,11 +97,10 @@ impl Program {
         Ok(compiler.finish())
     }
 
-    /// Compiles events from anywhere; `name` stands in errors, with the line that the event would be
-    /// on in a file.
+    /// Compiles events from any source. Errors show `name`, and the line that the event would have in a file.
     ///
     /// # Errors
-    /// Unless lenient, the first [`Fault`].
+    /// Unless lenient, returns the first [`Fault`].
     pub fn from_events<'a>(
         name: &str,
         events: impl IntoIterator<Item = &'a Event>,
@@ -114,25 +113,25 @@ impl Program {
         Ok(compiler.finish())
     }
 
-    /// What the trace contains.
+    /// Returns the summary of the trace.
     #[must_use]
     pub fn summary(&self) -> &Summary {
         &self.summary
     }
 
-    /// The operations, in order.
+    /// Returns the operations, in order.
     #[must_use]
     pub fn ops(&self) -> &[Op] {
         &self.ops
     }
 
-    /// The table of sizes in bytes.
+    /// Returns the table of sizes in bytes.
     #[must_use]
     pub fn sizes(&self) -> &[u64] {
         &self.sizes
     }
 
-    /// The slots that a replay needs.
+    /// Returns the number of slots that a replay needs.
     #[must_use]
     pub fn slots(&self) -> usize {
         self.summary.peak_live_buffers as usize
@@ -142,12 +141,12 @@ impl Program {
 #[derive(Default)]
 struct Compiler {
     how: Compile,
-    /// Events taken so far.
+    /// The number of events taken so far.
     taken: u64,
     ops: Vec<Op>,
     sizes: Vec<u64>,
     size_index: HashMap<u64, u32>,
-    /// Pointer to slot and size.
+    /// The slot and the size of each live pointer.
     live: HashMap<u64, (u32, u64)>,
     idle_slots: Vec<u32>,
     live_bytes: u128,

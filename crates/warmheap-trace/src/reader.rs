@@ -1,8 +1,8 @@
-//! Reading a trace, one event at a time.
+//! Reads a trace, one event at a time.
 //!
-//! Replay logs quote nothing, so a line splits at its commas. Lines are read up to a bound: a file
-//! without line ends, or one that decompresses to terabytes, costs no more memory than an honest
-//! one. Whether events make sense together is the business of [`Program`](crate::Program).
+//! Replay logs quote nothing, so a line splits at its commas. The length of a line is bounded. A file without
+//! line ends, or one that decompresses to terabytes, therefore costs no more memory than a correct one.
+//! [`Program`](crate::Program) checks whether the events are consistent.
 
 use std::fmt;
 use std::fs::File;
@@ -16,17 +16,17 @@ use crate::{parse, source};
 
 /// The first line of a replay log.
 pub(crate) const HEADER: &str = "Thread,Time,Action,Pointer,Size,Stream";
-/// The most bytes of one line; the longest honest line needs about 120.
+/// The most bytes of one line. The longest correct line needs about 120.
 const LONGEST_LINE: usize = 256;
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// A trace being read: an iterator over its events. It ends after the first error.
+/// An iterator over the events of a trace. It ends after the first error.
 pub struct TraceReader {
     name: String,
     input: Box<dyn BufRead + Send>,
     text: Vec<u8>,
     line: u64,
-    /// What clock times lack since midnight has passed during the recording.
+    /// The time to add to clock times, because midnight has passed during the recording.
     days: Duration,
     last_time: Duration,
     ended: bool,
@@ -36,7 +36,7 @@ impl TraceReader {
     /// Opens the trace at `path` and checks its header.
     ///
     /// # Errors
-    /// When the file cannot be opened, is damaged, or is no replay log.
+    /// Returns an error if the file cannot be opened, is damaged, or is no replay log.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, TraceError> {
         let name = path.as_ref().display().to_string();
         match File::open(path) {
@@ -45,10 +45,10 @@ impl TraceReader {
         }
     }
 
-    /// Reads a trace, compressed or not, from anything; `name` stands in errors.
+    /// Reads a trace, compressed or not, from any reader. Errors show `name`.
     ///
     /// # Errors
-    /// As [`TraceReader::open`].
+    /// Returns the errors of [`TraceReader::open`].
     pub fn new(name: impl Into<String>, input: impl Read + Send + 'static) -> Result<Self, TraceError> {
         let name = name.into();
         let input = match source::decoded(input) {
@@ -70,13 +70,13 @@ impl TraceReader {
         }
     }
 
-    /// The line of the event read last, from 1.
+    /// Returns the line of the event read last, from 1.
     #[must_use]
     pub fn line(&self) -> u64 {
         self.line
     }
 
-    /// An error about the line read last.
+    /// Returns an error about the line read last.
     pub(crate) fn error(&self, kind: TraceErrorKind) -> TraceError {
         TraceError::new(self.name.clone(), self.line, kind)
     }
@@ -89,7 +89,7 @@ impl TraceReader {
         }
     }
 
-    /// Reads the next line that is not blank into `text`, without its end; false when none is left.
+    /// Reads the next line that is not blank into `text`, without its end. Returns `false` if none is left.
     fn read_line(&mut self) -> Result<bool, TraceErrorKind> {
         loop {
             self.text.clear();
@@ -115,7 +115,8 @@ impl TraceReader {
             return Ok(None);
         }
         let mut event = parse::event(&self.text)?;
-        // Times of several threads may be out of order by a little; a day means midnight.
+        // The times of several threads may be a little out of order. A step back by half a day or more means
+        // that midnight has passed.
         if event.time + self.days + DAY / 2 < self.last_time {
             self.days += DAY;
         }

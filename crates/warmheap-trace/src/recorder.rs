@@ -1,9 +1,9 @@
-//! Recording what a program asks of a pool.
+//! Records the requests of a program to a pool.
 //!
-//! A recorder stands in front of a pool and hands out its buffers wrapped, so that their frees are
-//! seen. The pool does not know that it is watched. Order in the file is an order that happened:
-//! an allocation is written after the pool gave it, a free before the pool gets it back, so an
-//! address never appears live twice.
+//! A recorder wraps a pool and the buffers that the pool hands out, so that it sees their frees. The pool
+//! does not know the recorder. The file has an order that happened: the recorder writes an allocation after
+//! the pool served it, and a free before the pool gets the buffer back. An address therefore never appears
+//! live twice.
 
 use std::ops::Deref;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -15,23 +15,23 @@ use crate::event::{Action, Event};
 use crate::writer::TraceWriter;
 use warmheap::{AllocError, Buffer, Pool, Request, Site, Ticket};
 
-/// A pool whose allocations and frees are written to a trace. Cheap to clone; usable from any
-/// thread.
+/// A pool whose allocations and frees are written to a trace. A clone is cheap and shares the trace. Any
+/// thread may use it.
 #[derive(Debug, Clone)]
 pub struct Recorder {
     pool: Pool,
     log: Arc<Log>,
 }
 
-/// A pool's buffer whose free will be recorded.
+/// A buffer whose free the recorder will write.
 #[derive(Debug)]
 pub struct Recorded {
-    // Dropped first: the free is written before the pool has the buffer back.
+    // This field is dropped first, so that the free is written before the pool gets the buffer back.
     life: Life,
     buffer: Buffer,
 }
 
-/// Records a free when it ends.
+/// Records a free when it is dropped.
 #[derive(Debug)]
 struct Life {
     log: Arc<Log>,
@@ -42,7 +42,7 @@ struct Life {
 #[derive(Debug)]
 struct Log {
     started: Instant,
-    /// `None` once finished.
+    /// The writer; `None` once the recording is finished.
     writer: Mutex<Option<State>>,
 }
 
@@ -50,38 +50,38 @@ struct Log {
 struct State {
     writer: TraceWriter,
     events: u64,
-    /// The first failure; recording stopped there.
+    /// The first failure. The recording stopped there.
     failed: Option<TraceError>,
 }
 
 impl Recorder {
-    /// Records what is asked of `pool` into `writer`, from now.
+    /// Starts to record the requests to `pool` with `writer`.
     #[must_use]
     pub fn new(pool: Pool, writer: TraceWriter) -> Self {
         let state = State { writer, events: 0, failed: None };
         Self { pool, log: Arc::new(Log { started: Instant::now(), writer: Mutex::new(Some(state)) }) }
     }
 
-    /// The pool behind.
+    /// Returns the wrapped pool.
     #[must_use]
     pub fn pool(&self) -> &Pool {
         &self.pool
     }
 
-    /// Allocates from the pool, and records that it did or could not.
+    /// Allocates from the pool and records the success or the failure.
     ///
     /// # Errors
-    /// The pool's. A trace that cannot be written never fails an allocation; see
+    /// Returns the pool's error. A failure to write the trace never fails an allocation; see
     /// [`Recorder::finish`].
     #[track_caller]
     pub fn allocate(&self, request: impl Into<Request>) -> Result<Recorded, AllocError> {
         self.allocate_at(request, Site::caller())
     }
 
-    /// As [`Recorder::allocate`], with the place to keep for leak reports.
+    /// Allocates as [`Recorder::allocate`] does. Leak reports name `site` as the caller.
     ///
     /// # Errors
-    /// As [`Recorder::allocate`].
+    /// Returns the errors of [`Recorder::allocate`].
     pub fn allocate_at(
         &self,
         request: impl Into<Request>,
@@ -91,11 +91,11 @@ impl Recorder {
         self.record(request.bytes(), self.pool.allocate_at(request, site))
     }
 
-    /// As [`Recorder::allocate_at`], but never straight from the device: see
+    /// Allocates as [`Recorder::allocate_at`] does, but never straight from the device; see
     /// [`Pool::try_allocate`].
     ///
     /// # Errors
-    /// As [`Recorder::allocate`].
+    /// Returns the errors of [`Recorder::allocate`].
     pub fn try_allocate_at(
         &self,
         request: impl Into<Request>,
@@ -119,11 +119,11 @@ impl Recorder {
         }
     }
 
-    /// Ends the trace and says how many events it has. Buffers alive now are never freed in it,
-    /// and what clones of this recorder do from now on is not recorded.
+    /// Ends the trace and returns its number of events. The trace has no free of the buffers that are still
+    /// alive. Nothing that clones of this recorder do later is recorded.
     ///
     /// # Errors
-    /// The first failure to write since the start; the file then ends before that event.
+    /// Returns the first failure to write since the start. The file then ends before that event.
     pub fn finish(self) -> Result<u64, TraceError> {
         let Some(state) = self.log.lock().take() else {
             return Ok(0);
@@ -150,12 +150,12 @@ impl Log {
     }
 
     fn lock(&self) -> MutexGuard<'_, Option<State>> {
-        // A panic elsewhere left at worst a line too few; recording goes on.
+        // A panic of another thread has lost one line at worst, so the recording goes on.
         self.writer.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// A small number for the calling thread.
+/// Returns a small number that identifies the calling thread.
 fn thread_number() -> u64 {
     static NEXT: AtomicU64 = AtomicU64::new(0);
     thread_local! {
@@ -165,7 +165,7 @@ fn thread_number() -> u64 {
 }
 
 impl Recorded {
-    /// As [`Buffer::retire`]; the free is recorded now.
+    /// Retires the buffer as [`Buffer::retire`] does. The free is recorded now.
     pub fn retire(self, ticket: &Ticket) {
         let Self { life, buffer } = self;
         drop(life);

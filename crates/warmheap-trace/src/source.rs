@@ -1,7 +1,7 @@
-//! Bytes out of trace files: plain, gzip or zstd, told apart by content.
+//! Reads trace files: plain, gzip or zstd.
 //!
-//! The first bytes decide, not the name, so that a renamed file still reads. Memory stays bounded
-//! whatever the file claims: text streams through buffers of fixed size.
+//! The first bytes of the file decide on the format, not the name, so a renamed file still reads. Text
+//! streams through buffers of fixed size, so memory is bounded whatever the file claims.
 
 use std::io::{self, BufRead, BufReader, Read};
 
@@ -13,7 +13,7 @@ const BUFFER: usize = 1 << 16;
 const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
 const ZSTD_MAGIC: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
 
-/// The text in `input`, decompressed if need be.
+/// Returns the text in `input`, decompressed if necessary.
 pub(crate) fn decoded(input: impl Read + Send + 'static) -> io::Result<Box<dyn BufRead + Send>> {
     let mut input = BufReader::with_capacity(BUFFER, input);
     let head = input.fill_buf()?;
@@ -27,7 +27,7 @@ pub(crate) fn decoded(input: impl Read + Send + 'static) -> io::Result<Box<dyn B
     })
 }
 
-/// All frames of a zstd stream as one text; the library decodes one frame at a time.
+/// Reads all frames of a zstd stream as one text. The library decodes one frame at a time.
 struct ZstdFrames<R> {
     input: R,
     decoder: FrameDecoder,

@@ -1,7 +1,7 @@
-//! Words written across a buffer, to see whether its contents survive.
+//! Writes words across a buffer, to check later whether its contents survived.
 //!
-//! A few words prove as much as writing every byte would: another buffer in the same place writes
-//! its own over the first and the last bytes of what they share.
+//! A few words prove as much as writing every byte would. A second buffer in the same place writes its own
+//! words over the first and the last bytes of the part that both share.
 #![allow(unsafe_code)]
 
 use std::marker::PhantomData;
@@ -10,28 +10,29 @@ use std::ptr::NonNull;
 
 use warmheap::Buffer;
 
-/// The words in one place, at most; spread evenly, its first and last bytes included.
+/// The most words between the first and the last. They are spread evenly.
 const PROBES: u64 = 64;
 const WORD: u64 = size_of::<u64>() as u64;
 
-/// Words of 8 bytes across some bytes of a buffer: the first, the last, and some evenly between.
+/// Words of 8 bytes across a range of a buffer: at its first bytes, at its last bytes, and evenly between.
 #[derive(Debug)]
 pub struct Words<'a> {
     start: NonNull<u8>,
-    /// At least [`WORD`].
+    /// The size of the range, at least [`WORD`].
     size: u64,
     buffer: PhantomData<&'a Buffer>,
 }
 
 impl<'a> Words<'a> {
-    /// Words across the whole buffer; `None` where the CPU cannot reach the memory, or no word fits.
+    /// Returns words across the whole buffer. Returns `None` if the CPU cannot access the memory, or no word
+    /// fits.
     #[must_use]
     pub fn of(buffer: &'a Buffer) -> Option<Self> {
         Self::within(buffer, 0..buffer.size())
     }
 
-    /// As [`Words::of`], across these bytes of the buffer alone; `None` also where they are not all the
-    /// buffer's.
+    /// Returns words across these bytes of the buffer, as [`Words::of`] does. Returns `None` also if a byte
+    /// is outside the buffer.
     #[must_use]
     pub fn within(buffer: &'a Buffer, bytes: Range<u64>) -> Option<Self> {
         let size = bytes.end.checked_sub(bytes.start)?;
@@ -43,25 +44,25 @@ impl<'a> Words<'a> {
         Some(Self { start, size, buffer: PhantomData })
     }
 
-    /// Writes words that no buffer of another number has at the same place.
+    /// Writes words that differ from those of a buffer with another number at the same place.
     ///
     /// # Safety
     /// During the call no other thread, and no work on a device, reads or writes the buffer's bytes.
     pub unsafe fn write(&self, number: u64) {
         for offset in self.offsets() {
-            // SAFETY: the word is inside the buffer, which is borrowed and so keeps its memory; the
-            // caller keeps all others away.
+            // SAFETY: the word is inside the buffer. The borrow keeps the buffer's memory, and the caller
+            // promises that no thread or device accesses it meanwhile.
             unsafe { self.at(offset).write_unaligned(word(number, offset)) }
         }
     }
 
-    /// The offset of the first word that is no longer what [`Words::write`] wrote for `number`.
+    /// Returns the offset of the first word that is not what [`Words::write`] wrote for `number`.
     #[must_use]
     pub fn changed(&self, number: u64) -> Option<u64> {
         self.offsets().find(|offset| self.read(*offset) != word(number, *offset))
     }
 
-    /// The offset of the first word that is not zero, in a buffer that was cleared.
+    /// Returns the offset of the first word that is not zero, in a buffer that was cleared.
     #[must_use]
     pub fn uncleared(&self) -> Option<u64> {
         self.offsets().find(|offset| self.read(*offset) != 0)
@@ -70,19 +71,20 @@ impl<'a> Words<'a> {
     fn offsets(&self) -> impl Iterator<Item = u64> + use<> {
         let last = self.size - WORD;
         let step = (last / PROBES).max(WORD);
-        // No word reaches into the last one.
+        // These words do not overlap the last word.
         (0..last.saturating_sub(WORD - 1)).step_by(step as usize).chain([last])
     }
 
     fn read(&self, offset: u64) -> u64 {
-        // SAFETY: as in `write`: the buffer is borrowed, and those who write to it, which takes unsafe
-        // code, promise that nobody reads meanwhile. The system gave the memory with contents.
+        // SAFETY: the word is inside the buffer, and the borrow keeps the buffer's memory. Writing to it
+        // takes unsafe code, whose caller promises that no thread reads meanwhile. The system gave the memory
+        // with contents.
         unsafe { self.at(offset).read_unaligned() }
     }
 
-    /// Where the word at `offset` is, which is at least a word before the end.
+    /// Returns the place of the word at `offset`, which is at least a word before the end.
     fn at(&self, offset: u64) -> NonNull<u64> {
-        // SAFETY: offset is less than the buffer's size, so the pointer stays inside.
+        // SAFETY: `offset` is less than the buffer's size, so the pointer stays inside.
         unsafe { self.start.add(offset as usize) }.cast()
     }
 }

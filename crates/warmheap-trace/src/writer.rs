@@ -1,4 +1,4 @@
-//! Writing a trace.
+//! Writes a trace.
 
 use std::fmt;
 use std::fs::File;
@@ -13,12 +13,12 @@ use crate::error::{TraceError, TraceErrorKind};
 use crate::event::Event;
 use crate::reader::HEADER;
 
-/// Text held back until it is worth a zstd frame.
+/// The bytes of text that the writer collects for one zstd frame.
 const FRAME: usize = 1 << 20;
 
-/// A trace being written. The name's ending decides on compression: `.gz`, `.zst`, else none.
+/// Writes a trace to a file. The ending of the name decides on compression: `.gz`, `.zst`, or none.
 ///
-/// [`TraceWriter::finish`] ends the file; without it, what is held back is lost.
+/// [`TraceWriter::finish`] ends the file. Without it, the text that is not written yet is lost.
 pub struct TraceWriter {
     name: String,
     sink: Sink,
@@ -37,7 +37,7 @@ impl TraceWriter {
     /// Creates the file at `path`, or empties it, and writes the header.
     ///
     /// # Errors
-    /// When the file cannot be created or written.
+    /// Returns an error if the file cannot be created or written.
     pub fn create(path: impl AsRef<Path>) -> Result<Self, TraceError> {
         let path = path.as_ref();
         let name = path.display().to_string();
@@ -58,7 +58,7 @@ impl TraceWriter {
     /// Appends an event.
     ///
     /// # Errors
-    /// When the file cannot be written.
+    /// Returns an error if the file cannot be written.
     pub fn write(&mut self, event: &Event) -> Result<(), TraceError> {
         self.line(format_args!(
             "{},{:.6},{},{:#x},{},{}",
@@ -71,10 +71,10 @@ impl TraceWriter {
         ))
     }
 
-    /// Writes what is held back and ends the file.
+    /// Writes the remaining text and ends the file.
     ///
     /// # Errors
-    /// When the file cannot be written.
+    /// Returns an error if the file cannot be written.
     pub fn finish(mut self) -> Result<(), TraceError> {
         let done = match &mut self.sink {
             Sink::Plain(output) => output.flush(),
@@ -107,7 +107,7 @@ impl TraceWriter {
     }
 }
 
-/// Writes `held` as one zstd frame: a file may have any number of them.
+/// Writes `held` as one zstd frame. A file may have any number of frames.
 fn frame(held: &mut Vec<u8>, output: &mut Output) -> io::Result<()> {
     output.write_all(&compress_to_vec(held.as_slice(), CompressionLevel::Fastest))?;
     held.clear();

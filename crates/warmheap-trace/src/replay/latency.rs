@@ -1,8 +1,8 @@
-//! What single operations cost.
+//! The cost of single operations.
 //!
-//! An operation lasts less than reading a system clock, so the processor's own counter is read
-//! around it, and what reading that costs is measured and taken off. Readings are stored as they
-//! come and sorted out afterwards, so that counting them disturbs nothing.
+//! An operation lasts less than reading a system clock, so this reads the processor's own counter around it.
+//! It also measures the cost of that reading and subtracts it. It stores the readings as they come and sorts
+//! them afterwards, so that counting them disturbs nothing.
 
 use quanta::Clock;
 
@@ -10,7 +10,7 @@ use super::report::Percentiles;
 use super::round::Meter;
 use warmheap::{Buffer, Pool};
 
-/// Readings of the clock from which its own cost is taken.
+/// The number of readings that measure the clock's own cost.
 const CALIBRATION: usize = 10_001;
 
 /// Times each allocation and each free, in the clock's ticks.
@@ -22,7 +22,8 @@ pub(super) struct Stopwatch {
 }
 
 impl Stopwatch {
-    /// With room for `operations` of each kind, so that none is slowed by a vector's growth.
+    /// Returns a stopwatch with room for `operations` of each kind, so that the growth of a vector slows
+    /// none.
     pub(super) fn new(clock: Clock, operations: usize) -> Self {
         Self { clock, allocations: Vec::with_capacity(operations), frees: Vec::with_capacity(operations) }
     }
@@ -50,12 +51,13 @@ impl Meter for Stopwatch {
     }
 }
 
-/// Over 2^32 ticks, a second or so, it no longer matters how much.
+/// Returns the difference. It is capped at 2^32 ticks, about a second, where more precision no longer
+/// matters.
 fn ticks(start: u64, end: u64) -> u32 {
     u32::try_from(end.saturating_sub(start)).unwrap_or(u32::MAX)
 }
 
-/// The readings of many stopwatches of one clock: percentiles of allocations and of frees.
+/// Returns the percentiles of allocations and of frees, from many stopwatches of one clock.
 pub(super) fn percentiles(clock: &Clock, stopwatches: Vec<Stopwatch>) -> (Percentiles, Percentiles) {
     let own_cost = own_cost(clock);
     let (mut allocations, mut frees) = (vec![], vec![]);
@@ -77,13 +79,13 @@ pub(super) fn percentiles(clock: &Clock, stopwatches: Vec<Stopwatch>) -> (Percen
     (of(&mut allocations), of(&mut frees))
 }
 
-/// What two readings of the clock differ by when nothing lies between them.
+/// Returns the difference of two readings of the clock with nothing between them.
 fn own_cost(clock: &Clock) -> u32 {
     let mut readings: Vec<u32> = (0..CALIBRATION).map(|_| ticks(clock.raw(), clock.raw())).collect();
     *readings.select_nth_unstable(CALIBRATION / 2).1
 }
 
-/// In tenths: the clock's own conversion is to whole nanoseconds.
+/// Converts ticks in steps of a tenth, because the clock itself converts to whole nanoseconds.
 fn nanoseconds(clock: &Clock, ticks: u32) -> f64 {
     clock.delta_as_nanos(0, u64::from(ticks) * 10) as f64 / 10.0
 }

@@ -1,8 +1,8 @@
-//! The round that keeps books: what was alive, what failed, and whether the pool kept its word.
+//! Counts what is alive and what failed in the first round, and verifies the pool.
 //!
-//! It is not timed, so it may count every byte. Verification holds every live range in an ordered
-//! map and looks at the neighbours of each new one; where the CPU sees the memory, a few
-//! [`Words`] unique to the buffer are written across it and must still be there when it is freed.
+//! That round is not timed, so it may count every byte. Verification keeps every live range in an ordered map
+//! and checks the neighbours of each new range. If the CPU can access the memory, it also writes a few
+//! [`Words`] unique to the buffer, and checks them when the buffer is freed.
 #![allow(unsafe_code)]
 
 use std::collections::BTreeMap;
@@ -14,7 +14,7 @@ use super::round::Meter;
 use crate::words::Words;
 use warmheap::{Buffer, Pool};
 
-/// What all threads of the round count together.
+/// The counts of all threads of the round together.
 #[derive(Debug, Default)]
 pub(super) struct Ledger {
     live_bytes: AtomicU64,
@@ -25,7 +25,7 @@ pub(super) struct Ledger {
 
 #[derive(Debug, Default)]
 struct Ranges {
-    /// First address to the address past the last, and the buffer's number.
+    /// The first address of each live range, with the address past its last byte and the buffer's number.
     live: BTreeMap<u64, (u64, u64)>,
     next_number: u64,
     broken: Option<ReplayError>,
@@ -40,7 +40,7 @@ impl Ledger {
         self.failed.load(Ordering::Relaxed)
     }
 
-    /// The most requested bytes that were alive at once, over all threads.
+    /// Returns the most requested bytes that were alive at once, over all threads.
     pub(super) fn peak_bytes(&self) -> u64 {
         self.peak_bytes.load(Ordering::Relaxed)
     }
@@ -49,7 +49,7 @@ impl Ledger {
         self.live_bytes.load(Ordering::Relaxed)
     }
 
-    /// The first promise the pool broke, if it broke one.
+    /// Returns the first failure of the pool, if there was one.
     pub(super) fn verdict(self) -> Result<(), ReplayError> {
         let ranges = self.ranges.map(Mutex::into_inner);
         match ranges.map(|r| r.unwrap_or_else(PoisonError::into_inner).broken) {
@@ -70,7 +70,7 @@ impl Meter for &Ledger {
         if let Some(ranges) = &self.ranges {
             let number = lock(ranges).insert(buffer.address(), size);
             if let Some(words) = Words::of(&buffer) {
-                // SAFETY: the pool has just given the buffer to this thread, and no other has it.
+                // SAFETY: the pool has just given the buffer to this thread, and no other thread has it.
                 unsafe { words.write(number) };
             }
         }
@@ -80,7 +80,7 @@ impl Meter for &Ledger {
     fn release(&mut self, slot: &mut Option<Buffer>) {
         let Some(buffer) = slot.take() else { return };
         if let Some(ranges) = &self.ranges {
-            // Removed before it is freed: from then on the range may be another thread's.
+            // The range is removed before the free, because it may belong to another thread afterwards.
             let number = lock(ranges).remove(buffer.address());
             let changed = Words::of(&buffer).and_then(|words| words.changed(number));
             if let Some(offset) = changed {
@@ -96,7 +96,7 @@ impl Meter for &Ledger {
     }
 }
 
-/// Locks, also after a panic elsewhere, which left the map whole.
+/// Locks the map. A panic of another thread has left it consistent.
 fn lock(ranges: &Mutex<Ranges>) -> MutexGuard<'_, Ranges> {
     ranges.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,9 +1,9 @@
-//! Playing a program against a pool, and measuring.
+//! Plays a program on a pool, and measures.
 //!
-//! A replay has three kinds of round. The first meets the pool fresh and keeps the books: peaks,
-//! failures, device calls, and on request whether ranges overlap or contents change. The timed
-//! rounds take the time of whole plays with nothing else in the loop. The last ones time single
-//! operations. Buffers alive at a play's end are kept until its figures are taken.
+//! A replay has three kinds of round. The first round uses a fresh pool. It counts peaks, failures and device
+//! calls, and on request checks that ranges do not overlap and contents do not change. The timed rounds take
+//! the time of whole plays, with nothing else in the loop. The last rounds time single operations. A round
+//! keeps the buffers that are alive at its end until its figures are taken.
 
 mod latency;
 mod ledger;
@@ -26,11 +26,11 @@ use warmheap::{Buffer, Pool};
 pub use phases::{Phases, play_phases};
 pub use report::{DeviceCalls, Percentiles, Report};
 
-/// Rounds that time single operations: enough that a percentile of thousands does not rest on one
-/// interrupt.
+/// The number of rounds that time single operations. It is large enough that a percentile of thousands does
+/// not rest on one interrupt.
 const LATENCY_ROUNDS: usize = 3;
 
-/// How a program is replayed.
+/// The options of a replay.
 #[derive(Debug, Clone)]
 pub struct Replay {
     /// Threads that each play the whole program on the one pool; 0 counts as 1.
@@ -39,7 +39,7 @@ pub struct Replay {
     pub rounds: usize,
     /// Check in the first round that live buffers never overlap and keep their contents.
     pub verify: bool,
-    /// Have one more thread do all the freeing, as completion handlers do.
+    /// Let one more thread free all buffers, as completion handlers do.
     pub remote_free: bool,
 }
 
@@ -49,7 +49,7 @@ impl Default for Replay {
     }
 }
 
-/// A promise that a pool did not keep.
+/// A failure of the pool that a replay found.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ReplayError {
@@ -76,32 +76,33 @@ pub enum ReplayError {
         address: u64,
         /// Its bytes.
         size: u64,
-        /// Where.
+        /// The offset of the changed byte.
         offset: u64,
     },
-    /// A thread panicked; the others have ended, too.
+    /// A thread panicked. The others have ended, too.
     #[error("thread {thread} panicked: {words}; report this defect of the pool or its device with the trace")]
     Panicked {
-        /// Which thread, from 1; the one that frees for the others comes last.
+        /// The number of the thread, from 1. The thread that frees for the others comes last.
         thread: usize,
-        /// What the panic said.
+        /// The message of the panic.
         words: String,
     },
 }
 
 impl Replay {
-    /// The rounds that [`Replay::run`] plays.
+    /// Returns the number of rounds that [`Replay::run`] plays.
     #[must_use]
     pub fn total_rounds(&self) -> usize {
         1 + self.rounds.max(1) + LATENCY_ROUNDS
     }
 
-    /// Plays `program` on `pool`, which should be fresh; `on_round` hears of each finished round.
+    /// Plays `program` on `pool`, which should be fresh. Calls `on_round` after each round.
     ///
-    /// Allocations that fail are counted, and their frees skipped.
+    /// Counts the allocations that fail, and skips their frees.
     ///
     /// # Errors
-    /// [`ReplayError::Panicked`] if a thread panics, and the first promise found broken, when told to verify.
+    /// Returns [`ReplayError::Panicked`] if a thread panics. If `verify` is set, returns the first failure of
+    /// the pool.
     pub fn run(
         &self,
         program: &Program,
@@ -116,7 +117,7 @@ impl Replay {
         Ok(report)
     }
 
-    /// The first round: everything but times.
+    /// Plays the first round and returns all figures but the times.
     fn keep_books(&self, round: Round<'_>) -> Result<Report, ReplayError> {
         let Round { program, pool, .. } = round;
         let calls = || pool.statistics().device_calls;
@@ -158,7 +159,7 @@ impl Replay {
         ledger.verdict().map(|()| report)
     }
 
-    /// The median wall time of the timed rounds, in nanoseconds.
+    /// Returns the median wall time of the timed rounds, in nanoseconds.
     fn time(&self, round: Round<'_>, on_round: &mut impl FnMut()) -> Result<f64, ReplayError> {
         let walls = (0..self.rounds.max(1)).map(|_| {
             let wall = round.play(Plain::default, None)?.wall;
@@ -169,7 +170,7 @@ impl Replay {
     }
 }
 
-/// The rounds that time single operations: percentiles of allocations and of frees.
+/// Plays the rounds that time single operations. Returns the percentiles of allocations and of frees.
 fn time_each(
     round: Round<'_>,
     on_round: &mut impl FnMut(),
@@ -184,7 +185,7 @@ fn time_each(
     Ok(latency::percentiles(&clock, stopwatches))
 }
 
-/// Nothing but the operation, and a count of failures off the way of success.
+/// Does nothing but the operation. It counts failures outside the path of success.
 #[derive(Debug, Default)]
 struct Plain {
     failed: u64,
@@ -206,7 +207,7 @@ impl Meter for Plain {
     }
 }
 
-/// The middle one, or the earlier of two.
+/// Returns the middle time, or the earlier of the two middle ones.
 fn median(mut times: Vec<Duration>) -> Duration {
     times.sort_unstable();
     let middle = times.len().saturating_sub(1) / 2;

@@ -1,6 +1,7 @@
-//! Playing a program once in two parts: what comes before serving, and serving.
+//! Plays a program once in two parts: before serving, and serving.
 //!
-//! For comparing pools, among them one that is switched off and passes everything to its device.
+//! The caller compares pools with it. One of them may be a pool that is switched off and passes everything to
+//! its device.
 
 use std::time::{Duration, Instant};
 
@@ -9,19 +10,19 @@ use super::round::{Slots, drive};
 use crate::Program;
 use warmheap::Pool;
 
-/// What one play took.
+/// The times of one play.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Phases {
-    /// Allocating and freeing before [`Summary::serving_from`](crate::Summary).
+    /// The time of allocations and frees before [`Summary::serving_from`](crate::Summary).
     pub loading: Duration,
-    /// Allocating and freeing from there on.
+    /// The time of allocations and frees after that.
     pub serving: Duration,
-    /// Allocations that nobody could serve.
+    /// Allocations that failed.
     pub failed: u64,
 }
 
-/// Plays `program` on `pool` once, on this thread. `inspect` runs, untimed, while the buffers
-/// alive at the end still are.
+/// Plays `program` on `pool` once, on this thread. `inspect` runs, untimed, while the buffers that are alive
+/// at the end still are.
 pub fn play_phases(program: &Program, pool: &Pool, inspect: impl FnOnce()) -> Phases {
     let mut meter = Plain::default();
     let mut slots = Slots::new();

@@ -1,27 +1,27 @@
-//! What a replay found out: plain figures, for printing or comparing.
+//! The figures of a replay, for printing or comparing.
 
 use serde::{Deserialize, Serialize};
 
-/// The figures of a replay. All bytes are bytes, all `ns` nanoseconds.
+/// The figures of a replay. Memory is in bytes, and `ns` means nanoseconds.
 ///
-/// Memory and counts are those of the first round, which meets a fresh pool; times are those of
-/// the rounds after it, on the same pool.
+/// Memory and counts are those of the first round, which uses a fresh pool. Times are those of the later
+/// rounds, on the same pool.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Report {
     /// Threads that each played the whole trace on the one pool.
     pub threads: u64,
-    /// Allocations and frees played in a round, over all threads.
+    /// Allocations and frees of one round, over all threads.
     pub events: u64,
-    /// Allocations among them.
+    /// The allocations among them.
     pub allocations: u64,
-    /// Allocations that nobody could serve.
+    /// Allocations that failed.
     pub failed: u64,
     /// Wall time over `events`; the median of the timed rounds.
     pub ns_per_op: f64,
-    /// What one allocation took, in rounds that time each.
+    /// The time of one allocation, from rounds that time each operation.
     pub alloc_ns: Percentiles,
-    /// What one free took, in rounds that time each.
+    /// The time of one free, from rounds that time each operation.
     pub free_ns: Percentiles,
     /// The most requested bytes alive at once.
     pub peak_live_bytes: u64,
@@ -31,7 +31,7 @@ pub struct Report {
     pub end_live_bytes: u64,
     /// Bytes held from the device when the trace ended.
     pub end_reserved_bytes: u64,
-    /// Share of the allocations that a heap served, 0 to 1.
+    /// The share of the allocations that a heap served, 0 to 1.
     pub hit_rate: f64,
     /// Allocations that only the device could serve.
     pub fallback_allocations: u64,
@@ -39,8 +39,7 @@ pub struct Report {
     pub device_calls: DeviceCalls,
 }
 
-/// Nanoseconds that half, 99 % and 99.9 % of the operations stay within; the clock's own cost is
-/// taken off.
+/// Percentiles in nanoseconds, less the clock's own cost.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub struct Percentiles {
     /// The median.
@@ -51,13 +50,13 @@ pub struct Percentiles {
     pub p999: f64,
 }
 
-/// When the device was called.
+/// The number of device calls by time.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DeviceCalls {
-    /// Before the first allocation: heaps created and warmed.
+    /// Calls before the first allocation, which create and warm heaps.
     pub setup: u64,
-    /// In the first half of the trace.
+    /// Calls in the first half of the trace.
     pub first_half: u64,
-    /// In the second half.
+    /// Calls in the second half.
     pub second_half: u64,
 }

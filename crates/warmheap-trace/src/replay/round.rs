@@ -1,9 +1,9 @@
-//! One round: every thread plays the program once against one pool.
+//! One round: every thread plays the program once on one pool.
 //!
-//! The inner loop is one function for all kinds of round; what is done around an allocation and a
-//! free is a [`Meter`], inlined into it. Threads start together, and each notes its own start and
-//! end, so that the time of a round is that of its work: not of creating threads, nor of the system finding
-//! processors for them, nor of waking them.
+//! The inner loop is one function for all kinds of round. A [`Meter`] is inlined into it and does the work
+//! around each allocation and free. The threads start together, and each records its own start and end. The
+//! time of a round is therefore that of its work, without the time to create threads, to wake them, or to
+//! find processors for them.
 
 use std::sync::mpsc::{Receiver, SyncSender};
 use std::thread;
@@ -15,38 +15,38 @@ use crate::program::{Op, Program};
 use crate::words_of;
 use warmheap::{Buffer, Pool};
 
-/// What is done with an allocation and a free besides doing it.
+/// The work around each allocation and free.
 pub(super) trait Meter: Send {
-    /// Allocates `size` bytes; `None` if nobody could give them.
+    /// Allocates `size` bytes. Returns `None` if the pool could not.
     fn allocate(&mut self, pool: &Pool, size: u64) -> Option<Buffer>;
 
-    /// Frees the buffer in `slot`, which is empty where the allocation failed. The slot is passed,
-    /// not the buffer, to spare moving it.
+    /// Frees the buffer in `slot`, which is empty if the allocation failed. The caller passes the slot
+    /// instead of the buffer, because moving the buffer costs more.
     fn release(&mut self, slot: &mut Option<Buffer>);
 }
 
-/// What is played, on what, how.
+/// The program, the pool and the threads of a round.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Round<'a> {
     pub(super) program: &'a Program,
     pub(super) pool: &'a Pool,
     pub(super) threads: usize,
-    /// One more thread does all the freeing.
+    /// Whether one more thread frees all buffers.
     pub(super) remote_free: bool,
 }
 
-/// What a round leaves.
+/// The results of a round.
 #[derive(Debug)]
 pub(super) struct Played<M> {
-    /// From the first thread's start to the last one's end.
+    /// The time from the first thread's start to the last thread's end.
     pub(super) wall: Duration,
-    /// One for each thread, the completion thread included.
+    /// One meter for each thread, the completion thread included.
     pub(super) meters: Vec<M>,
     /// The buffers alive at the end.
     pub(super) alive: Vec<Slots>,
 }
 
-/// One thread's buffers.
+/// The buffers of one thread.
 pub(super) type Slots = Vec<Option<Buffer>>;
 
 struct Thread<M> {
@@ -56,10 +56,10 @@ struct Thread<M> {
 }
 
 impl Round<'_> {
-    /// Plays the program. `at_half` runs once, while all threads rest at the program's middle.
+    /// Plays the program. `at_half` runs once, while all threads wait at the middle of the program.
     ///
     /// # Errors
-    /// [`ReplayError::Panicked`], once every thread has ended.
+    /// Returns [`ReplayError::Panicked`] if a thread panicked, once every thread has ended.
     pub(super) fn play<M: Meter>(
         &self,
         meter: impl Fn() -> M + Sync,
@@ -90,13 +90,14 @@ impl Round<'_> {
         let mut played = Vec::with_capacity(threads.len());
         for (number, thread) in (1..).zip(threads) {
             let panicked = |panic| ReplayError::Panicked { thread: number, words: words_of(panic) };
-            // Threads that have left because another panicked are not the ones to tell of.
+            // A thread that left because another panicked is not the one to report.
             played.extend(thread.map_err(panicked)?);
         }
         Ok(Played::from_threads(played))
     }
 
-    /// One thread's play; `None` if another has panicked and it was not played to its end.
+    /// Plays the program on one thread. Returns `None` if another thread has panicked and this one stopped
+    /// early.
     fn work<M: Meter>(
         &self,
         mut meter: M,
@@ -120,7 +121,7 @@ impl Round<'_> {
     }
 }
 
-/// The inner loop. Operations and sizes stream past; a slot is in the first cache most of the time.
+/// Plays operations. Operations and sizes stream past, and a slot is in the first cache most of the time.
 #[inline(never)]
 pub(super) fn drive<M: Meter>(
     ops: &[Op],
@@ -134,8 +135,8 @@ pub(super) fn drive<M: Meter>(
         match op.size() {
             Some(size) => {
                 let empty = std::mem::replace(slot, meter.allocate(pool, sizes[size]));
-                // A program allocates into empty slots only, so there is nothing to drop; saying so
-                // keeps the code of a drop out of the loop, and the one of a free in it.
+                // A program allocates only into empty slots, so there is nothing to drop. `forget` keeps the
+                // code of a drop out of the loop and the code of a free in it.
                 std::mem::forget(empty);
             }
             None => meter.release(slot),
@@ -143,8 +144,8 @@ pub(super) fn drive<M: Meter>(
     }
 }
 
-/// Hands buffers to the completion thread in batches instead of freeing them. Slots are handed over, not
-/// buffers: taking a buffer out of one costs more than passing it on.
+/// Hands buffers to the completion thread in batches, instead of freeing them. It hands over slots, because
+/// taking a buffer out of a slot costs more than passing the slot on.
 struct Remote<M> {
     meter: M,
     batch: Slots,
@@ -183,7 +184,7 @@ impl<M: Meter> Meter for Remote<M> {
     }
 }
 
-/// The completion thread: frees what arrives until every worker has finished.
+/// Runs the completion thread, which frees what arrives until every worker has finished.
 fn complete<M: Meter>(workers: Receiver<Slots>, mut meter: M) -> Thread<M> {
     let mut start = None;
     for mut batch in batches(workers) {

@@ -1,8 +1,8 @@
-//! Threads at work side by side: how they start together, and hand buffers over.
+//! Lets threads start together and hand buffers over.
 //!
-//! A round lasts milliseconds, so nothing in it may wait for the system: threads have processors before
-//! they start, and none sleeps for another. Knows of no pool: the benchmarks compile this file, too, so
-//! that they measure as replays do.
+//! A round lasts milliseconds, so nothing in it may wait for the system. Threads have processors before they
+//! start, and none sleeps for another. This file knows no pool. The benchmarks compile it, too, so that they
+//! measure as replays do.
 
 use std::cell::Cell;
 use std::iter;
@@ -12,34 +12,35 @@ use std::sync::mpsc::{self, Receiver, SyncSender, TryRecvError, TrySendError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// Buffers handed to the completion thread at a time, and batches under way at most.
+/// The buffers of one batch for the completion thread.
 pub(super) const BATCH: usize = 64;
+/// The most batches that are under way.
 const BATCHES: usize = 64;
-/// How long threads are busy before they start. A round may be over before the system has moved
-/// them off one processor.
+/// The time that threads are busy before they start. A round may be over before the system has moved them off
+/// one processor.
 const SETTLING: Duration = Duration::from_millis(20);
 
-/// Lets threads go together and wait for each other, without a system call between the last arrival
-/// and the next step. Where one of them panics, the others do not wait for it.
+/// Lets threads start together and wait for each other, without a system call between the last arrival and
+/// the next step. If one of them panics, the others do not wait for it.
 pub(super) struct Gate {
     threads: usize,
     settling: Duration,
-    /// When the last thread had come.
+    /// The time at which the last thread had arrived.
     all_here: OnceLock<Instant>,
-    /// How often threads have arrived, at all meetings so far.
+    /// The number of arrivals at all meetings so far.
     arrivals: AtomicUsize,
     broken: AtomicBool,
 }
 
-/// One of the threads. If it panics, it breaks the gate.
+/// One of the threads of a gate. If the thread panics, this breaks the gate.
 pub(super) struct Member<'a> {
     gate: &'a Gate,
-    /// Arrivals that complete the last meeting it was at.
+    /// The number of arrivals that completes the thread's last meeting.
     complete: Cell<usize>,
 }
 
 impl Gate {
-    /// For so many threads; `company` says whether any thread is at work beside another.
+    /// Returns a gate for `threads` threads. `company` says whether any thread works beside another.
     pub(super) fn new(threads: usize, company: bool) -> Self {
         let settling = if company { SETTLING } else { Duration::ZERO };
         Self {
@@ -51,14 +52,14 @@ impl Gate {
         }
     }
 
-    /// The calling thread, as one of those that the gate is for.
+    /// Returns the calling thread's member. Each of the gate's threads calls this once.
     pub(super) fn join(&self) -> Member<'_> {
         Member { gate: self, complete: Cell::new(0) }
     }
 }
 
 impl Member<'_> {
-    /// Starts with the others; `None` if one of them has panicked.
+    /// Starts with the others. Returns `None` if one of them has panicked.
     pub(super) fn pass(&self) -> Option<()> {
         self.meet()?;
         let all_here = self.gate.all_here.get_or_init(Instant::now);
@@ -68,7 +69,7 @@ impl Member<'_> {
         self.meet().map(drop)
     }
 
-    /// Rests with the others while one of them does something; `None` if one of them has panicked.
+    /// Waits with the others while one of them does `work`. Returns `None` if one of them has panicked.
     pub(super) fn rest(&self, work: impl FnOnce()) -> Option<()> {
         if self.meet()? {
             work();
@@ -76,7 +77,8 @@ impl Member<'_> {
         self.meet().map(drop)
     }
 
-    /// Waits until every thread has come here, and says whether the calling one was the last.
+    /// Waits until every thread has arrived. Returns whether the calling thread was the last, or `None` if
+    /// one of them has panicked.
     fn meet(&self) -> Option<bool> {
         let Gate { threads, arrivals, broken, .. } = self.gate;
         let complete = self.complete.get() + threads;
@@ -86,7 +88,7 @@ impl Member<'_> {
             if broken.load(Ordering::Relaxed) {
                 return None;
             }
-            // With more threads than processors, the missing ones need this one's.
+            // If there are more threads than processors, the missing threads need this thread's processor.
             thread::yield_now();
         }
         Some(last)
@@ -101,12 +103,12 @@ impl Drop for Member<'_> {
     }
 }
 
-/// The way to the completion thread.
+/// Returns the channel to the completion thread.
 pub(super) fn channel<T>() -> (SyncSender<Vec<T>>, Receiver<Vec<T>>) {
     mpsc::sync_channel(BATCHES)
 }
 
-/// Hands a batch to the completion thread, or has it back if that has died.
+/// Hands a batch to the completion thread, or returns it if that thread has died.
 pub(super) fn hand_over<T>(completion: &SyncSender<Vec<T>>, mut batch: Vec<T>) -> Result<(), Vec<T>> {
     loop {
         match completion.try_send(batch) {
@@ -118,8 +120,8 @@ pub(super) fn hand_over<T>(completion: &SyncSender<Vec<T>>, mut batch: Vec<T>) -
     }
 }
 
-/// What is handed over, until every worker has finished. What a worker would pay for waking this thread
-/// is not the allocator's.
+/// Returns the batches that are handed over, until every worker has finished. This thread never sleeps,
+/// because the cost of waking it would count as the allocator's.
 pub(super) fn batches<T>(workers: Receiver<Vec<T>>) -> impl Iterator<Item = Vec<T>> {
     iter::from_fn(move || {
         loop {
