@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# The lock, the thread tests, the host device and a short soak on ARM64: natively where this is such a
-# machine, else under qemu, cross-built. Debug assertions are on.
+# Runs the lock's tests, the thread tests, the host device's tests and a short soak on ARM64. They run
+# natively on an ARM64 machine, and elsewhere cross-built under qemu. Debug assertions are on.
 #
-# The emulator runs the real ARM64 code with the kernel's membarrier, and pages of 16 KiB as Macs have
-# them. It keeps the order of memory that the machine beneath it has, which is stricter than ARM64's:
-# that order is the model's part (loom), and the ARM64 machine's in the workflow. Two things it
-# cannot do: a panic that unwinds under pages of 16 KiB ends it, and threads that wait for each other in
-# the tests of worker queues take minutes. Neither runs here.
+# The emulator runs the real ARM64 code with the kernel's membarrier, and with pages of 16 KiB, as Macs have
+# them. It keeps the memory order of the machine beneath it, which is stricter than ARM64's. The model (loom)
+# and the workflow's ARM64 machine check ARM64's own order. The emulator cannot do two things. A panic that
+# unwinds under pages of 16 KiB ends it. Threads that wait for each other in the tests of worker queues take
+# minutes. Neither runs here.
 #
 #   scripts/arm64.sh      WARMHEAP_SOAK_SECONDS=N (20), WARMHEAP_RACE_STEPS=N: steps of each thread (300)
 set -euo pipefail

@@ -1,10 +1,10 @@
 #!/bin/sh
-# Checks the library, the command and the examples for Apple systems on Linux: clippy (and with it the
-# compiler's own checks), warnings denied, for three targets; then links the command, the examples
-# and the test programs as arm64 Mach-O and compares what they import from Apple with
-# scripts/apple/symbols.txt; then builds the Python wheel for Macs and checks what is in it. Installs
-# the Debian packages it needs: rustc-web comes with the sources of the standard library, from which it
-# is built for each target.
+# Checks the library, the command and the examples for Apple systems on Linux, in four steps. `lint` runs
+# clippy, and with it the compiler's own checks, with warnings denied, for three targets. `link` links the
+# command, the examples and the test programs as arm64 Mach-O. `symbols` compares what they import from Apple
+# with scripts/apple/symbols.txt. `wheel` builds the Python wheel for Macs and checks its contents. The script
+# installs the Debian packages it needs. rustc-web brings the sources of the standard library, which is built
+# from them for each target.
 #
 #   scripts/check-apple.sh [lint|link|symbols|wheel]...    all of them by default
 set -eu
@@ -50,7 +50,7 @@ run_link() {
     [ -s target/apple/linked.txt ]
 }
 
-# What the linked programs import from anything but libSystem.
+# Prints what the linked programs import from libraries other than libSystem.
 run_symbols() {
     while read -r program; do
         /usr/lib/llvm-$llvm/bin/llvm-nm --undefined-only --format=darwin "$program"
@@ -62,8 +62,9 @@ run_symbols() {
     echo "these are the $(wc -l <target/apple/symbols.txt) symbols of scripts/apple/symbols.txt"
 }
 
-# The module takes Python's functions from the interpreter that loads it, Apple's from the same
-# symbols as the programs, and offers nothing but its entry. Stripped it would have to be signed anew.
+# The module imports Python's functions from the interpreter that loads it, and Apple's functions from the
+# same symbols as the programs. It exports nothing but its entry. A stripped module would have to be signed
+# again.
 run_wheel() {
     need python3 python3-venv
     tools=target/apple/python

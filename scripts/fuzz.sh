@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Every fuzz target for a while, or those that are named. A finding ends the run and is kept under
-# fuzz/artifacts with the command that repeats it; what was learned stays in fuzz/corpus.
+# Runs every fuzz target, or those that are named, for a while. A finding ends the run. It is kept under
+# fuzz/artifacts with the command that repeats it. The inputs that a run learned stay in fuzz/corpus.
 #
 # Fuzzing needs unstable options of the compiler; RUSTC_BOOTSTRAP lets the stable one accept them.
 #

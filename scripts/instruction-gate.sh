@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
-# Counts the instructions of the pool's paths under callgrind; fails past benches/gate/budget.json.
+# Counts the instructions of the pool's paths under callgrind. Fails if a count is above
+# benches/gate/budget.json.
 #
-# Needs valgrind, and gungraun's runner in the version of benches/Cargo.lock; both are installed
-# where they are missing.
+# It needs valgrind, and gungraun's runner in the version of benches/Cargo.lock. It installs them if they are
+# missing.
 set -euo pipefail
 cd "$(dirname "$0")/../benches"
 

@@ -1,13 +1,14 @@
 #!/bin/sh
-# Plants bugs in the pool, one at a time: the soak, the oracles and the tests must find each, and say what is wrong.
-# The patches of scripts/planted are the bugs, each with the test that must find it, as `cargo test` takes it.
+# Checks the tests with mutants of the pool, one at a time. The soak, the oracles and the tests must find each
+# mutant and say what is wrong. The mutants are the patches of scripts/planted. Each patch names the test that
+# must find it, as arguments of `cargo test`.
 #
-#   scripts/planted.sh [NAME]   this one alone
+#   scripts/planted.sh [NAME]   runs only this mutant
 set -eu
 cd "$(dirname "$0")/.."
 . scripts/planted/plant.sh
 
-# As long as it takes, and no longer: the first finding ends a soak.
+# A soak has time enough, because the first finding ends it.
 export WARMHEAP_SOAK_SECONDS=60 CARGO_TARGET_DIR="$root/target/planted" CARGO_INCREMENTAL=1
 
 tests() { # patch, cargo's arguments

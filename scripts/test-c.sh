@@ -1,6 +1,6 @@
 #!/bin/sh
-# Compiles the C test program against the header, and runs it with the shared and the static
-# library; the static one under valgrind too, where valgrind is installed.
+# Compiles the C test program with the header, and runs it with the shared and with the static library. It
+# also runs the static one under valgrind, if valgrind is installed.
 set -eu
 cd "$(dirname "$0")/.."
 

@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# Builds the Python wheel as a user would, installs it into fresh virtual environments of the oldest
-# and the newest CPython at hand (3.9 or later), and runs there: the tests, the example, the
-# benchmark in short, and in the newest mypy --strict and stubtest. Packages come from where pip takes them.
+# Builds the Python wheel as a user would. Installs it into fresh virtual environments of the oldest and the
+# newest CPython of the machine (3.9 or later). Runs the tests, the example and a short benchmark in each, and
+# mypy --strict and stubtest in the newest. pip finds the packages where it is set to look.
 #
-#   scripts/test-python.sh [PYTHON]...    these interpreters instead of those that are found
+#   scripts/test-python.sh [PYTHON]...    uses these interpreters instead of those that it finds
 set -euo pipefail
 cd "$(dirname "$0")/.."
 crate=crates/warmheap-python
@@ -11,7 +11,7 @@ work=target/python
 rm -rf "$work/wheels" "$work/env"
 mkdir -p "$work/wheels"
 
-# Every CPython on the path and of pyenv, oldest first: "3.9 /usr/bin/python3.9".
+# Prints every CPython on the path and of pyenv, oldest first: "3.9 /usr/bin/python3.9".
 pythons() {
     local program
     for program in $(compgen -c python3 | grep -E '^python3(\.[0-9]+)?$' | sort -u | xargs -r which) \
@@ -42,14 +42,14 @@ environment() { # interpreter, folder, packages
 
 newest=${chosen[-1]}
 environment "$newest" "$work/env/build" 'maturin>=1.7,<2' setuptools wheel
-# Line tables are of no use to Python people, and the linker is quicker without.
+# Python users have no use for line tables, and the linker is quicker without them.
 CARGO_PROFILE_RELEASE_DEBUG=false "$work/env/build/bin/maturin" build --quiet --release --locked --out "$work/wheels"
-# setuptools writes beside what it packs.
+# setuptools writes into the folder that it packs.
 cp -r $crate/krserve-native "$work/env/krserve-native"
 "$work/env/build/bin/python" -m pip wheel --quiet --no-deps --no-build-isolation --wheel-dir "$work/wheels" \
     "$work/env/krserve-native"
 
-# The tests of CUDA have it in the driver's place.
+# The tests of CUDA load the fake driver.
 CARGO_PROFILE_DEV_DEBUG=line-tables-only cargo build --quiet --locked -p cuda-double
 export CUDA_DOUBLE=${CARGO_TARGET_DIR:-$PWD/target}/debug/libcuda_double.so
 

@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
-# The tests with threads under ThreadSanitizer, the standard library instrumented too; or a soak.
+# Runs the tests with threads, or a soak, under ThreadSanitizer. The standard library is instrumented, too.
 #
-# The sanitizer is an unstable option of the compiler; RUSTC_BOOTSTRAP lets the stable one accept
-# it. ThreadSanitizer does not see memory fences, ordinary or asymmetric; it sees the atomic loads
-# and stores around them, and every access that these leave unordered. Built with symmetric fences,
-# so that the lock as other systems than Linux have it is run here as well.
+# The sanitizer is an unstable option of the compiler, and RUSTC_BOOTSTRAP lets the stable compiler accept it.
+# ThreadSanitizer does not see memory fences, ordinary or asymmetric. It sees the atomic loads and stores
+# around them, and every access that these leave unordered. The build uses symmetric fences, so this also runs
+# the lock in the form that systems other than Linux have.
 #
 #   scripts/tsan.sh [TEST FILTER]             WARMHEAP_RACE_STEPS=N: steps of each thread (2000)
-#   scripts/tsan.sh soak MINUTES [OPTION]...  the command's soak instead of the tests
+#   scripts/tsan.sh soak MINUTES [OPTION]...  runs the command's soak instead of the tests
 set -euo pipefail
 cd "$(dirname "$0")/.."
 

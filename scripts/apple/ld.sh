@@ -1,5 +1,6 @@
 #!/bin/sh
-# The linker of $LLD for callers who take it for a C compiler: maturin passes -Wl,a,b where it wants a b.
+# Runs the linker $LLD for callers that take it for a C compiler: maturin passes -Wl,a,b where the linker
+# needs a b.
 for argument; do
     shift
     case $argument in

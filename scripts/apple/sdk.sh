@@ -1,7 +1,7 @@
 #!/bin/sh
-# Writes a macOS "SDK" of link stubs to $1: what rustc and the linker ask of one, and no more.
-# The stub of each framework offers only the symbols in symbols.txt, so a program that imports any
-# other does not link. libSystem's own list comes from the ziglang package, which carries it.
+# Writes a macOS "SDK" of link stubs to $1: only what rustc and the linker need of one. The stub of each
+# framework offers only the symbols in symbols.txt, so a program that imports any other symbol does not link.
+# libSystem's own list comes from the ziglang package, which contains it.
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 sdk=$1
@@ -23,7 +23,7 @@ exports:
 TBD
 }
 stub libobjc usr/lib/libobjc.tbd /usr/lib/libobjc.A.dylib
-stub libiconv usr/lib/libiconv.tbd /usr/lib/libiconv.2.dylib # named by the standard library, not used
+stub libiconv usr/lib/libiconv.tbd /usr/lib/libiconv.2.dylib # the standard library names it, unused
 for framework in Foundation CoreFoundation CoreGraphics Metal; do
     folder=System/Library/Frameworks/$framework.framework
     stub $framework $folder/$framework.tbd /$folder/Versions/A/$framework
@@ -32,7 +32,7 @@ done
 if [ ! -f "$sdk/usr/lib/libSystem.tbd" ]; then
     wheel=$(mktemp -d)
     python3 -m pip download --quiet --no-deps --dest "$wheel" ziglang==0.17.1
-    # Its arm64 entries carry a name that this linker does not know.
+    # The list's arm64 entries carry a name that this linker does not know.
     python3 - "$wheel"/*.whl <<'PY' | sed 's/arm64e\.x1-/arm64-/g' >"$sdk/usr/lib/libSystem.tbd"
 import sys, zipfile
 wheel = zipfile.ZipFile(sys.argv[1])

@@ -1,4 +1,4 @@
-"""Checks what a macOS wheel says of itself, and takes the module out of it.
+"""Checks the metadata of a macOS wheel, and extracts the module.
 
     wheel.py WHEEL FOLDER    puts the module into FOLDER and prints its path
 """

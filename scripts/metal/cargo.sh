@@ -1,4 +1,4 @@
-# Sourced by metal-on-linux.sh: cargo for the Metal backend on Linux, against the double.
+# metal-on-linux.sh sources this file: cargo for the Metal backend on Linux, with the fake driver.
 #
 #   double_cargo FLAVOUR ARGS...   FLAVOUR: cover (source coverage) or asan (AddressSanitizer)
 #
@@ -7,7 +7,8 @@ root=$(git rev-parse --show-toplevel)
 METAL_DOUBLE=$root/target/metal-double
 export METAL_DOUBLE
 
-# The double as one object, named by its content: cargo does not see a changed link argument.
+# Builds the fake driver as one object and prints its name. The name has a hash of the content, because cargo
+# does not see that the content of a link argument changed.
 double_object() { # flavour
     dir=$METAL_DOUBLE/$1
     mkdir -p "$dir"
@@ -39,7 +40,7 @@ double_cargo() { # flavour, cargo's arguments
     cover) extra="-Cinstrument-coverage" ;;
     asan) extra="-Zsanitizer=address" ;;
     esac
-    # A target must be named, or the flags would also reach build scripts and proc macros.
+    # The target must be named. Without it the flags would also reach build scripts and proc macros.
     RUSTC_BOOTSTRAP=1 \
         RUSTC_WRAPPER=$root/scripts/metal/rustc-wrapper.sh \
         RUSTFLAGS="--cfg metal_double $extra -Clinker=gcc-12 -Clink-arg=$object -Clink-arg=-lobjc -Clink-arg=-lm" \

@@ -1,4 +1,4 @@
-# Sourced: `need PACKAGE...` installs the Debian packages that are missing.
+# Scripts source this file. `need PACKAGE...` installs the Debian packages that are missing.
 need() {
     missing=
     for package; do

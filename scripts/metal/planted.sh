@@ -1,7 +1,7 @@
 #!/bin/sh
-# Plants each bug of scripts/metal/planted in a copy of the sources and runs the Metal tests on it.
+# Applies each mutant of scripts/metal/planted to a copy of the sources and runs the Metal tests on it.
 #
-#   scripts/metal/planted.sh [NAME]   this one alone
+#   scripts/metal/planted.sh [NAME]   runs only this mutant
 set -eu
 cd "$(dirname "$0")/../.."
 . scripts/metal/cargo.sh
@@ -12,5 +12,5 @@ tests() { # patch, cargo's arguments
     double_cargo asan test -p warmheap --test metal "$@"
 }
 
-tests - --no-run # dependencies, shared by all copies
+tests - --no-run # builds the dependencies, which all copies share
 plant scripts/metal/planted "$METAL_DOUBLE" "$@"

@@ -1,13 +1,13 @@
 #!/bin/sh
-# RUSTC_WRAPPER for metal-on-linux.sh. The Metal bindings link Apple's framework without a condition,
-# which rustc refuses elsewhere (E0455): compile a copy without that line. All else passes through.
-# $1 is rustc, the rest its arguments.
+# The RUSTC_WRAPPER of metal-on-linux.sh. The Metal bindings always link Apple's framework, which rustc
+# refuses on other systems (E0455). The wrapper therefore compiles a copy without that line. It passes all
+# else through. $1 is rustc, and the other arguments are rustc's.
 rustc=$1
 shift
 case " $* " in
 *" --crate-name objc2_metal "*)
     for a; do case $a in */src/lib.rs) src=${a%/lib.rs} ;; esac; done
-    copy=${METAL_DOUBLE:?}/$(basename "${src%/src}") # its name holds the version
+    copy=${METAL_DOUBLE:?}/$(basename "${src%/src}") # the name has the version
     if [ ! -f "$copy/.done" ]; then
         rm -rf "$copy"
         cp -r "$src" "$copy"

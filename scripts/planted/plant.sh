@@ -1,10 +1,10 @@
-# Sourced by the scripts that plant bugs.
+# The scripts that run mutants source this file.
 #
 #   plant FOLDER WORK [NAME]   applies each patch of FOLDER, or that one, to a copy of the sources in
 #                              WORK/planted, one at a time, and runs `tests` there
 #
-# `tests PATCH ARGS...` is the caller's: it runs cargo test with ARGS, and must fail with the words that
-# the patch expects. A bug that goes unnoticed fails the script.
+# The caller defines `tests PATCH ARGS...`. It runs cargo test with ARGS, and must fail with the text that the
+# patch expects. A mutant that no test finds fails the script.
 root=$(git rev-parse --show-toplevel)
 
 plant() {
@@ -37,7 +37,7 @@ plant() {
         fi
         echo "planted $name: found"
         found=$((found + 1))
-        cp "$root/$file" "$file" # newer than what was built from the bug
+        cp "$root/$file" "$file" # newer than what was built from the mutant
     done
     echo "$found of $found planted bugs were found"
 }
