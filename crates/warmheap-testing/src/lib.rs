@@ -1,11 +1,11 @@
-//! Tests for what is built with Warmheap.
+//! Tests for devices and pools.
 //!
-//! [`conformance`] checks a device: a backend is done when it passes. [`soak`] checks pools on any
-//! device: it plays traces under every hardship at once and keeps books of all of it.
+//! [`conformance`] checks a device, and a backend is complete when it passes. [`soak`] checks pools on any
+//! device. It plays traces in many kinds of trouble at once, and counts everything that happens.
 //!
-//! This crate stands on top of the pool and the traces, and uses their public interfaces alone. Nothing
-//! here prints or panics, whatever a device or a pool does: what breaks a promise is a value that says
-//! which, and with which figures.
+//! This crate lies above the pool and the traces, and uses only their public interfaces. Nothing here prints
+//! or panics, whatever a device or a pool does. A broken promise is a value that says which, with the
+//! figures.
 #![deny(unsafe_code)]
 
 pub mod conformance;
@@ -13,7 +13,7 @@ pub mod soak;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// Locks, also after a panic elsewhere: that is reported where it happened.
+/// Locks the mutex, also after a panic of another thread. That panic is reported where it happened.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,4 +1,4 @@
-//! Checks of ranges and requests that make no sense: refused, and nothing is touched.
+//! Checks that ranges and requests that make no sense are refused, and that nothing is touched.
 #![forbid(unsafe_code)]
 
 use std::ops::Range;
@@ -29,7 +29,7 @@ pub(super) fn kept(device: &dyn Device) -> Verdict {
     if limits.elastic { elastic(device, &limits) } else { Ok(()) }
 }
 
-/// Ranges that are not inside memory of `size` bytes.
+/// Returns ranges that are not inside memory of `size` bytes.
 fn outside(size: u64) -> [Range<u64>; 7] {
     let backwards = Range { start: size / 2, end: size / 4 };
     [
@@ -53,7 +53,7 @@ fn refused(memory: &dyn Memory, call: &str, range: &Range<u64>, answer: Result<(
     Ok(())
 }
 
-/// Copies from `range` of `from` and to places that `from` does not have, if the device can copy.
+/// Copies from `range` of `from`, and to places that `from` does not have, if the device can copy.
 fn copies(from: &dyn Memory, to: &dyn Memory, range: &Range<u64>) -> Verdict {
     let answer = bytes::copy(to, 0, from, range.clone());
     if matches!(answer, Err(DeviceError::Unsupported { .. })) {
@@ -71,7 +71,7 @@ fn copies(from: &dyn Memory, to: &dyn Memory, range: &Range<u64>) -> Verdict {
     Ok(())
 }
 
-/// Commits and decommits outside the heap, or of parts of steps.
+/// Commits and decommits outside the heap, and parts of steps.
 fn elastic(device: &dyn Device, limits: &Limits) -> Verdict {
     let step = limits.granularity;
     let memory = heap(device, 4 * step, HeapKind::Elastic)?;
@@ -90,19 +90,19 @@ fn elastic(device: &dyn Device, limits: &Limits) -> Verdict {
     expect(memory, 0..step, BYTE, "a step after calls that were refused")
 }
 
-/// Buffers and heaps of no bytes, and alignments that are no power of two.
+/// Requests buffers and heaps of no bytes, and alignments that are no power of two.
 fn requests(device: &dyn Device, limits: &Limits) -> Verdict {
     for (size, align) in [(0, limits.alignment), (4096, 0), (4096, 3), (4096, u64::MAX), (0, 0)] {
         let answer = device.allocate(size, align);
         ensure!(
             matches!(answer, Err(DeviceError::BadRequest { .. })),
-            "a buffer of {size} bytes at a multiple of {align} was answered with {answer:?}, not BadRequest"
+            "a buffer of {size} bytes at a multiple of {align} returned {answer:?}, not BadRequest"
         );
     }
     let answer = device.create_heap(&HeapRequest { size: 0, kind: HeapKind::Fixed, label: "none".into() });
     ensure!(
         matches!(answer, Err(DeviceError::BadRequest { .. })),
-        "a heap of no bytes was answered with {answer:?}, not BadRequest"
+        "a heap of no bytes returned {answer:?}, not BadRequest"
     );
     Ok(())
 }

@@ -1,11 +1,11 @@
-//! Checks of fallback buffers, of fresh memory, and of who lies where.
+//! Checks of fallback buffers, of fresh memory, and of overlaps.
 #![forbid(unsafe_code)]
 
 use super::bytes::{self, write};
 use super::heaps::{expect, fill_and_look};
 use super::{Device, HeapKind, Memory, Verdict, buffer, during, ensure, heap, heap_size};
 
-/// Sizes that no driver likes, around those it does.
+/// Sizes around those that drivers prefer.
 const SIZES: [u64; 9] = [1, 3, 255, 256, 4095, 4097, 65_537, 1 << 20, (1 << 20) + 1];
 const ALIGNS: [u64; 5] = [1, 16, 4096, 1 << 16, 2 << 20];
 
@@ -15,10 +15,10 @@ pub(super) fn fallback(device: &dyn Device) -> Verdict {
         for align in ALIGNS.into_iter().chain([limits.alignment]) {
             let memory = buffer(device, size, align)?;
             let (address, got) = (memory.address(), memory.size());
-            ensure!(got >= size, "{size} bytes were asked for and {got} came");
+            ensure!(got >= size, "{size} bytes were requested, and the device gave {got}");
             ensure!(
                 address.is_multiple_of(align),
-                "a buffer of {size} bytes at {address:#x} is not at a multiple of {align}, as asked"
+                "a buffer of {size} bytes at {address:#x} is not at a multiple of {align}, as requested"
             );
             let visible = memory.host().is_some();
             ensure!(
@@ -40,7 +40,7 @@ pub(super) fn zeroed(device: &dyn Device) -> Verdict {
         return Ok(());
     }
     let size = heap_size(&limits);
-    // The second round may be given what the first one dirtied.
+    // The second round may get the memory that the first round wrote to.
     for round in 0..2 {
         for memory in [heap(device, size, HeapKind::Fixed)?, buffer(device, size, limits.alignment)?] {
             expect(&*memory, 0..size, 0, &format!("fresh memory (round {round})"))?;
@@ -63,7 +63,7 @@ pub(super) fn disjoint(device: &dyn Device) -> Verdict {
             held.push(heap(device, limits.granularity * 16, HeapKind::Elastic)?);
         }
         if round % 3 == 2 {
-            // Holes, for the next to fall into.
+            // This leaves free blocks for the next rounds.
             let mut keep = false;
             held.retain(|_| {
                 keep = !keep;
@@ -75,7 +75,7 @@ pub(super) fn disjoint(device: &dyn Device) -> Verdict {
     Ok(())
 }
 
-/// Fails if two regions share an address.
+/// Returns an error if two regions share an address.
 pub(super) fn apart(held: &[Box<dyn Memory>]) -> Verdict {
     let mut regions: Vec<_> = held.iter().map(|memory| (memory.address(), memory.size())).collect();
     regions.sort_unstable();

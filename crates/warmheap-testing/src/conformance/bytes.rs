@@ -1,6 +1,6 @@
-//! Memory that the suite has made, changed and looked at: the suite's only unsafe code. Nobody else has
-//! that memory, each check changes what it may (or what must be refused), and the implementation
-//! vouches for the pointer that [`Memory::host`] gives.
+//! Changes and reads the suite's memory. This is the suite's only unsafe code. No other code has that memory.
+//! Each check changes only what it may, or what the device must refuse. The implementation guarantees the
+//! pointer that [`Memory::host`] returns.
 #![allow(unsafe_code)]
 
 use std::any::Any;
@@ -12,7 +12,7 @@ use warmheap::device::{DeviceError, Memory};
 type Answer = Result<(), DeviceError>;
 
 pub(super) fn commit(memory: &dyn Memory, range: Range<u64>) -> Answer {
-    // SAFETY: the check's own heap, of which nobody holds a part.
+    // SAFETY: this is the check's own heap, and no buffer holds a part of it.
     unsafe { memory.commit(range) }
 }
 
@@ -27,20 +27,20 @@ pub(super) fn warm(memory: &dyn Memory, range: Range<u64>) -> Answer {
 }
 
 pub(super) fn fill(memory: &dyn Memory, range: Range<u64>, byte: u8) -> Answer {
-    // SAFETY: as above; threads fill parts that lie apart.
+    // SAFETY: as above. Threads fill separate parts.
     unsafe { memory.fill(range, byte) }
 }
 
 pub(super) fn copy(to: &dyn Memory, at: u64, from: &dyn Memory, range: Range<u64>) -> Answer {
-    // SAFETY: as above; the ranges lie apart.
+    // SAFETY: as above. The ranges do not overlap.
     unsafe { to.copy_from(at, from, range) }
 }
 
-/// Memory of no device under test.
+/// Memory of a device that is not the one under test.
 #[derive(Debug)]
 pub(super) struct Foreign;
 
-// SAFETY: one page of addresses that nobody has; there is no CPU pointer.
+// SAFETY: this is one page of addresses that no memory has, and there is no CPU pointer.
 unsafe impl Memory for Foreign {
     fn address(&self) -> u64 {
         1 << 12
@@ -67,13 +67,13 @@ unsafe impl Memory for Foreign {
     }
 }
 
-/// The first byte of `range` that is not `expected`, with its offset. `None` if there is none, or
-/// if the CPU cannot see the memory.
+/// Returns the first byte of `range` that is not `expected`, with its offset. Returns `None` if there is
+/// none, or if the CPU cannot access the memory.
 pub(super) fn first_other(memory: &dyn Memory, range: Range<u64>, expected: u8) -> Option<(u64, u8)> {
     const PIECE: usize = 4096;
     let base = memory.host()?;
-    // SAFETY: the device vouches for `size` bytes from its pointer, the caller stays inside the
-    // committed part of them, and nobody else uses the memory now.
+    // SAFETY: the device guarantees `size` bytes from its pointer. The caller stays inside the committed part
+    // of them, and nothing else uses the memory now.
     let bytes = unsafe {
         std::slice::from_raw_parts(
             base.as_ptr().add(range.start as usize),
@@ -86,7 +86,7 @@ pub(super) fn first_other(memory: &dyn Memory, range: Range<u64>, expected: u8) 
     Some((range.start + offset as u64, bytes[offset]))
 }
 
-/// Sets a range from the CPU; nothing where the CPU cannot see the memory.
+/// Sets a range from the CPU, or does nothing if the CPU cannot access the memory.
 pub(super) fn write(memory: &dyn Memory, range: Range<u64>, byte: u8) {
     let Some(base) = memory.host() else { return };
     let len = (range.end - range.start) as usize;

@@ -29,7 +29,7 @@ pub(super) fn copy(device: &dyn Device) -> Verdict {
     copied(&*lone, 0, &*other, half, step + 7)
 }
 
-/// Copies `len` bytes, all alike, and looks at them and around them.
+/// Copies `len` equal bytes, and checks them and the bytes around them.
 fn copied(to: &dyn Memory, at: u64, from: &dyn Memory, start: u64, len: u64) -> Verdict {
     const BEFORE: u8 = 0x5c;
     const BYTE: u8 = 0x77;

@@ -1,4 +1,4 @@
-//! Checks of heaps: making them, committing parts of them, and what is in them.
+//! Checks of heaps: creating them, committing parts of them, and their contents.
 #![forbid(unsafe_code)]
 
 use std::ops::Range;
@@ -11,12 +11,12 @@ use super::{
 pub(super) fn fixed(device: &dyn Device) -> Verdict {
     let limits = device.limits();
     for size in [heap_size(&limits), limits.granularity] {
-        // Made again: a device that does not give back what is dropped shows it elsewhere at last.
+        // The heap is created again, because a device that does not give dropped heaps back fails at last.
         for _ in 0..3 {
             let memory = heap(device, size, HeapKind::Fixed)?;
             well_formed(&*memory, size, &limits)?;
             let committed = bytes::commit(&*memory, 0..limits.granularity.min(size));
-            ensure!(committed.is_err(), "a fixed heap could be committed, though all of it is");
+            ensure!(committed.is_err(), "a fixed heap could be committed, though all of it is committed");
         }
     }
     Ok(())
@@ -24,7 +24,7 @@ pub(super) fn fixed(device: &dyn Device) -> Verdict {
 
 fn well_formed(memory: &dyn Memory, size: u64, limits: &Limits) -> Verdict {
     let (address, got) = (memory.address(), memory.size());
-    ensure!(got == size, "a heap of {size} bytes was asked for and one of {got} bytes came");
+    ensure!(got == size, "a heap of {size} bytes was requested, and the device gave {got}");
     ensure!(
         address.is_multiple_of(limits.alignment),
         "a heap at {address:#x} is not on the device's alignment of {} bytes",
@@ -49,10 +49,10 @@ pub(super) fn elastic(device: &dyn Device) -> Verdict {
         return match device.create_heap(&request) {
             Err(DeviceError::Unsupported { .. }) => Ok(()),
             Err(error) => Err(format!("an elastic heap was refused as {error:?}, not as Unsupported")),
-            Ok(_) => Err("the limits say there are no elastic heaps, but one was made".into()),
+            Ok(_) => Err("the limits say that there are no elastic heaps, but the device created one".into()),
         };
     }
-    // Addresses cost no memory: far more of them than are committed.
+    // Addresses cost no memory, so the heap has far more of them than are committed.
     let size = (step << 10).min(limits.largest_heap / step * step);
     let memory = heap(device, size, HeapKind::Elastic)?;
     well_formed(&*memory, size, &limits)?;
@@ -67,7 +67,7 @@ pub(super) fn elastic(device: &dyn Device) -> Verdict {
     for (number, byte) in (0..pages).zip(1..) {
         fill_and_look(&*memory, page(number), byte)?;
     }
-    // One page goes and comes back; its neighbours do not notice.
+    // One page is decommitted and committed again. Its neighbours do not change.
     for round in 0..3 {
         let middle = page(pages / 2);
         decommit(&*memory, middle.clone())?;
@@ -83,7 +83,7 @@ pub(super) fn elastic(device: &dyn Device) -> Verdict {
     decommit(&*memory, 0..pages * step)?;
     commit(&*memory, page(0))?;
     during("warming a page committed anew", bytes::warm(&*memory, page(0)))?;
-    // Dropped with pages committed: they go with it.
+    // The heap is dropped with pages committed. They go back with it.
     Ok(())
 }
 
@@ -129,7 +129,7 @@ pub(super) fn fill_and_look(memory: &dyn Memory, range: Range<u64>, byte: u8) ->
     expect(memory, range, byte, "the bytes of a fill")
 }
 
-/// Fails unless every byte of a range is as it should be, where the CPU can see that.
+/// Returns an error unless every byte of a range is `byte`, where the CPU can access the memory.
 pub(super) fn expect(memory: &dyn Memory, range: Range<u64>, byte: u8, what: &str) -> Verdict {
     match first_other(memory, range, byte) {
         None => Ok(()),

@@ -1,12 +1,12 @@
-//! Checks of what a device says it can give, and of its answers past that.
+//! Checks of a device's limits, and of the errors past them.
 #![forbid(unsafe_code)]
 
 use super::{Device, DeviceError, HeapKind, HeapRequest, Limits, Memory, Verdict, ensure, heap, heap_size};
 
-/// A budget up to this is filled to the brim; a real device's memory is not.
+/// The largest budget that a check spends completely. It does not do so with a real device's memory.
 const SPENDABLE: u64 = 1 << 30;
 
-/// How often a refusal is repeated. A device that lost what it refused would soon have nothing left.
+/// The number of times that a refusal is repeated. A device that loses what it refuses soon has nothing left.
 const REFUSALS: usize = 32;
 
 pub(super) fn sane(device: &dyn Device) -> Verdict {
@@ -69,7 +69,7 @@ pub(super) fn out_of_memory(device: &dyn Device) -> Verdict {
     let Some(most) = limits.available.into_iter().chain(limits.budget).max() else { return Ok(()) };
     let spendable = limits.budget.filter(|budget| *budget <= SPENDABLE);
     let before = spendable.map(|budget| fill_up(device, budget)).transpose()?;
-    // Twice over, so that memory freed by others meanwhile makes no difference.
+    // The request is twice the limit, so that memory freed meanwhile makes no difference.
     let size = most.saturating_mul(2).checked_next_multiple_of(limits.granularity);
     if let Some(size) = size.filter(|size| *size <= limits.largest_heap) {
         for _ in 0..REFUSALS {
@@ -87,12 +87,12 @@ pub(super) fn out_of_memory(device: &dyn Device) -> Verdict {
     Ok(())
 }
 
-/// Asks for a heap that the device cannot have.
+/// Requests a heap that the device cannot have.
 fn short(device: &dyn Device, size: u64) -> Verdict {
     let request = HeapRequest { size, kind: HeapKind::Fixed, label: "too much".into() };
     match device.create_heap(&request) {
         Err(DeviceError::OutOfMemory { requested, .. }) if requested == size => Ok(()),
-        // Elastic heaps may be longer than the device has memory, fixed ones then have a lower limit.
+        // Elastic heaps may be longer than the device's memory. Fixed heaps then have a lower limit.
         Err(DeviceError::TooLarge { requested, largest }) if requested == size && largest < size => Ok(()),
         Err(error) => Err(format!(
             "a heap of {size} bytes, more than the device has, was refused as {error:?}, not as OutOfMemory \
@@ -102,7 +102,7 @@ fn short(device: &dyn Device, size: u64) -> Verdict {
     }
 }
 
-/// Spends the whole budget, and says how many heaps it gave.
+/// Spends the whole budget, and returns the number of heaps that it gave.
 fn fill_up(device: &dyn Device, budget: u64) -> Result<usize, String> {
     let size = heap_size(&device.limits());
     let request = HeapRequest { size, kind: HeapKind::Fixed, label: "filler".into() };

@@ -1,10 +1,9 @@
-//! What every device must do, as checks that anyone can run.
+//! The rules for devices, as checks that any program can run.
 //!
-//! A backend is done when [`run`] passes on it; nothing above the device layer need be tried on it
-//! first. The checks use only [`Device`] and [`Memory`], take tens of MiB for some
-//! milliseconds, and give back all they took. They own no opinion on speed, and they never panic: a
-//! device that breaks a rule, or panics itself, yields a [`Failure`] that names the rule and what
-//! was seen.
+//! A backend is complete when it passes [`run`]. The layers above need no tests on it first. The checks use
+//! only [`Device`] and [`Memory`], take tens of MiB for some milliseconds, and give back all they took. They
+//! do not judge speed, and they never panic. A device that breaks a rule, or panics itself, yields a
+//! [`Failure`] that names the rule and the observation.
 //!
 //! ```
 //! use warmheap::device::host::HostDevice;
@@ -30,46 +29,46 @@ use warmheap::device::{Device, DeviceError, HeapKind, HeapRequest, Limits, Memor
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Check {
-    /// Limits are powers of two where they must be, consistent, and do not change from call to call.
+    /// Limits are powers of two where they must be. They are consistent, and do not change from call to call.
     Limits,
-    /// A fixed heap has the size asked for, starts on the device's alignment, refuses to be
-    /// committed, and can be made again after it was dropped.
+    /// A fixed heap has the requested size and starts on the device's alignment. It refuses to be committed,
+    /// and can be created again after it was dropped.
     FixedHeap,
-    /// An elastic heap commits, decommits and commits again, beside parts that keep their contents;
-    /// a device that has none says so.
+    /// An elastic heap commits, decommits and commits again. Neighbouring parts keep their contents. A device
+    /// without elastic heaps says so.
     ElasticHeap,
-    /// Fallback buffers of odd sizes start on every alignment that is asked for.
+    /// Fallback buffers of odd sizes start on every requested alignment.
     Fallback,
-    /// Warming succeeds, on all of a heap and on part of it, any number of times.
+    /// Warming succeeds on all of a heap and on part of it, any number of times.
     Warm,
-    /// A fill sets every byte of its range and no other. Where the CPU cannot see the memory, only
-    /// that it succeeds.
+    /// A fill sets every byte of its range and no other. If the CPU cannot access the memory, the check is
+    /// only that the fill succeeds.
     Fill,
-    /// A copy brings every byte of its range and touches no other, between heaps, within one and
-    /// from fallback buffers; a device that cannot copy says so.
+    /// A copy transfers every byte of its range and touches no other, between heaps, within one and from
+    /// fallback buffers. A device that cannot copy says so.
     Copy,
-    /// Memory that is said to be zeroed is, also where somebody wrote before.
+    /// Memory is zeroed if the limits say so, also where an earlier holder wrote.
     Zeroed,
-    /// More than the limits allow in one piece is refused as
+    /// A request of more than the limits allow in one piece is refused as
     /// [`TooLarge`](DeviceError::TooLarge), with the figures.
     TooLarge,
-    /// More than the device has is refused as [`OutOfMemory`](DeviceError::OutOfMemory), and
-    /// refusals lose nothing.
+    /// A request of more than the device has is refused as [`OutOfMemory`](DeviceError::OutOfMemory).
+    /// Refusals lose nothing.
     OutOfMemory,
-    /// Ranges that are not inside the memory are refused as [`OutOfRange`](DeviceError::OutOfRange) by
-    /// every call, and nothing is written; so are sizes of 0 and alignments that are no power of two, as
-    /// [`BadRequest`](DeviceError::BadRequest), and copies from memory of another device, as
+    /// Every call refuses a range that is not inside the memory as [`OutOfRange`](DeviceError::OutOfRange),
+    /// and writes nothing. Sizes of 0 and alignments that are no power of two are refused as
+    /// [`BadRequest`](DeviceError::BadRequest). Copies from memory of another device are refused as
     /// [`ForeignMemory`](DeviceError::ForeignMemory).
     Bounds,
-    /// Live regions never overlap, heaps or buffers.
+    /// Live heaps and buffers never overlap.
     Disjoint,
-    /// Calls from several threads at once work, on one heap too, and memory may be freed by another
-    /// thread than took it.
+    /// Calls from several threads at once work, on one heap too. A thread may free memory that another thread
+    /// took.
     Threads,
 }
 
 impl Check {
-    /// Every check, in the order in which [`run`] makes them.
+    /// All checks, in the order in which [`run`] makes them.
     pub const ALL: [Self; 13] = [
         Self::Limits,
         Self::FixedHeap,
@@ -86,10 +85,10 @@ impl Check {
         Self::Threads,
     ];
 
-    /// Makes this check alone.
+    /// Makes only this check.
     ///
     /// # Errors
-    /// [`Failure`] with what was seen. A panic of the device is caught and is one too.
+    /// Returns a [`Failure`] with the observation. A panic of the device is caught and becomes one, too.
     pub fn run(self, device: &dyn Device) -> Result<(), Failure> {
         let check = match self {
             Self::Limits => limits::sane,
@@ -119,7 +118,7 @@ impl Check {
 /// Makes every check and reports all that fail.
 ///
 /// # Errors
-/// [`Failures`], in the order of [`Check::ALL`].
+/// Returns [`Failures`], in the order of [`Check::ALL`].
 pub fn run(device: &dyn Device) -> Result<(), Failures> {
     let failures: Vec<_> = Check::ALL.into_iter().filter_map(|check| check.run(device).err()).collect();
     if failures.is_empty() { Ok(()) } else { Err(Failures { device: device.name().to_owned(), failures }) }
@@ -132,7 +131,7 @@ pub fn run(device: &dyn Device) -> Result<(), Failures> {
 pub struct Failure {
     /// The rule.
     pub check: Check,
-    /// What was done, what was expected and what was seen.
+    /// The action, the expectation and the observation.
     pub seen: String,
 }
 
@@ -142,7 +141,7 @@ pub struct Failure {
 pub struct Failures {
     /// The device's name.
     pub device: String,
-    /// At least one.
+    /// The failures, at least one.
     pub failures: Vec<Failure>,
 }
 
@@ -156,10 +155,10 @@ impl fmt::Display for Failures {
     }
 }
 
-/// `Ok`, or what was seen.
+/// `Ok`, or the observation that breaks the rule.
 type Verdict = Result<(), String>;
 
-/// Fails with the words given unless the condition holds.
+/// Returns the given message as an error unless the condition holds.
 macro_rules! ensure {
     ($holds:expr, $($words:tt)+) => {
         if !$holds {
@@ -169,18 +168,18 @@ macro_rules! ensure {
 }
 use ensure;
 
-/// A panic's message.
+/// Returns a panic's message.
 fn words(panic: &(dyn std::any::Any + Send)) -> &str {
     let text = panic.downcast_ref::<String>().map(String::as_str);
     text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no message")
 }
 
-/// Says what was being done when the device answered with an error.
+/// Adds the action to an error that the device returned.
 fn during<T>(what: impl fmt::Display, answer: Result<T, DeviceError>) -> Result<T, String> {
     answer.map_err(|error| format!("{what}: {error}"))
 }
 
-/// Bytes of the heaps that checks make: some steps of the device's, and no less than 1 MiB.
+/// Returns the size of the heaps that checks create: some of the device's steps, and at least 1 MiB.
 fn heap_size(limits: &Limits) -> u64 {
     let step = limits.granularity.max(limits.alignment);
     (4 * step).max(1 << 20).min(limits.largest_heap / step * step)

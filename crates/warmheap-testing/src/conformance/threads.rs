@@ -22,11 +22,11 @@ pub(super) fn concurrent(device: &dyn Device) -> Verdict {
         own_memory(device, &limits, number)
     })?;
     let held: Vec<_> = held.into_iter().flatten().collect();
-    // Taken by those threads, freed by this one.
+    // Other threads took this memory, and this thread frees it.
     apart(&held)
 }
 
-/// Runs `work` on some threads at once.
+/// Runs `work` on several threads at once.
 fn together<T: Send>(work: impl Fn(u64) -> Result<T, String> + Sync) -> Result<Vec<T>, String> {
     let work = &work;
     thread::scope(|scope| {
@@ -41,7 +41,7 @@ fn together<T: Send>(work: impl Fn(u64) -> Result<T, String> + Sync) -> Result<V
     })
 }
 
-/// Works on a part of a heap while other threads work on theirs.
+/// Uses a part of a heap while other threads use theirs.
 fn one_heap(memory: &dyn Memory, kind: HeapKind, part: std::ops::Range<u64>, byte: u8) -> Verdict {
     for _ in 0..ROUNDS {
         if kind == HeapKind::Elastic {
@@ -56,7 +56,7 @@ fn one_heap(memory: &dyn Memory, kind: HeapKind, part: std::ops::Range<u64>, byt
     Ok(())
 }
 
-/// Makes and frees heaps and buffers, and hands the last over.
+/// Creates and frees heaps and buffers, and returns the last of them.
 fn own_memory(device: &dyn Device, limits: &Limits, number: u64) -> Result<Vec<Box<dyn Memory>>, String> {
     let byte = 0x40 + number as u8;
     let mut held = Vec::new();
