@@ -1,9 +1,9 @@
-//! Devices: where memory comes from.
+//! Devices: the sources of memory.
 //!
-//! This layer owns the words "create", "commit", "fill" and "destroy", and the few facts a pool
-//! must know before it asks ([`Limits`]). A device never decides *when*: no caching, no retry, no
-//! statistics, no policy. Everything above it talks to [`Device`] and [`Memory`] alone, so that a
-//! new backend is one folder here and a run of `warmheap_testing::conformance`, and nothing else changes.
+//! This layer creates, commits, fills and destroys memory, and states the few facts that a pool must know
+//! first ([`Limits`]). A device never decides *when*: it has no caching, no retry, no statistics and no
+//! policy. The layers above call only [`Device`] and [`Memory`]. A new backend is one folder here that passes
+//! `warmheap_testing::conformance`, and nothing else changes.
 //!
 //! | device | feature | memory |
 //! |---|---|---|
@@ -12,8 +12,8 @@
 //! | `metal` | `metal`, on Apple systems | MTLHeaps of a GPU |
 //! | [`sim`] | always | none: addresses only, with limits, latencies and failures to order |
 //!
-//! Queues are of their devices too; [`WorkerQueue`] serves `host` and `sim`, and [`sim::SimQueue`] is
-//! its counter alone.
+//! A queue belongs to its device. [`WorkerQueue`] serves `host` and `sim`. [`sim::SimQueue`] is only its
+//! counter.
 
 #[cfg(feature = "cuda")]
 pub mod cuda;
@@ -35,44 +35,44 @@ pub use worker::WorkerQueue;
 
 /// A source of memory: a GPU, this process's address space, or a simulation of one.
 ///
-/// Calls may come from any thread at any time. Every call is assumed dear (tens of microseconds),
-/// so the pool counts each of them in its statistics.
+/// Any thread may call at any time. The pool assumes that every call is expensive (tens of microseconds), so
+/// its statistics count each of them.
 ///
-/// A device is done when `warmheap_testing::conformance::run` passes on it.
+/// A device is complete when it passes `warmheap_testing::conformance::run`.
 pub trait Device: std::fmt::Debug + Send + Sync {
-    /// A short name for people: `host`, `sim`, `metal: Apple M3`.
+    /// Returns a short name for people: `host`, `sim`, `metal: Apple M3`.
     fn name(&self) -> &str;
 
-    /// What the device can give. Fixed facts may be cached by the implementation; the budget is
-    /// read afresh at each call.
+    /// Returns what the device can give. The implementation may cache fixed facts, but reads the budget
+    /// afresh at each call.
     fn limits(&self) -> Limits;
 
     /// Creates a heap.
     ///
     /// # Errors
-    /// [`DeviceError::OutOfMemory`] with asked and free bytes; [`DeviceError::TooLarge`] past
-    /// [`Limits::largest_heap`]; [`DeviceError::Unsupported`] for a [`HeapKind`] the device lacks;
-    /// [`DeviceError::BadRequest`] for a heap of no bytes. A failed call takes nothing.
+    /// Returns [`DeviceError::OutOfMemory`] with the requested and the free bytes, [`DeviceError::TooLarge`]
+    /// past [`Limits::largest_heap`], [`DeviceError::Unsupported`] for a [`HeapKind`] that the device lacks,
+    /// and [`DeviceError::BadRequest`] for a heap of no bytes. A failed call takes nothing.
     fn create_heap(&self, request: &HeapRequest) -> Result<Box<dyn Memory>, DeviceError>;
 
-    /// Allocates one buffer straight from the device: the pool's fallback.
+    /// Allocates one buffer straight from the device, as the pool's fallback.
     ///
-    /// `size` is in bytes, at least 1; `align` is a power of two. The memory is uninitialised
-    /// unless [`Limits::zeroed`] says otherwise.
+    /// `size` is in bytes, at least 1. `align` is a power of two. The memory is uninitialised unless
+    /// [`Limits::zeroed`] says otherwise.
     ///
     /// # Errors
-    /// As [`Device::create_heap`], and [`DeviceError::BadRequest`] for a size of 0 or an alignment that
-    /// is not a power of two. A failed call takes nothing.
+    /// Returns the errors of [`Device::create_heap`], and [`DeviceError::BadRequest`] for a size of 0 or an
+    /// alignment that is not a power of two. A failed call takes nothing.
     fn allocate(&self, size: u64, align: u64) -> Result<Box<dyn Memory>, DeviceError>;
 
-    /// How many driver objects are held and how many may be, where objects are scarce beside bytes
+    /// Returns how many driver objects are held and how many may be, on a device that limits their number
     /// (Metal allows a process about 499,000 resources).
     fn objects(&self) -> Option<ObjectCount> {
         None
     }
 }
 
-/// Driver objects of a device: see [`Device::objects`].
+/// The driver objects of a device; see [`Device::objects`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ObjectCount {
     /// Objects held now.
@@ -81,10 +81,10 @@ pub struct ObjectCount {
     pub limit: u64,
 }
 
-/// What a device can give, in bytes.
+/// The limits of a device, in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// Every range handed out of a heap starts and ends on a multiple of this; a power of two.
+    /// The alignment of every range of a heap, at its start and its end; a power of two.
     pub alignment: u64,
     /// The step in which elastic heaps are committed and decommitted; a power of two.
     pub granularity: u64,
@@ -92,14 +92,14 @@ pub struct Limits {
     pub largest_heap: u64,
     /// The largest single buffer.
     pub largest_buffer: u64,
-    /// Bytes this process should not exceed on the device, where the device names a figure.
+    /// The bytes that this process should not exceed on the device; `None` if the device names no figure.
     pub budget: Option<u64>,
-    /// Bytes free right now, where the device can tell.
+    /// The bytes free right now; `None` if the device cannot tell.
     pub available: Option<u64>,
-    /// Heaps can be [`HeapKind::Elastic`]: reserved once, committed and decommitted in place.
+    /// Whether heaps can be [`HeapKind::Elastic`]: reserved once, then committed and decommitted in place.
     pub elastic: bool,
-    /// The CPU can read and write the memory at [`Memory::host`].
+    /// Whether the CPU can read and write the memory at [`Memory::host`].
     pub host_visible: bool,
-    /// Fresh memory from the device reads as zero.
+    /// Whether fresh memory from the device reads as zero.
     pub zeroed: bool,
 }

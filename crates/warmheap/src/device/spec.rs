@@ -1,6 +1,6 @@
-//! Devices by the names that people type: on a command line, in Python, in C.
+//! Opens devices by name: on a command line, in Python, in C.
 //!
-//! One grammar for all of them. It opens what it names and decides nothing else.
+//! All of them share one grammar. This module opens the named device and decides nothing else.
 #![forbid(unsafe_code)]
 
 use std::fmt;
@@ -14,11 +14,12 @@ use super::sim::SimDevice;
 use super::{Device, DeviceError};
 use crate::config::MIB;
 
-/// A device that was named, not opened yet.
+/// A device that is named but not open yet.
 ///
-/// `host`, `sim`, `metal` or `cuda`; options follow a colon, separated by commas: for `host` and
-/// `sim` `budget=MIB`, for `sim` `discrete`, `purgeable` and `latency=MICROSECONDS`, for `cuda` the GPU's
-/// number, and `ordered` to allocate singly with `cudaMallocAsync` instead of `cudaMalloc`.
+/// The name is `host`, `sim`, `metal` or `cuda`. Options follow a colon, separated by commas. `host` takes
+/// `budget=MIB`. `sim` takes `budget=MIB`, `discrete`, `purgeable` and `latency=MICROSECONDS`. `cuda` takes
+/// the GPU's number, and `ordered`, which allocates single buffers with `cudaMallocAsync` instead of
+/// `cudaMalloc`.
 ///
 /// ```
 /// use warmheap::device::Spec;
@@ -61,7 +62,7 @@ impl FromStr for Spec {
             "sim" => Kind::Sim,
             "metal" => Kind::Metal,
             "cuda" => Kind::Cuda,
-            _ => return Err("it may be host, sim, metal or cuda".to_owned()),
+            _ => return Err("a device is host, sim, metal or cuda".to_owned()),
         };
         let mut spec = Self { kind, options: Options::default() };
         for option in options.split(',').filter(|option| !option.is_empty()) {
@@ -71,7 +72,7 @@ impl FromStr for Spec {
     }
 }
 
-/// The name again, defaults left out, except that a GPU always has its number.
+/// Writes the name without defaults, except that a GPU always has its number.
 impl fmt::Display for Spec {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let name = match self.kind {
@@ -115,22 +116,22 @@ impl Spec {
             (Kind::Cuda, "ordered") if value.is_empty() => self.options.ordered = true,
             _ => {
                 return Err(format!(
-                    "`{option}` is no option of it; host takes budget=MIB, sim also discrete, purgeable and \
-                     latency=MICROSECONDS, cuda the GPU's number and ordered"
+                    "`{option}` is no option of this device; host takes budget=MIB; sim takes budget=MIB, \
+                     discrete, purgeable and latency=MICROSECONDS; cuda takes the GPU's number and ordered"
                 ));
             }
         }
         Ok(())
     }
 
-    /// The GPU's number, for `cuda`.
+    /// Returns the GPU's number, for `cuda`.
     #[must_use]
     pub fn gpu(&self) -> Option<u32> {
         (self.kind == Kind::Cuda).then_some(self.options.gpu)
     }
 
-    /// The same device, allocating singly from its driver's own pool; `None` if it has none, or if
-    /// that is how it was named.
+    /// Returns the same device, allocating single buffers from its driver's own pool. Returns `None` if it
+    /// has no such pool, or if it was named that way already.
     #[must_use]
     pub fn driver_pool(&self) -> Option<Self> {
         let mut spec = self.clone();
@@ -141,7 +142,8 @@ impl Spec {
     /// Opens the device.
     ///
     /// # Errors
-    /// [`DeviceError::Unavailable`] if it is not there, or not part of this build; the device's own.
+    /// Returns [`DeviceError::Unavailable`] if the device is missing or not part of this build. Otherwise
+    /// returns the device's own error.
     pub fn open(&self) -> Result<Arc<dyn Device>, DeviceError> {
         match self.kind {
             Kind::Host => Ok(Arc::new(match self.options.budget {
@@ -188,7 +190,7 @@ fn cuda(options: &Options) -> Result<Arc<dyn Device>, DeviceError> {
 
 #[cfg(not(feature = "cuda"))]
 fn cuda(_: &Options) -> Result<Arc<dyn Device>, DeviceError> {
-    absent("cuda", "this was built without the feature `cuda`")
+    absent("cuda", "this build is without the feature `cuda`")
 }
 
 #[cfg(all(feature = "metal", any(target_vendor = "apple", metal_double)))]
@@ -199,7 +201,7 @@ fn metal() -> Result<Arc<dyn Device>, DeviceError> {
 
 #[cfg(not(all(feature = "metal", any(target_vendor = "apple", metal_double))))]
 fn metal() -> Result<Arc<dyn Device>, DeviceError> {
-    absent("metal", "it is a part of Apple systems, and of builds for them")
+    absent("metal", "only Apple systems, and builds for them, have it")
 }
 
 #[cfg(not(all(feature = "cuda", feature = "metal", any(target_vendor = "apple", metal_double))))]

@@ -1,4 +1,4 @@
-//! A mapping with its account: what somebody holds of the host.
+//! A mapping, with the account of the bytes it holds of the host.
 #![allow(unsafe_code)]
 
 use std::any::Any;
@@ -17,7 +17,7 @@ pub(super) struct HostMemory {
     mapping: Mapping,
     kind: HeapKind,
     account: Arc<Account>,
-    /// Bytes taken from the account.
+    /// The bytes taken from the account.
     open: AtomicU64,
 }
 
@@ -46,7 +46,7 @@ impl HostMemory {
     }
 }
 
-// SAFETY: a mapping's place and length are fixed, it is nobody else's, and it stays until the drop.
+// SAFETY: a mapping's place and length are fixed. It belongs to this value alone and stays until the drop.
 unsafe impl Memory for HostMemory {
     fn address(&self) -> u64 {
         self.mapping.start().as_ptr() as u64
@@ -69,7 +69,7 @@ unsafe impl Memory for HostMemory {
     unsafe fn decommit(&self, range: Range<u64>) -> Result<(), DeviceError> {
         self.must_be_elastic("decommitting pages of a fixed heap")?;
         let bytes = steps_within(&range, self.mapping.size(), GRANULARITY)?;
-        // SAFETY: the caller's promise.
+        // SAFETY: the caller keeps this function's contract.
         unsafe { self.mapping.close(range) }?;
         self.open.fetch_sub(bytes, Relaxed);
         self.account.give(bytes);
@@ -77,19 +77,19 @@ unsafe impl Memory for HostMemory {
     }
 
     unsafe fn warm(&self, range: Range<u64>) -> Result<(), DeviceError> {
-        // SAFETY: the caller's promise.
+        // SAFETY: the caller keeps this function's contract.
         unsafe { self.mapping.populate(range) }
     }
 
     unsafe fn fill(&self, range: Range<u64>, byte: u8) -> Result<(), DeviceError> {
-        // SAFETY: the caller's promise.
+        // SAFETY: the caller keeps this function's contract.
         unsafe { self.mapping.fill(range, byte) }
     }
 
     unsafe fn copy_from(&self, at: u64, from: &dyn Memory, range: Range<u64>) -> Result<(), DeviceError> {
         let from = from.as_any().downcast_ref::<Self>();
         let from = from.ok_or(DeviceError::ForeignMemory { device: "host" })?;
-        // SAFETY: the caller's promise.
+        // SAFETY: the caller keeps this function's contract.
         unsafe { self.mapping.copy_from(at, &from.mapping, range) }
     }
 

@@ -1,11 +1,11 @@
 //! The host device: mapped pages of this process.
 //!
-//! Heaps are anonymous mappings on 2 MiB boundaries with transparent huge pages asked for. A fixed
-//! heap is mapped whole; an elastic one reserves addresses and opens pages as they are committed.
-//! Fallback buffers are what a driver's allocation is: mapped, every page touched, unmapped on
-//! free, once per buffer.
+//! Heaps are anonymous mappings on 2 MiB boundaries, and the device asks for transparent huge pages. A fixed
+//! heap is mapped whole. An elastic heap reserves addresses and opens pages as they are committed. A fallback
+//! buffer behaves as a driver's allocation: it is mapped, every page is touched, and it is unmapped on free,
+//! once per buffer.
 //!
-//! All system calls are in `mapping`; above it, unsafe code only passes callers' promises on.
+//! All memory system calls are in `mapping`. Above it, unsafe code only passes the callers' promises on.
 #![allow(unsafe_code)]
 
 mod mapping;
@@ -39,25 +39,26 @@ pub struct HostDevice {
 }
 
 impl HostDevice {
-    /// All the memory the system will give.
+    /// Returns a device that may take all memory that the system gives.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// At most `bytes` at a time.
+    /// Returns a device that takes at most `bytes` at a time.
     #[must_use]
     pub fn with_budget(bytes: u64) -> Self {
         Self { account: Arc::new(Account { budget: Some(bytes), taken: AtomicU64::new(0) }) }
     }
 
-    /// Bytes that may still be taken: the budget's rest, or what the system says is available.
+    /// Returns the bytes that may still be taken: the rest of the budget, or what the system says is
+    /// available.
     fn available(&self) -> Option<u64> {
         [self.account.rest(), system_available()].into_iter().flatten().min()
     }
 }
 
-/// Bytes taken by all memory of one device, against its budget.
+/// The bytes taken by all memory of one device, and their budget.
 #[derive(Debug, Default)]
 struct Account {
     budget: Option<u64>,
@@ -90,7 +91,7 @@ impl Device for HostDevice {
     }
 
     fn limits(&self) -> Limits {
-        // Half of a 47-bit address space, so that one elastic heap leaves room for everything else.
+        // This is 1/128 of a 47-bit address space, so one elastic heap leaves room for everything else.
         const LARGEST: u64 = 1 << 40;
         Limits {
             alignment: 256,
@@ -109,7 +110,7 @@ impl Device for HostDevice {
         sensible(request.size, GRANULARITY)?;
         check_size(request.size, self.limits().largest_heap)?;
         let fixed = request.kind == HeapKind::Fixed;
-        // Asked once per heap, where a wrong guess costs the process its life; not once per buffer.
+        // This is checked for each heap, where a wrong guess ends the process, but not for each buffer.
         if let Some(available) = self.available().filter(|available| fixed && request.size > *available) {
             let available = Some(available);
             return Err(DeviceError::OutOfMemory { requested: request.size, available });
@@ -128,7 +129,7 @@ impl Device for HostDevice {
         let memory =
             HostMemory::new(Mapping::reserve(size, align)?, HeapKind::Fixed, Arc::clone(&self.account));
         memory.open(0..size)?;
-        // SAFETY: it is open and new, so nobody else uses it.
+        // SAFETY: the memory is open and new, so nothing else uses it.
         unsafe { memory.warm(0..size) }?;
         Ok(Box::new(memory))
     }
@@ -138,7 +139,7 @@ fn check_size(requested: u64, largest: u64) -> Result<(), DeviceError> {
     if requested > largest { Err(DeviceError::TooLarge { requested, largest }) } else { Ok(()) }
 }
 
-/// What the kernel believes can be taken without swapping.
+/// Returns what the kernel believes can be taken without swapping.
 #[cfg(target_os = "linux")]
 fn system_available() -> Option<u64> {
     let info = std::fs::read_to_string("/proc/meminfo").ok()?;

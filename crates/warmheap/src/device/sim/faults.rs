@@ -1,4 +1,4 @@
-//! Failures to order, and counts of calls.
+//! Injected failures, and counts of calls.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
@@ -26,7 +26,7 @@ pub enum Call {
 }
 
 impl Call {
-    /// Every kind.
+    /// All kinds of call.
     pub const ALL: [Self; 8] = [
         Self::CreateHeap,
         Self::Allocate,
@@ -57,11 +57,11 @@ const ALWAYS: u64 = u64::MAX;
 #[derive(Debug, Default)]
 struct Fault {
     calls: AtomicU64,
-    /// Calls to go until one fails; 0 is never.
+    /// The calls until one fails; 0 means that none does.
     countdown: AtomicU64,
 }
 
-/// One fault for each kind of call.
+/// The fault of each kind of call.
 #[derive(Debug, Default)]
 pub(super) struct Faults([Fault; Call::ALL.len()]);
 
@@ -82,7 +82,7 @@ impl Faults {
         self.0[call as usize].calls.load(Relaxed)
     }
 
-    /// Counts a call, and fails it if it is the one.
+    /// Counts a call, and fails it if a failure is injected for it.
     pub(super) fn check(&self, call: Call, bytes: u64) -> Result<(), DeviceError> {
         let fault = &self.0[call as usize];
         fault.calls.fetch_add(1, Relaxed);

@@ -17,7 +17,7 @@ pub(super) struct SimMemory {
     address: u64,
     size: u64,
     granularity: u64,
-    /// What is committed of an elastic heap; `None` for fixed memory.
+    /// The committed part of an elastic heap; `None` for fixed memory.
     pages: Option<Mutex<Pages>>,
     volatile: AtomicBool,
 }
@@ -30,7 +30,7 @@ impl SimMemory {
         Self { state, address, size, granularity, pages, volatile: AtomicBool::new(false) }
     }
 
-    /// Turns `range` to `committed`; all of it must be the opposite now.
+    /// Commits `range`, or decommits it. All of it must be in the opposite state before.
     fn turn(&self, call: &'static str, range: Range<u64>, committed: bool) -> Result<(), DeviceError> {
         let pages = self.pages.as_ref().ok_or(DeviceError::Unsupported { what: call })?;
         let mut pages = pages.lock().unwrap_or_else(PoisonError::into_inner);
@@ -45,7 +45,7 @@ impl SimMemory {
         Ok(())
     }
 
-    /// Volatile memory must not be touched.
+    /// Returns an error if the memory is volatile, because nothing may access it then.
     fn usable(&self, call: &'static str) -> Result<(), DeviceError> {
         if self.volatile.load(Relaxed) {
             return Err(DeviceError::Failed { call, reason: "the memory is volatile".into() });
@@ -53,7 +53,7 @@ impl SimMemory {
         Ok(())
     }
 
-    /// Whether there is memory behind all of a range.
+    /// Returns whether all of a range is committed.
     fn backs(&self, range: &Range<u64>) -> bool {
         let Some(pages) = &self.pages else { return true };
         pages.lock().unwrap_or_else(PoisonError::into_inner).cover(range)
@@ -65,7 +65,8 @@ impl SimMemory {
     }
 }
 
-// SAFETY: the addresses are this value's alone, fixed, and never anyone's again; there is no memory.
+// SAFETY: the addresses are fixed. They belong to this value alone, and to no other value later. There is no
+// memory behind them.
 unsafe impl Memory for SimMemory {
     fn address(&self) -> u64 {
         self.address

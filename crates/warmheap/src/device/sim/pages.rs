@@ -1,23 +1,23 @@
-//! Which parts of a simulated heap are committed.
+//! Records which parts of a simulated heap are committed.
 //!
-//! Owns ranges of byte offsets that neither overlap nor touch, so a heap of any size costs what its
-//! pieces cost. Knows nothing of devices, budgets or steps.
+//! This module owns ranges of byte offsets that neither overlap nor touch. A heap of any size therefore costs
+//! only what its pieces cost. The module knows nothing of devices, budgets or steps.
 #![forbid(unsafe_code)]
 
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-/// Committed ranges: each one's end, by its start.
+/// Committed ranges: the end of each, by its start.
 #[derive(Debug, Default)]
 pub(super) struct Pages(BTreeMap<u64, u64>);
 
 impl Pages {
-    /// Whether all of `range` is committed.
+    /// Returns whether all of `range` is committed.
     pub(super) fn cover(&self, range: &Range<u64>) -> bool {
         self.before(range.start).is_some_and(|(_, end)| end >= range.end) || range.is_empty()
     }
 
-    /// Whether none of `range` is committed.
+    /// Returns whether none of `range` is committed.
     pub(super) fn avoid(&self, range: &Range<u64>) -> bool {
         let next = self.0.range(range.start..).next();
         self.before(range.start).is_none_or(|(_, end)| end <= range.start)
@@ -34,7 +34,7 @@ impl Pages {
         self.0.insert(start, end);
     }
 
-    /// Takes out a range that is committed.
+    /// Removes a range that is committed.
     pub(super) fn remove(&mut self, range: &Range<u64>) {
         let Some((start, end)) = self.before(range.start) else { return };
         self.0.remove(&start);
@@ -45,12 +45,12 @@ impl Pages {
         }
     }
 
-    /// Bytes committed.
+    /// Returns the bytes committed.
     pub(super) fn bytes(&self) -> u64 {
         self.0.iter().map(|(start, end)| end - start).sum()
     }
 
-    /// The last range that starts at or before `offset`.
+    /// Returns the last range that starts at or before `offset`.
     fn before(&self, offset: u64) -> Option<(u64, u64)> {
         self.0.range(..=offset).next_back().map(|(start, end)| (*start, *end))
     }

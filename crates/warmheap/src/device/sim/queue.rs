@@ -1,4 +1,4 @@
-//! A queue whose work completes when it is told to: held up, completed out of nowhere, or lost.
+//! A queue whose work completes when a caller says so. The caller can also hold it up or lose it.
 
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -29,13 +29,13 @@ struct State {
 }
 
 impl SimQueue {
-    /// A queue with nothing submitted.
+    /// Returns a queue with nothing submitted.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Submits work and returns the value it completes as.
+    /// Submits work and returns the value with which it completes.
     pub fn submit(&self) -> u64 {
         let mut state = self.state();
         state.submitted += 1;
@@ -54,7 +54,7 @@ impl SimQueue {
         self.complete(u64::MAX);
     }
 
-    /// The queue makes no more progress.
+    /// Loses the queue, which makes no more progress.
     pub fn lose(&self, reason: &str) {
         self.state().lost = Some(reason.into());
         self.moved.notify_all();
