@@ -17,9 +17,10 @@ use objc2_metal::{
 };
 
 use super::objects::Objects;
+use super::options::MetalOptions;
+use super::queue::MetalQueue;
 use super::residency::{Keeper, Residency};
-use super::span::Shared;
-use super::{MetalOptions, MetalQueue};
+use super::shared::Shared;
 use crate::device::{DeviceError, Queue};
 
 #[derive(Debug)]

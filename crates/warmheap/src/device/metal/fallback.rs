@@ -13,12 +13,13 @@ use objc2::rc::Retained;
 use objc2::runtime::ProtocolObject;
 use objc2_metal::{MTLBuffer, MTLDevice};
 
-use super::OwnBuffer;
 use super::autorelease::pooled;
 use super::context::Context;
 use super::objects::ObjectPermit;
+use super::placed::OwnBuffer;
 use super::residency::Member;
 use super::span::Span;
+use super::span_of;
 use crate::device::{DeviceError, Memory};
 
 /// An MTLBuffer created by the device itself. Dropping it gives the memory back.
@@ -115,7 +116,7 @@ unsafe impl Memory for MetalFallback {
     }
 
     unsafe fn copy_from(&self, at: u64, from: &dyn Memory, range: Range<u64>) -> Result<(), DeviceError> {
-        self.span.copy_from(at, Span::of(from)?, range)
+        self.span.copy_from(at, span_of(from)?, range)
     }
 
     fn as_any(&self) -> &dyn Any {

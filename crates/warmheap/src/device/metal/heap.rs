@@ -16,10 +16,12 @@ use objc2_metal::{MTLBuffer, MTLDevice, MTLHeap, MTLHeapDescriptor, MTLPurgeable
 use super::autorelease::pooled;
 use super::context::Context;
 use super::objects::ObjectPermit;
+use super::options::{Placement, WarmUp};
 use super::placed::{OwnBuffer, PlacedBuffers};
 use super::residency::Member;
-use super::span::{Shared, Span};
-use super::{Placement, WarmUp};
+use super::shared::Shared;
+use super::span::Span;
+use super::span_of;
 use crate::device::memory::within;
 use crate::device::{Contents, DeviceError, HeapRequest, Memory};
 
@@ -205,7 +207,7 @@ unsafe impl Memory for MetalHeap {
     }
 
     unsafe fn copy_from(&self, at: u64, from: &dyn Memory, range: Range<u64>) -> Result<(), DeviceError> {
-        self.span.copy_from(at, Span::of(from)?, range)
+        self.span.copy_from(at, span_of(from)?, range)
     }
 
     /// A volatile heap leaves its residency set, which would keep it wired. MTLBuffers kept for reuse are

@@ -14,6 +14,7 @@
 //! | `heap`, `fallback` | the two kinds of [`Memory`](super::Memory) |
 //! | `access` | converting memory and an offset to arguments of Metal calls |
 //! | `autorelease` | an autorelease pool around a call |
+//! | `shared` | a Metal object that any thread may keep and use |
 //! | `span` | one MTLBuffer over a region: address, contents, fill, warm-up |
 //! | `placed` | MTLBuffers over single ranges, made for callers and kept for reuse |
 //! | `objects` | the budget of driver objects |
@@ -36,6 +37,7 @@ mod options;
 mod placed;
 mod queue;
 mod residency;
+mod shared;
 mod span;
 
 pub use access::{Binding, binding, own_buffer};
@@ -46,6 +48,17 @@ pub use options::{CpuCache, Hazards, MetalOptions, Placement, Storage, WarmUp};
 pub use placed::OwnBuffer;
 pub use queue::MetalQueue;
 pub use residency::{ResidencyOptions, ResidencyUse};
+
+use super::{DeviceError, Memory};
+use span::Span;
+
+/// Returns the span of a heap or fallback buffer of this backend. Either can be copied to the other.
+fn span_of(memory: &dyn Memory) -> Result<&Span, DeviceError> {
+    let memory = memory.as_any();
+    let heap = memory.downcast_ref::<MetalHeap>().map(MetalHeap::span);
+    let span = heap.or_else(|| memory.downcast_ref::<MetalFallback>().map(MetalFallback::span));
+    span.ok_or(DeviceError::ForeignMemory { device: "metal" })
+}
 
 // MTLCreateSystemDefaultDevice returns nothing on macOS unless CoreGraphics is linked.
 #[cfg(target_os = "macos")]

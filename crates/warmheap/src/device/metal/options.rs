@@ -3,7 +3,7 @@
 
 use objc2_metal::{MTLCPUCacheMode, MTLHazardTrackingMode, MTLHeapType, MTLResourceOptions, MTLStorageMode};
 
-use super::ResidencyOptions;
+use super::residency::ResidencyOptions;
 
 /// How a [`MetalDevice`](super::MetalDevice) creates heaps and buffers. By default they have private storage,
 /// the default CPU cache and tracked hazards, and heaps are placement heaps, in which the pool chooses the

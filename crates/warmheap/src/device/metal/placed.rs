@@ -14,7 +14,7 @@ use objc2::runtime::ProtocolObject;
 use objc2_metal::MTLBuffer;
 
 use super::objects::{ObjectPermit, Objects};
-use super::span::Shared;
+use super::shared::Shared;
 use crate::device::DeviceError;
 
 /// An MTLBuffer that is exactly one range of memory. Clones share the object. If a program retains the inner

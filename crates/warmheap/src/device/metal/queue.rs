@@ -18,7 +18,7 @@ use objc2_metal::{
 
 use super::autorelease::pooled;
 use super::residency::Residency;
-use super::span::Shared;
+use super::shared::Shared;
 use crate::device::{DeviceError, Queue};
 
 /// An MTLCommandQueue whose submissions are numbered. Memory freed under a ticket is reused only when the GPU

@@ -4,12 +4,10 @@
 //! path makes no Objective-C call.
 #![allow(unsafe_code)]
 
-use std::fmt;
-use std::ops::{Deref, Range};
+use std::ops::Range;
 use std::ptr::NonNull;
 use std::sync::Arc;
 
-use objc2::Message;
 use objc2::rc::Retained;
 use objc2::runtime::ProtocolObject;
 use objc2_foundation::NSString;
@@ -17,40 +15,10 @@ use objc2_metal::{MTLBuffer, MTLResource, MTLStorageMode};
 
 use super::autorelease::pooled;
 use super::context::Context;
-use super::{MetalFallback, MetalHeap, WarmUp};
+use super::options::WarmUp;
+use super::shared::Shared;
+use crate::device::DeviceError;
 use crate::device::memory::{copy_within, within};
-use crate::device::{DeviceError, Memory};
-
-/// A Metal object that any thread may keep and use.
-pub(super) struct Shared<P: ?Sized>(pub(super) Retained<ProtocolObject<P>>);
-
-// SAFETY: Metal counts references atomically, and its objects may be created, used and released on different
-// threads. Calls through this type from two threads at the same time only read facts that never change. Every
-// call that changes the object is made under the lock of the struct that owns the wrapper.
-unsafe impl<P: ?Sized> Send for Shared<P> {}
-// SAFETY: as above.
-unsafe impl<P: ?Sized> Sync for Shared<P> {}
-
-impl<P: ?Sized + 'static> Shared<P> {
-    pub(super) fn retain(object: &ProtocolObject<P>) -> Self {
-        Self(object.retain())
-    }
-}
-
-impl<P: ?Sized> fmt::Debug for Shared<P> {
-    /// Writes the pointer only, because a description of the object would need a call on it.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:p}", Retained::as_ptr(&self.0))
-    }
-}
-
-impl<P: ?Sized> Deref for Shared<P> {
-    type Target = ProtocolObject<P>;
-
-    fn deref(&self) -> &Self::Target {
-        &self.0
-    }
-}
 
 #[derive(Debug)]
 pub(super) struct Span {
@@ -123,14 +91,6 @@ impl Span {
         let source = (&*from.buffer, range.start + from.lead);
         let target = (&*self.buffer, target.start + self.lead);
         pooled(|| self.context.copy(source, target, range.end - range.start))
-    }
-
-    /// Returns the span of a heap or fallback buffer of this backend.
-    pub(super) fn of(memory: &dyn Memory) -> Result<&Self, DeviceError> {
-        let memory = memory.as_any();
-        let heap = memory.downcast_ref::<MetalHeap>().map(MetalHeap::span);
-        let span = heap.or_else(|| memory.downcast_ref::<MetalFallback>().map(MetalFallback::span));
-        span.ok_or(DeviceError::ForeignMemory { device: "metal" })
     }
 
     pub(super) fn warm(&self, range: Range<u64>, resident: bool) -> Result<(), DeviceError> {

@@ -21,7 +21,7 @@ use objc2_metal::{
 use super::policy::{Bounds, Id, KeepAlive, Policy, Tick};
 use super::{ResidencyOptions, ResidencyUse};
 use crate::device::metal::autorelease::pooled;
-use crate::device::metal::span::Shared;
+use crate::device::metal::shared::Shared;
 
 /// The time between two requests that keep idle memory wired.
 const HEARTBEAT: Duration = Duration::from_millis(500);
