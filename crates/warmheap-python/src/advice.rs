@@ -5,9 +5,9 @@ use serde::Serialize;
 use warmheap::advice;
 
 use crate::config::PoolConfig;
-use crate::errors::Class;
+use crate::interpreter::errors::Class;
+use crate::interpreter::values;
 use crate::statistics::Statistics;
-use crate::values;
 
 /// Anything that has a JSON form, as Python objects.
 pub(crate) fn to_python<'py>(py: Python<'py>, thing: &impl Serialize) -> PyResult<Bound<'py, PyAny>> {

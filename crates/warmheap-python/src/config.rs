@@ -13,9 +13,9 @@ use serde_json::{Map, Value};
 use warmheap::PoolConfig as Settings;
 use warmheap::config::{ConfigError, Place, Problem, keys};
 
-use crate::errors::IntoPython;
-use crate::open::wait;
-use crate::values::{from_dict, from_python, to_dict, to_python};
+use crate::interpreter::errors::IntoPython;
+use crate::interpreter::values::{from_dict, from_python, to_dict, to_python};
+use crate::interpreter::wait::wait;
 
 /// A pool's settings, each an attribute named as in the configuration file; see
 /// ``docs/configuration.md``. Names ending in ``_mb`` are MiB.

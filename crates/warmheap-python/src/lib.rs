@@ -5,57 +5,58 @@
 //! memory lent through the buffer protocol and DLPack. No decision about memory is made here, and
 //! what can be said in Python is said there (`python/warmheap`).
 //!
-//! - `pool`, `open`, `buffer`, `queue`: the objects that programs hold
-//! - `request`, `pressure`: what they say of a buffer, and hear when memory is short
-//! - `config`, `statistics`, `advice`, `trace`: plain data and what is done with it
-//! - `errors`, `log`, `fork`: what goes wrong, what is said, what a child process may not touch
-//! - `values`: JSON to Python and back, which is how every struct of figures gets across
-//! - `ffi`: the parts that speak to the interpreter in C, and the only unsafe code
+//! From below upwards:
+//!
+//! - `interpreter`: exceptions, the log, forks, JSON to Python and back, the interpreter's lock given up
+//! - `config`, `statistics`, `advice`: plain data and what is done with it
+//! - `contents`: what the objects of pools and buffers hold, behind their locks
+//! - `lending`: the memory of buffers in the C forms of the interpreter and of array libraries
+//! - `classes`: the methods of pools, buffers and queues
+//! - `trace`, `torch`: what is done with pools
+//!
+//! The only unsafe code is in the files that speak C: `interpreter/{pending, site}`, `lending` and
+//! `classes/stream`.
 #![deny(unsafe_code)]
 
 mod advice;
-mod buffer;
+mod classes;
 mod config;
-mod errors;
-mod ffi;
-mod fork;
-mod log;
-mod open;
-mod pool;
-mod pressure;
-mod queue;
-mod request;
+mod contents;
+mod interpreter;
+mod lending;
 mod statistics;
 #[cfg(target_os = "linux")]
 mod torch;
 mod trace;
-mod values;
 
 use pyo3::prelude::*;
+
+use classes::{pressure, queue};
+use interpreter::{errors, fork, log, site};
 
 /// The compiled part of the package `warmheap`; its names are those of the package.
 #[pymodule]
 fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     log::install();
-    ffi::site::prepare(module.py());
+    site::prepare(module.py());
     errors::prepare(module.py())?;
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
     module.add_class::<config::PoolConfig>()?;
     module.add_class::<config::Section>()?;
-    module.add_class::<pool::MemoryPool>()?;
+    module.add_class::<contents::MemoryPool>()?;
     module.add_class::<pressure::Pressure>()?;
     module.add_class::<queue::Queue>()?;
     module.add_class::<queue::Ticket>()?;
     module.add_class::<statistics::Statistics>()?;
     module.add_class::<trace::Trace>()?;
-    module.add("Buffer", ffi::exporter::class(module.py())?)?;
+    module.add("Buffer", lending::exporter::class(module.py())?)?;
     for function in [
         wrap_pyfunction!(advice::findings, module)?,
         wrap_pyfunction!(advice::grades, module)?,
         wrap_pyfunction!(advice::recommend, module)?,
         wrap_pyfunction!(advice::recommend_for_run, module)?,
         wrap_pyfunction!(advice::review, module)?,
-        wrap_pyfunction!(fork::forked, module)?,
+        wrap_pyfunction!(forked, module)?,
         wrap_pyfunction!(log::deliver_logs, module)?,
         wrap_pyfunction!(log::stop_logs, module)?,
         wrap_pyfunction!(nothing, module)?,
@@ -67,6 +68,14 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
         module.add_function(function)?;
     }
     Ok(())
+}
+
+/// Called in a child right after a fork, by `os.register_at_fork`.
+#[pyfunction]
+#[pyo3(name = "_forked")]
+fn forked() {
+    fork::count();
+    log::start_anew();
 }
 
 /// Does nothing: what a call costs by itself, for the benchmark.

@@ -6,7 +6,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use serde_json::{Map, Value};
 
-use crate::values::{to_dict, to_python};
+use crate::interpreter::values::{to_dict, to_python};
 
 /// A snapshot of a pool's figures; see ``docs/statistics.md`` for each. Names ending in ``_mb`` are MiB.
 ///

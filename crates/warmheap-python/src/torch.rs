@@ -4,8 +4,8 @@
 use pyo3::prelude::*;
 
 use crate::config::PoolConfig;
-use crate::errors::Class;
-use crate::values::to_python;
+use crate::interpreter::errors::Class;
+use crate::interpreter::values::to_python;
 
 /// Settings of the pools of every GPU that is used from now on.
 #[pyfunction]

@@ -12,10 +12,10 @@ use warmheap_trace::replay::Replay;
 use warmheap_trace::{Action, Compile, Event, Program, TraceError, TraceReader, TraceWriter};
 
 use crate::advice::to_python;
-use crate::errors::{Class, IntoPython};
-use crate::open::wait;
-use crate::pool::MemoryPool;
-use crate::values;
+use crate::contents::MemoryPool;
+use crate::interpreter::errors::{Class, IntoPython};
+use crate::interpreter::values;
+use crate::interpreter::wait::wait;
 
 /// What a program allocated and freed, in order: a list of events.
 ///

@@ -18,9 +18,8 @@ use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Level, Metadata, Subscriber};
 
-use crate::errors::unraisable;
-use crate::ffi::pending;
-use crate::fork;
+use super::errors::unraisable;
+use super::{fork, pending};
 
 /// Records that are noted down.
 static WAITING: AtomicUsize = AtomicUsize::new(0);
@@ -103,7 +102,7 @@ fn deliver_waiting(py: Python<'_>) {
     }
     HANDING_OVER.set(false);
     if WAITING.load(Relaxed) > 0 {
-        pending::deliver_soon();
+        pending::call_soon(deliver);
     }
 }
 
@@ -166,7 +165,7 @@ impl Subscriber for Bridge {
         let before = WAITING.fetch_add(1, Relaxed);
         let _ = Notes::here().sender.send(Note { level: *event.metadata().level(), text });
         if before == 0 {
-            pending::deliver_soon();
+            pending::call_soon(deliver);
         }
     }
 

@@ -6,17 +6,12 @@
 //! The pool's object owns the callbacks, and the library knows that object weakly. So the garbage
 //! collector sees a callback that holds its pool or buffers of it, and the end of the pool ends them.
 
-use std::mem;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::sync::{Mutex, MutexGuard, PoisonError};
-
-use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 use pyo3::types::{PyAny as Any, PyWeakrefMethods, PyWeakrefReference};
 use warmheap::Pressure as Met;
 
-use crate::errors::unraisable;
-use crate::pool::MemoryPool;
+use crate::contents::MemoryPool;
+use crate::interpreter::errors::unraisable;
 
 /// Why a callback of :meth:`MemoryPool.on_pressure` is called.
 #[pyclass(frozen, eq, module = "warmheap")]
@@ -64,44 +59,14 @@ impl Pressure {
     }
 }
 
-/// The callbacks of a pool's object.
-#[derive(Default)]
-pub(crate) struct Callbacks {
-    /// Locked for moments: no Python code runs meanwhile.
-    list: Mutex<Vec<Py<Any>>>,
-    /// Whether the library knows where to call.
-    registered: AtomicBool,
-}
-
-impl Callbacks {
-    /// Has `callback` called with the pool's object and a [`Pressure`].
-    pub(crate) fn add(object: &Bound<'_, MemoryPool>, callback: Py<Any>) -> PyResult<()> {
-        let callbacks = object.get().callbacks();
-        let weak = PyWeakrefReference::new(object.as_any())?.unbind();
-        object.get().with(|open| {
-            callbacks.list().push(callback);
-            if !callbacks.registered.swap(true, Relaxed) {
-                open.pool.on_pressure(move |_, met| call(&weak, met));
-            }
-        })
-    }
-
-    /// Lets go of all callbacks.
-    pub(crate) fn end(&self) {
-        let ended = mem::take(&mut *self.list());
-        drop(ended);
-    }
-
-    /// Shows the garbage collector what is held.
-    pub(crate) fn traverse(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
-        // What cannot be shown now is taken for alive.
-        let Ok(list) = self.list.try_lock() else { return Ok(()) };
-        list.iter().try_for_each(|callback| visit.call(callback))
-    }
-
-    fn list(&self) -> MutexGuard<'_, Vec<Py<Any>>> {
-        self.list.lock().unwrap_or_else(PoisonError::into_inner)
-    }
+/// Has `callback` called with the pool's object and a [`Pressure`].
+pub(crate) fn add(object: &Bound<'_, MemoryPool>, callback: Py<Any>) -> PyResult<()> {
+    let weak = PyWeakrefReference::new(object.as_any())?.unbind();
+    object.get().with(|open| {
+        if object.get().callbacks().add(callback) {
+            open.pool.on_pressure(move |_, met| call(&weak, met));
+        }
+    })
 }
 
 /// Calls every callback of a pool's object, whatever the others do.
@@ -110,13 +75,11 @@ fn call(object: &Py<PyWeakrefReference>, met: Met) {
     // At the interpreter's end there is nothing to call.
     Python::try_attach(|py| {
         let Some(object) = object.bind(py).upgrade_as::<MemoryPool>().ok().flatten() else { return };
-        let list: Vec<_> =
-            object.get().callbacks().list().iter().map(|callback| callback.clone_ref(py)).collect();
         let pressure = match Bound::new(py, pressure) {
             Ok(pressure) => pressure,
             Err(error) => return unraisable(py, error, Some(object.as_any())),
         };
-        for callback in list {
+        for callback in object.get().callbacks().all(py) {
             if let Err(error) = callback.call1(py, (&object, &pressure)) {
                 unraisable(py, error, Some(callback.bind(py)));
             }

@@ -12,7 +12,7 @@ use warmheap::device::DeviceError;
 use warmheap::{AllocError, StartError};
 use warmheap_trace::{TraceError, replay::ReplayError};
 
-use crate::ffi::pending;
+use super::pending;
 
 /// An exception class of the package.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -10,13 +10,14 @@ use warmheap::device::sim::SimQueue;
 use warmheap::device::{DeviceError, Queue as _};
 use warmheap::{PoolQueue, Ticket as LibraryTicket};
 
-use crate::buffer::{BufferBase, Held};
-use crate::errors::{Class, IntoPython};
-use crate::ffi::{site, stream};
-use crate::fork::Origin;
-use crate::open::{self, wait};
-use crate::pool::MemoryPool;
-use crate::request::{duration, request};
+use super::request::{duration, request};
+use super::stream;
+use crate::contents::{Held, MemoryPool};
+use crate::interpreter::errors::{Class, IntoPython};
+use crate::interpreter::fork::Origin;
+use crate::interpreter::site;
+use crate::interpreter::wait::{self, let_go, wait};
+use crate::lending::exporter;
 
 /// An order of work that memory must outlive: a CUDA stream, or an order that the program keeps.
 ///
@@ -156,8 +157,8 @@ impl Queue {
         let queue = &self.open()?.queue;
         let request = request(size, align, zeroed, tag, growable, wait)?;
         let site = site::caller(py);
-        let buffer = open::wait(py, || queue.allocate_at(request, site)).map_err(IntoPython::into_python)?;
-        BufferBase::object(self.pool.bind(py), Held::Plain(buffer))
+        let buffer = wait::wait(py, || queue.allocate_at(request, site)).map_err(IntoPython::into_python)?;
+        exporter::object(self.pool.bind(py), Held::Plain(buffer))
     }
 
     /// Frees the retired buffers whose work is done; says how many those were.
@@ -175,15 +176,6 @@ impl Queue {
     /// The pool, which may hold callbacks that hold this queue.
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
         visit.call(&self.pool)
-    }
-}
-
-/// Drops what may wait for work; in a child of a fork, the parent's is left alone.
-fn let_go<T: Send>(origin: Origin, thing: Option<T>) {
-    if origin.is_here() {
-        open::let_go(thing);
-    } else {
-        std::mem::forget(thing);
     }
 }
 

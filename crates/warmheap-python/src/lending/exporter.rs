@@ -1,10 +1,11 @@
-//! The class `Buffer`: the class of `buffer`, with the buffer protocol added.
+//! The class `Buffer`: the class of `contents`, with the buffer protocol added.
 //!
 //! The stable interface has the protocol's slots from 3.11 on, and PyO3 offers them to builds for no
 //! less. The interpreters before it take the slots from a type's specification all the same, and
 //! the layout of `Py_buffer` is that of all of them. So a subclass is specified here that has the
 //! two slots and nothing else, and objects are made by PyO3 and then given that class, as an
 //! assignment to `__class__` does.
+#![allow(unsafe_code)]
 
 use std::ffi::{c_char, c_int, c_void};
 use std::ptr;
@@ -15,7 +16,7 @@ use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyTuple, PyType};
 
-use crate::buffer::BufferBase;
+use crate::contents::{BufferBase, Held, MemoryPool};
 
 /// `Py_buffer`, the same from 3.9 on.
 #[repr(C)]
@@ -78,10 +79,12 @@ fn specify(py: Python<'_>) -> PyResult<Py<PyType>> {
     Ok(made.cast_into::<PyType>()?.unbind())
 }
 
-/// A new object of the class.
-pub(crate) fn object(py: Python<'_>, contents: BufferBase) -> PyResult<Bound<'_, BufferBase>> {
+/// A new object of the class, for memory of `pool`.
+#[inline]
+pub(crate) fn object(pool: &Bound<'_, MemoryPool>, held: Held) -> PyResult<Py<PyAny>> {
+    let py = pool.py();
     let class = class(py)?.clone();
-    let object = Bound::new(py, contents)?;
+    let object = Bound::new(py, BufferBase::new(pool, held))?;
     // SAFETY: the object is new and nobody else has it; both classes have the same layout and the
     // same deallocation, and each object owns a reference to its class.
     unsafe {
@@ -90,7 +93,7 @@ pub(crate) fn object(py: Python<'_>, contents: BufferBase) -> PyResult<Bound<'_,
         (*header).ob_type = class.into_ptr().cast::<PyTypeObject>();
         ffi::Py_DECREF(base.cast());
     }
-    Ok(object)
+    Ok(object.into_any().unbind())
 }
 
 /// # Safety

@@ -1,16 +1,15 @@
 //! Asking the interpreter to come by: from any thread, its lock held or not.
+#![allow(unsafe_code)]
 
 use std::ffi::{c_int, c_void};
+use std::mem;
 
 use pyo3::prelude::*;
 
-use crate::log;
-
-/// Has the main thread hand the log over at its next step.
-pub(crate) fn deliver_soon() {
-    // SAFETY: allowed on any thread; the function is of this library, which is never unloaded. When
-    // the interpreter's list is full, the next call of this package hands the log over.
-    unsafe { pyo3::ffi::Py_AddPendingCall(Some(come_by), std::ptr::null_mut()) };
+/// Has the main thread do `work` at its next step, unless the interpreter's list is full.
+pub(crate) fn call_soon(work: fn(Python<'_>)) {
+    // SAFETY: allowed on any thread; the functions are of this library, which is never unloaded.
+    unsafe { pyo3::ffi::Py_AddPendingCall(Some(come_by), work as *mut c_void) };
 }
 
 /// Raises `error` at the main thread's next step.
@@ -34,7 +33,9 @@ extern "C" fn raise(error: *mut c_void) -> c_int {
     -1
 }
 
-extern "C" fn come_by(_: *mut c_void) -> c_int {
-    Python::attach(log::deliver);
+extern "C" fn come_by(work: *mut c_void) -> c_int {
+    // SAFETY: the function that `call_soon` was given.
+    let work = unsafe { mem::transmute::<*mut c_void, fn(Python<'_>)>(work) };
+    Python::attach(work);
     0
 }

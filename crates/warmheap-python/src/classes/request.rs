@@ -5,7 +5,7 @@ use std::time::Duration;
 use pyo3::prelude::*;
 use warmheap::Request;
 
-use crate::errors::Class;
+use crate::interpreter::errors::Class;
 
 /// The request that these arguments of `allocate` make.
 #[inline]

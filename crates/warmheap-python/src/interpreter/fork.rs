@@ -6,8 +6,7 @@ use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
 use pyo3::prelude::*;
 
-use crate::errors::Class;
-use crate::log;
+use super::errors::Class;
 
 /// See [`generation`].
 static FORKS: AtomicU32 = AtomicU32::new(0);
@@ -53,10 +52,7 @@ pub(crate) fn generation() -> u32 {
     FORKS.load(Relaxed)
 }
 
-/// Called in a child right after a fork, by `os.register_at_fork`.
-#[pyfunction]
-#[pyo3(name = "_forked")]
-pub(crate) fn forked() {
+/// Notes, in a child, that it has been forked.
+pub(crate) fn count() {
     FORKS.fetch_add(1, Relaxed);
-    log::start_anew();
 }

@@ -1,10 +1,6 @@
-//! Pools as Python objects.
-//!
-//! A pool is open until it is closed, and every call takes its own handle of it before it gives up
-//! the interpreter's lock: no lock of ours is held while a call waits for that one.
+//! The methods of pools.
 
 use std::path::PathBuf;
-use std::sync::{PoisonError, RwLock};
 
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
@@ -13,117 +9,17 @@ use warmheap::Pool;
 use warmheap::device::Spec;
 use warmheap_trace::{Recorder, TraceWriter};
 
-use crate::buffer::{BufferBase, Held};
+use super::pressure;
+use super::queue::Queue;
+use super::request::request;
 use crate::config::PoolConfig;
-use crate::errors::{Class, IntoPython};
-use crate::ffi::site;
-use crate::fork::Origin;
-use crate::open::{self, Open, wait};
-use crate::pressure::Callbacks;
-use crate::queue::Queue;
-use crate::request::request;
+use crate::contents::{Held, MemoryPool, leaks, warm};
+use crate::interpreter::errors::{Class, IntoPython};
+use crate::interpreter::site;
+use crate::interpreter::values::to_python;
+use crate::interpreter::wait::{self, wait};
+use crate::lending::exporter;
 use crate::statistics::Statistics;
-use crate::values::to_python;
-
-/// A pool of a device's memory.
-///
-/// Parameters
-/// ----------
-/// config : PoolConfig, optional
-///     The settings. Without it and without ``settings`` the pool sizes its heaps itself.
-/// device : str, default "host"
-///     ``"host"``, ``"sim"``, ``"cuda"``, ``"cuda:1"`` or ``"metal"``; options follow a colon, as in
-///     ``"sim:discrete,budget=4096"`` (MiB).
-/// environment : bool, default True
-///     Whether variables ``WARMHEAP_<KEY>`` have the last word.
-/// **settings
-///     Keys of the configuration that differ from ``config``: ``num_heaps=2``.
-///
-/// Raises
-/// ------
-/// ConfigError
-///     A setting cannot stand.
-/// DeviceError
-///     The device is not there.
-/// StartError
-///     The heaps could not be created or warmed.
-///
-/// Examples
-/// --------
-/// >>> import warmheap
-/// >>> with warmheap.MemoryPool(heap_size_mb=8, num_heaps=1, warmup_sizes=[4]) as pool:
-/// ...     with pool.allocate(1 << 20, tag="kv-cache") as cache:
-/// ...         memoryview(cache)[0] = 7
-/// ...     print(pool.get_statistics().hit_rate)
-/// 1.0
-///
-/// May be used from any thread. Other threads run while a call waits.
-#[pyclass(frozen, subclass, weakref, module = "warmheap")]
-pub(crate) struct MemoryPool {
-    /// `None` once closed. Locked for moments: no Python code runs and nothing waits meanwhile.
-    open: RwLock<Option<Open>>,
-    callbacks: Callbacks,
-    device: Spec,
-    name: String,
-    origin: Origin,
-}
-
-impl MemoryPool {
-    /// The process it belongs to.
-    pub(crate) fn origin(&self) -> Origin {
-        self.origin
-    }
-
-    pub(crate) fn device_name(&self) -> &str {
-        &self.name
-    }
-
-    /// The GPU's number, on CUDA.
-    pub(crate) fn gpu(&self) -> Option<u32> {
-        self.device.gpu()
-    }
-
-    pub(crate) fn callbacks(&self) -> &Callbacks {
-        &self.callbacks
-    }
-
-    /// Does what may wait with a handle of the pool, which ends before other threads wait again.
-    pub(crate) fn wait<R: Send>(&self, py: Python<'_>, work: impl FnOnce(&Pool) -> R + Send) -> PyResult<R> {
-        let pool = self.with(|open| open.pool.clone())?;
-        Ok(wait(py, move || {
-            let done = work(&pool);
-            drop(pool);
-            done
-        }))
-    }
-
-    /// Looks at the pool, unless it is closed or another process's.
-    #[inline]
-    pub(crate) fn with<R>(&self, look: impl FnOnce(&Open) -> R) -> PyResult<R> {
-        self.origin.check()?;
-        let seen = self.open.read().unwrap_or_else(PoisonError::into_inner).as_ref().map(look);
-        // Making an exception runs Python code, so the lock is let go before.
-        seen.ok_or_else(|| Class::Closed.error("the pool is closed"))
-    }
-
-    fn replace<R>(&self, with: impl FnOnce(&mut Option<Open>) -> R) -> PyResult<R> {
-        self.origin.check()?;
-        Ok(with(&mut self.open.write().unwrap_or_else(PoisonError::into_inner)))
-    }
-}
-
-impl Drop for MemoryPool {
-    fn drop(&mut self) {
-        let open = self.open.get_mut().unwrap_or_else(PoisonError::into_inner).take();
-        let Some(open) = open else { return };
-        if self.origin.is_here() {
-            open::let_go(open);
-        } else {
-            // The parent's; its locks may be held for ever here.
-            std::mem::forget(open);
-        }
-    }
-}
 
 #[pymethods]
 impl MemoryPool {
@@ -146,9 +42,7 @@ impl MemoryPool {
             let device = spec.open().map_err(IntoPython::into_python)?;
             Pool::new(device, config).map_err(IntoPython::into_python)
         });
-        let open = RwLock::new(Some(Open { pool: made?, recorder: None }));
-        let name = spec.to_string();
-        Ok(Self { open, callbacks: Callbacks::default(), device: spec, name, origin: Origin::here() })
+        made.map(|pool| Self::of(pool, spec))
     }
 
     /// A buffer of ``size`` bytes.
@@ -208,11 +102,11 @@ impl MemoryPool {
             Some(held) => held,
             None => {
                 let open = this.with(Clone::clone)?;
-                open::wait(py, move || open.allocate(request, site, fallback))
+                wait::wait(py, move || open.allocate(request, site, fallback))
                     .map_err(IntoPython::into_python)?
             }
         };
-        BufferBase::object(slf, held)
+        exporter::object(slf, held)
     }
 
     /// Has the heaps hold memory for buffers of these sizes, all alive at once.
@@ -228,7 +122,7 @@ impl MemoryPool {
     #[pyo3(signature = (sizes_mb = None))]
     fn warmup(&self, py: Python<'_>, sizes_mb: Option<Vec<f64>>) -> PyResult<()> {
         let site = site::caller(py);
-        self.wait(py, move |pool| open::warm(pool, sizes_mb, site))?.map_err(IntoPython::into_python)
+        self.wait(py, move |pool| warm(pool, sizes_mb, site))?.map_err(IntoPython::into_python)
     }
 
     /// A snapshot of the figures.
@@ -257,7 +151,7 @@ impl MemoryPool {
     /// stays until the pool is closed. What it raises goes to :func:`sys.unraisablehook`, and the
     /// request goes on.
     fn on_pressure(slf: &Bound<'_, Self>, callback: Py<Any>) -> PyResult<()> {
-        Callbacks::add(slf, callback)
+        pressure::add(slf, callback)
     }
 
     /// Gives free memory back to the device, until at most ``target`` bytes are held; says how many
@@ -289,7 +183,7 @@ impl MemoryPool {
     /// The buffers that are alive, each a dict of ``size`` in bytes, ``tag`` and ``site``: what it is
     /// for, and the line that asked for it.
     fn leaks<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, Any>> {
-        to_python(py, &self.wait(py, open::leaks)?)
+        to_python(py, &self.wait(py, leaks)?)
     }
 
     /// As :meth:`leaks`, as the text that :meth:`close` logs: a line for each place, most bytes first.
@@ -324,20 +218,20 @@ impl MemoryPool {
     fn close(&self, py: Python<'_>) -> PyResult<()> {
         let open = self.replace(Option::take)?;
         wait(py, || drop(open));
-        self.callbacks.end();
+        self.callbacks().end();
         Ok(())
     }
 
     /// Whether the pool is closed.
     #[getter]
     fn closed(&self) -> bool {
-        self.open.read().unwrap_or_else(PoisonError::into_inner).is_none()
+        self.is_closed()
     }
 
     /// The device's name, as it was asked for.
     #[getter]
     fn device(&self) -> &str {
-        &self.name
+        self.device_name()
     }
 
     /// What the device calls itself: ``"cuda:0 NVIDIA H100 80GB HBM3"``.
@@ -375,17 +269,17 @@ impl MemoryPool {
     }
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
-        self.callbacks.traverse(&visit)
+        self.callbacks().traverse(&visit)
     }
 
     fn __clear__(&self) {
-        self.callbacks.end();
+        self.callbacks().end();
     }
 
     fn __repr__(&self) -> String {
         match self.with(|open| open.pool.reserved_bytes()) {
-            Ok(bytes) => format!("<warmheap.MemoryPool on {}, {bytes} bytes reserved>", self.name),
-            Err(_) => format!("<warmheap.MemoryPool on {}, closed>", self.name),
+            Ok(bytes) => format!("<warmheap.MemoryPool on {}, {bytes} bytes reserved>", self.device_name()),
+            Err(_) => format!("<warmheap.MemoryPool on {}, closed>", self.device_name()),
         }
     }
 }

@@ -3,6 +3,7 @@
 //! A line's number costs a walk through its function's table, so it is looked up once for each
 //! place: a place is a code object and an offset in it, and the last few hundred of them are kept.
 //! The code objects among them are kept alive, so that no other is ever found at their address.
+#![allow(unsafe_code)]
 
 use std::ffi::c_int;
 use std::sync::{LazyLock, Mutex};

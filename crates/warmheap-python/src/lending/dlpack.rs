@@ -3,6 +3,7 @@
 //! A capsule owns a tensor's description, and the description a reference to the buffer. Whoever
 //! takes the tensor out of the capsule renames it and calls the deleter when done, from any thread;
 //! a capsule that nobody took calls the deleter itself.
+#![allow(unsafe_code)]
 
 use std::ffi::{CStr, c_void};
 use std::ptr;
@@ -10,7 +11,7 @@ use std::ptr;
 use pyo3::ffi;
 use pyo3::prelude::*;
 
-use crate::buffer::BufferBase;
+use crate::contents::BufferBase;
 
 /// The device of a tensor: DLPack's kind and its number.
 #[repr(C)]

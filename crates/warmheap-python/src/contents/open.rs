@@ -1,17 +1,41 @@
-//! What a pool object holds while it is open, and how it is used without the interpreter's lock.
-//!
-//! Whatever may wait for a device, for a lock that is held across a device's call, for a queue, a
-//! thread or a file goes through [`wait`] or [`let_go`]. That includes the end of any handle of a pool:
-//! it may be the last, which closes the pool. Locks that are held for moments are taken as they are.
+//! What objects hold of the library: an open pool, and a buffer of it.
 
-use pyo3::prelude::*;
 use serde_json::{Value, json};
 use warmheap::config::{HeapSizing, MIB};
-use warmheap::{AllocError, Leak, Pool, Request, Site};
-use warmheap_trace::Recorder;
+use warmheap::{AllocError, Buffer, Leak, Pool, Request, Site, Ticket};
+use warmheap_trace::{Recorded, Recorder};
 
-use crate::buffer::Held;
-use crate::log;
+/// What an object holds: a buffer, or one whose free will be recorded.
+#[derive(Debug)]
+pub(crate) enum Held {
+    Plain(Buffer),
+    Recorded(Recorded),
+}
+
+impl Held {
+    pub(crate) fn buffer(&self) -> &Buffer {
+        match self {
+            Self::Plain(buffer) => buffer,
+            Self::Recorded(buffer) => buffer,
+        }
+    }
+
+    pub(crate) fn retire(self, ticket: &Ticket) {
+        match self {
+            Self::Plain(buffer) => buffer.retire(ticket),
+            Self::Recorded(buffer) => buffer.retire(ticket),
+        }
+    }
+
+    /// Frees it if that calls neither the device nor the system; else returns it.
+    pub(crate) fn free_at_once(self) -> Option<Self> {
+        match self {
+            Self::Plain(buffer) => buffer.free_at_once().err().map(Self::Plain),
+            // The free is written to a file.
+            Self::Recorded(_) => Some(self),
+        }
+    }
+}
 
 /// An open pool, and who writes down what is asked of it.
 #[derive(Clone)]
@@ -50,19 +74,4 @@ pub(crate) fn leaks(pool: &Pool) -> Value {
         json!({"size": leak.size, "tag": tag, "site": leak.site.as_ref().map(Site::to_string)})
     };
     pool.leaks().leaks.iter().map(entry).collect()
-}
-
-/// Does what may wait while other threads run, and hands the log over.
-pub(crate) fn wait<R: Send>(py: Python<'_>, work: impl FnOnce() -> R + Send) -> R {
-    let done = py.detach(work);
-    log::deliver(py);
-    done
-}
-
-/// Drops what may wait while other threads run. For objects that end: an exception may be on its way,
-/// so no Python code runs, and what the library logs is handed over later.
-pub(crate) fn let_go<T: Send>(thing: T) {
-    let mut thing = Some(thing);
-    // At the interpreter's end there is no lock to give up.
-    Python::try_attach(|py| py.detach(|| drop(thing.take())));
 }

@@ -1,4 +1,5 @@
 //! CUDA streams that the program names by their handles.
+#![allow(unsafe_code)]
 
 use std::ffi::c_void;
 use std::ptr;

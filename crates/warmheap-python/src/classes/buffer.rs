@@ -1,0 +1,227 @@
+//! The methods of buffers.
+
+use pyo3::exceptions::{PyBufferError, PyValueError};
+use pyo3::gc::{PyTraverseError, PyVisit};
+use pyo3::prelude::*;
+use pyo3::types::PyAny as Any;
+use warmheap::{Buffer, Site, Tag};
+
+use super::queue::Ticket;
+use crate::contents::{BufferBase, Held, MemoryPool};
+use crate::interpreter::errors::{Class, IntoPython};
+use crate::interpreter::wait::wait;
+use crate::interpreter::{log, site};
+use crate::lending::{dlpack, exporter};
+
+/// What DLPack calls the device.
+fn dlpack_device(buffer: &BufferBase, py: Python<'_>) -> dlpack::Device {
+    buffer.owner().bind(py).get().gpu().map_or(dlpack::Device::CPU, dlpack::Device::cuda)
+}
+
+/// The address that DLPack wants on `device`, if array libraries can reach the memory.
+fn dlpack_address(buffer: &Buffer, device: dlpack::Device) -> Option<u64> {
+    if device == dlpack::Device::CPU {
+        buffer.host().map(|address| address.as_ptr().expose_provenance() as u64)
+    } else {
+        Some(buffer.address())
+    }
+}
+
+fn unreachable_memory() -> PyErr {
+    PyBufferError::new_err("no array library can reach this device's memory")
+}
+
+#[pymethods]
+impl BufferBase {
+    /// Bytes that were asked for.
+    #[getter]
+    fn size(&self) -> PyResult<u64> {
+        self.look(Buffer::size)
+    }
+
+    /// As :attr:`size`, under the name that array libraries use.
+    #[getter]
+    fn nbytes(&self) -> PyResult<u64> {
+        self.size()
+    }
+
+    /// The device's address of the first byte.
+    #[getter]
+    fn address(&self) -> PyResult<u64> {
+        self.look(Buffer::address)
+    }
+
+    /// The device's name, as :class:`MemoryPool` takes it: ``host``, ``cuda:0``.
+    #[getter]
+    fn device<'a>(&'a self, py: Python<'a>) -> &'a str {
+        self.owner().bind(py).get().device_name()
+    }
+
+    /// The pool that the memory is of.
+    #[getter]
+    fn pool(&self, py: Python<'_>) -> Py<MemoryPool> {
+        self.owner().clone_ref(py)
+    }
+
+    /// What the buffer is for, or ``None``.
+    #[getter]
+    fn tag(&self) -> PyResult<Option<&'static str>> {
+        self.look(|buffer| Some(buffer.tag()).filter(|tag| *tag != Tag::NONE).map(Tag::name))
+    }
+
+    /// The line that asked for it: ``"serve.py:42"``.
+    #[getter]
+    fn site(&self) -> PyResult<Option<String>> {
+        self.look(|buffer| buffer.site().as_ref().map(Site::to_string))
+    }
+
+    /// Whether it came straight from the device because no heap could serve it.
+    #[getter]
+    fn is_fallback(&self) -> PyResult<bool> {
+        self.look(Buffer::is_fallback)
+    }
+
+    /// Whether the program has freed or retired it.
+    #[getter]
+    fn is_freed(&self) -> bool {
+        self.was_freed()
+    }
+
+    /// Gives the memory back: now, or when the last view of it is gone. Freeing twice does nothing.
+    fn free(&self, py: Python<'_>) -> PyResult<()> {
+        self.give_back()?;
+        log::deliver(py);
+        Ok(())
+    }
+
+    /// Makes the buffer ``size`` bytes long, its contents kept; what is new is uninitialised.
+    ///
+    /// It grows where it is: into free memory behind it, or into the room that
+    /// ``allocate(growable=...)`` asked for. Views and arrays keep the length they have.
+    ///
+    /// Parameters
+    /// ----------
+    /// size : int
+    ///     Bytes; fewer than it has change nothing.
+    /// move : bool, default False
+    ///     Whether the device may copy it elsewhere when there is no room; its address changes then.
+    ///
+    /// Returns
+    /// -------
+    /// Buffer or None
+    ///     What was left behind by a move: to be freed, or retired if work in flight still reads it.
+    ///
+    /// Raises
+    /// ------
+    /// GrowError
+    ///     There is no room, and it may not move or views of it are alive.
+    /// RequestError
+    ///     It is being recorded to a trace, which has no word for this.
+    ///
+    /// Examples
+    /// --------
+    /// >>> import warmheap
+    /// >>> pool = warmheap.MemoryPool()
+    /// >>> cache = pool.allocate(4096, growable=1 << 30)
+    /// >>> cache.grow(64 << 20)
+    /// >>> cache.size
+    /// 67108864
+    #[pyo3(signature = (size, *, r#move = false))]
+    fn grow(&self, py: Python<'_>, size: u64, r#move: bool) -> PyResult<Option<Py<Any>>> {
+        let site = site::caller(py);
+        let (held, lent) = self.take_to_grow()?;
+        let mut buffer = match held {
+            Held::Plain(buffer) => buffer,
+            recorded => {
+                self.put_back(recorded);
+                return Err(Class::Request.error("a buffer that is recorded to a trace cannot grow"));
+            }
+        };
+        let (buffer, grown) = wait(py, move || {
+            let grown = if r#move && !lent {
+                buffer.grow_or_move_at(size, site)
+            } else {
+                buffer.grow(size).map(|()| None)
+            };
+            (buffer, grown)
+        });
+        self.put_back(Held::Plain(buffer));
+        let behind = grown.map_err(IntoPython::into_python)?;
+        behind.map(|buffer| exporter::object(self.owner().bind(py), Held::Plain(buffer))).transpose()
+    }
+
+    /// Gives the memory back once the work before ``ticket`` is done. Returns at once.
+    ///
+    /// Raises
+    /// ------
+    /// BufferError
+    ///     Views of it are alive: their program could still write to it.
+    fn retire(&self, py: Python<'_>, ticket: &Bound<'_, Ticket>) -> PyResult<()> {
+        let library = ticket.get().ticket()?;
+        let held = self.take_to_retire()?;
+        // Frees what is ready, for which the device may be called.
+        wait(py, || held.map(|held| held.retire(library)));
+        Ok(())
+    }
+
+    fn __enter__(slf: Py<Self>) -> PyResult<Py<Self>> {
+        slf.get().look(|_| ())?;
+        Ok(slf)
+    }
+
+    #[pyo3(signature = (*_exception))]
+    fn __exit__(&self, py: Python<'_>, _exception: &Bound<'_, Any>) -> PyResult<()> {
+        self.free(py)
+    }
+
+    fn __len__(&self) -> PyResult<usize> {
+        let size = self.size()?;
+        usize::try_from(size).map_err(|_| PyValueError::new_err("too large for len(); see size"))
+    }
+
+    fn __repr__(&self, py: Python<'_>) -> String {
+        let device = self.device(py);
+        let text = self.look(|buffer| {
+            let tag = Some(buffer.tag()).filter(|tag| *tag != Tag::NONE);
+            let tag = tag.map_or_else(String::new, |tag| format!(", tag {:?}", tag.name()));
+            let (size, address) = (buffer.size(), buffer.address());
+            format!("<warmheap.Buffer of {size} bytes at {address:#x} on {device}{tag}>")
+        });
+        text.unwrap_or_else(|_| format!("<warmheap.Buffer on {device}, freed>"))
+    }
+
+    /// The pool, which may hold callbacks that hold this buffer.
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        visit.call(self.owner())
+    }
+
+    /// DLPack's kind and number of the device.
+    fn __dlpack_device__(&self, py: Python<'_>) -> PyResult<(i32, i32)> {
+        let device = dlpack_device(self, py);
+        self.look(|buffer| dlpack_address(buffer, device))?.ok_or_else(unreachable_memory)?;
+        Ok((device.kind, device.number))
+    }
+
+    /// A DLPack capsule over the bytes, for ``from_dlpack`` of array libraries.
+    ///
+    /// The pool has no work of its own in flight on the memory, so ``stream`` needs no waiting.
+    #[pyo3(signature = (*, stream = None, max_version = None, dl_device = None, copy = None))]
+    fn __dlpack__<'py>(
+        slf: &Bound<'py, Self>,
+        stream: Option<&Bound<'py, Any>>,
+        max_version: Option<(u32, u32)>,
+        dl_device: Option<(i32, i32)>,
+        copy: Option<bool>,
+    ) -> PyResult<Bound<'py, Any>> {
+        let _ = stream;
+        let this = slf.get();
+        let device = dlpack_device(this, slf.py());
+        if dl_device.is_some_and(|wanted| wanted != (device.kind, device.number)) || copy == Some(true) {
+            return Err(PyBufferError::new_err("the memory is lent as it is: no copy, no other device"));
+        }
+        // The description takes it back when it ends, also when no capsule can be made.
+        let lent = this.lend(|buffer| Some((dlpack_address(buffer, device)?, buffer.size())))?;
+        let (address, size) = lent.ok_or_else(unreachable_memory)?;
+        dlpack::capsule(slf, device, address, size, max_version.is_some_and(|(major, _)| major >= 1))
+    }
+}

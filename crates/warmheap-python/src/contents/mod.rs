@@ -1,0 +1,10 @@
+//! What the objects of pools and buffers hold, behind their locks. Their methods are in `classes`.
+
+mod buffer;
+mod callbacks;
+mod open;
+mod pool;
+
+pub(crate) use buffer::BufferBase;
+pub(crate) use open::{Held, leaks, warm};
+pub(crate) use pool::MemoryPool;

@@ -1,0 +1,5 @@
+//! Memory lent in C: the class `Buffer`, which adds the buffer protocol to that of `contents`, and
+//! capsules of DLPack. It decides nothing.
+
+pub(crate) mod dlpack;
+pub(crate) mod exporter;
