@@ -41,6 +41,8 @@ typedef enum wh_status {
   WH_DEVICE_ERROR = 6,
   // The library has a defect. The effect of the call is unknown.
   WH_INTERNAL = 7,
+  // The handle is that of a parent process, of which this one is a fork. Nothing was done.
+  WH_FORKED = 8,
 } wh_status;
 
 // The handle of a pool. All zeros is the handle of no pool.
@@ -241,7 +243,8 @@ const char *wh_last_error(void);
 void *warmheap_malloc(size_t size, int device, void *stream);
 
 // Frees memory. Later work on `stream`, for which it was allocated, may use it at once. Other streams may
-// use it when all work that uses it is done.
+// use it when all work that uses it is done. A wrong `device` does no harm, and memory that is
+// not from here is left alone.
 void warmheap_free(void *address, size_t size, int device, void *stream);
 
 // Hook `set_record_stream_fn`: notes that `stream` uses the memory at `address`, too. When the memory is

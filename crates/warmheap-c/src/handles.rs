@@ -6,11 +6,12 @@
 #![forbid(unsafe_code)]
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError, RwLock, RwLockWriteGuard};
 
 use slotmap::{Key, KeyData, SlotMap, new_key_type};
 use warmheap::{Buffer, Pool};
 
+use crate::fork;
 use crate::status::{Failure, wh_status};
 
 new_key_type! {
@@ -42,18 +43,34 @@ fn gone(what: &str) -> Failure {
     )
 }
 
+/// All tables, held.
+pub(crate) struct Tables {
+    _pools: RwLockWriteGuard<'static, SlotMap<PoolKey, Pool>>,
+    _buffers: [MutexGuard<'static, SlotMap<BufferKey, Buffer>>; TABLES as usize],
+}
+
+/// Waits for all tables and holds them. Nobody holds one while waiting for another.
+pub(crate) fn all() -> Tables {
+    let pools = POOLS.write().unwrap_or_else(PoisonError::into_inner);
+    Tables { _pools: pools, _buffers: std::array::from_fn(|table| lock(table as u64)) }
+}
+
 pub(crate) fn add_pool(pool: Pool) -> u64 {
+    fork::watch();
     let mut pools = POOLS.write().unwrap_or_else(PoisonError::into_inner);
     pools.insert(pool).data().as_ffi()
 }
 
 pub(crate) fn pool(id: u64) -> Result<Pool, Failure> {
     let pools = POOLS.read().unwrap_or_else(PoisonError::into_inner);
-    pools.get(key(id)).cloned().ok_or_else(|| gone("pool"))
+    let pool = pools.get(key(id)).ok_or_else(|| gone("pool"))?;
+    pool.process().check()?;
+    Ok(pool.clone())
 }
 
 pub(crate) fn remove_pool(id: u64) -> Result<Pool, Failure> {
     let mut pools = POOLS.write().unwrap_or_else(PoisonError::into_inner);
+    pools.get(key(id)).ok_or_else(|| gone("pool"))?.process().check()?;
     pools.remove(key(id)).ok_or_else(|| gone("pool"))
 }
 
@@ -67,12 +84,17 @@ pub(crate) fn add_buffer(buffer: Buffer) -> u64 {
 /// Calls `look` with a buffer, while the buffer's table is locked.
 pub(crate) fn with_buffer<R>(id: u64, look: impl FnOnce(&Buffer) -> R) -> Result<R, Failure> {
     let (table, key) = place(id);
-    lock(table).get(key).map(look).ok_or_else(|| gone("buffer"))
+    let buffers = lock(table);
+    let buffer = buffers.get(key).ok_or_else(|| gone("buffer"))?;
+    buffer.process().check()?;
+    Ok(look(buffer))
 }
 
 pub(crate) fn remove_buffer(id: u64) -> Result<Buffer, Failure> {
     let (table, key) = place(id);
-    lock(table).remove(key).ok_or_else(|| gone("buffer"))
+    let mut buffers = lock(table);
+    buffers.get(key).ok_or_else(|| gone("buffer"))?.process().check()?;
+    buffers.remove(key).ok_or_else(|| gone("buffer"))
 }
 
 fn place(id: u64) -> (u64, BufferKey) {

@@ -6,10 +6,12 @@
 //!
 //! - `pool`, `buffer`: the functions of `warmheap.h`
 //! - `handles`: numbers in place of pointers, checked at each use
+//! - `fork`: the tables of handles across a fork
 //! - `status`: what every function returns
 //! - `torch`: the functions that PyTorch's pluggable allocator needs
 
 mod buffer;
+mod fork;
 mod handles;
 mod pool;
 mod status;

@@ -6,6 +6,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use warmheap::config::ConfigError;
 use warmheap::device::DeviceError;
+use warmheap::fork::Forked;
 use warmheap::{AllocError, StartError};
 
 /// The result of a call. `wh_last_error` returns the reason for a failure as text.
@@ -29,6 +30,8 @@ pub enum wh_status {
     WH_DEVICE_ERROR = 6,
     /// The library has a defect. The effect of the call is unknown.
     WH_INTERNAL = 7,
+    /// The handle is that of a parent process, of which this one is a fork. Nothing was done.
+    WH_FORKED = 8,
 }
 
 /// The status and the text of a call that failed.
@@ -55,9 +58,16 @@ impl From<DeviceError> for Failure {
             | DeviceError::TooLarge { .. }
             | DeviceError::PastLimit { .. } => wh_status::WH_OUT_OF_MEMORY,
             DeviceError::Unavailable { .. } => wh_status::WH_UNAVAILABLE,
+            DeviceError::Forked(_) => wh_status::WH_FORKED,
             _ => wh_status::WH_DEVICE_ERROR,
         };
         Self::new(status, error.to_string())
+    }
+}
+
+impl From<Forked> for Failure {
+    fn from(error: Forked) -> Self {
+        Self::new(wh_status::WH_FORKED, error.to_string())
     }
 }
 
@@ -84,6 +94,7 @@ impl From<AllocError> for Failure {
         let status = match &error {
             AllocError::ZeroSize | AllocError::BadAlignment { .. } => wh_status::WH_INVALID_ARGUMENT,
             AllocError::OutOfMemory(_) | AllocError::QuotaExceeded(_) => wh_status::WH_OUT_OF_MEMORY,
+            AllocError::Forked(_) => wh_status::WH_FORKED,
             _ => wh_status::WH_DEVICE_ERROR,
         };
         Self::new(status, error.to_string())

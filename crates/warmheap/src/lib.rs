@@ -28,6 +28,7 @@
 pub mod advice;
 pub mod config;
 pub mod device;
+pub mod fork;
 #[cfg(all(feature = "metal", any(target_vendor = "apple", metal_double)))]
 pub mod metal;
 mod offsets;

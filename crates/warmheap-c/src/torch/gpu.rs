@@ -5,6 +5,7 @@ use std::sync::{Arc, OnceLock};
 
 use warmheap::device::cuda::CudaDevice;
 use warmheap::device::{Device, DeviceError};
+use warmheap::fork::FirstUse;
 use warmheap::{AllocError, Pool, PoolConfig};
 
 use super::arena::{Arena, Arenas};
@@ -22,6 +23,9 @@ const UNANNOUNCED: &str = "a CUDA graph is being captured on this stream and War
 const ONE_AT_A_TIME: &str = "another CUDA graph is being captured on this GPU: Warmheap serves one capture at a \
     time for each device";
 
+/// The process that uses GPUs. CUDA does not work in its children, and neither does anything here.
+static HOME: FirstUse = FirstUse::new();
+
 /// The settings that the program gave.
 static SETTLED: OnceLock<PoolConfig> = OnceLock::new();
 
@@ -31,6 +35,10 @@ static SETTLED: OnceLock<PoolConfig> = OnceLock::new();
 #[must_use]
 pub fn configure(config: PoolConfig) -> bool {
     SETTLED.set(config).is_ok()
+}
+
+fn place(ordinal: c_int) -> Option<&'static OnceLock<Result<Gpu, String>>> {
+    ALL.get(usize::try_from(ordinal).ok()?)
 }
 
 /// See the module's documentation.
@@ -54,14 +62,27 @@ pub(super) enum Refusal {
 impl Gpu {
     /// Returns the GPU with PyTorch's number `ordinal`, and opens it at its first use.
     pub(super) fn at(ordinal: c_int) -> Result<&'static Self, String> {
-        let place = usize::try_from(ordinal).ok().and_then(|index| ALL.get(index));
-        let place = place.ok_or_else(|| format!("device {ordinal} is not one of 0 to {}", GPUS - 1))?;
+        HOME.take().map_err(|forked| forked.to_string())?;
+        let place =
+            place(ordinal).ok_or_else(|| format!("device {ordinal} is not one of 0 to {}", GPUS - 1))?;
         place.get_or_init(|| Self::open(ordinal as u32)).as_ref().map_err(Clone::clone)
     }
 
-    /// Returns the GPUs that are open.
+    /// Returns the GPUs that are open. There are none in a child of the process that opened them.
     pub(super) fn opened() -> impl Iterator<Item = &'static Self> {
-        ALL.iter().filter_map(|place| place.get()?.as_ref().ok())
+        ALL.iter().filter(|_| HOME.is_here()).filter_map(|place| place.get()?.as_ref().ok())
+    }
+
+    /// The GPU PyTorch numbers `ordinal`, if it was used.
+    pub(super) fn opened_at(ordinal: c_int) -> Option<&'static Self> {
+        place(ordinal).filter(|_| HOME.is_here())?.get()?.as_ref().ok()
+    }
+
+    /// Takes back what was given at `address`, on whichever GPU that is; nothing, if it is not one of ours.
+    pub(super) fn free_anywhere(address: u64, ordinal: c_int) {
+        // PyTorch names the right one, so the others are seldom asked.
+        let freed = Self::opened_at(ordinal).is_some_and(|gpu| gpu.free(address));
+        let _ = freed || Self::opened().any(|gpu| gpu.free(address));
     }
 
     fn open(ordinal: u32) -> Result<Self, String> {
@@ -115,14 +136,15 @@ impl Gpu {
         }
     }
 
-    /// Frees the buffer at `address`, or does nothing if that is not one of ours.
-    pub(super) fn free(&self, address: u64) {
+    /// Frees the buffer at `address`. Returns `false`, and does nothing, if that is not one of ours.
+    fn free(&self, address: u64) -> bool {
         let Some(Held { buffer, guests, .. }) = self.live.take(address) else {
-            return;
+            return false;
         };
         if !guests.is_empty() {
             self.guests.outlive(&self.device, buffer, guests);
         }
+        true
     }
 
     /// Notes that `stream` uses the buffer at `address`. Returns `false` if that is not one of ours.

@@ -51,7 +51,8 @@ pub extern "C-unwind" fn warmheap_malloc(size: usize, device: c_int, stream: *mu
 }
 
 /// Frees memory. Later work on `stream`, for which it was allocated, may use it at once. Other streams may
-/// use it when all work that uses it is done.
+/// use it when all work that uses it is done. A wrong `device` does no harm, and memory that is
+/// not from here is left alone.
 #[unsafe(no_mangle)]
 pub extern "C-unwind" fn warmheap_free(
     address: *mut c_void,
@@ -64,7 +65,7 @@ pub extern "C-unwind" fn warmheap_free(
     }
     let _ = (size, stream); // The buffer knows both.
     // Destructors call this, so it throws nothing. Memory that cannot be freed stays taken.
-    let _ = catch_unwind(|| Gpu::at(device).map(|gpu| gpu.free(address.addr() as u64)));
+    let _ = catch_unwind(|| Gpu::free_anywhere(address.addr() as u64, device));
 }
 
 /// Hook `set_record_stream_fn`: notes that `stream` uses the memory at `address`, too. When the memory is
@@ -109,14 +110,14 @@ pub extern "C-unwind" fn warmheap_begin_allocate_to_pool(
 /// Hook `set_end_allocate_to_pool_fn`: ends the capture.
 #[unsafe(no_mangle)]
 pub extern "C" fn warmheap_end_allocate_to_pool(device: c_int, id: warmheap_pool_id) {
-    let _ = catch_unwind(|| Gpu::at(device).map(|gpu| gpu.end_capture(id)));
+    let _ = catch_unwind(|| Gpu::opened_at(device).map(|gpu| gpu.end_capture(id)));
 }
 
 /// Hook `set_release_pool`: notes that one of the graphs captured into private pool `id` is gone. The private
 /// pool's memory goes back to the device when its last graph and its last buffer are gone.
 #[unsafe(no_mangle)]
 pub extern "C" fn warmheap_release_pool(device: c_int, id: warmheap_pool_id) {
-    let _ = catch_unwind(|| Gpu::at(device).map(|gpu| gpu.release_graph(id)));
+    let _ = catch_unwind(|| Gpu::opened_at(device).map(|gpu| gpu.release_graph(id)));
 }
 
 /// Resets the statistics of all pools, so that peaks start again from the present values.

@@ -77,6 +77,8 @@ static void nonsense_is_answered(void) {
 
     assert(wh_pool_close(pool) == WH_INVALID_HANDLE);
     assert(wh_pool_trim(pool, 0) == WH_INVALID_HANDLE);
+    assert(wh_pool_reset_statistics(pool) == WH_INVALID_HANDLE);
+    assert(wh_inspect(buffer, NULL) == WH_INVALID_HANDLE);
     assert(wh_pool_statistics(pool, NULL) == WH_INVALID_HANDLE);
     assert(wh_allocate(pool, 1, 0, 0, NULL, &buffer) == WH_INVALID_HANDLE);
     assert(wh_free(buffer) == WH_INVALID_HANDLE);

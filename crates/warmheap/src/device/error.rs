@@ -1,5 +1,7 @@
 //! What a device can answer instead of memory.
 
+use crate::fork::Forked;
+
 /// Why a device call failed. A failed call has changed nothing.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -78,6 +80,9 @@ pub enum DeviceError {
         /// The device that was to copy.
         device: &'static str,
     },
+    /// The device or queue is that of a parent process, of which this one is a fork.
+    #[error(transparent)]
+    Forked(#[from] Forked),
     /// The device cannot do this at all.
     #[error("the device does not support {what}")]
     Unsupported {

@@ -16,11 +16,13 @@ use std::time::Duration;
 
 use super::sim::SimQueue;
 use super::{DeviceError, Queue};
+use crate::fork::Process;
 
 /// A queue whose work runs on a thread of its own, in order.
 ///
 /// Work is any closure. One that panics loses the queue, as a kernel that faults loses a GPU's.
-/// Dropping the queue waits for the work that runs and forgets the work that has not begun.
+/// Dropping the queue waits for the work that runs and forgets the work that has not begun. The child of a
+/// fork has no such thread: there the queue completes nothing.
 ///
 /// ```
 /// use std::{sync::Arc, time::Duration};
@@ -43,6 +45,7 @@ use super::{DeviceError, Queue};
 pub struct WorkerQueue {
     shared: Arc<Shared>,
     thread: Option<JoinHandle<()>>,
+    process: Process,
 }
 
 type Work = Box<dyn FnOnce() + Send>;
@@ -75,7 +78,7 @@ impl WorkerQueue {
         let worker = Arc::clone(&shared);
         let thread = thread::Builder::new().name("warmheap queue".into()).spawn(move || worker.work());
         let failed = |error: std::io::Error| DeviceError::Failed { call: "spawn", reason: error.to_string() };
-        Ok(Self { shared, thread: Some(thread.map_err(failed)?) })
+        Ok(Self { shared, thread: Some(thread.map_err(failed)?), process: Process::current() })
     }
 
     /// Submits work and returns the value it completes as. A lost queue drops it.
@@ -114,10 +117,12 @@ impl WorkerQueue {
 
 impl Queue for WorkerQueue {
     fn completed(&self) -> Result<u64, DeviceError> {
+        self.process.check()?;
         self.shared.counter.completed()
     }
 
     fn wait(&self, value: u64, timeout: Duration) -> Result<bool, DeviceError> {
+        self.process.check()?;
         self.shared.counter.wait(value, timeout)
     }
 }
@@ -180,6 +185,10 @@ fn words(panic: &(dyn Any + Send)) -> &str {
 
 impl Drop for WorkerQueue {
     fn drop(&mut self) {
+        if !self.process.is_current() {
+            // The thread is the parent's, and may have been at the orders.
+            return std::mem::forget(self.thread.take());
+        }
         let forgotten = {
             let mut orders = self.shared.orders();
             orders.ended = true;

@@ -8,12 +8,14 @@ use std::ptr::NonNull;
 use std::sync::Arc;
 
 use super::early::Debt;
-use super::range::Range;
+use super::ledger::NOBODY;
+use super::range::{FALLBACK, Range, Start};
 use super::request::{Request, Tag};
 use super::shared::Shared;
 use super::site::Site;
 use super::timeline::Timeline;
 use crate::device::Memory;
+use crate::fork::{Forked, Process};
 
 /// A range of device memory, given back when dropped.
 ///
@@ -54,7 +56,8 @@ impl Buffer {
     }
 
     /// The CPU's pointer to the first byte, where the device's memory is visible to the CPU.
-    /// It is valid for [`Buffer::size`] bytes while the buffer lives.
+    /// It is valid for [`Buffer::size`] bytes while the buffer lives. `None` in the child of a fork, which has
+    /// inherited the buffer.
     #[must_use]
     pub fn host(&self) -> Option<NonNull<u8>> {
         let Placement { memory, offset } = self.memory()?;
@@ -83,10 +86,11 @@ impl Buffer {
         self.range.tenant().site()
     }
 
-    /// The heap or fallback allocation that the buffer lies in, for the device's own objects.
+    /// The heap or fallback allocation that the buffer lies in, for the device's own objects. `None` in the
+    /// child of a fork.
     #[must_use]
     pub fn memory(&self) -> Option<Placement> {
-        self.pool().memory(&self.range).map(|(memory, offset)| Placement { memory, offset })
+        self.here().ok()?.memory(&self.range).map(|(memory, offset)| Placement { memory, offset })
     }
 
     /// Whether the range would serve `request` as if it had been cut for it.
@@ -184,6 +188,23 @@ impl Buffer {
 
     pub(crate) fn set_size(&mut self, size: u64) {
         self.size = size;
+    }
+
+    /// The process that the buffer's pool was made in, the only one that can use it.
+    #[must_use]
+    pub fn process(&self) -> Process {
+        self.pool().process
+    }
+
+    /// The pool, unless this process has inherited it.
+    pub(super) fn here(&self) -> Result<&Shared, Forked> {
+        let pool = self.pool();
+        pool.process.check().map(|()| pool)
+    }
+
+    /// What stands for a buffer that cannot be reached in a child process: it has a size, and nothing else.
+    pub(super) fn nowhere(pool: &Shared, size: u64) -> Self {
+        Self::new(pool, Range::new(Start::new(&NOBODY, 0), 0, FALLBACK, u16::MAX), size)
     }
 
     #[inline(always)]

@@ -134,6 +134,7 @@ impl Pool {
     /// # Errors
     /// The device's, if it cannot copy. The buffer is where it was, those before it have moved.
     pub fn compact(&self, budget: CompactionBudget) -> Result<CompactionReport, DeviceError> {
+        self.here()?;
         self.and_speak(|shared| shared.compact(budget))
     }
 }

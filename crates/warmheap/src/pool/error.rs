@@ -7,6 +7,7 @@ use super::boxed::Boxed;
 use super::request::Tag;
 use crate::config::{ConfigError, MIB};
 use crate::device::DeviceError;
+use crate::fork::Forked;
 
 /// Why a request was not answered. Nothing has changed: the next request is served as if this one
 /// had not been made.
@@ -42,6 +43,9 @@ pub enum AllocError {
         /// The device's answer, if it was asked for more memory.
         device: Option<Boxed<DeviceError>>,
     },
+    /// The pool is that of a parent process, of which this one is a fork.
+    #[error(transparent)]
+    Forked(#[from] Forked),
     /// The device failed while the buffer was prepared (cleared, say). The memory is back.
     #[error("a buffer could not be prepared: {0}")]
     Device(Boxed<DeviceError>),

@@ -42,6 +42,7 @@ impl Buffer {
     /// [`AllocError::CannotGrow`] if there is no room, see [`Buffer::grow_or_move`];
     /// [`AllocError::QuotaExceeded`] if the tag's quota does not allow it. The buffer is as it was.
     pub fn grow(&mut self, size: u64) -> Result<(), AllocError> {
+        self.here()?;
         if size <= self.size() {
             return Ok(());
         }
@@ -167,6 +168,9 @@ impl Shared {
     /// A range for a request that will grow; `None` if there is no memory for more than it asks, and
     /// it is a request like any other.
     pub(crate) fn allocate_growing(&self, request: &Request, align: u64) -> Option<Range> {
+        if !self.process.is_current() {
+            return None;
+        }
         if self.keeps_room() {
             return self.allocate_with_room(request, align);
         }

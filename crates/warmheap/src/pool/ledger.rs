@@ -5,6 +5,7 @@
 //! by them.
 #![allow(unsafe_code)]
 
+use std::ptr;
 use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering::Relaxed};
 
 use super::request::Tag;
@@ -59,6 +60,14 @@ impl Tenant {
         unsafe { Site::from_word(self.site.load(Relaxed)) }
     }
 }
+
+/// The record of a buffer that lies nowhere.
+pub(crate) static NOBODY: Tenant = Tenant {
+    site: AtomicPtr::new(ptr::null_mut()),
+    size: AtomicU64::new(0),
+    tag: AtomicU32::new(0),
+    block: 0,
+};
 
 /// log2 of the records in a chunk.
 const CHUNK_BITS: u32 = 8;

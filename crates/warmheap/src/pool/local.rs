@@ -9,13 +9,14 @@
 
 use std::cell::{Cell, RefCell};
 use std::ptr;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Weak};
 
 use super::cache::Cache;
 use super::counters::Counters;
 use super::home::OwnHeaps;
 use super::shared::Shared;
+use crate::fork;
 use crate::sync::{Biased, Inside};
 
 /// A thread's share of a pool.
@@ -82,8 +83,11 @@ impl Drop for Mine {
     fn drop(&mut self) {
         CURRENT.with(|current| current.set(ptr::null(), ptr::null()));
         for local in self.0.borrow_mut().drain(..) {
-            if let Some(shared) = local.pool_handle.upgrade() {
-                shared.detach(&local);
+            match local.pool_handle.upgrade() {
+                Some(shared) if shared.process.is_current() => shared.detach(&local),
+                // The parent's, and nobody's here.
+                Some(_) => std::mem::forget(local),
+                None => {}
             }
         }
     }
@@ -127,10 +131,21 @@ unsafe fn current<'a>(shared: *const Shared) -> Option<&'a Local> {
     Some(unsafe { &*local })
 }
 
+/// Has the child of a fork look before it uses a pool, as it does for one that it has not used last. That
+/// is all that the hot path needs to know of forks.
+unsafe extern "C" fn forget_current() {
+    CURRENT.with(|current| current.set(ptr::null(), ptr::null()));
+}
+
 /// Makes this thread's share of `shared` the current one, creating it if needed. `false` if there
-/// can be none: the thread is ending, or the pool is.
+/// can be none: the thread is ending, the pool is, or it is that of a parent process.
 #[cold]
 pub(crate) fn attach(shared: &Shared) -> bool {
+    if !shared.process.is_current() {
+        return false;
+    }
+    static KNOWN: AtomicBool = AtomicBool::new(false);
+    fork::in_children(&KNOWN, forget_current);
     let attached = MINE.try_with(|mine| {
         let mut mine = mine.0.borrow_mut();
         // What the retain below lets go of may be the current one.

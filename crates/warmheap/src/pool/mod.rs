@@ -35,6 +35,7 @@ mod heaps;
 mod holes;
 mod home;
 mod idle;
+mod intern;
 mod ladder;
 mod leaks;
 mod ledger;
@@ -77,12 +78,16 @@ pub use site::Site;
 
 use crate::config::PoolConfig;
 use crate::device::{Device, DeviceError, Queue};
+use crate::fork::{Forked, Process};
 use crate::stats::Statistics;
 use crate::sync::{lock, try_lock};
 use maintain::Maintainer;
 use shared::Shared;
 
 /// A pool of device memory. Cheap to clone; all clones are the same pool.
+///
+/// A child by `fork` cannot use a pool that it inherited: see [`fork`](crate::fork). Calls that can fail
+/// return [`Forked`] there, figures are empty, and what is dropped is left alone.
 ///
 /// When the last clone is dropped the pool closes: if buffers are still alive, a leak report is
 /// logged, and the memory goes back to the device with the last of them.
@@ -215,7 +220,9 @@ impl Pool {
     #[must_use]
     pub fn queue(&self, queue: Arc<dyn Queue>) -> PoolQueue {
         let queue = PoolQueue::new(self.clone(), queue);
-        self.shared().watch(queue.timeline());
+        if let Ok(shared) = self.here() {
+            shared.watch(queue.timeline());
+        }
         queue
     }
 
@@ -226,20 +233,33 @@ impl Pool {
         done
     }
 
-    pub(crate) fn shared(&self) -> &Shared {
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
         &self.handle.shared
+    }
+
+    /// The process that the pool was made in, the only one that can use it.
+    #[must_use]
+    pub fn process(&self) -> Process {
+        self.handle.shared.process
+    }
+
+    /// The pool, unless this process has inherited it.
+    fn here(&self) -> Result<&Shared, Forked> {
+        self.process().check().map(|()| &**self.shared())
     }
 
     /// A snapshot of the pool's statistics.
     #[must_use]
     pub fn statistics(&self) -> Statistics {
-        self.handle.shared.statistics()
+        self.here().map(Shared::statistics).unwrap_or_default()
     }
 
     /// Zeroes the counters; gauges (heaps, live buffers, capacity) keep their values and peaks
     /// start from them.
     pub fn reset_statistics(&self) {
-        self.handle.shared.reset_statistics();
+        if let Ok(shared) = self.here() {
+            shared.reset_statistics();
+        }
     }
 
     /// Gives free memory back to the device until at most `target` bytes are held, or nothing more
@@ -252,6 +272,7 @@ impl Pool {
     /// # Errors
     /// The device's, when it does not take memory back; the pool is as usable as before.
     pub fn trim(&self, target: u64) -> Result<u64, DeviceError> {
+        self.here()?;
         self.and_speak(|shared| shared.trim(target))
     }
 
@@ -266,6 +287,7 @@ impl Pool {
     /// # Errors
     /// The device's, when it does not take memory back; the pool is as usable as before.
     pub fn maintain(&self, idle: Duration) -> Result<Duration, DeviceError> {
+        self.here()?;
         self.and_speak(|shared| shared.look(idle))
     }
 
@@ -285,6 +307,7 @@ impl Pool {
     /// # Errors
     /// The device's; the pool is as usable as before.
     pub fn rest(&self) -> Result<u64, DeviceError> {
+        self.here()?;
         self.and_speak(Shared::rest)
     }
 
@@ -308,22 +331,26 @@ impl Pool {
     /// Callbacks stay for the pool's life. One that keeps a `Pool` keeps it open: use the one that
     /// it is given.
     pub fn on_pressure(&self, callback: impl Fn(&Self, Pressure) + Send + Sync + 'static) {
-        self.handle.shared.callbacks.add(Arc::new(callback));
+        if let Ok(shared) = self.here() {
+            shared.callbacks.add(Arc::new(callback));
+        }
     }
 
     /// Sets or lifts (`None`) the most requested bytes that may be alive under `tag`, those in
     /// flight included. Buffers allocated before their tag first had a quota do not count.
     pub fn set_quota(&self, tag: impl Into<Tag>, quota: Option<u64>) {
         let tag = tag.into();
-        if tag != Tag::NONE {
-            self.handle.shared.quotas.set(tag, quota);
+        if let Ok(shared) = self.here()
+            && tag != Tag::NONE
+        {
+            shared.quotas.set(tag, quota);
         }
     }
 
     /// The quota of `tag` in bytes, and how much of it is used; `None` without one.
     #[must_use]
     pub fn quota(&self, tag: impl Into<Tag>) -> Option<(u64, u64)> {
-        self.handle.shared.quotas.get(tag.into())
+        self.here().ok()?.quotas.get(tag.into())
     }
 
     /// Heaps and fallback buffers held from the device.
@@ -347,7 +374,7 @@ impl Pool {
     /// Bytes of bookkeeping kept for heaps and buffers, outside device memory.
     #[must_use]
     pub fn metadata_bytes(&self) -> usize {
-        let Shared { heaps, resting, .. } = self.shared();
+        let Ok(Shared { heaps, resting, .. }) = self.here() else { return 0 };
         let resting: usize = lock(resting).iter().map(|heap| heap.space.metadata_bytes()).sum();
         heaps.slots().iter().map(heap::Slot::metadata_bytes).sum::<usize>() + resting
     }
@@ -355,6 +382,9 @@ impl Pool {
     /// The buffers that are alive, with the place each was asked for.
     #[must_use]
     pub fn leaks(&self) -> LeakReport {
+        if self.here().is_err() {
+            return LeakReport::default();
+        }
         self.and_speak(Shared::leaks)
     }
 }
@@ -371,6 +401,11 @@ impl fmt::Debug for Pool {
 
 impl Drop for Handle {
     fn drop(&mut self) {
+        if !self.shared.process.is_current() {
+            // The thread is the parent's, and so is the rest, down to locks that nobody will open.
+            std::mem::forget((self.maintainer.take(), Arc::clone(&self.shared)));
+            return;
+        }
         // First, so that no other thread is at work on the pool when it ends.
         self.maintainer = None;
         // Before the report, as callbacks may hold buffers. The pool closes even if one's end panics.

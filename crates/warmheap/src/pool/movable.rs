@@ -16,6 +16,8 @@ use super::error::AllocError;
 use super::lock;
 use super::queue::Ticket;
 use super::request::Request;
+use super::shared::Shared;
+use crate::fork::Own;
 
 /// A buffer that compaction may move while nobody uses it. Made by [`Pool::allocate_movable`]; given
 /// back when dropped, as a [`Buffer`] is.
@@ -46,24 +48,36 @@ pub struct Movable {
 
 /// A movable buffer that stays where it is while this lives.
 #[derive(Debug)]
-pub struct Pinned<'a>(RwLockReadGuard<'a, Buffer>);
+pub struct Pinned<'a>(Held<'a>);
+
+#[derive(Debug)]
+enum Held<'a> {
+    Here(RwLockReadGuard<'a, Buffer>),
+    /// In the child of a fork, whose parent may have been moving the buffer.
+    Nowhere(Buffer),
+}
 
 impl Deref for Pinned<'_> {
     type Target = Buffer;
 
     fn deref(&self) -> &Buffer {
-        &self.0
+        match &self.0 {
+            Held::Here(guard) => guard,
+            Held::Nowhere(buffer) => buffer,
+        }
     }
 }
 
 /// What a handle and the pool's list of movables share.
 #[derive(Debug)]
 pub(crate) struct Place {
+    pool: Arc<Shared>,
+    size: u64,
     /// Read by pins, written by the one who moves it.
     buffer: RwLock<Buffer>,
     /// What the request asked for, in bytes; 0 is the device's own.
     pub(crate) align: u64,
-    in_flight: Mutex<Vec<Debt>>,
+    in_flight: Own<Mutex<Vec<Debt>>>,
     moves: AtomicU64,
 }
 
@@ -78,9 +92,11 @@ impl Pool {
         let request = request.into().growable(0);
         let buffer = self.allocate(request)?;
         let place = Arc::new(Place {
+            pool: Arc::clone(self.shared()),
+            size: request.size,
             buffer: RwLock::new(buffer),
             align: request.align,
-            in_flight: Mutex::default(),
+            in_flight: Own::new(Mutex::default()),
             moves: AtomicU64::new(0),
         });
         self.shared().compactor.watch(&place);
@@ -90,16 +106,25 @@ impl Pool {
 
 impl Movable {
     /// Keeps the buffer where it is for as long as the answer lives, and says where that is. Waits
-    /// for the end of a move that is under way: the copy of this one buffer.
+    /// for the end of a move that is under way: the copy of this one buffer. In the child of a fork the buffer
+    /// has its size, and neither address nor memory.
     #[must_use]
     pub fn pin(&self) -> Pinned<'_> {
-        Pinned(self.place.buffer.read().unwrap_or_else(PoisonError::into_inner))
+        let Place { pool, size, buffer, .. } = &*self.place;
+        Pinned(if pool.process.is_current() {
+            Held::Here(buffer.read().unwrap_or_else(PoisonError::into_inner))
+        } else {
+            Held::Nowhere(Buffer::nowhere(pool, *size))
+        })
     }
 
     /// Says that work up to `ticket` uses the buffer: it is not moved before that has completed or,
     /// where the queue is lost, before the last handle and ticket of the queue are gone. To be called while the buffer is still pinned; dropping it early is as wrong as dropping any
     /// buffer early: [`Movable::retire`] it.
     pub fn in_flight_until(&self, ticket: &Ticket) {
+        if !self.place.pool.process.is_current() {
+            return;
+        }
         let work = ticket.debt();
         self.place.forget(|known| known.is_over() || known.comes_before(&work));
         lock(&self.place.in_flight).push(work);
@@ -114,6 +139,11 @@ impl Movable {
     #[must_use]
     pub fn into_buffer(self) -> Buffer {
         let mut place = self.place;
+        if !place.pool.process.is_current() {
+            let buffer = Buffer::nowhere(&place.pool, place.size);
+            std::mem::forget(place);
+            return buffer;
+        }
         loop {
             match Arc::try_unwrap(place) {
                 Ok(place) => return place.buffer.into_inner().unwrap_or_else(PoisonError::into_inner),
@@ -130,7 +160,7 @@ impl Movable {
     /// Bytes asked for.
     #[must_use]
     pub fn size(&self) -> u64 {
-        self.pin().size()
+        self.place.size
     }
 
     /// How often the buffer has been moved: addresses taken before the last move are stale.

@@ -107,7 +107,7 @@ impl PoolQueue {
         site: impl Into<Site>,
     ) -> Result<Buffer, AllocError> {
         let (request, site) = (request.into(), site.into());
-        let pool = self.pool.shared();
+        let pool = self.pool.here()?;
         let suits = |buffer: &mut Buffer| buffer.suits(pool, &request) && buffer.recharge(&request);
         match self.timeline.take_back(suits) {
             Some((buffer, value)) => Ok(buffer.handed_on(&request, site, Debt::new(&self.timeline, value))),
@@ -133,9 +133,14 @@ impl PoolQueue {
 
 impl Buffer {
     /// Frees the buffer once the ticket's work has completed. Returns at once; may be called from
-    /// any thread, completion handlers included. Also frees a few buffers that are ready.
+    /// any thread, completion handlers included. Also frees a few buffers that are ready. A ticket that the
+    /// child of a fork has inherited never completes there: the buffer stays taken.
     pub fn retire(mut self, ticket: &Ticket) {
         let Ticket { timeline, value } = ticket;
+        if self.here().is_err() || !timeline.is_here() {
+            // The work is the parent's; whether it is done cannot be known here.
+            return std::mem::forget(self);
+        }
         self.pay(timeline, *value);
         timeline.retire(*value, self.size(), self);
         // A lost queue is reported to those who poll; this buffer waits like the others.

@@ -116,6 +116,10 @@ impl Shared {
     #[cold]
     #[inline(never)]
     fn reclaim_directly(&self, range: Range, size: u64) {
+        // What a process has inherited it leaves alone: its parent has the range.
+        if !self.process.is_current() {
+            return;
+        }
         if let Some(range) = self.settle_marks(range, size) {
             let refused = if range.is_fallback() { Some(range) } else { self.keep_back(range, size) };
             if let Some(range) = refused {

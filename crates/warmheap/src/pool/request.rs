@@ -1,8 +1,9 @@
 //! What a caller asks for.
 #![forbid(unsafe_code)]
 
-use std::sync::{OnceLock, RwLock};
 use std::time::Duration;
+
+use super::intern::Interned;
 
 /// A request for memory. A plain number of bytes converts into one.
 ///
@@ -115,10 +116,7 @@ impl From<usize> for Request {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, PartialOrd, Ord)]
 pub struct Tag(u32);
 
-fn names() -> &'static RwLock<Vec<&'static str>> {
-    static NAMES: OnceLock<RwLock<Vec<&'static str>>> = OnceLock::new();
-    NAMES.get_or_init(|| RwLock::new(vec![""]))
-}
+static NAMES: Interned<Box<str>> = Interned::new();
 
 impl Tag {
     /// No tag.
@@ -127,23 +125,16 @@ impl Tag {
     /// The tag named `name`; the empty name is [`Tag::NONE`].
     #[must_use]
     pub fn new(name: &str) -> Self {
-        let find = |names: &[&str]| names.iter().position(|known| *known == name);
-        let known = find(&names().read().unwrap_or_else(|poisoned| poisoned.into_inner()));
-        let index = known.unwrap_or_else(|| {
-            let mut names = names().write().unwrap_or_else(|poisoned| poisoned.into_inner());
-            find(&names).unwrap_or_else(|| {
-                names.push(Box::leak(name.into()));
-                names.len() - 1
-            })
-        });
-        Self(index as u32)
+        if name.is_empty() {
+            return Self::NONE;
+        }
+        Self(NAMES.find_or_add(|known| **known == *name, || name.into()).number)
     }
 
     /// The name; empty for [`Tag::NONE`].
     #[must_use]
     pub fn name(self) -> &'static str {
-        let names = names().read().unwrap_or_else(|poisoned| poisoned.into_inner());
-        names.get(self.0 as usize).copied().unwrap_or_default()
+        NAMES.iter().find(|known| known.number == self.0).map_or("", |known| &known.value)
     }
 
     pub(crate) const fn index(self) -> u32 {

@@ -48,6 +48,7 @@ impl Shared {
     /// As [`Shared::serve`], under the quota of the request's tag.
     #[cold]
     fn serve_metered(&self, request: &Request, site: Site, may_fall_back: bool) -> Result<Range, AllocError> {
+        self.process.check()?;
         let charge = self.quotas.charge(request.tag, request.size, 0).inspect_err(|_| {
             self.failures.fetch_add(1, Relaxed);
         })?;
@@ -180,6 +181,7 @@ impl Shared {
         site: Site,
         may_fall_back: bool,
     ) -> Result<Range, AllocError> {
+        self.process.check()?;
         match self.climb(want, request, align, may_fall_back) {
             Ok(range) => self.hand_over(range, request, site, false),
             Err(fall) => Err(self.out_of_memory(request.size, fall)),

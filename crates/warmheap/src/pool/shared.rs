@@ -33,12 +33,15 @@ use super::site::Site;
 use super::timeline::Timeline;
 use super::withheld::Withheld;
 use crate::config::{PoolConfig, Scrub};
+use crate::fork::Process;
 use crate::sync::CheckedMutex;
 
 /// Everything behind a pool's handles.
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) me: Weak<Self>,
+    /// The process that may use the pool.
+    pub(crate) process: Process,
     pub(crate) config: PoolConfig,
     pub(crate) driver: Driver,
     /// log2 of the bytes in a granule.

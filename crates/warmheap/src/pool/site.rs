@@ -6,13 +6,12 @@
 #![allow(unsafe_code)]
 
 use std::cmp::Ordering;
-use std::collections::HashSet;
 use std::fmt;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::panic::Location;
 use std::ptr::NonNull;
-use std::sync::{Mutex, OnceLock};
 
-use super::lock;
+use super::intern::Interned;
 
 /// A place in a program's source. Cheap to copy; usable from any thread.
 ///
@@ -32,7 +31,7 @@ unsafe impl Send for Site {}
 unsafe impl Sync for Site {}
 
 /// A place that no Rust compiler has seen.
-#[derive(Debug, PartialEq, Eq, Hash)]
+#[derive(Debug)]
 struct Foreign {
     file: Box<str>,
     line: u32,
@@ -57,17 +56,13 @@ impl Site {
     /// the `Site` where requests are frequent. Meant for lines of source, which are finite.
     #[must_use]
     pub fn foreign(file: &str, line: u32) -> Self {
-        static KNOWN: OnceLock<Mutex<HashSet<&'static Foreign>>> = OnceLock::new();
-        let wanted = Foreign { file: file.into(), line };
-        let mut known = lock(KNOWN.get_or_init(Mutex::default));
-        let kept: &'static Foreign = match known.get(&wanted) {
-            Some(kept) => kept,
-            None => {
-                let kept = Box::leak(Box::new(wanted));
-                known.insert(kept);
-                kept
-            }
-        };
+        const LISTS: usize = 256;
+        static KNOWN: [Interned<Foreign>; LISTS] = [const { Interned::new() }; LISTS];
+        let mut hasher = DefaultHasher::new();
+        (file, line).hash(&mut hasher);
+        let list = &KNOWN[hasher.finish() as usize % LISTS];
+        let known = |known: &Foreign| known.line == line && *known.file == *file;
+        let kept = &list.find_or_add(known, || Foreign { file: file.into(), line }).value;
         Self(NonNull::from(kept).cast().map_addr(|address| address | FOREIGN))
     }
 

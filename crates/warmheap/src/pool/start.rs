@@ -27,6 +27,7 @@ use super::shared::Shared;
 use super::withheld::Withheld;
 use crate::config::{HeapSizing, MAX_HEAPS, MIB, PoolConfig, Strategy};
 use crate::device::{Device, HeapKind, HeapRequest};
+use crate::fork::Process;
 use crate::offsets::RangeAllocator;
 use crate::sync::CheckedMutex;
 
@@ -55,8 +56,10 @@ impl Shared {
             HeapSizing::Elastic => Strategy::BestFit,
             HeapSizing::Fixed => config.strategy,
         };
+        let process = Process::current();
         let shared = Arc::new_cyclic(|me| Self {
             me: me.clone(),
+            process,
             shift,
             largest_class: Self::largest_class(&config, shift),
             heaps: Heaps::new(places, shift, strategy),

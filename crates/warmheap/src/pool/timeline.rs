@@ -21,6 +21,7 @@ use std::time::Instant;
 
 use super::foreign;
 use crate::device::{DeviceError, Queue};
+use crate::fork::{Own, Process};
 use crate::sync::{AtomicU64, Mutex, MutexGuard, Ordering::Relaxed};
 
 /// How far back a queue looks for a range that it has just retired.
@@ -35,8 +36,9 @@ pub(crate) trait Waiting: Sized {
 /// See the module's essay.
 #[derive(Debug)]
 pub(crate) struct Timeline<T: Waiting> {
+    process: Process,
     queue: Arc<dyn Queue>,
-    retired: Mutex<VecDeque<Retired<T>>>,
+    retired: Own<Mutex<VecDeque<Retired<T>>>>,
     bytes: AtomicU64,
 }
 
@@ -54,11 +56,21 @@ pub(crate) fn completed(queue: &dyn Queue) -> Result<u64, DeviceError> {
 
 impl<T: Waiting> Timeline<T> {
     pub(crate) fn new(queue: Arc<dyn Queue>) -> Self {
-        Self { queue, retired: Mutex::new(VecDeque::new()), bytes: AtomicU64::new(0) }
+        Self {
+            process: Process::current(),
+            queue,
+            retired: Own::new(Mutex::new(VecDeque::new())),
+            bytes: AtomicU64::new(0),
+        }
     }
 
     pub(crate) fn queue(&self) -> &Arc<dyn Queue> {
         &self.queue
+    }
+
+    /// Whether this process has made the list; one that has inherited it leaves it alone.
+    pub(crate) fn is_here(&self) -> bool {
+        self.process.is_current()
     }
 
     /// Bytes that wait.
@@ -74,6 +86,7 @@ impl<T: Waiting> Timeline<T> {
 
     /// Drops up to `most` items from the front whose work has completed, and says how many.
     pub(crate) fn poll(&self, most: usize) -> Result<usize, DeviceError> {
+        self.process.check()?;
         let completed = completed(&*self.queue)?;
         let mut freed = 0;
         while freed < most {
@@ -106,7 +119,7 @@ impl<T: Waiting> Timeline<T> {
 
     /// Whether work up to `value` is known to be done.
     pub(crate) fn has_completed(&self, value: u64) -> bool {
-        completed(&*self.queue).is_ok_and(|completed| completed >= value)
+        self.is_here() && completed(&*self.queue).is_ok_and(|completed| completed >= value)
     }
 
     /// Whether its queue is lost.
@@ -144,6 +157,10 @@ impl<T: Waiting> Drop for Timeline<T> {
     /// No thread can submit to or ask about the queue any more. What has completed is dropped, and so
     /// is what a lost queue held: a device that has given up no longer touches memory.
     fn drop(&mut self) {
+        if !self.is_here() {
+            // The queue's thread, if it has one, is the parent's.
+            return std::mem::forget(Arc::clone(&self.queue));
+        }
         let retired = std::mem::take(&mut *self.list());
         let completed = match completed(&*self.queue) {
             Ok(completed) => completed,

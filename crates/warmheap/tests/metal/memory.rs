@@ -215,7 +215,7 @@ fn own_buffers_that_cannot_be_are_refused() {
         let off = own_buffer(&*memory, 3..4096, None).unwrap_err();
         assert!(off.to_string().contains("multiple of"), "{off}");
         let past = own_buffer(&*memory, MIB - 4096..MIB + 4096, None).unwrap_err();
-        assert!(past.to_string().contains("end in the memory"), "{past}");
+        assert!(matches!(past, DeviceError::OutOfRange { .. }), "{past}");
         assert!(binding(&Elsewhere, 0).is_none());
         assert!(matches!(own_buffer(&Elsewhere, 0..4096, None), Err(DeviceError::Unsupported { .. })));
     });

@@ -12,6 +12,7 @@ use cudarc::driver::sys::{
 
 use super::driver::{self, check};
 use crate::device::DeviceError;
+use crate::fork::Process;
 
 /// The alignment of the driver's blocks.
 const NATURAL_ALIGNMENT: u64 = 256;
@@ -26,6 +27,8 @@ pub(super) struct Context {
     handle: CUcontext,
     /// Whether a call has returned that the context is lost.
     lost: AtomicBool,
+    /// The driver does not work in children of the process that opened it.
+    process: Process,
 }
 
 // SAFETY: the driver's context handle may be used from any thread, and the rest is plain data.
@@ -74,11 +77,13 @@ impl Context {
             device,
             handle,
             lost: AtomicBool::new(false),
+            process: Process::current(),
         })
     }
 
     /// Makes this context current on the calling thread until the returned guard is dropped.
     pub(super) fn enter(&self) -> Result<Entered<'_>, DeviceError> {
+        self.here()?;
         let mut current: CUcontext = std::ptr::null_mut();
         // SAFETY: the call writes to a local.
         self.check("cuCtxGetCurrent", unsafe { sys::cuCtxGetCurrent(&mut current) })?;
@@ -88,6 +93,11 @@ impl Context {
             self.check("cuCtxPushCurrent", unsafe { sys::cuCtxPushCurrent_v2(self.handle) })?;
         }
         Ok(Entered { context: self, pushed })
+    }
+
+    /// Refuses in the child of a fork.
+    pub(super) fn here(&self) -> Result<(), DeviceError> {
+        Ok(self.process.check()?)
     }
 
     /// Returns one of the device's attributes, or 0 for one that the driver does not know.
@@ -163,6 +173,7 @@ impl Context {
     /// # Safety
     /// The stream exists.
     pub(super) unsafe fn is_capturing(&self, stream: CUstream) -> Result<bool, DeviceError> {
+        self.here()?;
         if stream.is_null() {
             // The legacy default stream cannot be captured.
             return Ok(false);
@@ -231,6 +242,9 @@ impl Drop for Entered<'_> {
 
 impl Drop for Context {
     fn drop(&mut self) {
+        if self.here().is_err() {
+            return;
+        }
         // SAFETY: the context was retained in `open` and is released once. While a process ends, the driver
         // may be gone and return an error, and nothing is left to do.
         let _ = unsafe { sys::cuDevicePrimaryCtxRelease_v2(self.device) };

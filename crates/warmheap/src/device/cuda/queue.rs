@@ -70,6 +70,7 @@ impl CudaQueue {
     /// [`DeviceError::Unsupported`] while a graph is captured on the stream. The mark would become part of
     /// the graph, and would be written at each replay.
     pub fn signal(&self) -> Result<u64, DeviceError> {
+        self.context.here()?;
         let mut signalled = self.signalled.lock().unwrap_or_else(PoisonError::into_inner);
         // SAFETY: the stream exists by the promise of `new`.
         if unsafe { self.context.is_capturing(self.stream.0) }? {
@@ -103,6 +104,8 @@ impl CudaQueue {
 
 impl Queue for CudaQueue {
     fn completed(&self) -> Result<u64, DeviceError> {
+        // The counter is not mapped in a child.
+        self.context.here()?;
         if self.context.is_lost() {
             return Err(self.lost());
         }

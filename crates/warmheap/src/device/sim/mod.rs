@@ -10,8 +10,8 @@ mod memory;
 mod pages;
 mod queue;
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use super::memory::sensible;
@@ -41,7 +41,8 @@ pub struct SimDevice {
 #[derive(Debug)]
 struct State {
     faults: Faults,
-    latency: Mutex<Duration>,
+    /// Nanoseconds.
+    latency: AtomicU64,
     budget: AtomicU64,
     live: AtomicU64,
     peak: AtomicU64,
@@ -78,7 +79,7 @@ impl SimDevice {
         };
         let state = State {
             faults: Faults::default(),
-            latency: Mutex::default(),
+            latency: AtomicU64::new(0),
             budget: AtomicU64::new(u64::MAX),
             live: AtomicU64::new(0),
             peak: AtomicU64::new(0),
@@ -124,7 +125,8 @@ impl SimDevice {
 
     /// Every call takes at least this long from now on, freeing memory too.
     pub fn set_latency(&self, latency: Duration) {
-        *self.state.latency.lock().unwrap_or_else(PoisonError::into_inner) = latency;
+        let nanoseconds = u64::try_from(latency.as_nanos()).unwrap_or(u64::MAX);
+        self.state.latency.store(nanoseconds, Relaxed);
     }
 
     /// While the system is short of memory it takes what is volatile: it is `Lost` when claimed.
@@ -199,9 +201,9 @@ impl State {
 
     /// Takes as long as each call does.
     fn wait(&self) {
-        let latency = *self.latency.lock().unwrap_or_else(PoisonError::into_inner);
-        if latency > Duration::ZERO {
-            std::thread::sleep(latency);
+        let latency = self.latency.load(Relaxed);
+        if latency > 0 {
+            std::thread::sleep(Duration::from_nanos(latency));
         }
     }
 
