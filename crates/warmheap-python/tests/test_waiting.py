@@ -39,7 +39,7 @@ class Meanwhile:
     def check(self, at_least: float = 0.0) -> None:
         assert self.took >= at_least
         # Busy machines wake a thread late; one that holds the lock lets it run once.
-        assert self.ran_meanwhile >= 20 * self.took, (self.took, self.ran_meanwhile)
+        assert self.took < 0.1 or self.ran_meanwhile >= 20 * self.took, (self.took, self.ran_meanwhile)
 
 
 def test_a_buffer_reused_early_outlives_its_queue_without_a_halt() -> None:

@@ -196,7 +196,7 @@ impl BufferBase {
 
 impl Drop for BufferBase {
     fn drop(&mut self) {
-        let held = self.state().held.take();
+        let held = self.state.get_mut().unwrap_or_else(PoisonError::into_inner).held.take();
         self.give_up(held);
     }
 }
