@@ -1,13 +1,13 @@
-//! Processes, and their children by `fork`.
+//! Detects processes that are children of `fork`.
 //!
-//! A child has a copy of everything, but one thread only: a lock that another thread held stays locked for
-//! ever, and what that thread was changing stays half changed. Memory of a GPU is not the child's at all. So a
-//! child touches nothing that it inherited: it gets [`Forked`], and what it drops is left alone. It may make
-//! pools of its own.
+//! A child has a copy of everything, but only one thread. A lock that another thread held stays locked for
+//! ever, and what that thread was changing stays half changed. GPU memory does not belong to the child at
+//! all. A child therefore touches nothing that it inherited. It gets [`Forked`], and what it drops is left
+//! alone. It may open pools of its own.
 //!
-//! Owns a count that a handler of `pthread_atfork` raises in each child. Whatever could be inherited keeps the
-//! [`Process`] that it was made in and compares, off the hot path. Children that are made past the handlers, by
-//! a bare system call, are not noticed.
+//! This module owns a count, which a handler of `pthread_atfork` raises in each child. Each object that a
+//! child could inherit keeps the [`Process`] that made it and compares, off the hot path. The handlers do not
+//! notice children that a bare system call creates.
 #![allow(unsafe_code)]
 
 use std::fmt;
@@ -15,31 +15,31 @@ use std::mem::ManuallyDrop;
 use std::ops::Deref;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-/// The calling process: its identifier in the lower half, and in the upper how many forks lie between it and the
-/// first process that asked. 0 before anything asks.
+/// The calling process. The lower half is its identifier. The upper half is the number of forks between it
+/// and the first process that asked. It is 0 before anything asks.
 static HERE: AtomicU64 = AtomicU64::new(0);
 
-/// The process that something was made in. Compared with one load; no system is asked.
+/// The process that made an object. A comparison is one load and asks no system.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Process(u64);
 
-/// What was used belongs to a parent process, of which this one is a fork.
+/// The object belongs to a parent process, of which this one is a fork.
 ///
-/// Pools, buffers and queues do not cross a fork: make them in the child, or start it without `fork`.
+/// Pools, buffers and queues do not cross a fork. Make them in the child, or start it without `fork`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error(
     "this belongs to process {parent}, and process {child} is a fork of it; make a pool in this process, or start \
      it without fork"
 )]
 pub struct Forked {
-    /// The process that it was made in.
+    /// The process that made the object.
     pub parent: u32,
-    /// The process that used it.
+    /// The process that used the object.
     pub child: u32,
 }
 
 impl Process {
-    /// The calling process.
+    /// Returns the calling process.
     #[must_use]
     pub fn current() -> Self {
         static KNOWN: AtomicBool = AtomicBool::new(false);
@@ -48,23 +48,23 @@ impl Process {
         if here != 0 {
             return Self(here);
         }
-        // Threads that get here at once store the same.
+        // Several threads that get here at once store the same value.
         let here = std::process::id().into();
         HERE.store(here, Ordering::Relaxed);
         Self(here)
     }
 
-    /// Whether the calling process is this one, not a fork of it.
+    /// Returns whether the calling process is this one, and not a fork of it.
     #[inline]
     #[must_use]
     pub fn is_current(self) -> bool {
         self.0 == HERE.load(Ordering::Relaxed)
     }
 
-    /// Refuses in any process but this one.
+    /// Returns an error in any process but this one.
     ///
     /// # Errors
-    /// [`Forked`] with both processes.
+    /// Returns [`Forked`] with both processes.
     #[inline]
     pub fn check(self) -> Result<(), Forked> {
         if self.is_current() { Ok(()) } else { Err(self.refusal()) }
@@ -76,37 +76,39 @@ impl Process {
     }
 }
 
-/// Runs in the child before anything else does. That the handler may be there twice does no harm.
+/// Runs in the child before anything else does. A second installation of the handler does no harm.
 unsafe extern "C" fn count() {
     let forks = (HERE.load(Ordering::Relaxed) >> 32) + 1;
     HERE.store(forks << 32 | u64::from(std::process::id()), Ordering::Relaxed);
 }
 
-/// Has each child of a fork run `act` before it goes on, from now on. `known` says whether it is seen to; two
-/// threads that find it unset both see to it, since one that waited for the other could be forked meanwhile.
+/// Makes each child of a fork run `act` before it goes on, from now on. `known` says whether that is
+/// arranged. Two threads that find it unset both arrange it, because a thread that waited for the other could
+/// be forked meanwhile.
 pub(crate) fn in_children(known: &AtomicBool, act: unsafe extern "C" fn()) {
     if !known.load(Ordering::Acquire) {
-        // SAFETY: `act` is a function of this library, which the system forgets if it unloads the library.
+        // SAFETY: `act` is a function of this library. The system forgets it if it unloads the library.
         let done = unsafe { libc::pthread_atfork(None, None, Some(act)) };
         known.store(done == 0, Ordering::Release);
     }
 }
 
-/// What exists once in a process, for whichever process uses it first: its children may not.
+/// An object that exists once in a process, for the process that uses it first. Children of that process may
+/// not use it.
 #[derive(Debug, Default)]
 pub struct FirstUse(AtomicU64);
 
 impl FirstUse {
-    /// Nobody has used it so far.
+    /// Returns an object that no process has used.
     #[must_use]
     pub const fn new() -> Self {
         Self(AtomicU64::new(0))
     }
 
-    /// Takes it for the calling process, unless a parent has.
+    /// Takes the object for the calling process, unless a parent has taken it.
     ///
     /// # Errors
-    /// [`Forked`] if a parent has.
+    /// Returns [`Forked`] if a parent has taken it.
     pub fn take(&self) -> Result<(), Forked> {
         if self.is_here() {
             return Ok(());
@@ -118,7 +120,7 @@ impl FirstUse {
         }
     }
 
-    /// Whether the calling process has taken it.
+    /// Returns whether the calling process has taken the object.
     #[must_use]
     pub fn is_here(&self) -> bool {
         let first = self.0.load(Ordering::Relaxed);
@@ -126,7 +128,7 @@ impl FirstUse {
     }
 }
 
-/// A value that is dropped in the process that made it alone: in a child it may be half changed.
+/// A value that only the process that made it drops. In a child it may be half changed.
 pub(crate) struct Own<T> {
     value: ManuallyDrop<T>,
     process: Process,

@@ -1,9 +1,9 @@
-//! A queue that does work: one thread, in order of submission.
+//! A queue that runs work on one thread, in order of submission.
 //!
-//! It is to memory of this process what a stream is to a GPU's, and it can be made to misbehave in
-//! the ways that GPUs do: lag, stall and die. It owns the thread and the work; its counter is a
-//! [`SimQueue`]. It never looks into the work, and it is lost only once no work can touch memory
-//! any more, which is what lets a pool take back what a lost queue held.
+//! This queue is to the memory of this process what a stream is to a GPU's memory. It can be made to lag,
+//! stall and die, as GPUs do. It owns the thread and the work. Its counter is a [`SimQueue`]. It never looks
+//! into the work. It becomes lost only when no work can touch memory any more, so a pool can take back what a
+//! lost queue held.
 #![forbid(unsafe_code)]
 
 use std::any::Any;
@@ -18,11 +18,11 @@ use super::sim::SimQueue;
 use super::{DeviceError, Queue};
 use crate::fork::Process;
 
-/// A queue whose work runs on a thread of its own, in order.
+/// A queue whose work runs in order, on a thread of its own.
 ///
-/// Work is any closure. One that panics loses the queue, as a kernel that faults loses a GPU's.
-/// Dropping the queue waits for the work that runs and forgets the work that has not begun. The child of a
-/// fork has no such thread: there the queue completes nothing.
+/// Work is any closure. A closure that panics loses the queue, as a kernel that faults loses a GPU's queue.
+/// Dropping the queue waits for the work that runs and drops the work that has not begun. The child of a fork
+/// has no such thread, so the queue completes nothing there.
 ///
 /// ```
 /// use std::{sync::Arc, time::Duration};
@@ -60,7 +60,7 @@ struct Shared {
 #[derive(Default)]
 struct Orders {
     waiting: VecDeque<(u64, Work)>,
-    /// Work has begun and not ended.
+    /// Whether work has begun and not ended.
     running: bool,
     held: bool,
     pace: Duration,
@@ -72,7 +72,7 @@ impl WorkerQueue {
     /// Starts the thread.
     ///
     /// # Errors
-    /// [`DeviceError::Failed`] if the system has no thread to give.
+    /// Returns [`DeviceError::Failed`] if the system cannot start a thread.
     pub fn start() -> Result<Self, DeviceError> {
         let shared = Arc::new(Shared::default());
         let worker = Arc::clone(&shared);
@@ -81,7 +81,7 @@ impl WorkerQueue {
         Ok(Self { shared, thread: Some(thread.map_err(failed)?), process: Process::current() })
     }
 
-    /// Submits work and returns the value it completes as. A lost queue drops it.
+    /// Submits work and returns the value with which it completes. A lost queue drops the work.
     pub fn submit(&self, work: impl FnOnce() + Send + 'static) -> u64 {
         let mut orders = self.shared.orders();
         let value = self.shared.counter.submit();
@@ -92,24 +92,24 @@ impl WorkerQueue {
         value
     }
 
-    /// Each piece of work takes at least this much longer from now on.
+    /// Makes each piece of work take at least this much longer from now on.
     pub fn slow(&self, by: Duration) {
         self.shared.orders().pace = by;
     }
 
-    /// Begins no more work until [`WorkerQueue::resume`]; what runs goes on.
+    /// Begins no more work until [`WorkerQueue::resume`]. Work that runs goes on.
     pub fn hold(&self) {
         self.shared.orders().held = true;
     }
 
-    /// Works on.
+    /// Begins work again after [`WorkerQueue::hold`].
     pub fn resume(&self) {
         self.shared.orders().held = false;
         self.shared.changed.notify_all();
     }
 
-    /// The queue makes no more progress: work that has not begun is dropped, and once the work that
-    /// runs has ended, everyone who asks is told [`DeviceError::Lost`].
+    /// Loses the queue, which makes no more progress. Work that has not begun is dropped. Once the work that
+    /// runs has ended, every caller gets [`DeviceError::Lost`].
     pub fn lose(&self, reason: &str) {
         self.shared.lose(reason);
     }
@@ -132,7 +132,7 @@ impl Shared {
         self.orders.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The thread's life.
+    /// Runs the thread until the queue ends or is lost.
     fn work(&self) {
         loop {
             let idle = |orders: &mut Orders| {
@@ -147,7 +147,7 @@ impl Shared {
             orders.running = true;
             let pace = orders.pace;
             drop(orders);
-            // No lock is held: work may submit, free and retire.
+            // No lock is held, because work may submit, free and retire.
             let done = catch_unwind(AssertUnwindSafe(work));
             thread::sleep(pace);
             if let Err(panic) = &done {
@@ -172,12 +172,12 @@ impl Shared {
             self.changed.notify_all();
             std::mem::take(&mut orders.waiting)
         };
-        // What work owns may call us when it goes.
+        // The objects that work owns may call this queue when they are dropped.
         drop(dropped);
     }
 }
 
-/// What a panic said.
+/// Returns the message of a panic.
 fn words(panic: &(dyn Any + Send)) -> &str {
     let text = panic.downcast_ref::<&str>().copied();
     text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("without a word")
@@ -186,7 +186,7 @@ fn words(panic: &(dyn Any + Send)) -> &str {
 impl Drop for WorkerQueue {
     fn drop(&mut self) {
         if !self.process.is_current() {
-            // The thread is the parent's, and may have been at the orders.
+            // The thread is the parent's, and may hold the lock of the orders.
             return std::mem::forget(self.thread.take());
         }
         let forgotten = {
@@ -196,7 +196,7 @@ impl Drop for WorkerQueue {
             std::mem::take(&mut orders.waiting)
         };
         drop(forgotten);
-        // Work may own the last handle: its thread cannot wait for itself.
+        // Work may own the last handle. Then its thread drops the queue, and cannot wait for itself.
         if let Some(thread) =
             self.thread.take().filter(|thread| thread.thread().id() != thread::current().id())
         {

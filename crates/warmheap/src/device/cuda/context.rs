@@ -95,7 +95,7 @@ impl Context {
         Ok(Entered { context: self, pushed })
     }
 
-    /// Refuses in the child of a fork.
+    /// Returns an error in the child of a fork.
     pub(super) fn here(&self) -> Result<(), DeviceError> {
         Ok(self.process.check()?)
     }

@@ -1,9 +1,9 @@
 //! The simulated device: addresses without memory.
 //!
-//! Policies are tested on it without a GPU, and traces of any size replay on it anywhere. It can be
-//! elastic or discrete, and given a budget, limits, latencies and failures. It is strict: a call
-//! that a real driver would leave undefined (committing twice, freeing what is not held) is an
-//! error here, so that a mistake above shows at once.
+//! It tests policies without a GPU, and replays traces of any size on any machine. It can be elastic or
+//! discrete, and can have a budget, limits, latencies and failures. It is strict. A call that a real driver
+//! would leave undefined, such as committing twice or freeing what is not held, is an error here. A mistake
+//! of the layers above therefore shows at once.
 
 mod faults;
 mod memory;
@@ -21,7 +21,7 @@ use faults::Faults;
 use memory::SimMemory;
 pub use queue::SimQueue;
 
-/// A device with no memory behind it. Clones are the same device.
+/// A device with no memory behind it. Clones share one device.
 ///
 /// ```
 /// use warmheap::device::{Device, sim::{Call, SimDevice}};
@@ -37,11 +37,11 @@ pub struct SimDevice {
     state: Arc<State>,
 }
 
-/// What all memory of one simulated device shares.
+/// The state that all memory of one simulated device shares.
 #[derive(Debug)]
 struct State {
     faults: Faults,
-    /// Nanoseconds.
+    /// The latency in nanoseconds.
     latency: AtomicU64,
     budget: AtomicU64,
     live: AtomicU64,
@@ -63,7 +63,7 @@ impl Default for SimDevice {
 }
 
 impl SimDevice {
-    /// An elastic device with 256-byte alignment, 2 MiB granularity and no budget.
+    /// Returns an elastic device with 256-byte alignment, 2 MiB granularity and no budget.
     #[must_use]
     pub fn new() -> Self {
         let limits = Limits {
@@ -94,14 +94,14 @@ impl SimDevice {
         Self { limits, state: Arc::new(state) }
     }
 
-    /// Heaps cannot grow in place.
+    /// Makes a device whose heaps cannot grow in place.
     #[must_use]
     pub fn discrete(mut self) -> Self {
         self.limits.elastic = false;
         self
     }
 
-    /// At most `bytes` at a time.
+    /// Limits the device to `bytes` at a time.
     #[must_use]
     pub fn budget(mut self, bytes: u64) -> Self {
         self.limits.budget = Some(bytes);
@@ -109,83 +109,84 @@ impl SimDevice {
         self
     }
 
-    /// Memory can be made volatile.
+    /// Makes a device whose memory can be volatile.
     #[must_use]
     pub fn purgeable(self) -> Self {
         self.state.purgeable.store(true, Relaxed);
         self
     }
 
-    /// Other fixed facts; the budget is kept.
+    /// Sets the other fixed facts. The budget is kept.
     #[must_use]
     pub fn limits(mut self, limits: Limits) -> Self {
         self.limits = Limits { budget: self.limits.budget, ..limits };
         self
     }
 
-    /// Every call takes at least this long from now on, freeing memory too.
+    /// Makes every call, and every free, take at least this long from now on.
     pub fn set_latency(&self, latency: Duration) {
         let nanoseconds = u64::try_from(latency.as_nanos()).unwrap_or(u64::MAX);
         self.state.latency.store(nanoseconds, Relaxed);
     }
 
-    /// While the system is short of memory it takes what is volatile: it is `Lost` when claimed.
+    /// Sets whether the system is short of memory. While it is, it takes volatile memory, which is `Lost`
+    /// when it is claimed.
     pub fn set_pressure(&self, pressure: bool) {
         self.state.pressure.store(pressure, Relaxed);
     }
 
-    /// The `nth` call of this kind from now (1 is the next) fails; the others work.
+    /// Makes the `nth` call of this kind from now fail; 1 is the next. The others work.
     pub fn fail(&self, call: Call, nth: u64) {
         self.state.faults.fail(call, nth);
     }
 
-    /// Every call of this kind fails until [`SimDevice::heal`].
+    /// Makes every call of this kind fail until [`SimDevice::heal`].
     pub fn fail_always(&self, call: Call) {
         self.state.faults.fail_always(call);
     }
 
-    /// Forgets all failures that were ordered.
+    /// Removes all injected failures.
     pub fn heal(&self) {
         self.state.faults.heal();
     }
 
-    /// How often this call was made, failures included.
+    /// Returns how often this call was made, failures included.
     #[must_use]
     pub fn calls(&self, call: Call) -> u64 {
         self.state.faults.calls(call)
     }
 
-    /// Bytes held: fixed heaps, committed pages and fallback buffers.
+    /// Returns the bytes held: fixed heaps, committed pages and fallback buffers.
     #[must_use]
     pub fn live_bytes(&self) -> u64 {
         self.state.live.load(Relaxed)
     }
 
-    /// The most bytes ever held at once.
+    /// Returns the most bytes ever held at once.
     #[must_use]
     pub fn peak_bytes(&self) -> u64 {
         self.state.peak.load(Relaxed)
     }
 
-    /// The most heaps and fallback buffers ever held at once.
+    /// Returns the most heaps and fallback buffers ever held at once.
     #[must_use]
     pub fn peak_objects(&self) -> u64 {
         self.state.peak_objects.load(Relaxed)
     }
 
-    /// Heaps and fallback buffers given back so far.
+    /// Returns the number of heaps and fallback buffers given back so far.
     #[must_use]
     pub fn frees(&self) -> u64 {
         self.state.frees.load(Relaxed)
     }
 
-    /// Bytes that are volatile now.
+    /// Returns the bytes that are volatile now.
     #[must_use]
     pub fn volatile_bytes(&self) -> u64 {
         self.state.volatile.load(Relaxed)
     }
 
-    /// Heaps and fallback buffers held.
+    /// Returns the number of heaps and fallback buffers held.
     #[must_use]
     pub fn live_objects(&self) -> u64 {
         self.state.objects.load(Relaxed)
@@ -193,13 +194,13 @@ impl SimDevice {
 }
 
 impl State {
-    /// Counts the call, waits, and fails if that was ordered.
+    /// Counts the call, waits for the set latency, and fails if a failure is injected.
     fn enter(&self, call: Call, bytes: u64) -> Result<(), DeviceError> {
         self.wait();
         self.faults.check(call, bytes)
     }
 
-    /// Takes as long as each call does.
+    /// Waits for the set latency.
     fn wait(&self) {
         let latency = self.latency.load(Relaxed);
         if latency > 0 {
@@ -224,7 +225,8 @@ impl State {
         }
     }
 
-    /// Addresses that nobody had before. A gap before and after each object shows who runs past one.
+    /// Returns addresses that no object had before. A gap before and after each object exposes accesses past
+    /// its ends.
     fn place(&self, size: u64, align: u64) -> Option<u64> {
         const GAP: u64 = 1 << 12;
         let place = |next: u64| next.checked_add(GAP)?.checked_next_multiple_of(align);
