@@ -2,8 +2,8 @@
 
 fn main() {
     println!("cargo:rerun-if-changed=build.rs");
-    // A pool's own thread may be running in the library when a program unloads it, and destructors of thread
-    // locals stay behind. So it stays loaded.
+    // The library stays loaded after a program unloads it. A pool's own thread may still be running in it,
+    // and destructors of thread locals stay behind.
     if std::env::var("CARGO_CFG_TARGET_OS").is_ok_and(|system| system == "linux") {
         println!("cargo:rustc-cdylib-link-arg=-Wl,-z,nodelete");
     }

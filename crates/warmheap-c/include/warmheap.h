@@ -20,7 +20,8 @@
 // A flag for `wh_allocate`: the memory reads as zero.
 #define WH_ZEROED 1
 
-// A flag for `wh_allocate`: the call fails if no heap can serve it, and does not ask the device.
+// A flag for `wh_allocate`: the call fails if no heap can serve it, and takes no buffer straight from the
+// device.
 #define WH_NO_FALLBACK 2
 
 // The result of a call. `wh_last_error` returns the reason for a failure as text.
@@ -41,7 +42,7 @@ typedef enum wh_status {
   WH_DEVICE_ERROR = 6,
   // The library has a defect. The effect of the call is unknown.
   WH_INTERNAL = 7,
-  // The handle is that of a parent process, of which this one is a fork. Nothing was done.
+  // The handle belongs to a parent process, of which this one is a fork. The call did nothing.
   WH_FORKED = 8,
 } wh_status;
 
@@ -243,8 +244,8 @@ const char *wh_last_error(void);
 void *warmheap_malloc(size_t size, int device, void *stream);
 
 // Frees memory. Later work on `stream`, for which it was allocated, may use it at once. Other streams may
-// use it when all work that uses it is done. A wrong `device` does no harm, and memory that is
-// not from here is left alone.
+// use it when all work that uses it is done. A wrong `device` does no harm. Memory that is not Warmheap's is
+// left alone.
 void warmheap_free(void *address, size_t size, int device, void *stream);
 
 // Hook `set_record_stream_fn`: notes that `stream` uses the memory at `address`, too. When the memory is

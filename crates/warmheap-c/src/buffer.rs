@@ -34,7 +34,8 @@ pub struct wh_buffer_info {
 
 /// A flag for `wh_allocate`: the memory reads as zero.
 pub const WH_ZEROED: u32 = 1;
-/// A flag for `wh_allocate`: the call fails if no heap can serve it, and does not ask the device.
+/// A flag for `wh_allocate`: the call fails if no heap can serve it, and takes no buffer straight from the
+/// device.
 pub const WH_NO_FALLBACK: u32 = 2;
 
 /// Allocates `size` bytes. `align` is a power of two in bytes, or 0 for the device's own alignment. `flags`

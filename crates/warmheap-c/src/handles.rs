@@ -43,13 +43,13 @@ fn gone(what: &str) -> Failure {
     )
 }
 
-/// All tables, held.
+/// The locks of all tables.
 pub(crate) struct Tables {
     _pools: RwLockWriteGuard<'static, SlotMap<PoolKey, Pool>>,
     _buffers: [MutexGuard<'static, SlotMap<BufferKey, Buffer>>; TABLES as usize],
 }
 
-/// Waits for all tables and holds them. Nobody holds one while waiting for another.
+/// Locks all tables. No thread holds one table while it waits for another.
 pub(crate) fn all() -> Tables {
     let pools = POOLS.write().unwrap_or_else(PoisonError::into_inner);
     Tables { _pools: pools, _buffers: std::array::from_fn(|table| lock(table as u64)) }

@@ -30,7 +30,7 @@ pub enum wh_status {
     WH_DEVICE_ERROR = 6,
     /// The library has a defect. The effect of the call is unknown.
     WH_INTERNAL = 7,
-    /// The handle is that of a parent process, of which this one is a fork. Nothing was done.
+    /// The handle belongs to a parent process, of which this one is a fork. The call did nothing.
     WH_FORKED = 8,
 }
 

@@ -23,7 +23,7 @@ const UNANNOUNCED: &str = "a CUDA graph is being captured on this stream and War
 const ONE_AT_A_TIME: &str = "another CUDA graph is being captured on this GPU: Warmheap serves one capture at a \
     time for each device";
 
-/// The process that uses GPUs. CUDA does not work in its children, and neither does anything here.
+/// The process that uses GPUs. CUDA does not work in its children, so nothing here works in them.
 static HOME: FirstUse = FirstUse::new();
 
 /// The settings that the program gave.
@@ -73,14 +73,14 @@ impl Gpu {
         ALL.iter().filter(|_| HOME.is_here()).filter_map(|place| place.get()?.as_ref().ok())
     }
 
-    /// The GPU PyTorch numbers `ordinal`, if it was used.
+    /// Returns the GPU with PyTorch's number `ordinal`, if it is open.
     pub(super) fn opened_at(ordinal: c_int) -> Option<&'static Self> {
         place(ordinal).filter(|_| HOME.is_here())?.get()?.as_ref().ok()
     }
 
-    /// Takes back what was given at `address`, on whichever GPU that is; nothing, if it is not one of ours.
+    /// Frees the buffer at `address`, on any GPU, or does nothing if that is not one of ours.
     pub(super) fn free_anywhere(address: u64, ordinal: c_int) {
-        // PyTorch names the right one, so the others are seldom asked.
+        // PyTorch names the right GPU, so the others are seldom searched.
         let freed = Self::opened_at(ordinal).is_some_and(|gpu| gpu.free(address));
         let _ = freed || Self::opened().any(|gpu| gpu.free(address));
     }

@@ -51,8 +51,8 @@ pub extern "C-unwind" fn warmheap_malloc(size: usize, device: c_int, stream: *mu
 }
 
 /// Frees memory. Later work on `stream`, for which it was allocated, may use it at once. Other streams may
-/// use it when all work that uses it is done. A wrong `device` does no harm, and memory that is
-/// not from here is left alone.
+/// use it when all work that uses it is done. A wrong `device` does no harm. Memory that is not Warmheap's is
+/// left alone.
 #[unsafe(no_mangle)]
 pub extern "C-unwind" fn warmheap_free(
     address: *mut c_void,
