@@ -5,7 +5,7 @@
 //! memory is unmapped only when the GPU has finished with it. So giving memory back waits for the device, as
 //! the driver's own free does.
 //!
-//! - `driver`: loads the library, and turns its status codes into [`DeviceError`](super::DeviceError)
+//! - `driver`: loads the library, and turns its status codes into [`DeviceError`]
 //! - `context`: a device's primary context, shared with the CUDA runtime of the same process
 //! - `region`: growing heaps on virtual memory, which reserve addresses once and commit memory by the page
 //! - `block`: fixed heaps and fallback buffers
