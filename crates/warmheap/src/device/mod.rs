@@ -38,6 +38,11 @@ pub use worker::WorkerQueue;
 /// Any thread may call at any time. The pool assumes that every call is expensive (tens of microseconds), so
 /// its statistics count each of them.
 ///
+/// A pool makes some calls with others waiting for them. Methods, and the destructors of what they return,
+/// may use that pool all the same: what would wait for the call that is being made fails with
+/// [`DeviceError::WithinCall`]. They must not wait for another thread that uses the pool. A method that
+/// panics has failed.
+///
 /// A device is complete when it passes `warmheap_testing::conformance::run`.
 pub trait Device: std::fmt::Debug + Send + Sync {
     /// Returns a short name for people: `host`, `sim`, `metal: Apple M3`.

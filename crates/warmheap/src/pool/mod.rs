@@ -90,7 +90,12 @@ use shared::Shared;
 /// return [`Forked`] there, figures are empty, and what is dropped is left alone.
 ///
 /// When the last clone is dropped the pool closes: if buffers are still alive, a leak report is
-/// logged, and the memory goes back to the device with the last of them.
+/// logged, and the memory goes back to the device with the last of them. Work in flight of queues that
+/// are gone is waited for, up to five seconds. Dropping a buffer never waits.
+///
+/// The code that a pool calls (callbacks, subscribers to the log, devices, queues) may use it and may
+/// panic; `docs/memory-in-flight.md` has the few exceptions. Signal handlers and global allocators must
+/// not use a pool: they can run while their thread is inside its cache.
 ///
 /// ```
 /// use std::sync::Arc;
@@ -326,10 +331,11 @@ impl Pool {
     /// Has the program told when memory is short: when more is held than a soft limit says, and
     /// when a request is about to fail, which is then tried once more. A callback may free, allocate,
     /// trim and register others: no lock of the pool is held while it runs. It runs on the thread
-    /// whose request met the pressure, and is not called again from within itself.
+    /// whose request met the pressure, and is not called again from within itself. If it panics, that
+    /// request has changed nothing, and the panic goes on to its caller.
     ///
-    /// Callbacks stay for the pool's life. One that keeps a `Pool` keeps it open: use the one that
-    /// it is given.
+    /// Callbacks stay until the last handle of the pool is dropped, and are dropped then. They may own
+    /// buffers. One that keeps a `Pool` keeps it open: use the one that it is given.
     pub fn on_pressure(&self, callback: impl Fn(&Self, Pressure) + Send + Sync + 'static) {
         if let Ok(shared) = self.here() {
             shared.callbacks.add(Arc::new(callback));
