@@ -9,6 +9,7 @@ use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde::Serialize;
+use warmheap::config::HeapSizing;
 use warmheap::device::Spec;
 use warmheap_testing::soak::{Soak, Survived};
 use warmheap_trace::Program;
@@ -40,6 +41,9 @@ pub(crate) struct Args {
     /// Queues that buffers wait for.
     #[arg(long, default_value = "3", value_parser = count)]
     queues: NonZeroUsize,
+    /// How the pools' heaps are sized: fixed or elastic; without, as each pool's settings have it.
+    #[arg(long, value_name = "SIZING", value_parser = heaps)]
+    heaps: Option<HeapSizing>,
     /// Where random choices start; without, somewhere new each time. Settings and choices are
     /// decided by it, not how the threads interleave.
     #[arg(long)]
@@ -69,7 +73,7 @@ pub(crate) fn run(args: &Args, json: bool) -> Result<ExitCode, Failure> {
     let seed = args.seed.unwrap_or_else(some_seed);
     let (threads, queues) = (args.threads.get(), args.queues.get());
     let names = args.device.iter().map(Spec::to_string).collect();
-    let soak = Soak { time: args.minutes, threads, queues, seed };
+    let soak = Soak { time: args.minutes, threads, queues, heaps: args.heaps, seed };
     let programs: Vec<Program> = traces.into_iter().map(|trace| trace.program).collect();
 
     let started = Instant::now();
@@ -121,6 +125,14 @@ fn some_seed() -> u64 {
     u64::from(now.subsec_nanos()) ^ (now.as_secs() & 0xffff) << 16
 }
 
+fn heaps(text: &str) -> Result<HeapSizing, String> {
+    match text {
+        "fixed" => Ok(HeapSizing::Fixed),
+        "elastic" => Ok(HeapSizing::Elastic),
+        _ => Err("it must be fixed or elastic".to_owned()),
+    }
+}
+
 fn minutes(text: &str) -> Result<Duration, String> {
     text.parse()
         .ok()
@@ -136,7 +148,15 @@ impl fmt::Display for Output {
         let rows = [
             row("Devices, in turns", self.devices.join(", ")),
             row("Threads and queues", format!("{} and {}", self.threads, self.queues)),
-            row("Pools made, used and closed", grouped(survived.rounds)),
+            row(
+                "Pools made, used and closed",
+                format!(
+                    "{}, {}",
+                    grouped(survived.rounds),
+                    of(survived.closed_in_play, "in the middle of play")
+                ),
+            ),
+            row("Threads replaced", grouped(survived.threads_replaced)),
             row("Books compared", grouped(survived.comparisons)),
             row("Operations", grouped(survived.operations)),
             row("Requests refused", grouped(survived.refused_requests)),
@@ -184,7 +204,15 @@ impl fmt::Display for Output {
             ),
             row("Trims", format!("{}, {}", grouped(survived.trims), mib(survived.trimmed_bytes))),
             row("Rests", grouped(survived.rests)),
-            row("Calls for help", grouped(survived.calls_for_help)),
+            row(
+                "Callbacks when memory was short",
+                format!(
+                    "{}, {}, {}",
+                    grouped(survived.calls_for_help),
+                    of(survived.kept_by_callbacks, "buffers kept"),
+                    of(survived.panics, "panics")
+                ),
+            ),
             row("Peak live", mib(survived.peak_live_bytes)),
             row("Peak reserved", mib(survived.peak_reserved_bytes)),
             row("Fragmentation at the end", percent(survived.end_fragmentation)),

@@ -8,12 +8,13 @@ use fastrand::Rng;
 
 use super::figures::count;
 use super::finding::{Finding, same};
+use super::held::look_at;
 use super::lanes::Lane;
 use super::round::Round;
 use super::setting::METERED;
 use crate::lock;
 use warmheap::config::MIB;
-use warmheap::{CompactionBudget, Statistics};
+use warmheap::{CompactionBudget, Pool, Statistics};
 
 /// Counts as the pool's statistics count, since they were reset.
 #[derive(Debug, Default)]
@@ -35,6 +36,11 @@ pub(super) struct Books {
 }
 
 impl Books {
+    /// Buffers that were alive when the statistics were reset.
+    pub(super) fn before(&self) -> u64 {
+        self.before.load(Relaxed)
+    }
+
     fn restart(&self, alive: u64) {
         let Self { allocated, fallbacks, refused, unseen, before, .. } = self;
         let Self { compactions, recovered, copies, copied, .. } = self;
@@ -51,11 +57,30 @@ fn bytes(mib: f64) -> u64 {
 
 impl Round {
     /// All threads stand still, and pin what may move: what the pool says of itself is what was
-    /// counted. `last` is for good.
+    /// counted. Where it has closed, only the device can be asked.
     pub(super) fn compare(&self, last: bool, rng: &mut Rng) -> Result<(), Finding> {
+        // Callbacks do nothing meanwhile.
+        self.awake.store(false, Relaxed);
+        self.wait_for_leftovers();
         let around = lock(&self.around);
-        let _sights =
-            around.iter().filter_map(|held| held.look(&self.oracle)).collect::<Result<Vec<_>, _>>()?;
+        let _sights = look_at(around.iter(), &self.oracle)?;
+        let compared = match self.pool() {
+            Some(pool) => self.compare_pool(&pool, last, rng),
+            None => self.compare_device(),
+        };
+        self.awake.store(true, Relaxed);
+        compared
+    }
+
+    /// The pool has closed: what is alive has memory still.
+    fn compare_device(&self) -> Result<(), Finding> {
+        let (_, live_bytes) = self.oracle.live();
+        same("bytes alive without memory", live_bytes.saturating_sub(self.strain.live_bytes()), 0)?;
+        count(&self.figures.comparisons);
+        Ok(())
+    }
+
+    fn compare_pool(&self, pool: &Pool, last: bool, rng: &mut Rng) -> Result<(), Finding> {
         let drained = rng.bool();
         for lane in &self.lanes {
             if drained {
@@ -63,41 +88,41 @@ impl Round {
             }
             lane.work().poll()?;
         }
-        self.stand_still()?;
+        self.stand_still(pool)?;
         for work in self.lanes.iter().map(Lane::work).filter(|work| drained && !work.counter.is_lost()) {
-            same("bytes retired to a queue that is done", work.queue.retired_bytes(), 0)?;
+            same("bytes retired to a queue that is done", work.retired_bytes(), 0)?;
         }
         self.oracle.sweep();
-        let retired: u64 = self.lanes.iter().map(|lane| lane.work().queue.retired_bytes()).sum();
+        let retired: u64 = self.lanes.iter().map(|lane| lane.work().retired_bytes()).sum();
         let (live, live_bytes) = self.oracle.live();
         // Caches are given up for the list of what is alive, so that comes first.
-        let alive = self.pool.leaks();
+        let alive = pool.leaks();
         same("bytes alive", alive.bytes(), live_bytes + retired)?;
         if retired == 0 {
             same("buffers alive", alive.leaks.len() as u64, live)?;
         }
-        let seen = self.pool.statistics();
+        let seen = pool.statistics();
         if self.setting.config.track_statistics {
             self.compare_statistics(&seen, alive.leaks.len() as u64)?;
         }
         same("device_calls", seen.device_calls, self.strain.calls())?;
-        same("bytes reserved", self.pool.reserved_bytes(), self.strain.live_bytes())?;
-        same("objects reserved", self.pool.reserved_objects(), self.strain.live_objects())?;
+        same("bytes reserved", pool.reserved_bytes(), self.strain.live_bytes())?;
+        same("objects reserved", pool.reserved_objects(), self.strain.live_objects())?;
         let past_limit =
             self.setting.config.limits.hard_bytes.map(|most| self.strain.peak_bytes().saturating_sub(most));
         same("bytes past the hard limit", 0, past_limit.unwrap_or_default())?;
-        if let Some((quota, used)) = self.pool.quota(METERED) {
+        if let Some((quota, used)) = pool.quota(METERED) {
             let metered = alive.leaks.iter().filter(|leak| leak.tag.name() == METERED);
             same("bytes under a quota", used, metered.map(|leak| leak.size).sum())?;
             same("bytes past a quota", 0, used.saturating_sub(quota))?;
         }
         self.figures.peak_live_bytes.fetch_max(live_bytes + retired, Relaxed);
-        self.figures.metadata_bytes.fetch_max(self.pool.metadata_bytes() as u64, Relaxed);
+        self.figures.metadata_bytes.fetch_max(pool.metadata_bytes() as u64, Relaxed);
         self.figures.end_fragmentation.store(seen.fragmentation.to_bits(), Relaxed);
         count(&self.figures.comparisons);
         if last || rng.u8(..4) == 0 {
             self.take_down(&seen);
-            self.pool.reset_statistics();
+            pool.reset_statistics();
             self.strain.forget_copies();
             self.books.restart(alive.leaks.len() as u64);
         }
@@ -106,10 +131,10 @@ impl Round {
 
     /// Has the pool's own thread, if it has one, do nothing from now on: all that may move is pinned,
     /// what could be polled is, nothing is left to be cleared, and the step that it is at is over.
-    fn stand_still(&self) -> Result<(), Finding> {
+    fn stand_still(&self, pool: &Pool) -> Result<(), Finding> {
         if self.setting.config.compaction.enabled {
             self.strain.heal();
-            self.compact(CompactionBudget { bytes: 0, time: Duration::ZERO })?;
+            self.compact(pool, CompactionBudget { bytes: 0, time: Duration::ZERO })?;
         }
         Ok(())
     }

@@ -79,8 +79,16 @@ figures! {
     trims,
     /// Bytes given back so.
     trimmed_bytes,
+    /// Pools closed in the middle of play.
+    closed_in_play,
+    /// Threads that ended in the middle of play, and were followed by another.
+    threads_replaced,
     /// Times that a pool told the program that memory is short.
     calls_for_help,
+    /// Buffers that callbacks asked for, to keep.
+    kept_by_callbacks,
+    /// Calls that a callback's panic came out of.
+    panics,
     /// Times that idle heaps were put to rest.
     rests,
     /// Queues lost with work on them.

@@ -58,6 +58,14 @@ pub(super) struct Sight<'a> {
     work: Option<&'a InFlight>,
 }
 
+/// Pins the buffers that may move.
+pub(super) fn look_at<'a>(
+    held: impl IntoIterator<Item = &'a Held>,
+    oracle: &'a Oracle,
+) -> Result<Vec<Sight<'a>>, Finding> {
+    held.into_iter().filter_map(|held| held.look(oracle)).collect()
+}
+
 impl Held {
     /// The queue that may still use the memory: the lane and the queue there.
     pub(super) fn queue(&self) -> Option<(usize, u64)> {
@@ -68,7 +76,7 @@ impl Held {
     }
 
     /// Pins a buffer that may move.
-    pub(super) fn look<'a>(&'a self, oracle: &'a Oracle) -> Option<Result<Sight<'a>, Finding>> {
+    fn look<'a>(&'a self, oracle: &'a Oracle) -> Option<Result<Sight<'a>, Finding>> {
         match self {
             Self::Still(_) => None,
             Self::Movable(rover) => Some(rover.look(oracle)),
@@ -128,9 +136,9 @@ impl Rover {
         }
         let buffer = self.buffer.pin();
         self.known.found(&buffer, oracle)?;
-        let ticket = work.counter.submit();
-        self.buffer.in_flight_until(&work.queue.ticket(ticket));
-        let lent = Lent { lane, work: InFlight::new(work, ticket), address: buffer.address() };
+        let (ticket, value) = work.submit();
+        self.buffer.in_flight_until(&ticket);
+        let lent = Lent { lane, work: InFlight::new(work, value), address: buffer.address() };
         let lent = self.known.lent.insert(lent);
         drop(Sight { oracle, buffer, work: Some(&lent.work) });
         Ok(true)

@@ -1,4 +1,7 @@
 //! Queues whose work is slow, stands still or is lost, and others that take their places.
+//!
+//! A queue's handle keeps its pool open. When the pool is to close in the middle of play, what is left of
+//! each queue is one ticket, which buffers may still be retired with.
 #![forbid(unsafe_code)]
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
@@ -10,7 +13,7 @@ use super::figures::{Figures, count};
 use super::finding::Finding;
 use warmheap::device::Queue;
 use warmheap::device::sim::SimQueue;
-use warmheap::{Pool, PoolQueue};
+use warmheap::{Pool, PoolQueue, Ticket};
 
 /// A place for queues, one after the other.
 #[derive(Debug)]
@@ -22,9 +25,16 @@ pub(super) struct Work {
     /// Counted through the round, so that a queue is not taken for the one before it.
     pub(super) number: u64,
     pub(super) counter: Arc<Counter>,
-    pub(super) queue: PoolQueue,
+    handle: Handle,
     /// The most submissions that complete at a step; 0 stands still.
     pace: AtomicU64,
+}
+
+#[derive(Debug)]
+enum Handle {
+    Open(PoolQueue),
+    /// The ticket of the last work, with its value.
+    Parted(Ticket, u64),
 }
 
 /// A queue's counter, which is remembered when the queue is lost.
@@ -38,7 +48,7 @@ pub(super) struct Counter {
 }
 
 impl Counter {
-    pub(super) fn submit(&self) -> u64 {
+    fn submit(&self) -> u64 {
         self.queue.submit()
     }
 
@@ -67,7 +77,32 @@ impl Work {
     fn new(pool: &Pool, number: u64) -> Self {
         let counter = Arc::new(Counter::default());
         let queue = pool.queue(Arc::clone(&counter.queue) as _);
-        Self { number, counter, queue, pace: AtomicU64::new(4) }
+        Self { number, counter, handle: Handle::Open(queue), pace: AtomicU64::new(4) }
+    }
+
+    /// The queue, unless its pool closes.
+    pub(super) fn queue(&self) -> Option<&PoolQueue> {
+        match &self.handle {
+            Handle::Open(queue) => Some(queue),
+            Handle::Parted(..) => None,
+        }
+    }
+
+    /// Submits work, which uses memory until the ticket has completed; its value, too. Where the pool
+    /// closes it is the last work again.
+    pub(super) fn submit(&self) -> (Ticket, u64) {
+        match &self.handle {
+            Handle::Open(queue) => {
+                let value = self.counter.submit();
+                (queue.ticket(value), value)
+            }
+            Handle::Parted(ticket, value) => (ticket.clone(), *value),
+        }
+    }
+
+    /// Bytes that wait for the queue.
+    pub(super) fn retired_bytes(&self) -> u64 {
+        self.queue().map_or(0, PoolQueue::retired_bytes)
     }
 
     /// Completes a little more.
@@ -78,7 +113,7 @@ impl Work {
 
     /// Has the pool look what has completed. A queue is not lost while its lane is looked at.
     pub(super) fn poll(&self) -> Result<(), Finding> {
-        match self.queue.poll() {
+        match self.queue().map_or(Ok(0), PoolQueue::poll) {
             Err(error) if !self.counter.is_lost() => Err(Finding::Device(error)),
             _ => Ok(()),
         }
@@ -121,6 +156,16 @@ impl Lane {
     /// Everything submitted completes.
     pub(super) fn drain(&self) {
         self.work().counter.queue.complete_all();
+    }
+
+    /// Lets the queue's handle go, and keeps a ticket.
+    pub(super) fn part(&self) {
+        let mut work = self.exclusively();
+        let (ticket, value) = work.submit();
+        let handle = std::mem::replace(&mut work.handle, Handle::Parted(ticket, value));
+        // No thread waits at the lane while the pool perhaps closes.
+        drop(work);
+        drop(handle);
     }
 
     /// Another queue takes the place. What the old one still held comes back: all of its work has

@@ -11,6 +11,7 @@
 //! Nothing here repairs, retries or excuses what a pool does: the first broken promise ends the
 //! soak, as a [`Finding`] with the seed that leads there.
 
+mod asked;
 mod books;
 mod figures;
 mod finding;
@@ -19,7 +20,9 @@ mod lanes;
 mod mischief;
 mod oracle;
 mod player;
+mod pressure;
 mod round;
+mod seats;
 mod setting;
 mod strain;
 
@@ -33,6 +36,7 @@ pub use finding::{Broken, Finding};
 
 use self::figures::{Figures, count};
 use self::round::Round;
+use warmheap::config::HeapSizing;
 use warmheap::device::Device;
 use warmheap_trace::Program;
 
@@ -45,6 +49,8 @@ pub struct Soak {
     pub threads: usize,
     /// Queues that buffers are retired to; 0 counts as 1.
     pub queues: usize,
+    /// How the pools' heaps are sized; without, as each round's settings have it.
+    pub heaps: Option<HeapSizing>,
     /// Where the choices start; the rounds count on from here. It decides every round's settings
     /// and every thread's choices, not how the threads interleave.
     pub seed: u64,
@@ -52,7 +58,7 @@ pub struct Soak {
 
 impl Default for Soak {
     fn default() -> Self {
-        Self { time: Duration::from_secs(60), threads: 3, queues: 3, seed: 1 }
+        Self { time: Duration::from_secs(60), threads: 3, queues: 3, heaps: None, seed: 1 }
     }
 }
 

@@ -4,37 +4,26 @@
 use std::sync::atomic::Ordering::Relaxed;
 
 use fastrand::Rng;
+use warmheap::{AllocError, Pool};
+use warmheap_trace::Program;
 
+use super::asked::Asked;
 use super::figures::count;
 use super::finding::Finding;
-use super::held::{Held, Rover, Sight, Still};
+use super::held::{Held, Rover, Sight, Still, look_at};
 use super::oracle::{cleared, kept};
 use super::round::Round;
 use super::setting::METERED;
-use warmheap::{AllocError, Buffer, Movable, Request, Tag};
-use warmheap_trace::Program;
 
 /// Buffers of more than one part in this many of all that is asked for do not grow.
 const GROWS: u64 = 64;
-
-/// What a request asks for.
-struct Asked {
-    size: u64,
-    align: u64,
-    zeroed: bool,
-    tag: Tag,
-}
-
-/// What it is given, with the queue it came by: the lane and the queue there.
-enum Given {
-    Still(Buffer, Option<(usize, u64)>),
-    Movable(Movable),
-}
 
 /// See the module's essay.
 #[derive(Debug)]
 pub(super) struct Player<'a> {
     round: &'a Round,
+    /// Until the pool is to close.
+    pool: Option<Pool>,
     program: &'a Program,
     rng: Rng,
     slots: Vec<Option<Held>>,
@@ -45,12 +34,13 @@ impl<'a> Player<'a> {
     pub(super) fn new(round: &'a Round, program: &'a Program, rng: Rng) -> Self {
         let mut slots = Vec::new();
         slots.resize_with(program.slots(), || None);
-        Self { round, program, rng, slots, position: 0 }
+        Self { round, pool: round.pool(), program, rng, slots, position: 0 }
     }
 
     /// Plays so many operations on, from the start again after the end.
     pub(super) fn play(&mut self, operations: usize) -> Result<(), Finding> {
         for _ in 0..operations {
+            self.let_go();
             let Some(op) = self.program.ops().get(self.position).copied() else {
                 self.position = 0;
                 self.clear()?;
@@ -70,10 +60,19 @@ impl<'a> Player<'a> {
                 self.touch()?;
             }
             if self.rng.u8(..16) == 0 {
-                self.round.mischief(&mut self.rng)?;
+                self.round.mischief(self.pool.as_ref(), &mut self.rng)?;
             }
         }
         Ok(())
+    }
+
+    /// Has no part in the pool any more, once that is to close; the last to do so closes it, while the
+    /// others play on with what they hold.
+    pub(super) fn let_go(&mut self) {
+        if self.pool.is_some() && self.round.closing.load(Relaxed) {
+            let pool = self.pool.take();
+            self.round.unless_panicked(|| drop(pool));
+        }
     }
 
     /// Frees everything, in one way or another.
@@ -86,6 +85,12 @@ impl<'a> Player<'a> {
         Ok(())
     }
 
+    /// Gives up some buffer that does not move.
+    pub(super) fn give_one(&mut self) -> Option<Held> {
+        let slot = self.rng.usize(..self.slots.len());
+        self.slots[slot].take_if(|held| held.queue().is_none())
+    }
+
     /// What is still held.
     pub(super) fn end(self) -> Vec<Held> {
         self.slots.into_iter().flatten().collect()
@@ -93,92 +98,50 @@ impl<'a> Player<'a> {
 
     /// Pins every buffer that may move.
     pub(super) fn look_around(&self) -> Result<Vec<Sight<'_>>, Finding> {
-        self.slots.iter().flatten().filter_map(|held| held.look(&self.round.oracle)).collect()
+        look_at(self.slots.iter().flatten(), &self.round.oracle)
     }
 
     fn allocate(&mut self, size: u64) -> Result<Option<Held>, Finding> {
         let (round, rng) = (self.round, &mut self.rng);
-        let size = (size >> round.setting.shift).max(1);
-        let size = if rng.u8(..32) == 0 { rng.u64(1..=size * 2) } else { size };
-        let align = if rng.u8(..16) == 0 { 1 << rng.u32(..17) } else { 1 };
-        let zeroed = rng.u8(..64) == 0;
-        let tag = rng.choice(round.tags).unwrap_or(Tag::NONE);
-        let request = Request::new(size).align(align).tag(tag);
-        let request = if zeroed { request.zeroed() } else { request };
-        let request = if rng.u8(..32) == 0 { request.growable(size * rng.u64(1..8)) } else { request };
-        let asked = Asked { size, align, zeroed, tag };
+        let Some(pool) = &self.pool else { return Ok(None) };
+        let asked = Asked::about((size >> round.setting.shift).max(1), &round.tags, rng);
         let one_in = round.setting.one_movable_in;
-        let movable = one_in > 0 && rng.u32(..one_in) == 0;
-        let troubles = round.strain.troubles();
-        let answer = match rng.u8(..16) {
-            _ if movable => {
-                round.longest_movable.fetch_max(size, Relaxed);
-                round.pool.allocate_movable(request).map(Given::Movable)
-            }
-            0 => round.pool.try_allocate(request).map(|buffer| Given::Still(buffer, None)),
+        if one_in > 0 && rng.u32(..one_in) == 0 {
+            return self.allocate_movable(pool, &asked);
+        }
+        let mut queue = None;
+        let given = match rng.u8(..16) {
+            0 => round.ask(&asked, |request| pool.try_allocate(request)),
             1..3 => {
                 let lane = rng.usize(..round.lanes.len());
                 let work = round.lanes[lane].work();
-                let queue = Some((lane, work.number));
-                work.queue.allocate(request).map(|buffer| Given::Still(buffer, queue))
+                queue = Some((lane, work.number));
+                match work.queue() {
+                    Some(way) => round.ask(&asked, |request| way.allocate(request)),
+                    None => Ok(None),
+                }
             }
-            _ => round.pool.allocate(request).map(|buffer| Given::Still(buffer, None)),
+            _ => round.ask(&asked, |request| pool.allocate(request)),
         };
-        match answer {
-            Ok(given) => self.receive(given, &asked).map(Some),
-            Err(error) => {
-                if round.strain.troubles() == troubles && !round.setting.excuse(&error) {
-                    return Err(Finding::Refused { size, error });
-                }
-                count(&round.books.refused);
-                count(&round.figures.refused_requests);
-                Ok(None)
-            }
-        }
+        let receive = |buffer| round.receive(buffer, &asked, queue).map(Held::Still);
+        given?.map(receive).transpose()
     }
 
-    fn receive(&self, given: Given, asked: &Asked) -> Result<Held, Finding> {
-        let (round, align) = (self.round, asked.align);
-        count(&round.books.allocated);
-        match given {
-            Given::Still(buffer, queue) => {
-                self.count_fallback(&buffer);
-                let number = self.check(&buffer, asked, queue.map(|(_, number)| number))?;
-                Ok(Held::Still(Still { buffer, number, queue }))
-            }
-            Given::Movable(buffer) => {
-                count(&round.figures.movable);
-                let pinned = buffer.pin();
-                if buffer.moves() > 0 {
-                    count(&round.books.unseen);
-                } else {
-                    self.count_fallback(&pinned);
-                }
-                drop(pinned);
-                let check = |buffer: &Buffer| self.check(buffer, asked, None);
-                Rover::new(buffer, align, &round.oracle, check).map(Held::Movable)
-            }
+    fn allocate_movable(&self, pool: &Pool, asked: &Asked) -> Result<Option<Held>, Finding> {
+        let round = self.round;
+        round.longest_movable.fetch_max(asked.size, Relaxed);
+        let given = round.ask(asked, |request| pool.allocate_movable(request))?;
+        let Some(buffer) = given else { return Ok(None) };
+        count(&round.figures.movable);
+        let pinned = buffer.pin();
+        if buffer.moves() > 0 {
+            count(&round.books.unseen);
+        } else {
+            round.count_fallback(&pinned);
         }
-    }
-
-    /// Looks at a new buffer, which came by the way of a queue or not. Answers its number.
-    fn check(&self, buffer: &Buffer, asked: &Asked, queue: Option<u64>) -> Result<u64, Finding> {
-        let Asked { size, align, zeroed, tag } = *asked;
-        let (found, address) = (buffer.size(), buffer.address());
-        if found != size || !address.is_multiple_of(align) || buffer.tag() != tag {
-            return Err(Finding::Misfit { size, align, found, address });
-        }
-        if zeroed || self.round.setting.scrubs() {
-            cleared(buffer, 0)?;
-        }
-        self.round.oracle.allocated(buffer, queue)
-    }
-
-    fn count_fallback(&self, buffer: &Buffer) {
-        if buffer.is_fallback() {
-            count(&self.round.books.fallbacks);
-            count(&self.round.figures.fallbacks);
-        }
+        drop(pinned);
+        let rover = Rover::new(buffer, asked.align, &round.oracle, |buffer| round.check(buffer, asked, None));
+        rover.map(Held::Movable).map(Some)
     }
 
     /// Some buffer is used.
@@ -199,7 +162,7 @@ impl<'a> Player<'a> {
         let (round, rng) = (self.round, &mut self.rng);
         if rng.bool() {
             let _sight = rover.look(&round.oracle)?;
-            return round.mischief(rng);
+            return round.mischief(self.pool.as_ref(), rng);
         }
         let lane = rng.usize(..round.lanes.len());
         if rover.lend(lane, &round.lanes[lane].work(), &round.oracle)? {
@@ -220,8 +183,9 @@ impl<'a> Player<'a> {
         // counts, or with it.
         let may_move = buffer.tag().name() != METERED && self.rng.bool();
         let troubles = round.strain.troubles();
-        let answer = if may_move { buffer.grow_or_move(size) } else { buffer.grow(size).map(|()| None) };
-        match answer {
+        let grow = || if may_move { buffer.grow_or_move(size) } else { buffer.grow(size).map(|()| None) };
+        let Some(grown) = round.unless_panicked(grow) else { return Ok(()) };
+        match grown {
             Ok(None) => {
                 if round.setting.scrubs() {
                     cleared(buffer, old)?;
@@ -234,26 +198,21 @@ impl<'a> Player<'a> {
                 count(&round.books.copies);
                 round.books.copied.fetch_add(old, Relaxed);
                 count(&round.figures.moved);
-                self.count_fallback(buffer);
+                round.count_fallback(buffer);
                 kept(buffer, number, old)?;
                 held.number = round.oracle.allocated(buffer, None)?;
                 let left = Still { buffer: left, number, queue: held.queue.take() };
                 self.release(Held::Still(left))?;
             }
-            Err(error) => {
-                if round.strain.troubles() == troubles && !round.setting.excuse(&error) {
-                    return Err(Finding::Refused { size, error });
+            Err(error) => match round.excuse(size, troubles, error)? {
+                AllocError::Device(_) => {
+                    count(&round.books.allocated);
+                    count(&round.books.unseen);
                 }
-                match error {
-                    AllocError::Device(_) => {
-                        count(&round.books.allocated);
-                        count(&round.books.unseen);
-                    }
-                    AllocError::OutOfMemory(_) => count(&round.books.refused),
-                    // Where it was to grow in place, nothing was asked for.
-                    _ => {}
-                }
-            }
+                AllocError::OutOfMemory(_) => count(&round.books.refused),
+                // Where it was to grow in place, nothing was asked for.
+                _ => {}
+            },
         }
         Ok(())
     }

@@ -57,14 +57,16 @@ impl Setting {
     }
 
     /// Settings for a device of these limits, and traces that ask for `demand` bytes together.
-    pub(super) fn new(limits: &Limits, demand: u64, rng: &mut Rng) -> Self {
+    pub(super) fn new(limits: &Limits, demand: u64, heaps: Option<HeapSizing>, rng: &mut Rng) -> Self {
         // A device that does not know what is free has no memory to run out of.
         let most = limits.available.map_or(u64::MAX, |free| (free / SHARE).min(REAL_MEMORY));
         let shift = (0..63).find(|shift| demand >> shift <= most).unwrap_or(63);
         let demand = (demand >> shift).max(MIB);
         let starts_zeroed = limits.zeroed && limits.host_visible;
         let one_movable_in = rng.choice([0, 4, 16, 16]).unwrap_or_default();
-        Self { config: config(demand, rng), shift, demand, one_movable_in, starts_zeroed }
+        let mut config = config(demand, rng);
+        config.heaps = heaps.unwrap_or(config.heaps);
+        Self { config, shift, demand, one_movable_in, starts_zeroed }
     }
 }
 

@@ -1,0 +1,136 @@
+//! Requests: what is asked for, what a pool gives, and whether a refusal has a reason.
+#![forbid(unsafe_code)]
+
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+
+use fastrand::Rng;
+use warmheap::{AllocError, Buffer, Request, Tag};
+
+use super::figures::count;
+use super::finding::Finding;
+use super::held::Still;
+use super::oracle::cleared;
+use super::round::Round;
+
+/// What a request asks for.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Asked {
+    pub(super) size: u64,
+    pub(super) align: u64,
+    zeroed: bool,
+    tag: Tag,
+    /// Bytes that the buffer may grow to; 0 if it is not said to grow.
+    room: u64,
+}
+
+impl Asked {
+    /// About `size` bytes, mostly exactly those, mostly without further wishes.
+    pub(super) fn about(size: u64, tags: &[Tag], rng: &mut Rng) -> Self {
+        let size = if rng.u8(..32) == 0 { rng.u64(1..=size * 2) } else { size };
+        let align = if rng.u8(..16) == 0 { 1 << rng.u32(..17) } else { 1 };
+        let zeroed = rng.u8(..64) == 0;
+        let tag = rng.choice(tags).copied().unwrap_or(Tag::NONE);
+        let room = if rng.u8(..32) == 0 { size * rng.u64(1..8) } else { 0 };
+        Self { size, align, zeroed, tag, room }
+    }
+
+    /// `size` bytes and nothing else.
+    pub(super) fn bytes(size: u64) -> Self {
+        Self { size, align: 1, zeroed: false, tag: Tag::NONE, room: 0 }
+    }
+
+    pub(super) fn request(&self) -> Request {
+        let request = Request::new(self.size).align(self.align).tag(self.tag);
+        let request = if self.zeroed { request.zeroed() } else { request };
+        if self.room > 0 { request.growable(self.room) } else { request }
+    }
+}
+
+/// What a callback of the soak panics with, so that nothing else is taken for it.
+#[derive(Debug)]
+pub(super) struct Ordered;
+
+impl Ordered {
+    /// Panics without a word on standard error.
+    pub(super) fn panic() -> ! {
+        resume_unwind(Box::new(Self))
+    }
+}
+
+impl Round {
+    /// Makes a call that may run the program's callbacks; `None` if one of them panicked, as ordered.
+    pub(super) fn unless_panicked<R>(&self, call: impl FnOnce() -> R) -> Option<R> {
+        match catch_unwind(AssertUnwindSafe(call)) {
+            Ok(returned) => Some(returned),
+            Err(panic) if panic.is::<Ordered>() => {
+                count(&self.figures.panics);
+                None
+            }
+            Err(panic) => resume_unwind(panic),
+        }
+    }
+
+    /// Asks for a buffer. `None` if there is a reason why there is none: a callback that panicked, or a
+    /// refusal that the device, a limit or a quota excuses.
+    pub(super) fn ask<G>(
+        &self,
+        asked: &Asked,
+        call: impl FnOnce(Request) -> Result<G, AllocError>,
+    ) -> Result<Option<G>, Finding> {
+        let troubles = self.strain.troubles();
+        match self.unless_panicked(|| call(asked.request())) {
+            None => Ok(None),
+            Some(Ok(given)) => {
+                count(&self.books.allocated);
+                Ok(Some(given))
+            }
+            Some(Err(error)) => {
+                self.excuse(asked.size, troubles, error)?;
+                count(&self.books.refused);
+                count(&self.figures.refused_requests);
+                Ok(None)
+            }
+        }
+    }
+
+    /// Fails if nothing explains why `size` bytes were refused; `troubles` is from before the request.
+    /// Else says what the error is.
+    pub(super) fn excuse(&self, size: u64, troubles: u64, error: AllocError) -> Result<AllocError, Finding> {
+        if self.strain.troubles() == troubles && !self.setting.excuse(&error) {
+            return Err(Finding::Refused { size, error });
+        }
+        Ok(error)
+    }
+
+    /// Takes a new buffer that stays where it is, which came by the way of a queue or not.
+    pub(super) fn receive(
+        &self,
+        buffer: Buffer,
+        asked: &Asked,
+        queue: Option<(usize, u64)>,
+    ) -> Result<Still, Finding> {
+        self.count_fallback(&buffer);
+        let number = self.check(&buffer, asked, queue.map(|(_, number)| number))?;
+        Ok(Still { buffer, number, queue })
+    }
+
+    /// Looks at a new buffer, which came by the way of a queue or not, and returns its number.
+    pub(super) fn check(&self, buffer: &Buffer, asked: &Asked, queue: Option<u64>) -> Result<u64, Finding> {
+        let Asked { size, align, zeroed, tag, .. } = *asked;
+        let (found, address) = (buffer.size(), buffer.address());
+        if found != size || !address.is_multiple_of(align) || buffer.tag() != tag {
+            return Err(Finding::Misfit { size, align, found, address });
+        }
+        if zeroed || self.setting.scrubs() {
+            cleared(buffer, 0)?;
+        }
+        self.oracle.allocated(buffer, queue)
+    }
+
+    pub(super) fn count_fallback(&self, buffer: &Buffer) {
+        if buffer.is_fallback() {
+            count(&self.books.fallbacks);
+            count(&self.figures.fallbacks);
+        }
+    }
+}
