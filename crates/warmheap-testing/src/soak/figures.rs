@@ -1,4 +1,4 @@
-//! What a soak has been through, counted by everyone who takes part in it.
+//! What a soak has been through, counted by all of its threads.
 #![forbid(unsafe_code)]
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -7,7 +7,7 @@ use serde::Serialize;
 
 macro_rules! figures {
     ($($(#[$doc:meta])* $name:ident,)+) => {
-        /// What a soak has been through so far. Bytes are bytes.
+        /// What a soak has been through so far. Sizes are in bytes.
         #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
         #[non_exhaustive]
         pub struct Survived {
@@ -37,59 +37,59 @@ macro_rules! figures {
 figures! {
     /// Pools that were made, used and closed.
     rounds,
-    /// Times that all threads stood still and the books were compared.
+    /// Times that all threads waited and the figures were compared.
     comparisons,
     /// Buffers asked for, freed and retired.
     operations,
-    /// Requests that nobody could serve, each for a reason.
+    /// Requests that failed, each for a reason.
     refused_requests,
-    /// Requests that the device served straight.
+    /// Requests served by fallback.
     fallbacks,
     /// Buffers that waited for a queue.
     retired,
-    /// Buffers freed by another thread than the one that asked for them.
+    /// Buffers freed by a thread that had not allocated them.
     freed_elsewhere,
-    /// Buffers made longer where they were.
+    /// Buffers grown in place.
     grown,
-    /// Buffers moved to be longer.
+    /// Buffers moved to grow.
     moved,
     /// Buffers that the pool may move.
     movable,
-    /// Times that a queue used one of those.
+    /// Times that a queue used a movable buffer.
     lent,
     /// Compactions on demand.
     compactions,
-    /// Compactions by the pools themselves: in the background, and for requests that found no room.
+    /// Compactions by the pools themselves, in the background and for requests that found no room.
     compactions_by_pools,
-    /// Buffers moved by any of them, where statistics are kept.
+    /// Buffers moved by compaction, in rounds with statistics.
     compacted,
-    /// The bytes of those.
+    /// The bytes of those buffers.
     compacted_bytes,
-    /// Bytes that came free in whole pages or heaps by that.
+    /// Bytes that compaction freed in whole pages or heaps.
     recovered_bytes,
     /// Device calls made to fail.
     failures_injected,
-    /// Device calls refused for want of memory: the budget moves.
+    /// Device calls that the moving budget refused.
     refused_by_budget,
     /// Heaps made.
     heaps_made,
     /// Heaps given back.
     heaps_destroyed,
-    /// Times that free memory was given back on demand.
+    /// Trims on demand.
     trims,
-    /// Bytes given back so.
+    /// Bytes given back by those trims.
     trimmed_bytes,
     /// Pools closed in the middle of play.
     closed_in_play,
-    /// Threads that ended in the middle of play, and were followed by another.
+    /// Threads that ended in the middle of play and were replaced.
     threads_replaced,
-    /// Times that a pool told the program that memory is short.
+    /// Times that a pool called back because memory was short.
     calls_for_help,
-    /// Buffers that callbacks asked for, to keep.
+    /// Buffers that callbacks allocated and kept.
     kept_by_callbacks,
-    /// Calls that a callback's panic came out of.
+    /// Calls that ended with a callback's panic.
     panics,
-    /// Times that idle heaps were put to rest.
+    /// Times that idle heaps were made purgeable.
     rests,
     /// Queues lost with work on them.
     queues_lost,
@@ -99,7 +99,7 @@ figures! {
     peak_live_bytes,
     /// The most bytes held from a device at once.
     peak_reserved_bytes,
-    /// The most bytes of a pool's own books.
+    /// The most bytes of a pool's own metadata.
     metadata_bytes,
 }
 

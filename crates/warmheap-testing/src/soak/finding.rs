@@ -96,11 +96,11 @@ pub enum Finding {
     Refused {
         /// The bytes asked for.
         size: u64,
-        /// The pool's answer.
+        /// The pool's error.
         error: AllocError,
     },
-    /// An answer that does not fit the question.
-    #[error("a request for {size} bytes aligned to {align} was answered with {found} bytes at {address:#x}")]
+    /// A buffer that is not what was asked for.
+    #[error("a request for {size} bytes aligned to {align} got {found} bytes at {address:#x}")]
     Misfit {
         /// The bytes asked for.
         size: u64,
@@ -111,7 +111,7 @@ pub enum Finding {
         /// Where.
         address: u64,
     },
-    /// The pool's books differ from those kept here.
+    /// A figure of the pool differs from what was counted.
     #[error("{figure}: the pool says {pool}, and {counted} were counted")]
     Figure {
         /// Which figure.

@@ -1,30 +1,33 @@
-//! Pools under every hardship at once, for as long as one likes, with books kept of all of it.
+//! Pools under every hardship at once, for any length of time, with every figure checked.
 //!
-//! A soak is a sequence of rounds (`round`). Each has a pool of its own with settings made up for
-//! it, on a device whose calls fail and whose budget moves (`strain`), played on by several
-//! threads (`player`) and several queues that are slow, stand still and get lost (`lanes`). Some
-//! buffers may move (`held`). The pool is trimmed, compacted, put to rest (`mischief`), closed with
-//! buffers alive. All the way an `oracle` knows who holds which addresses; whenever the threads stand
-//! still the pool's figures must be those that were counted (`books`), and at the end of a round
+//! A soak is a sequence of rounds (`round`). Each round has a pool of its own, with random settings
+//! (`setting`), on a device whose calls fail and whose budget moves (`faulty_device`). Several threads
+//! play traces on it (`workers`, `player`), some of which end and are replaced. Queues are slow, stop and
+//! get lost (`queues`). Callbacks own buffers, allocate and panic (`callbacks`). Some buffers may move
+//! (`held`). The pool is trimmed, compacted and made purgeable (`chaos`), and closed with buffers alive,
+//! in half of the rounds in the middle of play.
+//!
+//! All the way an `oracle` knows which buffer and which work uses which addresses. Whenever the threads
+//! wait for each other, the pool's figures must be those that were counted (`expected`). After a round
 //! everything must be back at the device.
 //!
-//! Nothing here repairs, retries or excuses what a pool does: the first broken promise ends the
+//! Nothing here repairs, retries or excuses what a pool does. The first broken promise ends the
 //! soak, as a [`Finding`] with the seed that leads there.
 
-mod asked;
-mod books;
+mod callbacks;
+mod chaos;
+mod expected;
+mod faulty_device;
 mod figures;
 mod finding;
 mod held;
-mod lanes;
-mod mischief;
 mod oracle;
 mod player;
-mod pressure;
+mod queues;
+mod requests;
 mod round;
-mod seats;
 mod setting;
-mod strain;
+mod workers;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -43,16 +46,16 @@ use warmheap_trace::Program;
 /// How pools are tried.
 #[derive(Debug, Clone)]
 pub struct Soak {
-    /// How long; a round that has begun is cut short, but not before all threads stand still.
+    /// How long to go on. A round that has begun is cut short once all threads wait for each other.
     pub time: Duration,
     /// Threads that play at once; 0 counts as 1.
     pub threads: usize,
     /// Queues that buffers are retired to; 0 counts as 1.
     pub queues: usize,
-    /// How the pools' heaps are sized; without, as each round's settings have it.
+    /// How the pools' heaps are sized; `None` leaves it to each round's settings.
     pub heaps: Option<HeapSizing>,
-    /// Where the choices start; the rounds count on from here. It decides every round's settings
-    /// and every thread's choices, not how the threads interleave.
+    /// The first round's seed; each round has the next. It decides the settings and every thread's
+    /// choices, not how the threads interleave.
     pub seed: u64,
 }
 
@@ -63,10 +66,10 @@ impl Default for Soak {
 }
 
 impl Soak {
-    /// Plays `programs` on pools of the `devices`, in turns. `progress` hears how far it is, a few
-    /// times a second, from any thread.
+    /// Plays `programs` on pools of the `devices`, in turns. `progress` is told how far it is, often, from
+    /// any thread.
     ///
-    /// Says what was survived, and what broke if something did.
+    /// Returns what was survived, and what broke if something did.
     ///
     /// # Errors
     /// [`Broken`], with the figures up to there.

@@ -1,21 +1,21 @@
-//! Who holds which addresses: buffers that are alive, and work in flight that still uses them.
+//! Which addresses are in use, by buffers that are alive or by work in flight.
 //!
-//! A range is noted after the pool has handed it out, and taken off before it goes back, so that
-//! whatever is in the book is somebody's; the range of a movable buffer is there while that cannot move.
-//! A range in flight stays until the queue's own counter has reached its ticket; the counter only
-//! rises, so looking at it after the pool did never blames a pool that was right.
+//! A range is noted after the pool has handed it out, and removed before it goes back. So every range
+//! noted here has a user. The range of a movable buffer is here while the buffer cannot move. A range in
+//! flight stays until the queue's own counter has reached its ticket. The counter only rises, so reading
+//! it after the pool did never blames a pool that was right.
 #![allow(unsafe_code)]
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use super::finding::Finding;
-use super::lanes::{Counter, Work};
+use super::queues::{Counter, Work};
 use crate::lock;
 use warmheap::Buffer;
 use warmheap_trace::Words;
 
-/// See the module's essay.
+/// See the module's documentation.
 #[derive(Debug, Default)]
 pub(super) struct Oracle(Mutex<Book>);
 
@@ -23,7 +23,7 @@ pub(super) struct Oracle(Mutex<Book>);
 struct Book {
     /// By the first address.
     ranges: BTreeMap<u64, Range>,
-    /// Ever noted: every buffer has a number of its own.
+    /// Buffers noted so far; each has a number of its own.
     noted: u64,
     live_bytes: u64,
     live: u64,
@@ -54,7 +54,7 @@ impl InFlight {
         self.queue
     }
 
-    /// The finding that somebody else was given the range.
+    /// The finding that the range was handed out again.
     fn early(&self, address: u64, size: u64) -> Finding {
         let (reached, lost) = (self.counter.reached(), self.counter.is_lost());
         Finding::Early { address, size, queue: self.queue, ticket: self.ticket, reached, lost }
@@ -72,15 +72,15 @@ impl InFlight {
 }
 
 impl Oracle {
-    /// Notes a new buffer, which came by the way of a queue or not, and marks it where the CPU can.
-    /// Answers its number.
+    /// Notes a new buffer, allocated through a queue or not, marks it where the CPU can, and returns its
+    /// number.
     pub(super) fn allocated(&self, buffer: &Buffer, queue: Option<u64>) -> Result<u64, Finding> {
         let number = self.book().insert(buffer, queue)?;
         mark(buffer, number);
         Ok(number)
     }
 
-    /// Notes that a buffer has become longer where it is: it had `old` bytes.
+    /// Notes that a buffer has grown in place from `old` bytes.
     pub(super) fn grown(&self, buffer: &Buffer, number: u64, old: u64) -> Result<(), Finding> {
         kept(buffer, number, old)?;
         let (address, size) = (buffer.address(), buffer.size());
@@ -93,8 +93,7 @@ impl Oracle {
         Ok(())
     }
 
-    /// Notes where a movable buffer is, which stays there for now. The work that it was given to last
-    /// may still use it.
+    /// Notes where a movable buffer is, which stays there for now. `work` may still use it.
     pub(super) fn found(&self, buffer: &Buffer, number: u64, work: Option<&InFlight>) -> Result<(), Finding> {
         let (address, size) = (buffer.address(), buffer.size());
         let mut book = self.book();
@@ -104,8 +103,8 @@ impl Oracle {
         unchanged(buffer, number)
     }
 
-    /// Takes a movable buffer off that may move from now on, or once that work is over.
-    pub(super) fn out_of_sight(&self, buffer: &Buffer, work: Option<&InFlight>) {
+    /// Removes a movable buffer that may move from now on, or once `work` is over.
+    pub(super) fn out_of_view(&self, buffer: &Buffer, work: Option<&InFlight>) {
         let mut book = self.book();
         match work.filter(|work| !work.is_over()) {
             Some(work) => {
@@ -116,7 +115,7 @@ impl Oracle {
         }
     }
 
-    /// Takes a buffer off that is about to be freed.
+    /// Removes a buffer that is about to be freed.
     pub(super) fn freed(&self, buffer: &Buffer, number: u64) -> Result<(), Finding> {
         unchanged(buffer, number)?;
         let mut book = self.book();
@@ -169,7 +168,7 @@ impl Book {
         Ok(self.noted)
     }
 
-    /// Takes off what is over in these bytes, which have been handed out.
+    /// Removes work that is over from these bytes, which have been handed out.
     fn vacate(&mut self, address: u64, size: u64, queue: Option<u64>) -> Result<(), Finding> {
         while let Some((&other, range)) = self.ranges.range(..address.saturating_add(size)).next_back()
             && other + range.size > address
@@ -177,7 +176,7 @@ impl Book {
             let Some(work) = &range.in_flight else {
                 return Err(Finding::Overlap { address, size, other, other_size: range.size });
             };
-            // A queue has its own memory back at once, as it lies.
+            // A queue may reuse its own memory at once, as a whole.
             let own = queue == Some(work.queue) && other == address;
             if !own && !work.is_over() {
                 return Err(work.early(address, size));

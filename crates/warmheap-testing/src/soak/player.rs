@@ -1,4 +1,4 @@
-//! One thread: a trace played with whims, and mischief in between.
+//! A player: it plays a trace with random choices, and chaos in between.
 #![forbid(unsafe_code)]
 
 use std::sync::atomic::Ordering::Relaxed;
@@ -7,18 +7,18 @@ use fastrand::Rng;
 use warmheap::{AllocError, Pool};
 use warmheap_trace::Program;
 
-use super::asked::Asked;
 use super::figures::count;
 use super::finding::Finding;
-use super::held::{Held, Rover, Sight, Still, look_at};
+use super::held::{Held, MovableHandle, PinnedView, Still, look_at};
 use super::oracle::{cleared, kept};
+use super::requests::Asked;
 use super::round::Round;
 use super::setting::METERED;
 
-/// Buffers of more than one part in this many of all that is asked for do not grow.
+/// Buffers larger than the demand divided by this do not grow.
 const GROWS: u64 = 64;
 
-/// See the module's essay.
+/// See the module's documentation.
 #[derive(Debug)]
 pub(super) struct Player<'a> {
     round: &'a Round,
@@ -37,7 +37,7 @@ impl<'a> Player<'a> {
         Self { round, pool: round.pool(), program, rng, slots, position: 0 }
     }
 
-    /// Plays so many operations on, from the start again after the end.
+    /// Plays so many operations on. After the trace's end it begins again.
     pub(super) fn play(&mut self, operations: usize) -> Result<(), Finding> {
         for _ in 0..operations {
             self.let_go();
@@ -60,14 +60,14 @@ impl<'a> Player<'a> {
                 self.touch()?;
             }
             if self.rng.u8(..16) == 0 {
-                self.round.mischief(self.pool.as_ref(), &mut self.rng)?;
+                self.round.chaos(self.pool.as_ref(), &mut self.rng)?;
             }
         }
         Ok(())
     }
 
-    /// Has no part in the pool any more, once that is to close; the last to do so closes it, while the
-    /// others play on with what they hold.
+    /// Drops the handle to a pool that is to close. The last player to do so closes the pool, while the
+    /// others play on with the buffers that they hold.
     pub(super) fn let_go(&mut self) {
         if self.pool.is_some() && self.round.closing.load(Relaxed) {
             let pool = self.pool.take();
@@ -75,7 +75,7 @@ impl<'a> Player<'a> {
         }
     }
 
-    /// Frees everything, in one way or another.
+    /// Releases everything, in one way or another.
     fn clear(&mut self) -> Result<(), Finding> {
         for slot in 0..self.slots.len() {
             if let Some(held) = self.slots[slot].take() {
@@ -97,7 +97,7 @@ impl<'a> Player<'a> {
     }
 
     /// Pins every buffer that may move.
-    pub(super) fn look_around(&self) -> Result<Vec<Sight<'_>>, Finding> {
+    pub(super) fn look_around(&self) -> Result<Vec<PinnedView<'_>>, Finding> {
         look_at(self.slots.iter().flatten(), &self.round.oracle)
     }
 
@@ -113,9 +113,9 @@ impl<'a> Player<'a> {
         let given = match rng.u8(..16) {
             0 => round.ask(&asked, |request| pool.try_allocate(request)),
             1..3 => {
-                let lane = rng.usize(..round.lanes.len());
-                let work = round.lanes[lane].work();
-                queue = Some((lane, work.number));
+                let slot = rng.usize(..round.queues.len());
+                let work = round.queues[slot].work();
+                queue = Some((slot, work.number));
                 match work.queue() {
                     Some(way) => round.ask(&asked, |request| way.allocate(request)),
                     None => Ok(None),
@@ -135,21 +135,22 @@ impl<'a> Player<'a> {
         count(&round.figures.movable);
         let pinned = buffer.pin();
         if buffer.moves() > 0 {
-            count(&round.books.unseen);
+            count(&round.expected.unseen);
         } else {
             round.count_fallback(&pinned);
         }
         drop(pinned);
-        let rover = Rover::new(buffer, asked.align, &round.oracle, |buffer| round.check(buffer, asked, None));
-        rover.map(Held::Movable).map(Some)
+        let handle =
+            MovableHandle::new(buffer, asked.align, &round.oracle, |buffer| round.check(buffer, asked, None));
+        handle.map(Held::Movable).map(Some)
     }
 
-    /// Some buffer is used.
+    /// Uses some buffer.
     fn touch(&mut self) -> Result<(), Finding> {
         let slot = self.rng.usize(..self.slots.len());
         let Some(mut held) = self.slots[slot].take() else { return Ok(()) };
         match &mut held {
-            Held::Movable(rover) => self.visit(rover)?,
+            Held::Movable(handle) => self.visit(handle)?,
             Held::Still(still) if self.rng.u8(..4) == 0 => self.grow(still)?,
             Held::Still(_) => {}
         }
@@ -157,21 +158,21 @@ impl<'a> Player<'a> {
         Ok(())
     }
 
-    /// A buffer that may move is used: by a queue, or here for a while.
-    fn visit(&mut self, rover: &mut Rover) -> Result<(), Finding> {
+    /// Uses a movable buffer, on a queue or here for a while.
+    fn visit(&mut self, handle: &mut MovableHandle) -> Result<(), Finding> {
         let (round, rng) = (self.round, &mut self.rng);
         if rng.bool() {
-            let _sight = rover.look(&round.oracle)?;
-            return round.mischief(self.pool.as_ref(), rng);
+            let _view = handle.look(&round.oracle)?;
+            return round.chaos(self.pool.as_ref(), rng);
         }
-        let lane = rng.usize(..round.lanes.len());
-        if rover.lend(lane, &round.lanes[lane].work(), &round.oracle)? {
+        let slot = rng.usize(..round.queues.len());
+        if handle.lend(slot, &round.queues[slot].work(), &round.oracle)? {
             count(&round.figures.lent);
         }
         Ok(())
     }
 
-    /// A buffer becomes longer, where it is or, at times, elsewhere.
+    /// Grows a buffer in place or, at times, by a move.
     fn grow(&mut self, held: &mut Still) -> Result<(), Finding> {
         let (round, buffer, number) = (self.round, &mut held.buffer, held.number);
         let old = buffer.size();
@@ -179,10 +180,10 @@ impl<'a> Player<'a> {
             return Ok(());
         }
         let size = old + self.rng.u64(1..=old / 4 + 1);
-        // The error of a quota does not say whether it came before the request for a new place, which
-        // counts, or with it.
+        // A quota's error does not tell whether growing in place failed or the request for a new place,
+        // which counts as a request.
         let may_move = buffer.tag().name() != METERED && self.rng.bool();
-        let troubles = round.strain.troubles();
+        let troubles = round.faults.troubles();
         let grow = || if may_move { buffer.grow_or_move(size) } else { buffer.grow(size).map(|()| None) };
         let Some(grown) = round.unless_panicked(grow) else { return Ok(()) };
         match grown {
@@ -194,9 +195,9 @@ impl<'a> Player<'a> {
                 count(&round.figures.grown);
             }
             Ok(Some(left)) => {
-                count(&round.books.allocated);
-                count(&round.books.copies);
-                round.books.copied.fetch_add(old, Relaxed);
+                count(&round.expected.allocated);
+                count(&round.expected.copies);
+                round.expected.copied.fetch_add(old, Relaxed);
                 count(&round.figures.moved);
                 round.count_fallback(buffer);
                 kept(buffer, number, old)?;
@@ -206,11 +207,11 @@ impl<'a> Player<'a> {
             }
             Err(error) => match round.excuse(size, troubles, error)? {
                 AllocError::Device(_) => {
-                    count(&round.books.allocated);
-                    count(&round.books.unseen);
+                    count(&round.expected.allocated);
+                    count(&round.expected.unseen);
                 }
-                AllocError::OutOfMemory(_) => count(&round.books.refused),
-                // Where it was to grow in place, nothing was asked for.
+                AllocError::OutOfMemory(_) => count(&round.expected.refused),
+                // Growing in place is no request.
                 _ => {}
             },
         }
@@ -218,18 +219,18 @@ impl<'a> Player<'a> {
     }
 
     fn release(&mut self, held: Held) -> Result<(), Finding> {
-        // What a queue still uses, or was given early, goes back under a later ticket of the same queue, if that
-        // queue is still there.
-        if let Some((lane, number)) = held.queue() {
-            let work = self.round.lanes[lane].work();
+        // What a queue still uses, or reused early, is retired with a later ticket of the same queue, if
+        // that queue is still there.
+        if let Some((slot, number)) = held.queue() {
+            let work = self.round.queues[slot].work();
             if work.number == number {
                 return self.round.retire(held, &work);
             }
         }
         match self.rng.u8(..16) {
             0..5 => {
-                let lane = self.rng.usize(..self.round.lanes.len());
-                self.round.retire(held, &self.round.lanes[lane].work())
+                let slot = self.rng.usize(..self.round.queues.len());
+                self.round.retire(held, &self.round.queues[slot].work())
             }
             5..7 => {
                 self.round.leave(held);

@@ -1,7 +1,7 @@
 //! One round: a pool with settings of its own, played on by several threads until it closes.
 //!
-//! Threads stop together after each leg, pin what may move, and while all stand still the pool's books
-//! are compared with those kept here. In half of the rounds the pool closes in the middle of a last
+//! Threads wait for each other after each leg and pin what may move. While they wait, the pool's figures
+//! are compared with those counted here. In half of the rounds the pool closes in the middle of a last
 //! leg, while the threads play on with the buffers that they hold.
 #![forbid(unsafe_code)]
 
@@ -15,16 +15,16 @@ use warmheap::{Pool, Tag};
 use warmheap_trace::Program;
 
 use super::Soak;
-use super::books::Books;
+use super::callbacks;
+use super::expected::Expected;
+use super::faulty_device::{Faults, FaultyDevice};
 use super::figures::{Figures, count};
 use super::finding::{Finding, same};
 use super::held::{Held, Still, look_at};
-use super::lanes::{Lane, Work};
 use super::oracle::Oracle;
-use super::pressure;
-use super::seats;
+use super::queues::{QueueSlot, Work};
 use super::setting::{METERED, Setting};
-use super::strain::{Strain, Strained};
+use super::workers;
 use crate::lock;
 
 /// What all threads of a round share.
@@ -32,31 +32,31 @@ use crate::lock;
 pub(super) struct Round {
     /// The round's own handle, until the pool is to close.
     pool: Mutex<Option<Pool>>,
-    /// The pool is to close: who has a handle lets it go.
+    /// The pool is to close, so players drop their handles.
     pub(super) closing: AtomicBool,
     pub(super) setting: Setting,
-    pub(super) strain: Arc<Strain>,
+    pub(super) faults: Arc<Faults>,
     pub(super) figures: Arc<Figures>,
     pub(super) oracle: Oracle,
-    pub(super) lanes: Vec<Lane>,
+    pub(super) queues: Vec<QueueSlot>,
     pub(super) tags: [Tag; 3],
     pub(super) threads: usize,
     /// Queues made so far.
-    pub(super) queues: AtomicU64,
+    pub(super) queues_made: AtomicU64,
     /// Buffers left for any thread to free.
     pub(super) around: Mutex<Vec<Held>>,
-    pub(super) books: Books,
+    pub(super) expected: Expected,
     /// The most bytes of a buffer that may move.
     pub(super) longest_movable: AtomicU64,
-    /// Callbacks do something.
+    /// Whether callbacks do anything.
     pub(super) awake: AtomicBool,
-    /// Threads that have ended, but for what they free at their very end.
+    /// Threads that still have to free something in the destructors of their thread-locals.
     pub(super) leaving: AtomicU64,
     finding: Mutex<Option<Finding>>,
 }
 
 impl Round {
-    /// Starts a pool; `None` if the device, under strain, refused.
+    /// Starts a pool; `None` if the faulty device refused.
     pub(super) fn start(
         soak: &Soak,
         programs: &[Program],
@@ -68,48 +68,48 @@ impl Round {
         let asked = (0..threads).map(|thread| programs[thread % programs.len()].summary());
         let demand = asked.map(|summary| summary.peak_live_bytes).fold(0, u64::saturating_add);
         let setting = Setting::new(&device.limits(), demand, soak.heaps, rng);
-        let strain = Strain::new(Arc::clone(figures));
+        let faults = Faults::new(Arc::clone(figures));
         if rng.u8(..4) == 0 {
-            strain.fail(rng.u64(1..8));
+            faults.fail(rng.u64(1..8));
         }
-        let strained = Strained { inner: Arc::clone(device), strain: Arc::clone(&strain) };
-        let pool = match Pool::new(Arc::new(strained), setting.config.clone()) {
+        let faulty = FaultyDevice { inner: Arc::clone(device), faults: Arc::clone(&faults) };
+        let pool = match Pool::new(Arc::new(faulty), setting.config.clone()) {
             Ok(pool) => pool,
-            Err(error) if strain.troubles() == 0 => return Err(Finding::Start(error)),
-            Err(_) => return nothing_left(&strain).map(|()| None),
+            Err(error) if faults.troubles() == 0 => return Err(Finding::Start(error)),
+            Err(_) => return nothing_left(&faults).map(|()| None),
         };
         let queues = soak.queues.max(1) as u64;
         let round = Arc::new(Self {
-            lanes: (0..queues).map(|number| Lane::new(&pool, number)).collect(),
+            queues: (0..queues).map(|number| QueueSlot::new(&pool, number)).collect(),
             pool: Mutex::new(Some(pool.clone())),
             closing: AtomicBool::new(false),
             setting,
-            strain,
+            faults,
             figures: Arc::clone(figures),
             oracle: Oracle::default(),
             tags: [Tag::NONE, "weights".into(), METERED.into()],
             threads,
-            queues: AtomicU64::new(queues),
+            queues_made: AtomicU64::new(queues),
             around: Mutex::default(),
-            books: Books::default(),
+            expected: Expected::default(),
             longest_movable: AtomicU64::new(0),
             awake: AtomicBool::new(true),
             leaving: AtomicU64::new(0),
             finding: Mutex::default(),
         });
-        pressure::register(&pool, &round, rng);
+        callbacks::register(&pool, &round, rng);
         Ok(Some(round))
     }
 
-    /// Plays the round to its end. `alive` hears from every thread that it gets on, and says
-    /// whether there is time for more.
+    /// Plays the round to its end. Every thread calls `alive` as it goes on, which returns whether there is
+    /// time for more.
     pub(super) fn play(
         self: Arc<Self>,
         programs: &[Program],
         rng: &mut Rng,
         alive: &(dyn Fn() -> bool + Sync),
     ) -> Result<(), Finding> {
-        let mut held = seats::play(&self, programs, rng, alive);
+        let mut held = workers::play(&self, programs, rng, alive);
         rng.shuffle(&mut held);
         let mut late = held.split_off(held.len() / 2);
         self.note(|| self.compare_alone(&held, &late, rng));
@@ -119,22 +119,21 @@ impl Round {
         self.end(late)
     }
 
-    /// The books once more: all threads have ended, and this one has what they held.
+    /// Compares once more, when all threads have ended and this one has what they held.
     fn compare_alone(&self, held: &[Held], late: &[Held], rng: &mut Rng) -> Result<(), Finding> {
-        let _sights = look_at(held.iter().chain(late), &self.oracle)?;
+        let _views = look_at(held.iter().chain(late), &self.oracle)?;
         self.compare(true, rng)
     }
 
-    /// A handle to the pool, unless that is to close.
+    /// A handle to the pool, unless the pool is to close.
     pub(super) fn pool(&self) -> Option<Pool> {
         lock(&self.pool).clone()
     }
 
-    /// Lets all handles to the pool go that are not a player's. The last player to let go of its own
-    /// closes the pool.
+    /// Drops all handles to the pool but the players'. The last player to drop its own closes the pool.
     pub(super) fn close(&self) {
         let pool = lock(&self.pool).take();
-        self.lanes.iter().for_each(Lane::part);
+        self.queues.iter().for_each(QueueSlot::part);
         self.closing.store(true, Relaxed);
         self.unless_panicked(|| drop(pool));
     }
@@ -151,7 +150,7 @@ impl Round {
         lock(&self.finding).is_some()
     }
 
-    /// Frees a buffer once a queue has done what it was given until now.
+    /// Frees a buffer once a queue has done all work submitted until now.
     pub(super) fn retire(&self, held: Held, work: &Work) -> Result<(), Finding> {
         let (ticket, value) = work.submit();
         let Still { buffer, number, .. } = held.into_still(&self.oracle)?;
@@ -166,13 +165,13 @@ impl Round {
         lock(&self.around).push(held);
     }
 
-    /// Closes the pool, if it is open, with buffers still alive; when the last is gone everything must
-    /// be back.
+    /// Closes the pool, if it is open, with buffers still alive. When the last buffer is gone everything must
+    /// be back at the device.
     fn end(self: Arc<Self>, late: Vec<Held>) -> Result<(), Finding> {
-        self.strain.heal();
-        for lane in &self.lanes {
-            lane.drain();
-            lane.work().counter.go();
+        self.faults.heal();
+        for slot in &self.queues {
+            slot.drain();
+            slot.work().counter.go();
         }
         self.note(|| {
             self.close();
@@ -182,16 +181,16 @@ impl Round {
             return Err(finding);
         }
         late.into_iter().try_for_each(|held| held.free(&self.oracle))?;
-        let strain = Arc::clone(&self.strain);
+        let faults = Arc::clone(&self.faults);
         let (live, _) = self.oracle.live();
         same("buffers alive after all were freed", live, 0)?;
-        // The queues' last tickets go with it, and what was retired with them.
+        // The queues' last tickets end with the round, and so does what was retired with them.
         drop(self);
-        nothing_left(&strain)
+        nothing_left(&faults)
     }
 }
 
-fn nothing_left(strain: &Strain) -> Result<(), Finding> {
-    same("bytes not given back", 0, strain.live_bytes())?;
-    same("heaps and buffers not given back", 0, strain.live_objects())
+fn nothing_left(faults: &Faults) -> Result<(), Finding> {
+    same("bytes not given back", 0, faults.live_bytes())?;
+    same("heaps and buffers not given back", 0, faults.live_objects())
 }

@@ -1,4 +1,4 @@
-//! What a round is played on: a device, and settings made up for it.
+//! A round's settings, chosen at random for its device.
 #![forbid(unsafe_code)]
 
 use std::time::Duration;
@@ -16,13 +16,13 @@ const REAL_MEMORY: u64 = 512 * MIB;
 /// The tag that may have a quota.
 pub(super) const METERED: &str = "kv-cache";
 
-/// See the module's essay.
+/// See the module's documentation.
 #[derive(Debug)]
 pub(super) struct Setting {
     pub(super) config: PoolConfig,
     /// The power of two that sizes are divided by.
     pub(super) shift: u32,
-    /// Bytes that all threads together ask for at most, or little more.
+    /// The most bytes that all threads together ask for, or little less.
     pub(super) demand: u64,
     /// One buffer in so many may move; 0 is none.
     pub(super) one_movable_in: u32,
@@ -31,13 +31,13 @@ pub(super) struct Setting {
 }
 
 impl Setting {
-    /// Whether the settings themselves are reason enough for this refusal.
+    /// Whether the settings explain this refusal.
     pub(super) fn excuse(&self, error: &AllocError) -> bool {
         match error {
             AllocError::QuotaExceeded(_) => !self.config.quotas.is_empty(),
-            // Without the device's word, fallback was ruled out.
+            // Without a device error, the request ruled fallback out.
             AllocError::OutOfMemory(error) => self.excuse_device(error.device.as_ref()),
-            // Without it, something lies behind the buffer.
+            // Without a device error, something lies behind the buffer.
             AllocError::CannotGrow { device, .. } => self.excuse_device(device.as_deref()),
             _ => false,
         }
@@ -51,7 +51,7 @@ impl Setting {
         }
     }
 
-    /// Whether whatever is handed out must read as zero.
+    /// Whether all memory that is handed out must read as zero.
     pub(super) fn scrubs(&self) -> bool {
         self.config.scrub == Scrub::OnFree && self.starts_zeroed
     }

@@ -1,4 +1,4 @@
-//! What a pool must say of itself: counted beside it, and compared while all threads stand still.
+//! The figures that a pool must show. They are counted beside it, and compared while all threads wait.
 #![forbid(unsafe_code)]
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -9,33 +9,33 @@ use fastrand::Rng;
 use super::figures::count;
 use super::finding::{Finding, same};
 use super::held::look_at;
-use super::lanes::Lane;
+use super::queues::QueueSlot;
 use super::round::Round;
 use super::setting::METERED;
 use crate::lock;
 use warmheap::config::MIB;
 use warmheap::{CompactionBudget, Pool, Statistics};
 
-/// Counts as the pool's statistics count, since they were reset.
+/// Counts what the pool's statistics count, since they were reset.
 #[derive(Debug, Default)]
-pub(super) struct Books {
+pub(super) struct Expected {
     pub(super) allocated: AtomicU64,
     pub(super) fallbacks: AtomicU64,
     pub(super) refused: AtomicU64,
-    /// Buffers that came and went within a call, or moved at once; perhaps by fallback, which is not
-    /// seen.
+    /// Buffers that came and went within a call, or moved at once. Whether they were fallback buffers is
+    /// unknown.
     pub(super) unseen: AtomicU64,
-    /// Buffers that were alive then.
+    /// Buffers that were alive at the reset.
     before: AtomicU64,
-    /// Compactions on demand, and the bytes that they said came free.
+    /// Compactions on demand, and the bytes that they reported as recovered.
     pub(super) compactions: AtomicU64,
     pub(super) recovered: AtomicU64,
-    /// Copies that were made to grow, and their bytes. All others are compaction's.
+    /// Copies made to grow, and their bytes. All other copies are compaction's.
     pub(super) copies: AtomicU64,
     pub(super) copied: AtomicU64,
 }
 
-impl Books {
+impl Expected {
     /// Buffers that were alive when the statistics were reset.
     pub(super) fn before(&self) -> u64 {
         self.before.load(Relaxed)
@@ -50,20 +50,20 @@ impl Books {
     }
 }
 
-/// Bytes of a statistic in MiB, which is exact.
+/// The bytes of a statistic in MiB, which is exact.
 fn bytes(mib: f64) -> u64 {
     (mib * MIB as f64) as u64
 }
 
 impl Round {
-    /// All threads stand still, and pin what may move: what the pool says of itself is what was
-    /// counted. Where it has closed, only the device can be asked.
+    /// Compares the pool's figures with those counted, while all threads wait and pin what may move. Of a
+    /// pool that has closed, only the device's figures are left.
     pub(super) fn compare(&self, last: bool, rng: &mut Rng) -> Result<(), Finding> {
         // Callbacks do nothing meanwhile.
         self.awake.store(false, Relaxed);
         self.wait_for_leftovers();
         let around = lock(&self.around);
-        let _sights = look_at(around.iter(), &self.oracle)?;
+        let _views = look_at(around.iter(), &self.oracle)?;
         let compared = match self.pool() {
             Some(pool) => self.compare_pool(&pool, last, rng),
             None => self.compare_device(),
@@ -72,30 +72,31 @@ impl Round {
         compared
     }
 
-    /// The pool has closed: what is alive has memory still.
+    /// Checks that what is alive still has memory after the pool has closed.
     fn compare_device(&self) -> Result<(), Finding> {
         let (_, live_bytes) = self.oracle.live();
-        same("bytes alive without memory", live_bytes.saturating_sub(self.strain.live_bytes()), 0)?;
+        same("bytes alive without memory", live_bytes.saturating_sub(self.faults.live_bytes()), 0)?;
         count(&self.figures.comparisons);
         Ok(())
     }
 
     fn compare_pool(&self, pool: &Pool, last: bool, rng: &mut Rng) -> Result<(), Finding> {
         let drained = rng.bool();
-        for lane in &self.lanes {
+        for slot in &self.queues {
             if drained {
-                lane.drain();
+                slot.drain();
             }
-            lane.work().poll()?;
+            slot.work().poll()?;
         }
         self.stand_still(pool)?;
-        for work in self.lanes.iter().map(Lane::work).filter(|work| drained && !work.counter.is_lost()) {
+        for work in self.queues.iter().map(QueueSlot::work).filter(|work| drained && !work.counter.is_lost())
+        {
             same("bytes retired to a queue that is done", work.retired_bytes(), 0)?;
         }
         self.oracle.sweep();
-        let retired: u64 = self.lanes.iter().map(|lane| lane.work().retired_bytes()).sum();
+        let retired: u64 = self.queues.iter().map(|slot| slot.work().retired_bytes()).sum();
         let (live, live_bytes) = self.oracle.live();
-        // Caches are given up for the list of what is alive, so that comes first.
+        // Listing what is alive empties the caches, so it comes first.
         let alive = pool.leaks();
         same("bytes alive", alive.bytes(), live_bytes + retired)?;
         if retired == 0 {
@@ -105,11 +106,11 @@ impl Round {
         if self.setting.config.track_statistics {
             self.compare_statistics(&seen, alive.leaks.len() as u64)?;
         }
-        same("device_calls", seen.device_calls, self.strain.calls())?;
-        same("bytes reserved", pool.reserved_bytes(), self.strain.live_bytes())?;
-        same("objects reserved", pool.reserved_objects(), self.strain.live_objects())?;
+        same("device_calls", seen.device_calls, self.faults.calls())?;
+        same("bytes reserved", pool.reserved_bytes(), self.faults.live_bytes())?;
+        same("objects reserved", pool.reserved_objects(), self.faults.live_objects())?;
         let past_limit =
-            self.setting.config.limits.hard_bytes.map(|most| self.strain.peak_bytes().saturating_sub(most));
+            self.setting.config.limits.hard_bytes.map(|most| self.faults.peak_bytes().saturating_sub(most));
         same("bytes past the hard limit", 0, past_limit.unwrap_or_default())?;
         if let Some((quota, used)) = pool.quota(METERED) {
             let metered = alive.leaks.iter().filter(|leak| leak.tag.name() == METERED);
@@ -123,24 +124,24 @@ impl Round {
         if last || rng.u8(..4) == 0 {
             self.take_down(&seen);
             pool.reset_statistics();
-            self.strain.forget_copies();
-            self.books.restart(alive.leaks.len() as u64);
+            self.faults.forget_copies();
+            self.expected.restart(alive.leaks.len() as u64);
         }
         Ok(())
     }
 
-    /// Has the pool's own thread, if it has one, do nothing from now on: all that may move is pinned,
-    /// what could be polled is, nothing is left to be cleared, and the step that it is at is over.
+    /// Leaves the pool's own thread, if it has one, nothing to do. All that may move is pinned, the queues
+    /// are polled, nothing waits to be cleared, and the thread's present step is over.
     fn stand_still(&self, pool: &Pool) -> Result<(), Finding> {
         if self.setting.config.compaction.enabled {
-            self.strain.heal();
+            self.faults.heal();
             self.compact(pool, CompactionBudget { bytes: 0, time: Duration::ZERO })?;
         }
         Ok(())
     }
 
     fn compare_statistics(&self, seen: &Statistics, alive: u64) -> Result<(), Finding> {
-        let Books { allocated, fallbacks, refused, unseen, before, .. } = &self.books;
+        let Expected { allocated, fallbacks, refused, unseen, before, .. } = &self.expected;
         let (active, allocated) = (seen.active_allocations, allocated.load(Relaxed));
         same("active_allocations", active, alive)?;
         same("total_allocations", seen.total_allocations, allocated)?;
@@ -154,21 +155,21 @@ impl Round {
     }
 
     fn compare_compaction(&self, seen: &Statistics) -> Result<(), Finding> {
-        let Books { compactions, recovered, copies, copied, .. } = &self.books;
-        let (all_copies, all_copied) = self.strain.copied();
+        let Expected { compactions, recovered, copies, copied, .. } = &self.expected;
+        let (all_copies, all_copied) = self.faults.copied();
         same("copies", seen.moved_buffers + copies.load(Relaxed), all_copies)?;
         same("bytes copied", bytes(seen.moved_mb) + copied.load(Relaxed), all_copied)?;
-        // The pool compacts for itself, too, if it may.
+        // The pool compacts by itself, too, if the settings allow it.
         let (asked, alone) = (compactions.load(Relaxed), !self.setting.config.compaction.enabled);
         same("compactions", seen.compactions, if alone { asked } else { seen.compactions.max(asked) })?;
-        // A compaction that failed does not say what it did before.
+        // A compaction that failed does not report what it did before.
         let recovered = bytes(seen.recovered_mb).max(recovered.load(Relaxed));
         same("bytes recovered", bytes(seen.recovered_mb), recovered)
     }
 
-    /// Adds what the pool says of compaction to the soak's figures.
+    /// Adds the pool's figures of compaction to the soak's.
     fn take_down(&self, seen: &Statistics) {
-        let asked = self.books.compactions.load(Relaxed);
+        let asked = self.expected.compactions.load(Relaxed);
         self.figures.compactions_by_pools.fetch_add(seen.compactions.saturating_sub(asked), Relaxed);
         self.figures.compacted.fetch_add(seen.moved_buffers, Relaxed);
         self.figures.compacted_bytes.fetch_add(bytes(seen.moved_mb), Relaxed);

@@ -1,7 +1,7 @@
-//! Seats: where players play, one thread after the other.
+//! Workers, each of which is a player that one thread after the other plays.
 //!
-//! In half of the rounds threads end in the middle of play. Another takes the seat, with all that its
-//! predecessor held, while that one still ends: some of what it held goes with its last breath.
+//! In half of the rounds threads end in the middle of play. Another thread takes the worker over, with all
+//! that it holds, while its predecessor still ends: the destructor of a thread-local frees a buffer.
 #![forbid(unsafe_code)]
 
 use std::cell::RefCell;
@@ -30,25 +30,26 @@ const LAST: u32 = 4;
 /// The most beats that a thread lives where threads are replaced.
 const LIFE: u32 = 40;
 
-/// What all seats share.
-struct Table<'a> {
+/// What all workers share.
+struct Crew<'a> {
     round: &'a Arc<Round>,
     barrier: Barrier,
     legs: u32,
     beats: usize,
     /// Threads end in the middle of play.
     mortal: bool,
-    /// The seat at which the pool is closed in a leg of its own after all others, if that is so.
+    /// The worker that closes the pool in a leg of its own after all others; `None` if the pool does not close
+    /// in the middle of play.
     closer: Option<usize>,
-    /// The next leg is the last: of all, or the one in which the pool closes.
+    /// No leg follows but the one in which the pool closes.
     over: AtomicBool,
-    /// The beat of that leg before which it closes.
+    /// The pool closes before this beat of that leg.
     fuse: u32,
     alive: &'a (dyn Fn() -> bool + Sync),
 }
 
-/// A player's place, and how far it has played.
-struct Seat<'a> {
+/// A player, and how far it has played.
+struct Worker<'a> {
     number: usize,
     player: Player<'a>,
     rng: Rng,
@@ -56,7 +57,7 @@ struct Seat<'a> {
     beat: usize,
 }
 
-/// What threads bring back: what they held, if they were the last at their seats.
+/// A thread; the last of a worker returns what that holds.
 type Ended<'scope> = ScopedJoinHandle<'scope, Vec<Held>>;
 
 /// Plays a round with its threads, and returns what they hold at the end.
@@ -66,7 +67,7 @@ pub(super) fn play(
     rng: &mut Rng,
     alive: &(dyn Fn() -> bool + Sync),
 ) -> Vec<Held> {
-    let table = Table {
+    let crew = Crew {
         round,
         barrier: Barrier::new(round.threads),
         legs: rng.u32(1..=LEGS),
@@ -81,66 +82,66 @@ pub(super) fn play(
         let (sender, ended) = channel();
         for number in 0..round.threads {
             let player = Player::new(round, &programs[number % programs.len()], rng.fork());
-            let seat = Seat { number, player, rng: rng.fork(), leg: 1, beat: 0 };
-            take(scope, &table, seat, sender.clone());
+            let worker = Worker { number, player, rng: rng.fork(), leg: 1, beat: 0 };
+            take(scope, &crew, worker, sender.clone());
         }
         drop(sender);
-        // All of them: what a thread frees at its very end is freed when it is joined.
+        // Joining waits for the destructors of thread-locals, too.
         ended.into_iter().flat_map(|thread: Ended<'_>| thread.join().unwrap_or_default()).collect()
     })
 }
 
-/// A new thread takes the seat.
+/// A new thread takes a worker over.
 fn take<'scope>(
     scope: &'scope Scope<'scope, '_>,
-    table: &'scope Table<'_>,
-    mut seat: Seat<'scope>,
+    crew: &'scope Crew<'_>,
+    mut worker: Worker<'scope>,
     ended: Sender<Ended<'scope>>,
 ) {
     let next = ended.clone();
     let thread = scope.spawn(move || {
-        if seat.live(table) {
-            return seat.player.end();
+        if worker.live(crew) {
+            return worker.player.end();
         }
-        leave_something(table.round, &mut seat.player);
-        count(&table.round.figures.threads_replaced);
-        take(scope, table, seat, next);
+        leave_something(crew.round, &mut worker.player);
+        count(&crew.round.figures.threads_replaced);
+        take(scope, crew, worker, next);
         Vec::new()
     });
-    // The receiver waits for all of these.
+    // The receiver is there until every sender is gone.
     let _ = ended.send(thread);
 }
 
-impl Seat<'_> {
-    /// Plays until the round is over, which `true` says, or the thread's life is.
-    fn live(&mut self, table: &Table<'_>) -> bool {
-        let mut life = if table.mortal { self.rng.u32(1..=LIFE) } else { u32::MAX };
+impl Worker<'_> {
+    /// Plays until the round is over (`true`) or the thread's life is (`false`).
+    fn live(&mut self, crew: &Crew<'_>) -> bool {
+        let mut life = if crew.mortal { self.rng.u32(1..=LIFE) } else { u32::MAX };
         loop {
-            while self.beat < table.beats && !table.round.is_broken() {
+            while self.beat < crew.beats && !crew.round.is_broken() {
                 if life == 0 {
                     return false;
                 }
                 life -= 1;
                 self.beat += 1;
-                self.beat(table);
+                self.beat(crew);
             }
-            if self.stop(table) {
+            if self.stop(crew) {
                 break;
             }
         }
-        if let Some(closer) = table.closer {
-            self.close(table, closer == self.number);
+        if let Some(closer) = crew.closer {
+            self.close(crew, closer == self.number);
         }
         self.player.let_go();
         true
     }
 
-    /// Stands still with the others at the end of a leg; whether it was the last.
-    fn stop(&mut self, table: &Table<'_>) -> bool {
-        let Table { round, over, .. } = table;
-        let last = self.leg == table.legs;
-        self.stand_still(table, |rng| {
-            let stop = last || !(table.alive)();
+    /// Waits for the others at the end of a leg; returns whether the leg was the last.
+    fn stop(&mut self, crew: &Crew<'_>) -> bool {
+        let Crew { round, over, .. } = crew;
+        let last = self.leg == crew.legs;
+        self.stand_still(crew, |rng| {
+            let stop = last || !(crew.alive)();
             over.store(stop, Relaxed);
             round.compare(stop, rng)
         });
@@ -150,46 +151,47 @@ impl Seat<'_> {
     }
 
     /// Plays for a while, and gives a sign of life.
-    fn beat(&mut self, table: &Table<'_>) {
-        table.round.note(|| {
+    fn beat(&mut self, crew: &Crew<'_>) {
+        crew.round.note(|| {
             self.player.play(BEAT)?;
-            (table.alive)();
+            (crew.alive)();
             Ok(())
         });
     }
 
-    /// Pins what may move, and while all threads do so has one of them compare.
-    fn stand_still(&mut self, table: &Table<'_>, compare: impl FnOnce(&mut Rng) -> Result<(), Finding>) {
-        let Table { round, barrier, over, .. } = table;
-        let mut sights = Vec::new();
-        round.note(|| self.player.look_around().map(|found| sights = found));
+    /// Waits for all other threads, with what may move pinned, and has one of them compare.
+    fn stand_still(&mut self, crew: &Crew<'_>, compare: impl FnOnce(&mut Rng) -> Result<(), Finding>) {
+        let Crew { round, barrier, over, .. } = crew;
+        let mut views = Vec::new();
+        round.note(|| self.player.look_around().map(|found| views = found));
         if barrier.wait().is_leader() {
             round.note(|| compare(&mut self.rng));
-            // Said before any goes on, so that all agree.
+            // Set before any thread goes on, so that all agree.
             over.fetch_or(round.is_broken(), Relaxed);
         }
         barrier.wait();
         round.note(|| {
-            drop(sights);
+            drop(views);
             Ok(())
         });
     }
 
-    /// The leg in which the pool closes.
-    fn close(&mut self, table: &Table<'_>, closes: bool) {
-        let Table { round, fuse, .. } = table;
+    /// Plays the leg in which the pool closes.
+    fn close(&mut self, crew: &Crew<'_>, closes: bool) {
+        let Crew { round, fuse, .. } = crew;
         for beat in 0..LAST {
             if closes && beat == *fuse {
                 round.close();
                 count(&round.figures.closed_in_play);
             }
-            self.beat(table);
+            self.beat(crew);
         }
-        self.stand_still(table, |rng| round.compare(true, rng));
+        self.stand_still(crew, |rng| round.compare(true, rng));
     }
 }
 
-/// What a thread frees at its very end, when what the pool keeps for it may be gone already.
+/// A buffer that the destructor of a thread-local frees. What the pool keeps for the thread may be gone by
+/// then.
 struct Leftover {
     round: Arc<Round>,
     held: Option<Held>,
@@ -199,7 +201,7 @@ thread_local! {
     static LEFTOVERS: RefCell<Vec<Leftover>> = const { RefCell::new(Vec::new()) };
 }
 
-/// Leaves some buffer of the player's to this thread's end.
+/// Leaves some buffer of the player to the end of this thread.
 fn leave_something(round: &Arc<Round>, player: &mut Player<'_>) {
     if let Some(held) = player.give_one() {
         round.leaving.fetch_add(1, Relaxed);
@@ -217,7 +219,7 @@ impl Drop for Leftover {
 }
 
 impl Round {
-    /// Waits until threads that have ended are gone, with what they free at their very end.
+    /// Waits until threads that end have freed what they left.
     pub(super) fn wait_for_leftovers(&self) {
         while self.leaving.load(Acquire) > 0 {
             thread::yield_now();

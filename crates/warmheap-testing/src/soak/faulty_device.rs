@@ -1,5 +1,5 @@
-//! A device under strain: any device, whose calls fail when told to, whose budget moves, and which
-//! keeps its own account of what is held.
+//! A wrapper around any device. Its calls fail when told to, its budget moves, and it keeps its own
+//! account of what is held.
 #![allow(unsafe_code)]
 
 use std::any::Any;
@@ -11,28 +11,28 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use super::figures::{Figures, count};
 use warmheap::device::{Contents, Device, DeviceError, HeapKind, HeapRequest, Limits, Memory, ObjectCount};
 
-/// No budget; and, of failures, every call from now on.
+/// As a budget: none. As a countdown: every call fails from now on.
 const ALL: u64 = u64::MAX;
 
 /// What the device and all of its memory share.
 #[derive(Debug)]
-pub(super) struct Strain {
+pub(super) struct Faults {
     figures: Arc<Figures>,
     budget: AtomicU64,
     live: AtomicU64,
     peak: AtomicU64,
     objects: AtomicU64,
     calls: AtomicU64,
-    /// Calls that did not succeed, whatever the reason.
+    /// Calls that failed, for any reason.
     troubles: AtomicU64,
-    /// Calls to go until one fails; 0 is never.
+    /// Calls until one fails; 0 is never.
     countdown: AtomicU64,
     /// Copies that succeeded, and their bytes.
     copies: AtomicU64,
     copied: AtomicU64,
 }
 
-impl Strain {
+impl Faults {
     pub(super) fn new(figures: Arc<Figures>) -> Arc<Self> {
         let zero = || AtomicU64::new(0);
         let (live, peak, objects) = (zero(), zero(), zero());
@@ -41,7 +41,7 @@ impl Strain {
         Arc::new(Self { figures, budget, live, peak, objects, calls, troubles, countdown, copies, copied })
     }
 
-    /// At most so many bytes from now on; what is held beyond stays held.
+    /// Sets the budget. What is held beyond it stays held.
     pub(super) fn set_budget(&self, bytes: Option<u64>) {
         self.budget.store(bytes.unwrap_or(ALL), Relaxed);
     }
@@ -60,7 +60,7 @@ impl Strain {
         self.fail(0);
     }
 
-    /// How often a call has not succeeded.
+    /// How many calls have failed.
     pub(super) fn troubles(&self) -> u64 {
         self.troubles.load(Relaxed)
     }
@@ -70,7 +70,7 @@ impl Strain {
         self.calls.load(Relaxed)
     }
 
-    /// Copies that succeeded since they were forgotten, and their bytes.
+    /// Copies that succeeded since [`Faults::forget_copies`], and their bytes.
     pub(super) fn copied(&self) -> (u64, u64) {
         (self.copies.load(Relaxed), self.copied.load(Relaxed))
     }
@@ -159,43 +159,43 @@ impl Strain {
 
 /// The device.
 #[derive(Debug)]
-pub(super) struct Strained {
+pub(super) struct FaultyDevice {
     pub(super) inner: Arc<dyn Device>,
-    pub(super) strain: Arc<Strain>,
+    pub(super) faults: Arc<Faults>,
 }
 
-impl Strained {
+impl FaultyDevice {
     fn memory(&self, inner: Box<dyn Memory>, heap: bool, held: u64) -> Box<dyn Memory> {
         if heap {
-            count(&self.strain.figures.heaps_made);
+            count(&self.faults.figures.heaps_made);
         }
-        count(&self.strain.objects);
-        let strain = Arc::clone(&self.strain);
-        Box::new(StrainedMemory { inner, strain, heap, held: AtomicU64::new(held) })
+        count(&self.faults.objects);
+        let faults = Arc::clone(&self.faults);
+        Box::new(FaultyMemory { inner, faults, heap, held: AtomicU64::new(held) })
     }
 }
 
-impl Device for Strained {
+impl Device for FaultyDevice {
     fn name(&self) -> &str {
         self.inner.name()
     }
 
     fn limits(&self) -> Limits {
         let limits = self.inner.limits();
-        match self.strain.available() {
+        match self.faults.available() {
             None => limits,
-            available => Limits { budget: Some(self.strain.budget.load(Relaxed)), available, ..limits },
+            available => Limits { budget: Some(self.faults.budget.load(Relaxed)), available, ..limits },
         }
     }
 
     fn create_heap(&self, request: &HeapRequest) -> Result<Box<dyn Memory>, DeviceError> {
         let held = if request.kind == HeapKind::Fixed { request.size } else { 0 };
-        let memory = self.strain.call("create_heap", held, || self.inner.create_heap(request))?;
+        let memory = self.faults.call("create_heap", held, || self.inner.create_heap(request))?;
         Ok(self.memory(memory, true, held))
     }
 
     fn allocate(&self, size: u64, align: u64) -> Result<Box<dyn Memory>, DeviceError> {
-        let memory = self.strain.call("allocate", size, || self.inner.allocate(size, align))?;
+        let memory = self.faults.call("allocate", size, || self.inner.allocate(size, align))?;
         Ok(self.memory(memory, false, size))
     }
 
@@ -205,15 +205,15 @@ impl Device for Strained {
 }
 
 #[derive(Debug)]
-struct StrainedMemory {
+struct FaultyMemory {
     inner: Box<dyn Memory>,
-    strain: Arc<Strain>,
+    faults: Arc<Faults>,
     heap: bool,
     held: AtomicU64,
 }
 
-// SAFETY: it owns what it wraps, and tells of that alone.
-unsafe impl Memory for StrainedMemory {
+// SAFETY: it owns the memory that it wraps, and describes only that.
+unsafe impl Memory for FaultyMemory {
     fn address(&self) -> u64 {
         self.inner.address()
     }
@@ -229,7 +229,7 @@ unsafe impl Memory for StrainedMemory {
     unsafe fn commit(&self, range: Range<u64>) -> Result<(), DeviceError> {
         let bytes = range.end.saturating_sub(range.start);
         // SAFETY: the caller's promise.
-        self.strain.call("commit", bytes, || unsafe { self.inner.commit(range) })?;
+        self.faults.call("commit", bytes, || unsafe { self.inner.commit(range) })?;
         self.held.fetch_add(bytes, Relaxed);
         Ok(())
     }
@@ -237,35 +237,35 @@ unsafe impl Memory for StrainedMemory {
     unsafe fn decommit(&self, range: Range<u64>) -> Result<(), DeviceError> {
         let bytes = range.end.saturating_sub(range.start);
         // SAFETY: the caller's promise.
-        self.strain.call("decommit", 0, || unsafe { self.inner.decommit(range) })?;
+        self.faults.call("decommit", 0, || unsafe { self.inner.decommit(range) })?;
         self.held.fetch_sub(bytes, Relaxed);
-        self.strain.give(bytes);
+        self.faults.give(bytes);
         Ok(())
     }
 
     unsafe fn warm(&self, range: Range<u64>) -> Result<(), DeviceError> {
         // SAFETY: the caller's promise.
-        self.strain.call("warm", 0, || unsafe { self.inner.warm(range) })
+        self.faults.call("warm", 0, || unsafe { self.inner.warm(range) })
     }
 
     unsafe fn fill(&self, range: Range<u64>, byte: u8) -> Result<(), DeviceError> {
         // SAFETY: the caller's promise.
-        self.strain.call("fill", 0, || unsafe { self.inner.fill(range, byte) })
+        self.faults.call("fill", 0, || unsafe { self.inner.fill(range, byte) })
     }
 
     unsafe fn copy_from(&self, at: u64, from: &dyn Memory, range: Range<u64>) -> Result<(), DeviceError> {
         let bytes = range.end.saturating_sub(range.start);
-        // The source answers as what it wraps, which is what the device knows.
+        // The source's `as_any` is what it wraps, which is what the device knows.
         // SAFETY: the caller's promise.
-        self.strain.call("copy", 0, || unsafe { self.inner.copy_from(at, from, range) })?;
-        count(&self.strain.copies);
-        self.strain.copied.fetch_add(bytes, Relaxed);
+        self.faults.call("copy", 0, || unsafe { self.inner.copy_from(at, from, range) })?;
+        count(&self.faults.copies);
+        self.faults.copied.fetch_add(bytes, Relaxed);
         Ok(())
     }
 
     unsafe fn set_volatile(&self, volatile: bool) -> Result<Contents, DeviceError> {
         // SAFETY: the caller's promise.
-        self.strain.call("set_volatile", 0, || unsafe { self.inner.set_volatile(volatile) })
+        self.faults.call("set_volatile", 0, || unsafe { self.inner.set_volatile(volatile) })
     }
 
     fn as_any(&self) -> &dyn Any {
@@ -273,13 +273,13 @@ unsafe impl Memory for StrainedMemory {
     }
 }
 
-impl Drop for StrainedMemory {
+impl Drop for FaultyMemory {
     fn drop(&mut self) {
-        count(&self.strain.calls);
-        self.strain.give(*self.held.get_mut());
-        self.strain.objects.fetch_sub(1, Relaxed);
+        count(&self.faults.calls);
+        self.faults.give(*self.held.get_mut());
+        self.faults.objects.fetch_sub(1, Relaxed);
         if self.heap {
-            count(&self.strain.figures.heaps_destroyed);
+            count(&self.faults.figures.heaps_destroyed);
         }
     }
 }

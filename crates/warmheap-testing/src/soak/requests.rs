@@ -24,7 +24,7 @@ pub(super) struct Asked {
 }
 
 impl Asked {
-    /// About `size` bytes, mostly exactly those, mostly without further wishes.
+    /// Mostly `size` bytes and nothing else; at times another size, an alignment or other options.
     pub(super) fn about(size: u64, tags: &[Tag], rng: &mut Rng) -> Self {
         let size = if rng.u8(..32) == 0 { rng.u64(1..=size * 2) } else { size };
         let align = if rng.u8(..16) == 0 { 1 << rng.u32(..17) } else { 1 };
@@ -46,7 +46,7 @@ impl Asked {
     }
 }
 
-/// What a callback of the soak panics with, so that nothing else is taken for it.
+/// What a callback of the soak panics with. No other panic is taken for it.
 #[derive(Debug)]
 pub(super) struct Ordered;
 
@@ -58,7 +58,7 @@ impl Ordered {
 }
 
 impl Round {
-    /// Makes a call that may run the program's callbacks; `None` if one of them panicked, as ordered.
+    /// Makes a call that may run the callbacks; `None` if one of them panicked as ordered.
     pub(super) fn unless_panicked<R>(&self, call: impl FnOnce() -> R) -> Option<R> {
         match catch_unwind(AssertUnwindSafe(call)) {
             Ok(returned) => Some(returned),
@@ -70,39 +70,39 @@ impl Round {
         }
     }
 
-    /// Asks for a buffer. `None` if there is a reason why there is none: a callback that panicked, or a
-    /// refusal that the device, a limit or a quota excuses.
+    /// Asks for a buffer. `None` if a callback panicked, or if the device, a limit or a quota excuses the
+    /// refusal.
     pub(super) fn ask<G>(
         &self,
         asked: &Asked,
         call: impl FnOnce(Request) -> Result<G, AllocError>,
     ) -> Result<Option<G>, Finding> {
-        let troubles = self.strain.troubles();
+        let troubles = self.faults.troubles();
         match self.unless_panicked(|| call(asked.request())) {
             None => Ok(None),
             Some(Ok(given)) => {
-                count(&self.books.allocated);
+                count(&self.expected.allocated);
                 Ok(Some(given))
             }
             Some(Err(error)) => {
                 self.excuse(asked.size, troubles, error)?;
-                count(&self.books.refused);
+                count(&self.expected.refused);
                 count(&self.figures.refused_requests);
                 Ok(None)
             }
         }
     }
 
-    /// Fails if nothing explains why `size` bytes were refused; `troubles` is from before the request.
-    /// Else says what the error is.
+    /// Fails if nothing explains why `size` bytes were refused. `troubles` is from before the request.
+    /// Returns the error if something does.
     pub(super) fn excuse(&self, size: u64, troubles: u64, error: AllocError) -> Result<AllocError, Finding> {
-        if self.strain.troubles() == troubles && !self.setting.excuse(&error) {
+        if self.faults.troubles() == troubles && !self.setting.excuse(&error) {
             return Err(Finding::Refused { size, error });
         }
         Ok(error)
     }
 
-    /// Takes a new buffer that stays where it is, which came by the way of a queue or not.
+    /// Takes a new buffer that does not move, allocated through a queue or not.
     pub(super) fn receive(
         &self,
         buffer: Buffer,
@@ -114,7 +114,7 @@ impl Round {
         Ok(Still { buffer, number, queue })
     }
 
-    /// Looks at a new buffer, which came by the way of a queue or not, and returns its number.
+    /// Checks a new buffer, allocated through a queue or not, and returns its number.
     pub(super) fn check(&self, buffer: &Buffer, asked: &Asked, queue: Option<u64>) -> Result<u64, Finding> {
         let Asked { size, align, zeroed, tag, .. } = *asked;
         let (found, address) = (buffer.size(), buffer.address());
@@ -129,7 +129,7 @@ impl Round {
 
     pub(super) fn count_fallback(&self, buffer: &Buffer) {
         if buffer.is_fallback() {
-            count(&self.books.fallbacks);
+            count(&self.expected.fallbacks);
             count(&self.figures.fallbacks);
         }
     }

@@ -1,4 +1,4 @@
-//! The callbacks of a round: they own buffers, allocate, free, trim and panic, on whichever thread a
+//! The callbacks of a round. They own buffers, allocate, free, trim and panic, on any thread on which the
 //! pool calls them.
 #![forbid(unsafe_code)]
 
@@ -8,10 +8,10 @@ use std::sync::{Arc, Mutex, Weak};
 use fastrand::Rng;
 use warmheap::{Pool, Pressure};
 
-use super::asked::{Asked, Ordered};
 use super::figures::count;
 use super::finding::Finding;
 use super::held::Held;
+use super::requests::{Asked, Ordered};
 use super::round::Round;
 use crate::lock;
 
@@ -71,7 +71,7 @@ impl Keeper {
 
 impl Drop for Keeper {
     fn drop(&mut self) {
-        // Without its round there is no book to take them off.
+        // Without its round there is no oracle to tell.
         if let Some(round) = self.round.upgrade() {
             round.note(|| self.free(&round));
         }

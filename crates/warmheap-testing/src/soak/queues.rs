@@ -1,7 +1,7 @@
-//! Queues whose work is slow, stands still or is lost, and others that take their places.
+//! Queues whose work is slow, stops or is lost, and queues that replace them.
 //!
-//! A queue's handle keeps its pool open. When the pool is to close in the middle of play, what is left of
-//! each queue is one ticket, which buffers may still be retired with.
+//! A queue's handle keeps its pool open. When the pool is to close in the middle of play, one ticket is left
+//! of each queue. Buffers may still be retired with it.
 #![forbid(unsafe_code)]
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
@@ -15,9 +15,9 @@ use warmheap::device::Queue;
 use warmheap::device::sim::SimQueue;
 use warmheap::{Pool, PoolQueue, Ticket};
 
-/// A place for queues, one after the other.
+/// A slot for queues, one after the other.
 #[derive(Debug)]
-pub(super) struct Lane(RwLock<Work>);
+pub(super) struct QueueSlot(RwLock<Work>);
 
 /// A queue at work.
 #[derive(Debug)]
@@ -26,24 +26,24 @@ pub(super) struct Work {
     pub(super) number: u64,
     pub(super) counter: Arc<Counter>,
     handle: Handle,
-    /// The most submissions that complete at a step; 0 stands still.
+    /// The most submissions that complete in a step; at 0 the queue stops.
     pace: AtomicU64,
 }
 
 #[derive(Debug)]
 enum Handle {
     Open(PoolQueue),
-    /// The ticket of the last work, with its value.
+    /// The last work's ticket and its value.
     Parted(Ticket, u64),
 }
 
-/// A queue's counter, which is remembered when the queue is lost.
+/// A queue's counter, which outlives the queue's loss.
 #[derive(Debug, Default)]
 pub(super) struct Counter {
     queue: Arc<SimQueue>,
-    /// How far it was when it was lost.
+    /// The value at the loss.
     last: OnceLock<u64>,
-    /// Its work is over, done or not: the queue has no handle any more.
+    /// The queue has no handle any more, so its work is over, done or not.
     gone: AtomicBool,
 }
 
@@ -52,9 +52,9 @@ impl Counter {
         self.queue.submit()
     }
 
-    /// How far the work is; of a lost queue, how far it got.
+    /// The last value that has completed; for a lost queue, the value at its loss.
     pub(super) fn reached(&self) -> u64 {
-        // A queue that is lost in between has noted before how far it was.
+        // A queue notes its value before it is lost.
         self.queue.completed().unwrap_or_else(|_| self.last.get().copied().unwrap_or_default())
     }
 
@@ -67,7 +67,7 @@ impl Counter {
         self.reached() >= ticket || self.gone.load(Relaxed)
     }
 
-    /// To be called before the queue's handle is let go.
+    /// To be called before the queue's handle is dropped.
     pub(super) fn go(&self) {
         self.gone.store(true, Relaxed);
     }
@@ -88,8 +88,7 @@ impl Work {
         }
     }
 
-    /// Submits work, which uses memory until the ticket has completed; its value, too. Where the pool
-    /// closes it is the last work again.
+    /// Submits work, and returns its ticket and value. When the pool closes, that is the last work again.
     pub(super) fn submit(&self) -> (Ticket, u64) {
         match &self.handle {
             Handle::Open(queue) => {
@@ -111,7 +110,7 @@ impl Work {
         self.counter.queue.complete(reached + rng.u64(..=self.pace.load(Relaxed)));
     }
 
-    /// Has the pool look what has completed. A queue is not lost while its lane is looked at.
+    /// Has the pool free what has completed. A queue is not lost while its slot is read.
     pub(super) fn poll(&self) -> Result<(), Finding> {
         match self.queue().map_or(Ok(0), PoolQueue::poll) {
             Err(error) if !self.counter.is_lost() => Err(Finding::Device(error)),
@@ -120,12 +119,12 @@ impl Work {
     }
 }
 
-impl Lane {
+impl QueueSlot {
     pub(super) fn new(pool: &Pool, number: u64) -> Self {
         Self(RwLock::new(Work::new(pool, number)))
     }
 
-    /// The queue that is here now, and stays while it is looked at.
+    /// The present queue, which stays while this is borrowed.
     pub(super) fn work(&self) -> RwLockReadGuard<'_, Work> {
         self.0.read().unwrap_or_else(PoisonError::into_inner)
     }
@@ -134,7 +133,7 @@ impl Lane {
         self.0.write().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Something happens to the queue: mostly, its work goes on.
+    /// Disturbs the queue; mostly, its work goes on.
     pub(super) fn happen(&self, rng: &mut Rng, figures: &Figures) {
         match rng.u32(..2000) {
             0..1900 => self.work().step(rng),
@@ -143,9 +142,9 @@ impl Lane {
         }
     }
 
-    /// The queue is lost, with what is in flight on it.
+    /// Loses the queue, with what is in flight on it.
     fn lose(&self, figures: &Figures) {
-        // Alone at the lane, so that nothing completes between the note and the loss.
+        // With the slot locked, so that nothing completes between the note and the loss.
         let work = self.exclusively();
         if work.counter.last.set(work.counter.reached()).is_ok() {
             work.counter.queue.lose("the soak ordered it");
@@ -153,29 +152,29 @@ impl Lane {
         }
     }
 
-    /// Everything submitted completes.
+    /// Completes all submitted work.
     pub(super) fn drain(&self) {
         self.work().counter.queue.complete_all();
     }
 
-    /// Lets the queue's handle go, and keeps a ticket.
+    /// Drops the queue's handle, and keeps a ticket.
     pub(super) fn part(&self) {
         let mut work = self.exclusively();
         let (ticket, value) = work.submit();
         let handle = std::mem::replace(&mut work.handle, Handle::Parted(ticket, value));
-        // No thread waits at the lane while the pool perhaps closes.
+        // Unlocked, because the pool may close now.
         drop(work);
         drop(handle);
     }
 
-    /// Another queue takes the place. What the old one still held comes back: all of its work has
-    /// completed, or it is lost and will touch nothing any more.
+    /// Replaces the queue. What it still held comes back: all of its work has completed, or it is lost and
+    /// will touch nothing any more.
     pub(super) fn replace(&self, pool: &Pool, number: u64, figures: &Figures) {
         let mut work = self.exclusively();
         work.counter.queue.complete_all();
         work.counter.go();
         let old = std::mem::replace(&mut *work, Work::new(pool, number));
-        // Nobody waits at the lane while the pool looks after the old queue's memory.
+        // Unlocked, because the pool frees the old queue's memory now.
         drop(work);
         drop(old);
         count(&figures.queues_replaced);
