@@ -21,8 +21,8 @@ use super::player::Player;
 use super::round::Round;
 
 /// Operations of all threads together in a leg, and the most legs in a round.
-const LEG: usize = 60_000;
-const LEGS: u32 = 12;
+const LEG: usize = 24_000;
+const LEGS: u32 = 24;
 /// Operations of a thread between two signs of life.
 const BEAT: usize = 500;
 /// Beats of the leg in which the pool closes.
