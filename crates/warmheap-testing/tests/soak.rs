@@ -36,7 +36,7 @@ fn churn() -> Program {
 
 /// `WARMHEAP_SOAK_SECONDS` sets another time.
 fn soak() -> Soak {
-    let seconds = std::env::var("WARMHEAP_SOAK_SECONDS").map_or(3, |seconds| seconds.parse().unwrap());
+    let seconds = std::env::var("WARMHEAP_SOAK_SECONDS").map_or(1, |seconds| seconds.parse().unwrap());
     Soak { time: Duration::from_secs(seconds), ..Soak::default() }
 }
 
