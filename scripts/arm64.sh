@@ -36,4 +36,4 @@ run 4096 -p warmheap --lib sync::threads -- --nocapture
 run 4096 -p warmheap --test in_flight
 run 16384 -p warmheap --test pool_threads --test closed_pools
 run 16384 -p warmheap-testing --test conformance the_host
-run 16384 -p warmheap-testing --test soak pools_survive
+run 16384 -p warmheap-testing --test soak survive

@@ -34,7 +34,7 @@ impl Round {
                     slot.replace(pool, number, &self.figures);
                 }
             }
-            930..960 => self.faults.fail(rng.u64(1..=16)),
+            930..960 => self.faults.fail(rng.u64(1..=16), rng.u8(..4) == 0),
             960 => self.faults.fail_all(),
             961..980 => self.faults.heal(),
             980..990 => {

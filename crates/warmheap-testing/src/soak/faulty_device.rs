@@ -4,9 +4,10 @@
 
 use std::any::Any;
 use std::ops::Range;
+use std::panic::resume_unwind;
 use std::ptr::NonNull;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
 use super::figures::{Figures, count};
 use warmheap::device::{Contents, Device, DeviceError, HeapKind, HeapRequest, Limits, Memory, ObjectCount};
@@ -27,6 +28,8 @@ pub(super) struct Faults {
     troubles: AtomicU64,
     /// Calls until one fails; 0 is never.
     countdown: AtomicU64,
+    /// Whether calls that fail panic.
+    panics: AtomicBool,
     /// Copies that succeeded, and their bytes.
     copies: AtomicU64,
     copied: AtomicU64,
@@ -37,8 +40,21 @@ impl Faults {
         let zero = || AtomicU64::new(0);
         let (live, peak, objects) = (zero(), zero(), zero());
         let (calls, troubles, countdown) = (zero(), zero(), zero());
-        let (budget, copies, copied) = (AtomicU64::new(ALL), zero(), zero());
-        Arc::new(Self { figures, budget, live, peak, objects, calls, troubles, countdown, copies, copied })
+        let (copies, copied) = (zero(), zero());
+        let (budget, panics) = (AtomicU64::new(ALL), AtomicBool::new(false));
+        Arc::new(Self {
+            figures,
+            budget,
+            live,
+            peak,
+            objects,
+            calls,
+            troubles,
+            countdown,
+            panics,
+            copies,
+            copied,
+        })
     }
 
     /// Sets the budget. What is held beyond it stays held.
@@ -46,18 +62,19 @@ impl Faults {
         self.budget.store(bytes.unwrap_or(ALL), Relaxed);
     }
 
-    /// The `nth` call from now fails.
-    pub(super) fn fail(&self, nth: u64) {
+    /// The `nth` call from now fails, with an error or with a panic.
+    pub(super) fn fail(&self, nth: u64, panics: bool) {
+        self.panics.store(panics, Relaxed);
         self.countdown.store(nth, Relaxed);
     }
 
     /// Every call fails until it is healed.
     pub(super) fn fail_all(&self) {
-        self.fail(ALL);
+        self.fail(ALL, false);
     }
 
     pub(super) fn heal(&self) {
-        self.fail(0);
+        self.fail(0, false);
     }
 
     /// How many calls have failed.
@@ -129,6 +146,11 @@ impl Faults {
             return Ok(());
         }
         count(&self.figures.failures_injected);
+        if self.panics.load(Relaxed) {
+            count(&self.troubles);
+            // Without a word on standard error.
+            resume_unwind(Box::new("the soak ordered a panic"));
+        }
         Err(if bytes > 0 {
             DeviceError::OutOfMemory { requested: bytes, available: None }
         } else {

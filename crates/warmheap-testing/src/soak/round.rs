@@ -70,7 +70,7 @@ impl Round {
         let setting = Setting::new(&device.limits(), demand, soak.heaps, rng);
         let faults = Faults::new(Arc::clone(figures));
         if rng.u8(..4) == 0 {
-            faults.fail(rng.u64(1..8));
+            faults.fail(rng.u64(1..8), rng.u8(..4) == 0);
         }
         let faulty = FaultyDevice { inner: Arc::clone(device), faults: Arc::clone(&faults) };
         let pool = match Pool::new(Arc::new(faulty), setting.config.clone()) {

@@ -179,7 +179,7 @@ impl Worker<'_> {
     /// Plays the leg in which the pool closes.
     fn close(&mut self, crew: &Crew<'_>, closes: bool) {
         let Crew { round, fuse, .. } = crew;
-        for beat in 0..LAST {
+        for beat in (0..LAST).take_while(|_| !round.is_broken()) {
             if closes && beat == *fuse {
                 round.close();
                 count(&round.figures.closed_in_play);
