@@ -32,7 +32,7 @@ mod trace;
 use pyo3::prelude::*;
 
 use classes::{pressure, queue};
-use interpreter::{errors, fork, log, site};
+use interpreter::{errors, log, site};
 
 /// The compiled part of the package `warmheap`; its names are those of the package.
 #[pymodule]
@@ -74,7 +74,6 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
 #[pyfunction]
 #[pyo3(name = "_forked")]
 fn forked() {
-    fork::count();
     log::start_anew();
 }
 

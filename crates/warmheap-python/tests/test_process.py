@@ -213,3 +213,49 @@ def test_a_child_does_not_log_for_its_parent() -> None:
         thread.join()
         """, "-W", "ignore::DeprecationWarning")
     assert sorted(out.split()) == ["child", "parent"]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+def test_a_child_that_python_does_not_know_of_is_refused_too() -> None:
+    """By the C library's fork, as an extension calls it: none of Python's hooks run."""
+    out = quiet("""
+        import ctypes, logging, os, warmheap
+        pool = warmheap.MemoryPool(heap_size_mb=1, num_heaps=1, warmup_sizes=[])
+        buffer = pool.allocate(100)
+        if ctypes.PyDLL(None).fork() == 0:
+            for use in [lambda: pool.allocate(1), buffer.free, lambda: memoryview(buffer), pool.close]:
+                try:
+                    use()
+                except warmheap.ForkError as error:
+                    print("refused", "spawn" in str(error), flush=True)
+            del pool, buffer
+            os._exit(0)
+        print("child", os.wait()[1], pool.get_statistics().active_allocations)
+        """, "-W", "ignore::DeprecationWarning")
+    assert out.splitlines() == ["refused True"] * 4 + ["child 0 1"]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+def test_a_child_ends_well_with_all_that_it_inherited() -> None:
+    """Exit code 0 through the interpreter's own end, with a maintainer, a queue and a recording."""
+    quiet("""
+        import os, sys, tempfile, warmheap
+        path = os.path.join(tempfile.mkdtemp(), "trace.csv")
+        pool = warmheap.MemoryPool(trim_after_ms=1)
+        pool.record(path)
+        queue, buffers = pool.queue(), [pool.allocate(1000) for _ in range(10)]
+        ticket = queue.signal()
+        pool.allocate(1000).retire(ticket)
+        pool.on_pressure(lambda pool, pressure: buffers.clear())
+        child = os.fork()
+        if child == 0:
+            try:
+                pool.allocate(1)
+            except warmheap.ForkError:
+                sys.exit(0)
+            sys.exit(1)
+        assert os.waitpid(child, 0)[1] == 0
+        queue.complete(ticket)
+        buffers.clear()
+        assert queue.poll() == 1 and pool.stop_recording() == 22
+        """, "-X", "dev", "-W", "ignore::DeprecationWarning")

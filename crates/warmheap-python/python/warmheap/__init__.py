@@ -126,4 +126,4 @@ _logging.getLogger("warmheap").addHandler(_logging.NullHandler())
 _atexit.register(_native._stop_logs)
 if hasattr(_os, "register_at_fork"):
     # Pending log records are delivered before a fork, so that the child does not log them again.
-    _os.register_at_fork(before=_native._deliver_logs, after_in_child=_native._forked)
+    _os.register_at_fork(after_in_child=_native._forked)

@@ -12,7 +12,7 @@ use warmheap::device::DeviceError;
 use warmheap::{AllocError, StartError};
 use warmheap_trace::{TraceError, replay::ReplayError};
 
-use super::pending;
+use super::{fork, pending};
 
 /// An exception class of the package.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -112,6 +112,7 @@ impl IntoPython for DeviceError {
                     attributes.set_item("free", available)
                 })
             }
+            Self::Forked(forked) => fork::refusal(forked),
             _ => Class::Device.error(self),
         }
     }
@@ -121,6 +122,7 @@ impl IntoPython for AllocError {
     fn into_python(self) -> PyErr {
         match &self {
             Self::ZeroSize | Self::BadAlignment { .. } => Class::Request.error(self),
+            Self::Forked(forked) => fork::refusal(forked),
             Self::OutOfMemory(short) => Class::OutOfMemory.with(&self, |attributes| {
                 attributes.set_item("requested", short.requested)?;
                 attributes.set_item("free", short.free)?;

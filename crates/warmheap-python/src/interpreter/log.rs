@@ -19,10 +19,9 @@ use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Level, Metadata, Subscriber};
 
 use super::errors::unraisable;
-use super::{fork, pending};
+use super::fork::Origin;
+use super::pending;
 
-/// Records that are noted down.
-static WAITING: AtomicUsize = AtomicUsize::new(0);
 /// The interpreter is about to end: nothing may be handed to it any more.
 static ENDED: AtomicBool = AtomicBool::new(false);
 /// Those of the first process.
@@ -33,8 +32,12 @@ thread_local! {
     static HANDING_OVER: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Written to by any thread without waiting; read with the interpreter's lock held only.
+/// What a process has noted down. Written to by any thread without waiting; read with the interpreter's
+/// lock held only.
 struct Notes {
+    process: Origin,
+    /// How many there are.
+    waiting: AtomicUsize,
     sender: Sender<Note>,
     receiver: Mutex<Receiver<Note>>,
     /// Those of a child of a fork: what it inherits is the parent's to hand over, and a thread of the
@@ -45,13 +48,17 @@ struct Notes {
 impl Notes {
     fn new() -> Self {
         let (sender, receiver) = channel();
-        Self { sender, receiver: Mutex::new(receiver), child: OnceLock::new() }
+        let (process, waiting) = (Origin::here(), AtomicUsize::new(0));
+        Self { process, waiting, sender, receiver: Mutex::new(receiver), child: OnceLock::new() }
     }
 
     /// Those of this process.
     fn here() -> &'static Self {
-        let child = |notes: &'static Self, _| &**notes.child.get_or_init(|| Box::new(Self::new()));
-        (0..fork::generation()).fold(&NOTES, child)
+        let mut notes = &*NOTES;
+        while !notes.process.is_here() {
+            notes = notes.child.get_or_init(|| Box::new(Self::new()));
+        }
+        notes
     }
 }
 
@@ -70,38 +77,43 @@ pub(crate) fn install() {
     let _ = tracing::subscriber::set_global_default(Bridge);
 }
 
-/// Forgets what the parent of this process has noted down.
+/// Begins the notes of a child of a fork, before it has threads that could be forked meanwhile.
 pub(crate) fn start_anew() {
-    WAITING.store(0, Relaxed);
+    Notes::here();
 }
 
 /// Hands what is noted down to `logging`. Never called by what ends objects: an exception may be on
 /// its way then, or a handler inside its own lock.
 #[inline]
 pub(crate) fn deliver(py: Python<'_>) {
-    if WAITING.load(Relaxed) > 0 {
-        deliver_waiting(py);
+    let notes = Notes::here();
+    if notes.waiting.load(Relaxed) > 0 {
+        deliver_waiting(py, notes);
     }
 }
 
 #[cold]
-fn deliver_waiting(py: Python<'_>) {
+fn deliver_waiting(py: Python<'_>, notes: &Notes) {
     // A handler's own records wait for the call below it on the stack: it may hold a lock.
     if ENDED.load(Relaxed) || HANDING_OVER.replace(true) {
         return;
     }
     // One at a time, so that the lock is not held while Python runs; and no more than there are now, so
     // that a handler that logs for every record does not keep the call from returning.
-    for _ in 0..WAITING.load(Relaxed) {
-        let next = Notes::here().receiver.lock().unwrap_or_else(PoisonError::into_inner).try_recv();
+    for _ in 0..notes.waiting.load(Relaxed) {
+        if !notes.process.is_here() {
+            // A handler has forked, and this is the child.
+            break;
+        }
+        let next = notes.receiver.lock().unwrap_or_else(PoisonError::into_inner).try_recv();
         let Ok(note) = next else { break };
-        WAITING.fetch_sub(1, Relaxed);
+        notes.waiting.fetch_sub(1, Relaxed);
         if let Err(error) = note.hand_over(py) {
             unraisable(py, error, None);
         }
     }
     HANDING_OVER.set(false);
-    if WAITING.load(Relaxed) > 0 {
+    if notes.process.is_here() && notes.waiting.load(Relaxed) > 0 {
         pending::call_soon(deliver);
     }
 }
@@ -162,8 +174,9 @@ impl Subscriber for Bridge {
         let mut text = Text::default();
         event.record(&mut text);
         // Counted first: what is not counted is not looked for.
-        let before = WAITING.fetch_add(1, Relaxed);
-        let _ = Notes::here().sender.send(Note { level: *event.metadata().level(), text });
+        let notes = Notes::here();
+        let before = notes.waiting.fetch_add(1, Relaxed);
+        let _ = notes.sender.send(Note { level: *event.metadata().level(), text });
         if before == 0 {
             pending::call_soon(deliver);
         }
