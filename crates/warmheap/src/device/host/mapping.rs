@@ -9,6 +9,7 @@ use std::ptr::{self, NonNull};
 use rustix::io::Errno;
 use rustix::mm::{self, MapFlags, MprotectFlags, ProtFlags};
 
+use super::available;
 use crate::device::DeviceError;
 use crate::device::memory::{copy_within, within};
 
@@ -175,7 +176,7 @@ fn no_reserve() -> MapFlags {
 
 fn failed(call: &'static str, requested: u64, error: Errno) -> DeviceError {
     if error == Errno::NOMEM {
-        DeviceError::OutOfMemory { requested, available: super::system_available() }
+        DeviceError::OutOfMemory { requested, available: available::addresses().or_else(available::pages) }
     } else {
         DeviceError::Failed { call, reason: error.to_string() }
     }

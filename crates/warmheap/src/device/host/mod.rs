@@ -8,6 +8,7 @@
 //! All memory system calls are in `mapping`. Above it, unsafe code only passes the callers' promises on.
 #![allow(unsafe_code)]
 
+mod available;
 mod mapping;
 mod memory;
 
@@ -24,7 +25,15 @@ const MIB: u64 = 1 << 20;
 /// The step in which elastic heaps are committed: the size of a huge page.
 const GRANULARITY: u64 = 2 * MIB;
 
+/// The largest heap or buffer. This is 1/128 of a 47-bit address space, so one elastic heap leaves room for
+/// everything else.
+const LARGEST: u64 = 1 << 40;
+
 /// Memory of this process, on any Unix.
+///
+/// What is more than the machine has left is refused with the figures: more than the system has free, than the
+/// control groups of the process leave, or its limits (`RLIMIT_AS`, `RLIMIT_DATA`). The system is asked before
+/// each large request, and between small ones after every 64 MiB.
 ///
 /// ```
 /// use warmheap::device::{Device, host::HostDevice};
@@ -48,13 +57,12 @@ impl HostDevice {
     /// Returns a device that takes at most `bytes` at a time.
     #[must_use]
     pub fn with_budget(bytes: u64) -> Self {
-        Self { account: Arc::new(Account { budget: Some(bytes), taken: AtomicU64::new(0) }) }
+        Self { account: Arc::new(Account { budget: Some(bytes), ..Account::default() }) }
     }
 
-    /// Returns the bytes that may still be taken: the rest of the budget, or what the system says is
-    /// available.
+    /// Returns the bytes that may still be taken: the rest of the budget, or what the system leaves.
     fn available(&self) -> Option<u64> {
-        [self.account.rest(), system_available()].into_iter().flatten().min()
+        [self.account.rest(), available::pages(), available::addresses()].into_iter().flatten().min()
     }
 }
 
@@ -63,6 +71,8 @@ impl HostDevice {
 struct Account {
     budget: Option<u64>,
     taken: AtomicU64,
+    /// Bytes taken since the system was last asked what it has.
+    unseen: AtomicU64,
 }
 
 impl Account {
@@ -71,12 +81,26 @@ impl Account {
     }
 
     fn take(&self, bytes: u64) -> Result<(), DeviceError> {
+        self.ask(bytes)?;
         let fits = |taken: u64| {
             taken.checked_add(bytes).filter(|sum| self.budget.is_none_or(|budget| *sum <= budget))
         };
         match self.taken.fetch_update(Relaxed, Relaxed, fits) {
             Ok(_) => Ok(()),
             Err(_) => Err(DeviceError::OutOfMemory { requested: bytes, available: self.rest() }),
+        }
+    }
+
+    /// Refuses what the machine does not have.
+    fn ask(&self, bytes: u64) -> Result<(), DeviceError> {
+        const UNSEEN: u64 = 64 * MIB;
+        let unseen = self.unseen.load(Relaxed).saturating_add(bytes);
+        // Two threads that ask at once do no harm.
+        self.unseen.store(if unseen < UNSEEN { unseen } else { 0 }, Relaxed);
+        let available = if unseen < UNSEEN { None } else { available::pages() };
+        match available.filter(|available| bytes > *available) {
+            Some(_) => Err(DeviceError::OutOfMemory { requested: bytes, available }),
+            None => Ok(()),
         }
     }
 
@@ -91,8 +115,6 @@ impl Device for HostDevice {
     }
 
     fn limits(&self) -> Limits {
-        // This is 1/128 of a 47-bit address space, so one elastic heap leaves room for everything else.
-        const LARGEST: u64 = 1 << 40;
         Limits {
             alignment: 256,
             granularity: GRANULARITY,
@@ -108,13 +130,8 @@ impl Device for HostDevice {
 
     fn create_heap(&self, request: &HeapRequest) -> Result<Box<dyn Memory>, DeviceError> {
         sensible(request.size, GRANULARITY)?;
-        check_size(request.size, self.limits().largest_heap)?;
+        check_size(request.size)?;
         let fixed = request.kind == HeapKind::Fixed;
-        // This is checked for each heap, where a wrong guess ends the process, but not for each buffer.
-        if let Some(available) = self.available().filter(|available| fixed && request.size > *available) {
-            let available = Some(available);
-            return Err(DeviceError::OutOfMemory { requested: request.size, available });
-        }
         let mapping = Mapping::reserve(request.size, GRANULARITY)?;
         let memory = HostMemory::new(mapping, request.kind, Arc::clone(&self.account));
         if fixed {
@@ -125,7 +142,7 @@ impl Device for HostDevice {
 
     fn allocate(&self, size: u64, align: u64) -> Result<Box<dyn Memory>, DeviceError> {
         sensible(size, align)?;
-        check_size(size, self.limits().largest_buffer)?;
+        check_size(size)?;
         let memory =
             HostMemory::new(Mapping::reserve(size, align)?, HeapKind::Fixed, Arc::clone(&self.account));
         memory.open(0..size)?;
@@ -135,19 +152,6 @@ impl Device for HostDevice {
     }
 }
 
-fn check_size(requested: u64, largest: u64) -> Result<(), DeviceError> {
-    if requested > largest { Err(DeviceError::TooLarge { requested, largest }) } else { Ok(()) }
-}
-
-/// Returns what the kernel believes can be taken without swapping.
-#[cfg(target_os = "linux")]
-fn system_available() -> Option<u64> {
-    let info = std::fs::read_to_string("/proc/meminfo").ok()?;
-    let line = info.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
-    line.split_whitespace().next()?.parse::<u64>().ok().map(|kib| kib * 1024)
-}
-
-#[cfg(not(target_os = "linux"))]
-fn system_available() -> Option<u64> {
-    None
+fn check_size(requested: u64) -> Result<(), DeviceError> {
+    if requested > LARGEST { Err(DeviceError::TooLarge { requested, largest: LARGEST }) } else { Ok(()) }
 }

@@ -1,0 +1,163 @@
+//! What this process may still take of the machine: the least of what the system, its control groups and its
+//! own limits leave.
+//!
+//! A page that the kernel has promised and cannot give ends the process, so the host device asks here before it
+//! promises many. Owns no figure and keeps none. Each question reads some files, in tens of microseconds.
+#![forbid(unsafe_code)]
+
+/// Returns the bytes of pages that can be taken now, where the system can tell.
+pub(super) fn pages() -> Option<u64> {
+    system::pages()
+}
+
+/// Returns the bytes of addresses that can be reserved now, where a limit is set.
+pub(super) fn addresses() -> Option<u64> {
+    system::addresses()
+}
+
+#[cfg(not(target_os = "linux"))]
+mod system {
+    pub(super) fn pages() -> Option<u64> {
+        None
+    }
+
+    pub(super) fn addresses() -> Option<u64> {
+        None
+    }
+}
+
+#[cfg(target_os = "linux")]
+mod system {
+    use std::fs;
+    use std::path::Path;
+
+    use rustix::process::{Resource, getrlimit};
+
+    /// The place of the address space and of private memory among the figures of `/proc/self/statm`.
+    const ADDRESSES: usize = 0;
+    const DATA: usize = 5;
+
+    pub(super) fn pages() -> Option<u64> {
+        let root = Path::new("/");
+        [unused(root), groups(root), limit(Resource::Data, DATA)].into_iter().flatten().min()
+    }
+
+    pub(super) fn addresses() -> Option<u64> {
+        limit(Resource::As, ADDRESSES)
+    }
+
+    /// Returns what the kernel believes can be taken without swapping.
+    pub(super) fn unused(root: &Path) -> Option<u64> {
+        let kibibytes = field(&root.join("proc/meminfo"), "MemAvailable:")?;
+        kibibytes.checked_mul(1024)
+    }
+
+    /// Returns what a limit of the process leaves.
+    fn limit(resource: Resource, place: usize) -> Option<u64> {
+        let most = getrlimit(resource).current?;
+        let figures = fs::read_to_string("/proc/self/statm").ok()?;
+        let pages = figures.split_whitespace().nth(place)?.parse::<u64>().ok()?;
+        Some(most.saturating_sub(pages * rustix::param::page_size() as u64))
+    }
+
+    /// Returns what the control groups of the process leave. Each group counts, from the process's own up to the
+    /// root; in a container the group may stand at the root alone.
+    pub(super) fn groups(root: &Path) -> Option<u64> {
+        let groups = fs::read_to_string(root.join("proc/self/cgroup")).ok()?;
+        let mounts = root.join("sys/fs/cgroup");
+        let rest = |line: &str| {
+            let (_, line) = line.split_once(':')?;
+            let (controllers, path) = line.split_once(':')?;
+            let own = Path::new(path.trim_start_matches('/'));
+            if controllers.is_empty() {
+                // Beside groups of the first version, those of the second have a place of their own.
+                let unified = mounts.join("unified");
+                let mount = if unified.exists() { &unified } else { &mounts };
+                least(mount, own, ["memory.max", "memory.current", "inactive_file"])
+            } else if controllers.split(',').any(|controller| controller == "memory") {
+                let files = ["memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"];
+                least(&mounts.join("memory"), own, files)
+            } else {
+                None
+            }
+        };
+        groups.lines().filter_map(rest).min()
+    }
+
+    /// Returns the least that a group and those above it leave.
+    fn least(mount: &Path, own: &Path, [limit, usage, idle]: [&str; 3]) -> Option<u64> {
+        let figure =
+            |group: &Path, name| fs::read_to_string(group.join(name)).ok()?.trim().parse::<u64>().ok();
+        let rest = |group: &Path| {
+            let group = mount.join(group);
+            let (most, used) = (figure(&group, limit)?, figure(&group, usage)?);
+            // Files that were read and are not in use make way.
+            let idle = field(&group.join("memory.stat"), idle).unwrap_or(0);
+            Some(most.saturating_sub(used.saturating_sub(idle)))
+        };
+        own.ancestors().filter_map(rest).min()
+    }
+
+    /// Returns the figure after `name` in a file of names and figures.
+    fn field(file: &Path, name: &str) -> Option<u64> {
+        let text = fs::read_to_string(file).ok()?;
+        let mut lines = text.lines().map(str::split_whitespace);
+        lines.find_map(|mut words| (words.next()? == name).then(|| words.next()?.parse().ok()).flatten())
+    }
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use std::fs;
+    use std::path::Path;
+
+    use super::system::{groups, unused};
+
+    fn system(files: &[(&str, &str)]) -> tempfile::TempDir {
+        let root = tempfile::tempdir().unwrap();
+        for (path, text) in files {
+            let path = root.path().join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        }
+        root
+    }
+
+    #[test]
+    fn the_tightest_group_of_the_second_version_counts_and_files_that_make_way_do_not() {
+        let root = system(&[
+            ("proc/self/cgroup", "0::/user.slice/job\n"),
+            ("sys/fs/cgroup/user.slice/memory.max", "10000\n"),
+            ("sys/fs/cgroup/user.slice/memory.current", "6000\n"),
+            ("sys/fs/cgroup/user.slice/job/memory.max", "max\n"),
+            ("sys/fs/cgroup/user.slice/job/memory.current", "5000\n"),
+        ]);
+        assert_eq!(groups(root.path()), Some(4000));
+        fs::write(root.path().join("sys/fs/cgroup/user.slice/job/memory.max"), "5500").unwrap();
+        assert_eq!(groups(root.path()), Some(500));
+        let stat = "anon 1\ninactive_file 3000\nactive_file 9\n";
+        fs::write(root.path().join("sys/fs/cgroup/user.slice/job/memory.stat"), stat).unwrap();
+        assert_eq!(groups(root.path()), Some(3500));
+    }
+
+    #[test]
+    fn groups_of_the_first_version_count_also_where_a_container_shows_its_own_alone() {
+        let root = system(&[
+            ("proc/self/cgroup", "12:cpu,cpuacct:/x\n5:memory:/docker/abc\n0::/init.scope\n"),
+            ("sys/fs/cgroup/memory/memory.limit_in_bytes", "1000\n"),
+            ("sys/fs/cgroup/memory/memory.usage_in_bytes", "900\n"),
+            ("sys/fs/cgroup/memory/memory.stat", "total_inactive_file 50\n"),
+        ]);
+        assert_eq!(groups(root.path()), Some(150));
+    }
+
+    #[test]
+    fn what_is_missing_or_makes_no_sense_is_no_limit() {
+        assert_eq!(groups(Path::new("/nowhere")), None);
+        let root =
+            system(&[("proc/self/cgroup", "0::/\nnonsense\n"), ("proc/meminfo", "MemAvailable: none\n")]);
+        assert_eq!((groups(root.path()), unused(root.path())), (None, None));
+        fs::write(root.path().join("proc/meminfo"), "MemFree: 1 kB\nMemAvailable:   70 kB\n").unwrap();
+        assert_eq!(unused(root.path()), Some(70 << 10));
+    }
+}

@@ -1,0 +1,124 @@
+//! The host device refuses what the machine does not have, with figures and before it touches a page, instead of
+//! being ended by the kernel.
+#![cfg(target_os = "linux")]
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use warmheap::device::host::HostDevice;
+use warmheap::device::{Device, DeviceError, HeapKind, HeapRequest};
+use warmheap::{AllocError, Pool, PoolConfig};
+
+const MIB: u64 = 1 << 20;
+const GIB: u64 = 1 << 30;
+
+/// Bytes of this process in memory.
+fn resident() -> u64 {
+    let figures = std::fs::read_to_string("/proc/self/statm").unwrap();
+    figures.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() * 4096
+}
+
+/// Runs `body` in a child with less room, and insists that it ends well.
+fn limited(resource: libc::__rlimit_resource_t, bytes: u64, body: impl FnOnce()) {
+    // SAFETY: the child makes pools of its own, and ends.
+    let child = unsafe { libc::fork() };
+    if child == 0 {
+        let limit = libc::rlimit { rlim_cur: bytes, rlim_max: bytes };
+        // SAFETY: reads a local.
+        let set = unsafe { libc::setrlimit(resource, &limit) };
+        let done = catch_unwind(AssertUnwindSafe(|| {
+            assert_eq!(set, 0);
+            body();
+        }));
+        // SAFETY: ends the process.
+        unsafe { libc::_exit(i32::from(done.is_err())) }
+    }
+    let mut status = 0;
+    // SAFETY: waits for our own child, and writes to a local.
+    assert_eq!(unsafe { libc::waitpid(child, &mut status, 0) }, child);
+    assert_eq!(status, 0, "how the child ended");
+}
+
+fn addresses_in_use() -> u64 {
+    let figures = std::fs::read_to_string("/proc/self/statm").unwrap();
+    figures.split_whitespace().next().unwrap().parse::<u64>().unwrap() * 4096
+}
+
+#[test]
+fn more_than_the_machine_has_is_refused_at_once_and_no_page_is_touched() {
+    let host = HostDevice::new();
+    let most = host.limits().available.expect("Linux can tell");
+    let before = resident();
+    for size in [most + 2 * GIB, (most + GIB).next_power_of_two() * 2, 1 << 40] {
+        let begun = Instant::now();
+        let fixed = HeapRequest { size, kind: HeapKind::Fixed, label: "absurd".into() };
+        for answer in [host.allocate(size, 4096), host.create_heap(&fixed)] {
+            match answer.unwrap_err() {
+                DeviceError::OutOfMemory { requested, available: Some(available) } => {
+                    assert!(requested == size && available < size, "{available} of {size}");
+                }
+                error => assert!(matches!(error, DeviceError::TooLarge { .. }), "{error}"),
+            }
+        }
+        assert!(begun.elapsed() < Duration::from_millis(100), "{:?}", begun.elapsed());
+    }
+    assert!(resident() < before + 64 * MIB);
+    assert!(host.allocate(MIB, 64).is_ok());
+}
+
+#[test]
+fn a_pool_says_so_and_goes_on() {
+    let mut fixed = PoolConfig::default();
+    fixed.heap_size = 8 * MIB;
+    fixed.num_heaps = 1;
+    fixed.warmup_sizes.clear();
+    for config in [fixed, PoolConfig::elastic()] {
+        let pool = Pool::new(Arc::new(HostDevice::new()), config).unwrap();
+        let error = pool.allocate(1_u64 << 40).unwrap_err();
+        assert!(matches!(error, AllocError::OutOfMemory(_)), "{error}");
+        let words = error.to_string();
+        assert!(words.contains("1048576.0 MiB requested") && words.contains(" free"), "{words}");
+        drop(pool.allocate(MIB).unwrap());
+    }
+}
+
+#[test]
+fn the_limit_on_private_memory_is_the_figure_where_it_is_the_least() {
+    limited(libc::RLIMIT_DATA, GIB, || {
+        let host = HostDevice::new();
+        let error = host.allocate(4 * GIB, 64).unwrap_err();
+        assert!(
+            matches!(error, DeviceError::OutOfMemory { requested, available: Some(free) }
+                if requested == 4 * GIB && free < GIB),
+            "{error}"
+        );
+        assert!(host.limits().available.unwrap() < GIB);
+        drop(host.allocate(64 * MIB, 64).unwrap());
+        let pool = Pool::new(Arc::new(host), PoolConfig::elastic()).unwrap();
+        assert!(matches!(pool.allocate(4 * GIB), Err(AllocError::OutOfMemory(_))));
+        // As much as there is, in small pieces: refused in the end, not before, and not by a signal.
+        let held: Vec<_> = std::iter::repeat_with(|| pool.allocate(16 * MIB)).map_while(Result::ok).collect();
+        assert!(held.len() > 20 && held.len() < 64, "{}", held.len());
+    });
+}
+
+#[test]
+fn the_limit_on_addresses_is_the_figure_where_it_is_the_least() {
+    limited(libc::RLIMIT_AS, addresses_in_use() + 512 * MIB, || {
+        let host = HostDevice::new();
+        for size in [GIB, 1 << 40] {
+            let kind = HeapKind::Elastic;
+            let heap = HeapRequest { size, kind, label: "addresses".into() };
+            for answer in [host.allocate(size, 64), host.create_heap(&heap)] {
+                let error = answer.unwrap_err();
+                assert!(
+                    matches!(error, DeviceError::OutOfMemory { requested, available: Some(free) }
+                        if requested == size && free <= 512 * MIB),
+                    "{error}"
+                );
+            }
+        }
+        drop(host.allocate(16 * MIB, 64).unwrap());
+    });
+}
