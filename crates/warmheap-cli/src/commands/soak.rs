@@ -1,4 +1,4 @@
-//! `warmheap soak`: pools under every hardship, for as long as one likes.
+//! `warmheap soak` tests pools in many kinds of trouble at once, for as long as the user wants.
 
 use std::fmt;
 use std::num::NonZeroUsize;
@@ -21,16 +21,16 @@ use crate::progress::Progress;
 use crate::show::{grouped, mib, percent, row, table};
 use crate::{device, show};
 
-/// Threads of which none has done a thousand operations for so long never will.
+/// The soak is stuck if no thread has done a thousand operations in this time.
 const PATIENCE: Duration = Duration::from_secs(120);
 
 #[derive(Debug, clap::Args)]
 #[command(allow_negative_numbers = true)]
 pub(crate) struct Args {
-    /// How long; fractions count.
+    /// Minutes to soak; fractions count.
     #[arg(long, default_value = "1", value_parser = minutes)]
     minutes: Duration,
-    /// Replay logs, shared out among the threads; without, the bundled trace.
+    /// Replay logs, which the threads share; by default the bundled trace.
     #[arg(long, value_name = "FILE", num_args = 1..)]
     trace: Vec<PathBuf>,
     #[arg(long, num_args = 1.., default_values = ["sim", "sim:discrete,purgeable", "host"], help = device::HELP)]
@@ -41,16 +41,16 @@ pub(crate) struct Args {
     /// Queues that buffers wait for.
     #[arg(long, default_value = "3", value_parser = count)]
     queues: NonZeroUsize,
-    /// How the pools' heaps are sized: fixed or elastic; without, as each pool's settings have it.
+    /// The sizing of the pools' heaps, fixed or elastic; by default as each pool's settings have it.
     #[arg(long, value_name = "SIZING", value_parser = heaps)]
     heaps: Option<HeapSizing>,
-    /// Where random choices start; without, somewhere new each time. Settings and choices are
-    /// decided by it, not how the threads interleave.
+    /// The seed of the random choices; by default a new one each time. It decides settings and choices, but
+    /// not how the threads interleave.
     #[arg(long)]
     seed: Option<u64>,
 }
 
-/// What was survived, as `--json` prints it.
+/// The figures of the soak, as `--json` prints them.
 #[derive(Debug, Serialize)]
 pub(crate) struct Output {
     pub(crate) seed: u64,
@@ -58,7 +58,7 @@ pub(crate) struct Output {
     pub(crate) queues: usize,
     pub(crate) devices: Vec<String>,
     pub(crate) seconds: f64,
-    /// What broke, if something did.
+    /// The broken promise, if there is one.
     pub(crate) finding: Option<String>,
     #[serde(flatten)]
     pub(crate) survived: Survived,
@@ -81,7 +81,7 @@ pub(crate) fn run(args: &Args, json: bool) -> Result<ExitCode, Failure> {
     let progress = Progress::new("soaking, in seconds", args.minutes.as_secs() as usize);
     let soaking = thread::spawn(move || {
         soak.run(&programs, &devices, &|survived| {
-            // Nobody listens any more once it takes too long.
+            // After a timeout nothing receives this.
             let _ = tell.send(*survived);
         })
     });
@@ -121,7 +121,7 @@ fn stuck(seed: u64, survived: &Survived) -> String {
 
 fn some_seed() -> u64 {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    // Short enough to be typed again.
+    // The seed is short enough to type.
     u64::from(now.subsec_nanos()) ^ (now.as_secs() & 0xffff) << 16
 }
 
@@ -157,7 +157,7 @@ impl fmt::Display for Output {
                 ),
             ),
             row("Threads replaced", grouped(survived.threads_replaced)),
-            row("Books compared", grouped(survived.comparisons)),
+            row("Comparisons of statistics", grouped(survived.comparisons)),
             row("Operations", grouped(survived.operations)),
             row("Requests refused", grouped(survived.refused_requests)),
             row("Requests served by the device", grouped(survived.fallbacks)),
@@ -175,14 +175,14 @@ impl fmt::Display for Output {
                 "Compactions",
                 format!(
                     "{}, {}",
-                    of(survived.compactions, "on demand"),
+                    of(survived.compactions, "on request"),
                     of(survived.compactions_by_pools, "by the pools")
                 ),
             ),
             row(
                 "Buffers compacted",
                 format!(
-                    "{}, {}, {} came free",
+                    "{}, {}, {} recovered",
                     grouped(survived.compacted),
                     mib(survived.compacted_bytes),
                     mib(survived.recovered_bytes)
@@ -203,7 +203,7 @@ impl fmt::Display for Output {
                 ),
             ),
             row("Trims", format!("{}, {}", grouped(survived.trims), mib(survived.trimmed_bytes))),
-            row("Rests", grouped(survived.rests)),
+            row("Times made purgeable", grouped(survived.rests)),
             row(
                 "Callbacks when memory was short",
                 format!(
@@ -216,7 +216,7 @@ impl fmt::Display for Output {
             row("Peak live", mib(survived.peak_live_bytes)),
             row("Peak reserved", mib(survived.peak_reserved_bytes)),
             row("Fragmentation at the end", percent(survived.end_fragmentation)),
-            row("Books of one pool, at most", mib(survived.metadata_bytes)),
+            row("Metadata of one pool, at most", mib(survived.metadata_bytes)),
         ];
         let verdict = match self.finding {
             None => "Nothing lost, nothing handed out early, all bytes back.",

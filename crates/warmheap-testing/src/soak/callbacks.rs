@@ -18,7 +18,7 @@ use crate::lock;
 /// The most buffers that a callback keeps.
 const KEPT: usize = 32;
 
-/// A callback with buffers of its own. They end with it.
+/// A callback with buffers of its own, which are freed when it is dropped.
 struct Keeper {
     round: Weak<Round>,
     rng: Mutex<Rng>,
@@ -49,7 +49,7 @@ impl Keeper {
         }
     }
 
-    /// Takes one more buffer.
+    /// Allocates one more buffer to keep.
     fn keep(&self, round: &Round, pool: &Pool, rng: &mut Rng) -> Result<(), Finding> {
         let asked = Asked::bytes(rng.u64(1..=(round.setting.demand >> 10).max(1)));
         let Some(buffer) = round.ask(&asked, |request| pool.allocate(request))? else { return Ok(()) };

@@ -1,4 +1,4 @@
-//! What happens beside the traces, to the device, to the queues and to the pool as a whole.
+//! Disturbs the device, the queues and the pool while traces are played.
 #![forbid(unsafe_code)]
 
 use std::sync::atomic::Ordering::Relaxed;
@@ -46,7 +46,7 @@ impl Round {
         Ok(())
     }
 
-    /// Asks the pool as a whole for something.
+    /// Calls a function that concerns the whole pool.
     fn upkeep(&self, pool: &Pool, kind: u32, rng: &mut Rng) -> Result<(), Finding> {
         match kind {
             ..920 => {
@@ -55,7 +55,7 @@ impl Round {
                 count(&self.figures.trims);
                 self.figures.trimmed_bytes.fetch_add(bytes, Relaxed);
             }
-            // As if time had passed: enough samples for all that stays free to go back.
+            // This acts as if time had passed: it takes enough samples for all that stays free to go back.
             920..925 => {
                 let look = || pool.maintain(Duration::ZERO).map(|_| 0);
                 (0..12).try_for_each(|_| self.excused(look).map(drop))?;
@@ -81,7 +81,7 @@ impl Round {
         Ok(())
     }
 
-    /// Compacts, within the budget but for one buffer.
+    /// Compacts within the budget. One buffer may exceed it.
     pub(super) fn compact(&self, pool: &Pool, budget: CompactionBudget) -> Result<(), Finding> {
         let report = self.excused(|| pool.compact(budget))?;
         count(&self.expected.compactions);

@@ -1,4 +1,4 @@
-//! The figures that a pool must show. They are counted beside it, and compared while all threads wait.
+//! Counts the figures that a pool must show, and compares them while all threads wait.
 #![forbid(unsafe_code)]
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -27,16 +27,16 @@ pub(super) struct Expected {
     pub(super) unseen: AtomicU64,
     /// Buffers that were alive at the reset.
     before: AtomicU64,
-    /// Compactions on demand, and the bytes that they reported as recovered.
+    /// Compactions on request, and the bytes that they reported as recovered.
     pub(super) compactions: AtomicU64,
     pub(super) recovered: AtomicU64,
-    /// Copies made to grow, and their bytes. All other copies are compaction's.
+    /// Copies made by growth, and their bytes. All other copies are compaction's.
     pub(super) copies: AtomicU64,
     pub(super) copied: AtomicU64,
 }
 
 impl Expected {
-    /// Buffers that were alive when the statistics were reset.
+    /// Returns the number of buffers that were alive when the statistics were reset.
     pub(super) fn before(&self) -> u64 {
         self.before.load(Relaxed)
     }
@@ -50,16 +50,16 @@ impl Expected {
     }
 }
 
-/// The bytes of a statistic in MiB, which is exact.
+/// Returns the bytes of a statistic in MiB. The conversion is exact.
 fn bytes(mib: f64) -> u64 {
     (mib * MIB as f64) as u64
 }
 
 impl Round {
-    /// Compares the pool's figures with those counted, while all threads wait and pin what may move. Of a
-    /// pool that has closed, only the device's figures are left.
+    /// Compares the pool's figures with the counts, while all threads wait and pin what may move. If the pool
+    /// has closed, only the device is compared.
     pub(super) fn compare(&self, last: bool, rng: &mut Rng) -> Result<(), Finding> {
-        // Callbacks do nothing meanwhile.
+        // Callbacks do nothing during the comparison.
         self.awake.store(false, Relaxed);
         self.wait_for_leftovers();
         let around = lock(&self.around);

@@ -12,10 +12,10 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use super::figures::{Figures, count};
 use warmheap::device::{Contents, Device, DeviceError, HeapKind, HeapRequest, Limits, Memory, ObjectCount};
 
-/// As a budget: none. As a countdown: every call fails from now on.
+/// As a budget this means none. As a countdown it means that every call fails from now on.
 const ALL: u64 = u64::MAX;
 
-/// What the device and all of its memory share.
+/// The state that the device and all of its memory share.
 #[derive(Debug)]
 pub(super) struct Faults {
     figures: Arc<Figures>,
@@ -26,9 +26,9 @@ pub(super) struct Faults {
     calls: AtomicU64,
     /// Calls that failed, for any reason.
     troubles: AtomicU64,
-    /// Calls until one fails; 0 is never.
+    /// The calls until one fails; 0 means that none does.
     countdown: AtomicU64,
-    /// Whether calls that fail panic.
+    /// Whether failing calls panic.
     panics: AtomicBool,
     /// Copies that succeeded, and their bytes.
     copies: AtomicU64,
@@ -62,13 +62,13 @@ impl Faults {
         self.budget.store(bytes.unwrap_or(ALL), Relaxed);
     }
 
-    /// The `nth` call from now fails, with an error or with a panic.
+    /// Makes the `nth` call from now fail, with an error or with a panic.
     pub(super) fn fail(&self, nth: u64, panics: bool) {
         self.panics.store(panics, Relaxed);
         self.countdown.store(nth, Relaxed);
     }
 
-    /// Every call fails until it is healed.
+    /// Makes every call fail until it is healed.
     pub(super) fn fail_all(&self) {
         self.fail(ALL, false);
     }
@@ -77,17 +77,17 @@ impl Faults {
         self.fail(0, false);
     }
 
-    /// How many calls have failed.
+    /// Returns the number of calls that failed.
     pub(super) fn troubles(&self) -> u64 {
         self.troubles.load(Relaxed)
     }
 
-    /// Calls made, frees included.
+    /// Returns the number of calls made, frees included.
     pub(super) fn calls(&self) -> u64 {
         self.calls.load(Relaxed)
     }
 
-    /// Copies that succeeded since [`Faults::forget_copies`], and their bytes.
+    /// Returns the copies that succeeded since [`Faults::forget_copies`], and their bytes.
     pub(super) fn copied(&self) -> (u64, u64) {
         (self.copies.load(Relaxed), self.copied.load(Relaxed))
     }
@@ -101,7 +101,7 @@ impl Faults {
         self.live.load(Relaxed)
     }
 
-    /// The most bytes held at once.
+    /// Returns the most bytes held at once.
     pub(super) fn peak_bytes(&self) -> u64 {
         self.peak.load(Relaxed)
     }
@@ -115,7 +115,7 @@ impl Faults {
         (budget != ALL).then(|| budget.saturating_sub(self.live_bytes()))
     }
 
-    /// Makes a call that takes `bytes`, unless it is its turn to fail or the budget forbids.
+    /// Makes a call that takes `bytes`, unless a failure is injected or the budget forbids it.
     fn call<R>(
         &self,
         name: &'static str,
@@ -135,7 +135,7 @@ impl Faults {
         answer
     }
 
-    /// Fails if it is this call's turn.
+    /// Returns an error if a failure is injected for this call.
     fn turn(&self, call: &'static str, bytes: u64) -> Result<(), DeviceError> {
         let step = |left: u64| match left {
             0 => None,
@@ -148,7 +148,7 @@ impl Faults {
         count(&self.figures.failures_injected);
         if self.panics.load(Relaxed) {
             count(&self.troubles);
-            // Without a word on standard error.
+            // The panic writes no message to standard error.
             resume_unwind(Box::new("the soak ordered a panic"));
         }
         Err(if bytes > 0 {
@@ -179,7 +179,7 @@ impl Faults {
     }
 }
 
-/// The device.
+/// The wrapped device.
 #[derive(Debug)]
 pub(super) struct FaultyDevice {
     pub(super) inner: Arc<dyn Device>,
@@ -234,7 +234,7 @@ struct FaultyMemory {
     held: AtomicU64,
 }
 
-// SAFETY: it owns the memory that it wraps, and describes only that.
+// SAFETY: it owns the memory that it wraps, and describes only that memory.
 unsafe impl Memory for FaultyMemory {
     fn address(&self) -> u64 {
         self.inner.address()
@@ -250,7 +250,7 @@ unsafe impl Memory for FaultyMemory {
 
     unsafe fn commit(&self, range: Range<u64>) -> Result<(), DeviceError> {
         let bytes = range.end.saturating_sub(range.start);
-        // SAFETY: the caller's promise.
+        // SAFETY: the caller keeps this function's contract.
         self.faults.call("commit", bytes, || unsafe { self.inner.commit(range) })?;
         self.held.fetch_add(bytes, Relaxed);
         Ok(())
@@ -258,7 +258,7 @@ unsafe impl Memory for FaultyMemory {
 
     unsafe fn decommit(&self, range: Range<u64>) -> Result<(), DeviceError> {
         let bytes = range.end.saturating_sub(range.start);
-        // SAFETY: the caller's promise.
+        // SAFETY: the caller keeps this function's contract.
         self.faults.call("decommit", 0, || unsafe { self.inner.decommit(range) })?;
         self.held.fetch_sub(bytes, Relaxed);
         self.faults.give(bytes);
@@ -266,19 +266,19 @@ unsafe impl Memory for FaultyMemory {
     }
 
     unsafe fn warm(&self, range: Range<u64>) -> Result<(), DeviceError> {
-        // SAFETY: the caller's promise.
+        // SAFETY: the caller keeps this function's contract.
         self.faults.call("warm", 0, || unsafe { self.inner.warm(range) })
     }
 
     unsafe fn fill(&self, range: Range<u64>, byte: u8) -> Result<(), DeviceError> {
-        // SAFETY: the caller's promise.
+        // SAFETY: the caller keeps this function's contract.
         self.faults.call("fill", 0, || unsafe { self.inner.fill(range, byte) })
     }
 
     unsafe fn copy_from(&self, at: u64, from: &dyn Memory, range: Range<u64>) -> Result<(), DeviceError> {
         let bytes = range.end.saturating_sub(range.start);
-        // The source's `as_any` is what it wraps, which is what the device knows.
-        // SAFETY: the caller's promise.
+        // The source's `as_any` returns the memory that it wraps, which the device knows.
+        // SAFETY: the caller keeps this function's contract.
         self.faults.call("copy", 0, || unsafe { self.inner.copy_from(at, from, range) })?;
         count(&self.faults.copies);
         self.faults.copied.fetch_add(bytes, Relaxed);
@@ -286,7 +286,7 @@ unsafe impl Memory for FaultyMemory {
     }
 
     unsafe fn set_volatile(&self, volatile: bool) -> Result<Contents, DeviceError> {
-        // SAFETY: the caller's promise.
+        // SAFETY: the caller keeps this function's contract.
         self.faults.call("set_volatile", 0, || unsafe { self.inner.set_volatile(volatile) })
     }
 

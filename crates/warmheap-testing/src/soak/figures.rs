@@ -1,4 +1,4 @@
-//! What a soak has been through, counted by all of its threads.
+//! The figures of a soak. All of its threads count them.
 #![forbid(unsafe_code)]
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -7,7 +7,7 @@ use serde::Serialize;
 
 macro_rules! figures {
     ($($(#[$doc:meta])* $name:ident,)+) => {
-        /// What a soak has been through so far. Sizes are in bytes.
+        /// The figures of a soak so far. Sizes are in bytes.
         #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
         #[non_exhaustive]
         pub struct Survived {
@@ -16,7 +16,7 @@ macro_rules! figures {
             pub end_fragmentation: f64,
         }
 
-        /// The same, while it goes on.
+        /// The same figures, while the soak goes on.
         #[derive(Debug, Default)]
         pub(super) struct Figures {
             $(pub(super) $name: AtomicU64,)+
@@ -39,7 +39,7 @@ figures! {
     rounds,
     /// Times that all threads waited and the figures were compared.
     comparisons,
-    /// Buffers asked for, freed and retired.
+    /// Operations: buffers allocated, freed and retired.
     operations,
     /// Requests that failed, each for a reason.
     refused_requests,
@@ -57,7 +57,7 @@ figures! {
     movable,
     /// Times that a queue used a movable buffer.
     lent,
-    /// Compactions on demand.
+    /// Compactions on request.
     compactions,
     /// Compactions by the pools themselves, in the background and for requests that found no room.
     compactions_by_pools,
@@ -65,17 +65,17 @@ figures! {
     compacted,
     /// The bytes of those buffers.
     compacted_bytes,
-    /// Bytes that compaction freed in whole pages or heaps.
+    /// Bytes that compaction joined into whole free pages or heaps.
     recovered_bytes,
-    /// Device calls made to fail.
+    /// Device calls with an injected failure.
     failures_injected,
     /// Device calls that the moving budget refused.
     refused_by_budget,
-    /// Heaps made.
+    /// Heaps created.
     heaps_made,
     /// Heaps given back.
     heaps_destroyed,
-    /// Trims on demand.
+    /// Trims on request.
     trims,
     /// Bytes given back by those trims.
     trimmed_bytes,
@@ -83,7 +83,7 @@ figures! {
     closed_in_play,
     /// Threads that ended in the middle of play and were replaced.
     threads_replaced,
-    /// Times that a pool called back because memory was short.
+    /// Times that a pool called a callback because memory was short.
     calls_for_help,
     /// Buffers that callbacks allocated and kept.
     kept_by_callbacks,
@@ -93,9 +93,9 @@ figures! {
     rests,
     /// Queues lost with work on them.
     queues_lost,
-    /// Queues that took another's place.
+    /// Queues that replaced another.
     queues_replaced,
-    /// The most requested bytes alive at once, in flight included.
+    /// The most requested bytes alive at once, with those in flight.
     peak_live_bytes,
     /// The most bytes held from a device at once.
     peak_reserved_bytes,

@@ -1,8 +1,8 @@
-//! What players hold: buffers that stay where they are, and buffers that compaction may move.
+//! The buffers that players hold: some stay where they are, and compaction may move others.
 //!
-//! A movable buffer's place is known only while it is pinned. The oracle knows it while the buffer is
-//! pinned, and while a queue was said to use it. In that time the buffer must not move, and no other
-//! buffer may get its memory.
+//! The place of a movable buffer is known only while the buffer is pinned. The oracle knows it while the
+//! buffer is pinned, and while a queue may use it. In that time the buffer must not move, and no other buffer
+//! may get its memory.
 #![forbid(unsafe_code)]
 
 use std::ops::Deref;
@@ -12,7 +12,7 @@ use super::oracle::{InFlight, Oracle};
 use super::queues::Work;
 use warmheap::{Buffer, Movable, Pinned};
 
-/// A buffer, and what is known of it.
+/// A buffer, with what is known of it.
 #[derive(Debug)]
 pub(super) enum Held {
     Still(Still),
@@ -24,11 +24,12 @@ pub(super) enum Held {
 pub(super) struct Still {
     pub(super) buffer: Buffer,
     pub(super) number: u64,
-    /// The queue it was asked for by, which may still use the memory: the slot and the queue there.
+    /// The queue that the buffer was allocated through, and that may still use the memory: the slot and the
+    /// queue's number.
     pub(super) queue: Option<(usize, u64)>,
 }
 
-/// A buffer that may be elsewhere at each pin.
+/// A buffer that compaction may have moved since it was last pinned.
 #[derive(Debug)]
 pub(super) struct MovableHandle {
     buffer: Movable,
@@ -67,7 +68,7 @@ pub(super) fn look_at<'a>(
 }
 
 impl Held {
-    /// The queue that may still use the memory: the slot and the queue there.
+    /// Returns the queue that may still use the memory: the slot and the queue's number.
     pub(super) fn queue(&self) -> Option<(usize, u64)> {
         match self {
             Self::Still(still) => still.queue,
@@ -83,7 +84,7 @@ impl Held {
         }
     }
 
-    /// The buffer as one that does not move any more.
+    /// Returns the buffer as one that does not move any more.
     pub(super) fn into_still(self, oracle: &Oracle) -> Result<Still, Finding> {
         let MovableHandle { buffer, known } = match self {
             Self::Still(still) => return Ok(still),
@@ -128,7 +129,8 @@ impl MovableHandle {
         Ok(PinnedView { oracle, buffer, work: self.known.lent.as_ref().map(|lent| &lent.work) })
     }
 
-    /// Has a queue use the buffer where it is now, unless another queue still does.
+    /// Gives the buffer to a queue where it is now, unless another queue still uses it. Returns whether it
+    /// did.
     pub(super) fn lend(&mut self, slot: usize, work: &Work, oracle: &Oracle) -> Result<bool, Finding> {
         let busy = |lent: &Lent| lent.queue() != (slot, work.number) && !lent.work.is_over();
         if self.known.lent.as_ref().is_some_and(busy) {
@@ -146,7 +148,7 @@ impl MovableHandle {
 }
 
 impl Known {
-    /// Notes where the buffer is, pinned or for good.
+    /// Tells the oracle where the buffer is, pinned or for good.
     fn found(&self, buffer: &Buffer, oracle: &Oracle) -> Result<(), Finding> {
         let (size, align, address) = (buffer.size(), self.align, buffer.address());
         // Work that is not over now was not over at any time since it got the buffer.
@@ -177,7 +179,7 @@ impl Deref for PinnedView<'_> {
 
 impl Drop for PinnedView<'_> {
     fn drop(&mut self) {
-        // Still pinned.
+        // The buffer is still pinned here.
         self.oracle.out_of_view(&self.buffer, self.work);
     }
 }

@@ -1,15 +1,15 @@
-//! Pools under every hardship at once, for any length of time, with every figure checked.
+//! Soaks pools: tries them in many kinds of trouble at once, for any length of time, and checks every figure.
 //!
 //! A soak is a sequence of rounds (`round`). Each round has a pool of its own, with random settings
-//! (`setting`), on a device whose calls fail and whose budget moves (`faulty_device`). Several threads
-//! play traces on it (`workers`, `player`), some of which end and are replaced. Queues are slow, stop and
-//! get lost (`queues`). Callbacks own buffers, allocate and panic (`callbacks`). Some buffers may move
-//! (`held`). The pool is trimmed, compacted and made purgeable (`chaos`), and closed with buffers alive,
-//! in half of the rounds in the middle of play.
+//! (`setting`). The pool's device fails calls and changes its budget (`faulty_device`). Several threads play
+//! traces on the pool (`workers`, `player`); some threads end and are replaced. Queues are slow, stop and get
+//! lost (`queues`). Callbacks own buffers, allocate and panic (`callbacks`). Some buffers may move (`held`).
+//! The pool is trimmed, compacted and made purgeable (`chaos`). It is closed with buffers alive, in half of
+//! the rounds in the middle of play.
 //!
-//! All the way an `oracle` knows which buffer and which work uses which addresses. Whenever the threads
-//! wait for each other, the pool's figures must be those that were counted (`expected`). After a round
-//! everything must be back at the device.
+//! All the time an `oracle` knows which buffer and which work uses which addresses. Whenever the threads wait
+//! for each other, the pool's figures must equal the counts (`expected`). After a round everything must be
+//! back at the device.
 //!
 //! Nothing here repairs, retries or excuses what a pool does. The first broken promise ends the
 //! soak, as a [`Finding`] with the seed that leads there.
@@ -43,19 +43,19 @@ use warmheap::config::HeapSizing;
 use warmheap::device::Device;
 use warmheap_trace::Program;
 
-/// How pools are tried.
+/// The options of a soak.
 #[derive(Debug, Clone)]
 pub struct Soak {
-    /// How long to go on. A round that has begun is cut short once all threads wait for each other.
+    /// The time to soak. A round that has begun is cut short once all threads wait for each other.
     pub time: Duration,
     /// Threads that play at once; 0 counts as 1.
     pub threads: usize,
     /// Queues that buffers are retired to; 0 counts as 1.
     pub queues: usize,
-    /// How the pools' heaps are sized; `None` leaves it to each round's settings.
+    /// The sizing of the pools' heaps; `None` leaves it to each round's settings.
     pub heaps: Option<HeapSizing>,
-    /// The first round's seed; each round has the next. It decides the settings and every thread's
-    /// choices, not how the threads interleave.
+    /// The first round's seed; each round has the next. A seed decides the settings and every thread's
+    /// choices, but not how the threads interleave.
     pub seed: u64,
 }
 
@@ -66,13 +66,13 @@ impl Default for Soak {
 }
 
 impl Soak {
-    /// Plays `programs` on pools of the `devices`, in turns. `progress` is told how far it is, often, from
-    /// any thread.
+    /// Plays `programs` on pools of the `devices`, in turns. Any thread calls `progress` with the figures so
+    /// far, often.
     ///
-    /// Returns what was survived, and what broke if something did.
+    /// Returns the figures, and what broke if something did.
     ///
     /// # Errors
-    /// [`Broken`], with the figures up to there.
+    /// Returns [`Broken`], with the figures up to there.
     pub fn run(
         &self,
         programs: &[Program],
@@ -90,7 +90,7 @@ impl Soak {
             if nothing || !alive() {
                 break;
             }
-            // By the seed, so that a round that is repeated alone is on the same device.
+            // The seed chooses the device, so that a round that is repeated alone has the same one.
             let device = &devices[(seed % devices.len() as u64) as usize];
             let mut rng = Rng::with_seed(seed);
             let started = Round::start(self, programs, device, &figures, &mut rng);

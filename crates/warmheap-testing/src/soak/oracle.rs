@@ -1,9 +1,9 @@
-//! Which addresses are in use, by buffers that are alive or by work in flight.
+//! Knows which addresses are in use, by buffers that are alive or by work in flight.
 //!
-//! A range is noted after the pool has handed it out, and removed before it goes back. So every range
-//! noted here has a user. The range of a movable buffer is here while the buffer cannot move. A range in
-//! flight stays until the queue's own counter has reached its ticket. The counter only rises, so reading
-//! it after the pool did never blames a pool that was right.
+//! A range is noted after the pool has handed it out, and removed before it goes back. Every noted range is
+//! therefore in use. The range of a movable buffer is noted while the buffer cannot move. A range in flight
+//! stays until the queue's own counter has reached its ticket. The counter only rises, so reading it after
+//! the pool did never blames a pool that was right.
 #![allow(unsafe_code)]
 
 use std::collections::BTreeMap;
@@ -21,9 +21,9 @@ pub(super) struct Oracle(Mutex<Book>);
 
 #[derive(Debug, Default)]
 struct Book {
-    /// By the first address.
+    /// The ranges, by their first address.
     ranges: BTreeMap<u64, Range>,
-    /// Buffers noted so far; each has a number of its own.
+    /// The number of buffers noted so far. Each has a number of its own.
     noted: u64,
     live_bytes: u64,
     live: u64,
@@ -36,7 +36,7 @@ struct Range {
     in_flight: Option<InFlight>,
 }
 
-/// Work of a queue that uses a range.
+/// The work of a queue that uses a range.
 #[derive(Debug, Clone)]
 pub(super) struct InFlight {
     queue: u64,
@@ -49,18 +49,18 @@ impl InFlight {
         Self { queue: work.number, counter: Arc::clone(&work.counter), ticket }
     }
 
-    /// Counted through the round.
+    /// Returns the queue's number, counted through the round.
     pub(super) fn queue(&self) -> u64 {
         self.queue
     }
 
-    /// The finding that the range was handed out again.
+    /// Returns the finding that the range was handed out again.
     fn early(&self, address: u64, size: u64) -> Finding {
         let (reached, lost) = (self.counter.reached(), self.counter.is_lost());
         Finding::Early { address, size, queue: self.queue, ticket: self.ticket, reached, lost }
     }
 
-    /// The finding that the buffer in it was moved.
+    /// Returns the finding that the buffer in the range was moved.
     pub(super) fn moved(&self, from: u64, to: u64, size: u64) -> Finding {
         let (reached, lost) = (self.counter.reached(), self.counter.is_lost());
         Finding::Moved { from, to, size, queue: self.queue, ticket: self.ticket, reached, lost }
@@ -72,7 +72,7 @@ impl InFlight {
 }
 
 impl Oracle {
-    /// Notes a new buffer, allocated through a queue or not, marks it where the CPU can, and returns its
+    /// Notes a new buffer, allocated through a queue or not. Marks it if the CPU can access it. Returns its
     /// number.
     pub(super) fn allocated(&self, buffer: &Buffer, queue: Option<u64>) -> Result<u64, Finding> {
         let number = self.book().insert(buffer, queue)?;
@@ -93,7 +93,7 @@ impl Oracle {
         Ok(())
     }
 
-    /// Notes where a movable buffer is, which stays there for now. `work` may still use it.
+    /// Notes where a movable buffer is. It stays there for now, and `work` may still use it.
     pub(super) fn found(&self, buffer: &Buffer, number: u64, work: Option<&InFlight>) -> Result<(), Finding> {
         let (address, size) = (buffer.address(), buffer.size());
         let mut book = self.book();
@@ -140,13 +140,13 @@ impl Oracle {
         Ok(())
     }
 
-    /// Forgets work that is over.
+    /// Removes the ranges of work that is over.
     pub(super) fn sweep(&self) {
         let is_over = |range: &Range| range.in_flight.as_ref().is_some_and(InFlight::is_over);
         self.book().ranges.retain(|_, range| !is_over(range));
     }
 
-    /// Live buffers and their bytes, without what is in flight.
+    /// Returns the number of live buffers and their bytes, without those in flight.
     pub(super) fn live(&self) -> (u64, u64) {
         let book = self.book();
         (book.live, book.live_bytes)
@@ -168,7 +168,8 @@ impl Book {
         Ok(self.noted)
     }
 
-    /// Removes work that is over from these bytes, which have been handed out.
+    /// Removes the ranges in these bytes whose work is over, because the pool has handed the bytes out.
+    /// Returns a finding if another range is in use.
     fn vacate(&mut self, address: u64, size: u64, queue: Option<u64>) -> Result<(), Finding> {
         while let Some((&other, range)) = self.ranges.range(..address.saturating_add(size)).next_back()
             && other + range.size > address
@@ -192,11 +193,11 @@ impl Book {
     }
 }
 
-/// Marks a buffer that its player alone has, where the CPU can.
+/// Marks a buffer that only its player has, if the CPU can access it.
 fn mark(buffer: &Buffer, number: u64) {
     if let Some(words) = Words::of(buffer) {
-        // SAFETY: the pool gave the buffer, or more of it, to the player that calls, and its queues do
-        // no work on memory. Where that is not so, it is the finding that the words are there for.
+        // SAFETY: the pool gave the buffer, or its new part, to the player that calls, and its queues do no
+        // work on memory. If that is not so, the words exist to find it.
         unsafe { words.write(number) };
     }
 }
@@ -205,13 +206,13 @@ fn unchanged(buffer: &Buffer, number: u64) -> Result<(), Finding> {
     kept(buffer, number, buffer.size())
 }
 
-/// Fails if a buffer that was marked when it had `size` bytes has changed in those.
+/// Returns a finding if a buffer that was marked when it had `size` bytes has changed in those.
 pub(super) fn kept(buffer: &Buffer, number: u64, size: u64) -> Result<(), Finding> {
     let changed = Words::within(buffer, 0..size).and_then(|words| words.changed(number));
     changed.map_or(Ok(()), |offset| Err(contents(buffer, offset, "changed while the buffer was alive")))
 }
 
-/// Fails if a buffer that was cleared holds something from byte `from` on.
+/// Returns a finding if a buffer that was cleared is not zero from byte `from` on.
 pub(super) fn cleared(buffer: &Buffer, from: u64) -> Result<(), Finding> {
     let uncleared = Words::within(buffer, from..buffer.size()).and_then(|words| words.uncleared());
     uncleared.map_or(Ok(()), |offset| {

@@ -1,4 +1,4 @@
-//! A player: it plays a trace with random choices, and chaos in between.
+//! A player: plays a trace with random choices, and disturbs the pool in between.
 #![forbid(unsafe_code)]
 
 use std::sync::atomic::Ordering::Relaxed;
@@ -22,7 +22,7 @@ const GROWS: u64 = 64;
 #[derive(Debug)]
 pub(super) struct Player<'a> {
     round: &'a Round,
-    /// Until the pool is to close.
+    /// The pool; `None` once it is to close.
     pool: Option<Pool>,
     program: &'a Program,
     rng: Rng,
@@ -37,7 +37,7 @@ impl<'a> Player<'a> {
         Self { round, pool: round.pool(), program, rng, slots, position: 0 }
     }
 
-    /// Plays so many operations on. After the trace's end it begins again.
+    /// Plays the next `operations` operations. After the trace's end it begins again.
     pub(super) fn play(&mut self, operations: usize) -> Result<(), Finding> {
         for _ in 0..operations {
             self.let_go();
@@ -85,13 +85,13 @@ impl<'a> Player<'a> {
         Ok(())
     }
 
-    /// Gives up some buffer that does not move.
+    /// Removes and returns some buffer that does not move.
     pub(super) fn give_one(&mut self) -> Option<Held> {
         let slot = self.rng.usize(..self.slots.len());
         self.slots[slot].take_if(|held| held.queue().is_none())
     }
 
-    /// What is still held.
+    /// Returns the buffers that are still held.
     pub(super) fn end(self) -> Vec<Held> {
         self.slots.into_iter().flatten().collect()
     }
@@ -219,8 +219,8 @@ impl<'a> Player<'a> {
     }
 
     fn release(&mut self, held: Held) -> Result<(), Finding> {
-        // What a queue still uses, or reused early, is retired with a later ticket of the same queue, if
-        // that queue is still there.
+        // A buffer that a queue still uses, or reused early, is retired with a later ticket of the same
+        // queue, if that queue is still there.
         if let Some((slot, number)) = held.queue() {
             let work = self.round.queues[slot].work();
             if work.number == number {

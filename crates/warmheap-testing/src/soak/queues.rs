@@ -19,14 +19,14 @@ use warmheap::{Pool, PoolQueue, Ticket};
 #[derive(Debug)]
 pub(super) struct QueueSlot(RwLock<Work>);
 
-/// A queue at work.
+/// A queue with work.
 #[derive(Debug)]
 pub(super) struct Work {
-    /// Counted through the round, so that a queue is not taken for the one before it.
+    /// The queue's number, counted through the round, so that a queue is not taken for an earlier one.
     pub(super) number: u64,
     pub(super) counter: Arc<Counter>,
     handle: Handle,
-    /// The most submissions that complete in a step; at 0 the queue stops.
+    /// The most submissions that complete in one step. With 0 the queue stops.
     pace: AtomicU64,
 }
 
@@ -43,7 +43,7 @@ pub(super) struct Counter {
     queue: Arc<SimQueue>,
     /// The value at the loss.
     last: OnceLock<u64>,
-    /// The queue has no handle any more, so its work is over, done or not.
+    /// Whether the work is over, completed or not, because the queue has no handle any more.
     gone: AtomicBool,
 }
 
@@ -52,7 +52,7 @@ impl Counter {
         self.queue.submit()
     }
 
-    /// The last value that has completed; for a lost queue, the value at its loss.
+    /// Returns the last value that has completed; for a lost queue, the value at its loss.
     pub(super) fn reached(&self) -> u64 {
         // A queue notes its value before it is lost.
         self.queue.completed().unwrap_or_else(|_| self.last.get().copied().unwrap_or_default())
@@ -62,12 +62,12 @@ impl Counter {
         self.last.get().is_some()
     }
 
-    /// Whether work up to `ticket` uses no memory any more.
+    /// Returns whether work up to `ticket` uses no memory any more.
     pub(super) fn is_over(&self, ticket: u64) -> bool {
         self.reached() >= ticket || self.gone.load(Relaxed)
     }
 
-    /// To be called before the queue's handle is dropped.
+    /// Marks the work as over. The caller does this before it drops the queue's handle.
     pub(super) fn go(&self) {
         self.gone.store(true, Relaxed);
     }
@@ -80,7 +80,7 @@ impl Work {
         Self { number, counter, handle: Handle::Open(queue), pace: AtomicU64::new(4) }
     }
 
-    /// The queue, unless its pool closes.
+    /// Returns the queue, unless its pool closes.
     pub(super) fn queue(&self) -> Option<&PoolQueue> {
         match &self.handle {
             Handle::Open(queue) => Some(queue),
@@ -99,18 +99,18 @@ impl Work {
         }
     }
 
-    /// Bytes that wait for the queue.
+    /// Returns the bytes that wait for the queue.
     pub(super) fn retired_bytes(&self) -> u64 {
         self.queue().map_or(0, PoolQueue::retired_bytes)
     }
 
-    /// Completes a little more.
+    /// Completes some more work.
     fn step(&self, rng: &mut Rng) {
         let reached = self.counter.reached();
         self.counter.queue.complete(reached + rng.u64(..=self.pace.load(Relaxed)));
     }
 
-    /// Has the pool free what has completed. A queue is not lost while its slot is read.
+    /// Lets the pool free what has completed. A queue is not lost while its slot is read.
     pub(super) fn poll(&self) -> Result<(), Finding> {
         match self.queue().map_or(Ok(0), PoolQueue::poll) {
             Err(error) if !self.counter.is_lost() => Err(Finding::Device(error)),
@@ -124,7 +124,7 @@ impl QueueSlot {
         Self(RwLock::new(Work::new(pool, number)))
     }
 
-    /// The present queue, which stays while this is borrowed.
+    /// Returns the present queue, which stays while the guard lives.
     pub(super) fn work(&self) -> RwLockReadGuard<'_, Work> {
         self.0.read().unwrap_or_else(PoisonError::into_inner)
     }
@@ -144,7 +144,7 @@ impl QueueSlot {
 
     /// Loses the queue, with what is in flight on it.
     fn lose(&self, figures: &Figures) {
-        // With the slot locked, so that nothing completes between the note and the loss.
+        // The slot is locked, so that nothing completes between the note and the loss.
         let work = self.exclusively();
         if work.counter.last.set(work.counter.reached()).is_ok() {
             work.counter.queue.lose("the soak ordered it");
@@ -162,19 +162,19 @@ impl QueueSlot {
         let mut work = self.exclusively();
         let (ticket, value) = work.submit();
         let handle = std::mem::replace(&mut work.handle, Handle::Parted(ticket, value));
-        // Unlocked, because the pool may close now.
+        // The slot is unlocked first, because the drop may close the pool.
         drop(work);
         drop(handle);
     }
 
-    /// Replaces the queue. What it still held comes back: all of its work has completed, or it is lost and
-    /// will touch nothing any more.
+    /// Replaces the queue. Memory that the old queue still held comes back, because all of its work has
+    /// completed, or it is lost and will touch nothing any more.
     pub(super) fn replace(&self, pool: &Pool, number: u64, figures: &Figures) {
         let mut work = self.exclusively();
         work.counter.queue.complete_all();
         work.counter.go();
         let old = std::mem::replace(&mut *work, Work::new(pool, number));
-        // Unlocked, because the pool frees the old queue's memory now.
+        // The slot is unlocked first, because the drop takes time: the pool frees the old queue's memory.
         drop(work);
         drop(old);
         count(&figures.queues_replaced);

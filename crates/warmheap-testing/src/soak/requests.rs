@@ -1,4 +1,4 @@
-//! Requests: what is asked for, what a pool gives, and whether a refusal has a reason.
+//! Makes requests, checks what the pool gives, and checks that a refusal has a reason.
 #![forbid(unsafe_code)]
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -12,19 +12,20 @@ use super::held::Still;
 use super::oracle::cleared;
 use super::round::Round;
 
-/// What a request asks for.
+/// The contents of a request.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Asked {
     pub(super) size: u64,
     pub(super) align: u64,
     zeroed: bool,
     tag: Tag,
-    /// Bytes that the buffer may grow to; 0 if it is not said to grow.
+    /// The bytes that the buffer may grow to; 0 if the request announces no growth.
     room: u64,
 }
 
 impl Asked {
-    /// Mostly `size` bytes and nothing else; at times another size, an alignment or other options.
+    /// Returns a request, mostly for `size` bytes and nothing else. Some have another size, an alignment or
+    /// other options.
     pub(super) fn about(size: u64, tags: &[Tag], rng: &mut Rng) -> Self {
         let size = if rng.u8(..32) == 0 { rng.u64(1..=size * 2) } else { size };
         let align = if rng.u8(..16) == 0 { 1 << rng.u32(..17) } else { 1 };
@@ -34,7 +35,7 @@ impl Asked {
         Self { size, align, zeroed, tag, room }
     }
 
-    /// `size` bytes and nothing else.
+    /// Returns a request for `size` bytes and nothing else.
     pub(super) fn bytes(size: u64) -> Self {
         Self { size, align: 1, zeroed: false, tag: Tag::NONE, room: 0 }
     }
@@ -46,19 +47,19 @@ impl Asked {
     }
 }
 
-/// What a callback of the soak panics with. No other panic is taken for it.
+/// The payload with which the soak's callbacks panic. No other panic is taken for it.
 #[derive(Debug)]
 pub(super) struct Ordered;
 
 impl Ordered {
-    /// Panics without a word on standard error.
+    /// Panics without a message on standard error.
     pub(super) fn panic() -> ! {
         resume_unwind(Box::new(Self))
     }
 }
 
 impl Round {
-    /// Makes a call that may run the callbacks; `None` if one of them panicked as ordered.
+    /// Makes a call that may run the callbacks. Returns `None` if one of them panicked as ordered.
     pub(super) fn unless_panicked<R>(&self, call: impl FnOnce() -> R) -> Option<R> {
         match catch_unwind(AssertUnwindSafe(call)) {
             Ok(returned) => Some(returned),
@@ -70,8 +71,8 @@ impl Round {
         }
     }
 
-    /// Asks for a buffer. `None` if a callback panicked, or if the device, a limit or a quota excuses the
-    /// refusal.
+    /// Requests a buffer. Returns `None` if a callback panicked, or if the pool refused and the device, a
+    /// limit or a quota explains it.
     pub(super) fn ask<G>(
         &self,
         asked: &Asked,
@@ -93,8 +94,8 @@ impl Round {
         }
     }
 
-    /// Fails if nothing explains why `size` bytes were refused. `troubles` is from before the request.
-    /// Returns the error if something does.
+    /// Returns a finding if nothing explains why `size` bytes were refused. Otherwise returns the pool's
+    /// error. `troubles` is the count from before the request.
     pub(super) fn excuse(&self, size: u64, troubles: u64, error: AllocError) -> Result<AllocError, Finding> {
         if self.faults.troubles() == troubles && !self.setting.excuse(&error) {
             return Err(Finding::Refused { size, error });

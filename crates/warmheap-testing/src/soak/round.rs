@@ -1,4 +1,4 @@
-//! One round: a pool with settings of its own, played on by several threads until it closes.
+//! One round: a pool with its own settings, on which several threads play until it closes.
 //!
 //! Threads wait for each other after each leg and pin what may move. While they wait, the pool's figures
 //! are compared with those counted here. In half of the rounds the pool closes in the middle of a last
@@ -27,12 +27,12 @@ use super::setting::{METERED, Setting};
 use super::workers;
 use crate::lock;
 
-/// What all threads of a round share.
+/// The state that all threads of a round share.
 #[derive(Debug)]
 pub(super) struct Round {
-    /// The round's own handle, until the pool is to close.
+    /// The round's own handle; `None` once the pool is to close.
     pool: Mutex<Option<Pool>>,
-    /// The pool is to close, so players drop their handles.
+    /// Whether the pool is to close. Players then drop their handles.
     pub(super) closing: AtomicBool,
     pub(super) setting: Setting,
     pub(super) faults: Arc<Faults>,
@@ -41,22 +41,22 @@ pub(super) struct Round {
     pub(super) queues: Vec<QueueSlot>,
     pub(super) tags: [Tag; 3],
     pub(super) threads: usize,
-    /// Queues made so far.
+    /// The number of queues made so far.
     pub(super) queues_made: AtomicU64,
-    /// Buffers left for any thread to free.
+    /// Buffers that any thread may free.
     pub(super) around: Mutex<Vec<Held>>,
     pub(super) expected: Expected,
-    /// The most bytes of a buffer that may move.
+    /// The size of the largest buffer that may move.
     pub(super) longest_movable: AtomicU64,
     /// Whether callbacks do anything.
     pub(super) awake: AtomicBool,
-    /// Threads that still have to free something in the destructors of their thread-locals.
+    /// The number of threads that still have to free something in the destructors of their thread-locals.
     pub(super) leaving: AtomicU64,
     finding: Mutex<Option<Finding>>,
 }
 
 impl Round {
-    /// Starts a pool; `None` if the faulty device refused.
+    /// Starts a pool. Returns `None` if the faulty device refused.
     pub(super) fn start(
         soak: &Soak,
         programs: &[Program],
@@ -101,8 +101,8 @@ impl Round {
         Ok(Some(round))
     }
 
-    /// Plays the round to its end. Every thread calls `alive` as it goes on, which returns whether there is
-    /// time for more.
+    /// Plays the round to its end. Every thread calls `alive` as it makes progress. It returns whether there
+    /// is time for more.
     pub(super) fn play(
         self: Arc<Self>,
         programs: &[Program],
@@ -125,7 +125,7 @@ impl Round {
         self.compare(true, rng)
     }
 
-    /// A handle to the pool, unless the pool is to close.
+    /// Returns a handle to the pool, unless the pool is to close.
     pub(super) fn pool(&self) -> Option<Pool> {
         lock(&self.pool).clone()
     }
@@ -138,7 +138,7 @@ impl Round {
         self.unless_panicked(|| drop(pool));
     }
 
-    /// Does something whose failure is a finding. Only the first is kept.
+    /// Does `work`, whose failure is a finding. Only the first finding is kept.
     pub(super) fn note(&self, work: impl FnOnce() -> Result<(), Finding>) {
         let done = catch_unwind(AssertUnwindSafe(work));
         if let Err(finding) = done.unwrap_or_else(|panic| Err(Finding::panicked(&*panic))) {
@@ -150,7 +150,7 @@ impl Round {
         lock(&self.finding).is_some()
     }
 
-    /// Frees a buffer once a queue has done all work submitted until now.
+    /// Retires a buffer with a ticket for all work submitted until now.
     pub(super) fn retire(&self, held: Held, work: &Work) -> Result<(), Finding> {
         let (ticket, value) = work.submit();
         let Still { buffer, number, .. } = held.into_still(&self.oracle)?;
@@ -160,7 +160,7 @@ impl Round {
         Ok(())
     }
 
-    /// Leaves a buffer for any thread to free.
+    /// Leaves a buffer, which any thread may free.
     pub(super) fn leave(&self, held: Held) {
         lock(&self.around).push(held);
     }

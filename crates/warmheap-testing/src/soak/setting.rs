@@ -1,4 +1,4 @@
-//! A round's settings, chosen at random for its device.
+//! The settings of a round, chosen at random for its device.
 #![forbid(unsafe_code)]
 
 use std::time::Duration;
@@ -9,8 +9,9 @@ use warmheap::config::{Compaction, HeapSizing, MAX_HEAP_SIZE, MIB, Scrub, Strate
 use warmheap::device::{DeviceError, Limits};
 use warmheap::{AllocError, PoolConfig};
 
-/// The most of a device's free memory to ask for, and the most where memory is real.
+/// The largest share of a device's free memory to use: one part in this many.
 const SHARE: u64 = 4;
+/// The most bytes to use of a device that says what is free.
 const REAL_MEMORY: u64 = 512 * MIB;
 
 /// The tag that may have a quota.
@@ -22,22 +23,22 @@ pub(super) struct Setting {
     pub(super) config: PoolConfig,
     /// The power of two that sizes are divided by.
     pub(super) shift: u32,
-    /// The most bytes that all threads together ask for, or little less.
+    /// The bytes that all threads together request at most, or little less.
     pub(super) demand: u64,
-    /// One buffer in so many may move; 0 is none.
+    /// One buffer in this many may move; 0 means none.
     pub(super) one_movable_in: u32,
-    /// Fresh memory is zero, and the CPU can see it.
+    /// Whether fresh memory is zero and the CPU can access it.
     starts_zeroed: bool,
 }
 
 impl Setting {
-    /// Whether the settings explain this refusal.
+    /// Returns whether the settings explain this refusal.
     pub(super) fn excuse(&self, error: &AllocError) -> bool {
         match error {
             AllocError::QuotaExceeded(_) => !self.config.quotas.is_empty(),
-            // Without a device error, the request ruled fallback out.
+            // Without a device error, the request allowed no fallback.
             AllocError::OutOfMemory(error) => self.excuse_device(error.device.as_ref()),
-            // Without a device error, something lies behind the buffer.
+            // Without a device error, another block lies behind the buffer.
             AllocError::CannotGrow { device, .. } => self.excuse_device(device.as_deref()),
             _ => false,
         }
@@ -51,14 +52,14 @@ impl Setting {
         }
     }
 
-    /// Whether all memory that is handed out must read as zero.
+    /// Returns whether all memory that is handed out must read as zero.
     pub(super) fn scrubs(&self) -> bool {
         self.config.scrub == Scrub::OnFree && self.starts_zeroed
     }
 
-    /// Settings for a device of these limits, and traces that ask for `demand` bytes together.
+    /// Returns settings for a device of these limits, and for traces that request `demand` bytes together.
     pub(super) fn new(limits: &Limits, demand: u64, heaps: Option<HeapSizing>, rng: &mut Rng) -> Self {
-        // A device that does not know what is free has no memory to run out of.
+        // A device that does not say what is free has no real memory to exhaust.
         let most = limits.available.map_or(u64::MAX, |free| (free / SHARE).min(REAL_MEMORY));
         let shift = (0..63).find(|shift| demand >> shift <= most).unwrap_or(63);
         let demand = (demand >> shift).max(MIB);
@@ -101,7 +102,7 @@ fn config(demand: u64, rng: &mut Rng) -> PoolConfig {
     config
 }
 
-/// Compaction in the background, and for requests that find no room.
+/// Returns settings of compaction, in the background and for requests that find no room.
 fn compaction(demand: u64, rng: &mut Rng) -> Compaction {
     Compaction {
         enabled: true,

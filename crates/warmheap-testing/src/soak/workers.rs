@@ -1,7 +1,8 @@
-//! Workers, each of which is a player that one thread after the other plays.
+//! Workers. Each is a player, which one thread after another plays.
 //!
 //! In half of the rounds threads end in the middle of play. Another thread takes the worker over, with all
-//! that it holds, while its predecessor still ends: the destructor of a thread-local frees a buffer.
+//! that it holds, while its predecessor is still ending. A destructor of the predecessor's thread-locals
+//! frees a buffer.
 #![forbid(unsafe_code)]
 
 use std::cell::RefCell;
@@ -20,35 +21,36 @@ use super::held::Held;
 use super::player::Player;
 use super::round::Round;
 
-/// Operations of all threads together in a leg, and the most legs in a round.
+/// The operations of all threads together in a leg.
 const LEG: usize = 24_000;
+/// The most legs in a round.
 const LEGS: u32 = 24;
-/// Operations of a thread between two signs of life.
+/// The operations of a thread between two signs of life.
 const BEAT: usize = 500;
-/// Beats of the leg in which the pool closes.
+/// The beats of the leg in which the pool closes.
 const LAST: u32 = 4;
-/// The most beats that a thread lives where threads are replaced.
+/// The most beats of a thread's life where threads are replaced.
 const LIFE: u32 = 40;
 
-/// What all workers share.
+/// The state that all workers share.
 struct Crew<'a> {
     round: &'a Arc<Round>,
     barrier: Barrier,
     legs: u32,
     beats: usize,
-    /// Threads end in the middle of play.
+    /// Whether threads end in the middle of play.
     mortal: bool,
     /// The worker that closes the pool in a leg of its own after all others; `None` if the pool does not close
     /// in the middle of play.
     closer: Option<usize>,
-    /// No leg follows but the one in which the pool closes.
+    /// Whether no leg follows but the one in which the pool closes.
     over: AtomicBool,
     /// The pool closes before this beat of that leg.
     fuse: u32,
     alive: &'a (dyn Fn() -> bool + Sync),
 }
 
-/// A player, and how far it has played.
+/// A player, with its progress.
 struct Worker<'a> {
     number: usize,
     player: Player<'a>,
@@ -57,7 +59,7 @@ struct Worker<'a> {
     beat: usize,
 }
 
-/// A thread; the last of a worker returns what that holds.
+/// The handle of a thread. The last thread of a worker returns what the worker holds.
 type Ended<'scope> = ScopedJoinHandle<'scope, Vec<Held>>;
 
 /// Plays a round with its threads, and returns what they hold at the end.
@@ -91,7 +93,7 @@ pub(super) fn play(
     })
 }
 
-/// A new thread takes a worker over.
+/// Starts a new thread, which takes a worker over.
 fn take<'scope>(
     scope: &'scope Scope<'scope, '_>,
     crew: &'scope Crew<'_>,
@@ -113,7 +115,7 @@ fn take<'scope>(
 }
 
 impl Worker<'_> {
-    /// Plays until the round is over (`true`) or the thread's life is (`false`).
+    /// Plays until the round or the thread's life is over. Returns whether the round is.
     fn live(&mut self, crew: &Crew<'_>) -> bool {
         let mut life = if crew.mortal { self.rng.u32(1..=LIFE) } else { u32::MAX };
         loop {
@@ -136,7 +138,7 @@ impl Worker<'_> {
         true
     }
 
-    /// Waits for the others at the end of a leg; returns whether the leg was the last.
+    /// Waits for the others at the end of a leg. Returns whether the leg was the last.
     fn stop(&mut self, crew: &Crew<'_>) -> bool {
         let Crew { round, over, .. } = crew;
         let last = self.leg == crew.legs;
@@ -150,7 +152,7 @@ impl Worker<'_> {
         over.load(Relaxed)
     }
 
-    /// Plays for a while, and gives a sign of life.
+    /// Plays for one beat, and gives a sign of life.
     fn beat(&mut self, crew: &Crew<'_>) {
         crew.round.note(|| {
             self.player.play(BEAT)?;
@@ -159,7 +161,7 @@ impl Worker<'_> {
         });
     }
 
-    /// Waits for all other threads, with what may move pinned, and has one of them compare.
+    /// Pins what may move and waits for all other threads. One of them compares.
     fn stand_still(&mut self, crew: &Crew<'_>, compare: impl FnOnce(&mut Rng) -> Result<(), Finding>) {
         let Crew { round, barrier, over, .. } = crew;
         let mut views = Vec::new();
