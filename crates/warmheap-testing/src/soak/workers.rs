@@ -40,12 +40,12 @@ struct Crew<'a> {
     beats: usize,
     /// Whether threads end in the middle of play.
     mortal: bool,
-    /// The worker that closes the pool in a leg of its own after all others; `None` if the pool does not close
-    /// in the middle of play.
+    /// The worker that closes the pool in a leg of its own after all others; `None` if the pool does not
+    /// close in the middle of play.
     closer: Option<usize>,
     /// Whether no leg follows but the one in which the pool closes.
     over: AtomicBool,
-    /// The pool closes before this beat of that leg.
+    /// The beat of that leg before which the pool closes.
     fuse: u32,
     alive: &'a (dyn Fn() -> bool + Sync),
 }

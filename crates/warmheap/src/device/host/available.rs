@@ -1,8 +1,9 @@
-//! What this process may still take of the machine: the least of what the system, its control groups and its
-//! own limits leave.
+//! Says what this process may still take of the machine: the least of what the system, its control groups and
+//! its own limits leave.
 //!
-//! A page that the kernel has promised and cannot give ends the process, so the host device asks here before it
-//! promises many. Owns no figure and keeps none. Each question reads some files, in tens of microseconds.
+//! A page that the kernel has promised and cannot give ends the process. The host device therefore asks here
+//! before it promises many. This module keeps no figure. Each question reads some files, in tens of
+//! microseconds.
 #![forbid(unsafe_code)]
 
 /// Returns the bytes of pages that can be taken now, where the system can tell.
@@ -33,7 +34,7 @@ mod system {
 
     use rustix::process::{Resource, getrlimit};
 
-    /// The place of the address space and of private memory among the figures of `/proc/self/statm`.
+    /// The places of the address space and of private memory among the figures of `/proc/self/statm`.
     const ADDRESSES: usize = 0;
     const DATA: usize = 5;
 
@@ -60,8 +61,8 @@ mod system {
         Some(most.saturating_sub(pages * rustix::param::page_size() as u64))
     }
 
-    /// Returns what the control groups of the process leave. Each group counts, from the process's own up to the
-    /// root; in a container the group may stand at the root alone.
+    /// Returns what the control groups of the process leave. Each group counts, from the process's own up to
+    /// the root. In a container the group may be at the root alone.
     pub(super) fn groups(root: &Path) -> Option<u64> {
         let groups = fs::read_to_string(root.join("proc/self/cgroup")).ok()?;
         let mounts = root.join("sys/fs/cgroup");
@@ -70,7 +71,8 @@ mod system {
             let (controllers, path) = line.split_once(':')?;
             let own = Path::new(path.trim_start_matches('/'));
             if controllers.is_empty() {
-                // Beside groups of the first version, those of the second have a place of their own.
+                // If there are also groups of the first version, those of the second have a folder of their
+                // own.
                 let unified = mounts.join("unified");
                 let mount = if unified.exists() { &unified } else { &mounts };
                 least(mount, own, ["memory.max", "memory.current", "inactive_file"])
@@ -91,7 +93,7 @@ mod system {
         let rest = |group: &Path| {
             let group = mount.join(group);
             let (most, used) = (figure(&group, limit)?, figure(&group, usage)?);
-            // Files that were read and are not in use make way.
+            // The kernel drops cached files that are not in use.
             let idle = field(&group.join("memory.stat"), idle).unwrap_or(0);
             Some(most.saturating_sub(used.saturating_sub(idle)))
         };

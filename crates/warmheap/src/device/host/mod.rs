@@ -31,9 +31,9 @@ const LARGEST: u64 = 1 << 40;
 
 /// Memory of this process, on any Unix.
 ///
-/// What is more than the machine has left is refused with the figures: more than the system has free, than the
-/// control groups of the process leave, or its limits (`RLIMIT_AS`, `RLIMIT_DATA`). The system is asked before
-/// each large request, and between small ones after every 64 MiB.
+/// The device refuses more than the machine has left, with the figures: more than the system has free, than
+/// the control groups of the process leave, or than its limits (`RLIMIT_AS`, `RLIMIT_DATA`). It asks the
+/// system before each large request, and between small ones after every 64 MiB.
 ///
 /// ```
 /// use warmheap::device::{Device, host::HostDevice};
@@ -91,11 +91,11 @@ impl Account {
         }
     }
 
-    /// Refuses what the machine does not have.
+    /// Returns an error if the machine does not have the memory.
     fn ask(&self, bytes: u64) -> Result<(), DeviceError> {
         const UNSEEN: u64 = 64 * MIB;
         let unseen = self.unseen.load(Relaxed).saturating_add(bytes);
-        // Two threads that ask at once do no harm.
+        // Two threads that ask at the same time do no harm.
         self.unseen.store(if unseen < UNSEEN { unseen } else { 0 }, Relaxed);
         let available = if unseen < UNSEEN { None } else { available::pages() };
         match available.filter(|available| bytes > *available) {
