@@ -7,13 +7,13 @@ mod watchdog;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use fastrand::Rng;
-use foreign::{Hooked, Listener};
+use foreign::{Hooked, HookedQueue, Listener};
 use tracing::subscriber::with_default;
 use warmheap::device::sim::SimDevice;
-use warmheap::{AllocError, Buffer, CompactionBudget, Pool, PoolConfig, Request};
+use warmheap::{AllocError, Buffer, CompactionBudget, Pool, PoolConfig, PoolQueue, Request};
 use watchdog::within_patience;
 
 const MIB: u64 = 1 << 20;
@@ -59,9 +59,24 @@ const ACTS: [Act; 12] = [
 struct Stage {
     pool: Arc<Mutex<Option<Pool>>>,
     buffers: Arc<Mutex<Vec<Buffer>>>,
+    queue: Arc<Mutex<Option<PoolQueue>>>,
+    work: Arc<HookedQueue>,
 }
 
 impl Stage {
+    /// With a pool, and a queue of it.
+    fn new(device: Hooked, config: PoolConfig) -> Self {
+        let pool = Pool::new(Arc::new(device), config).unwrap();
+        let stage = Self::default();
+        *stage.queue.lock().unwrap() = Some(pool.queue(stage.work.clone()));
+        *stage.pool.lock().unwrap() = Some(pool);
+        stage
+    }
+
+    fn queue(&self) -> Option<PoolQueue> {
+        self.queue.lock().unwrap().clone()
+    }
+
     fn pool(&self) -> Option<Pool> {
         self.pool.lock().unwrap().clone()
     }
@@ -81,8 +96,11 @@ impl Stage {
             panic!("{ON_PURPOSE}");
         }
         if act == Act::DropLast {
+            // What is in flight then would be waited for, as `ends_of_queues` tests.
+            self.work.counter.complete_all();
+            let queue = self.queue.lock().unwrap().take();
             let last = self.pool.lock().unwrap().take();
-            return drop(last);
+            return drop((queue, last));
         }
         if act == Act::Free {
             let buffers = std::mem::take(&mut *self.buffers.lock().unwrap());
@@ -122,7 +140,7 @@ impl Stage {
             }
             return;
         };
-        match rng.u8(0..12) {
+        match rng.u8(0..15) {
             0..=5 => pool.allocate(request).into_iter().for_each(|buffer| self.keep(buffer)),
             6 => drop(self.take(rng)),
             7 => {
@@ -131,11 +149,21 @@ impl Stage {
                 }
             }
             8 => pool.allocate_movable(size).into_iter().for_each(|buffer| {
+                if let Some(queue) = self.queue() {
+                    buffer.in_flight_until(&queue.ticket(self.work.counter.submit()));
+                }
                 let _ = pool.compact(CompactionBudget::unlimited());
                 self.keep(buffer.into_buffer());
             }),
             9 => _ = pool.rest(),
             10 => _ = pool.trim(32 * MIB),
+            11 | 12 => {
+                if let (Some(queue), Some(buffer)) = (self.queue(), self.take(rng)) {
+                    buffer.retire(&queue.ticket(self.work.counter.submit()));
+                    queue.allocate(request).into_iter().for_each(|buffer| self.keep(buffer));
+                }
+            }
+            13 => self.work.counter.complete_all(),
             _ => {
                 let growing = pool.allocate(Request::new(size).growable(4 * size));
                 growing.into_iter().for_each(|buffer| self.keep(buffer));
@@ -186,9 +214,7 @@ fn play_everywhere(arrange: impl Fn(&Stage, &Hooked, &Listener, Act) + Copy + Se
             for (way, sim, config) in ways() {
                 within_patience(&format!("{act:?} on {way} heaps, {threads} threads"), move || {
                     let (device, listener) = (Hooked::new(sim.clone()), Listener::default());
-                    let pool = Pool::new(Arc::new(device.clone()), config).unwrap();
-                    let stage = Stage::default();
-                    *stage.pool.lock().unwrap() = Some(pool);
+                    let stage = Stage::new(device.clone(), config);
                     arrange(&stage, &device, &listener, act);
                     let play = |number: usize| {
                         let (stage, listener) = (stage.clone(), listener.clone());
@@ -198,6 +224,7 @@ fn play_everywhere(arrange: impl Fn(&Stage, &Hooked, &Listener, Act) + Copy + Se
                     threads.into_iter().for_each(|thread| thread.join().unwrap());
                     device.hook.clear();
                     listener.hook.clear();
+                    stage.work.hook.clear();
                     assert_even(&stage, &sim);
                 });
             }
@@ -209,6 +236,8 @@ fn play_everywhere(arrange: impl Fn(&Stage, &Hooked, &Listener, Act) + Copy + Se
 fn assert_even(stage: &Stage, sim: &SimDevice) {
     let buffers = std::mem::take(&mut *stage.buffers.lock().unwrap());
     drop(buffers);
+    stage.work.counter.complete_all();
+    drop(stage.queue.lock().unwrap().take());
     if let Some(pool) = stage.pool.lock().unwrap().take() {
         let statistics = pool.statistics();
         assert_eq!((statistics.active_allocations, statistics.used_capacity_mb), (0, 0.0), "{statistics:?}");
@@ -217,20 +246,36 @@ fn assert_even(stage: &Stage, sim: &SimDevice) {
         assert_eq!(pool.quota("kv"), Some((60 * MIB, 0)));
         assert_eq!(pool.reserved_bytes(), sim.live_bytes());
         assert_eq!(pool.reserved_objects(), sim.live_objects());
+        drop(pool);
+        assert_eq!((sim.live_bytes(), sim.live_objects()), (0, 0));
     }
-    assert_eq!((sim.live_bytes(), sim.live_objects()), (0, 0));
+    // A pool that was closed with work in flight has a thread that gives back what that used.
+    let begun = Instant::now();
+    while (sim.live_bytes(), sim.live_objects()) != (0, 0) {
+        assert!(begun.elapsed() < Duration::from_secs(60), "{} bytes are left", sim.live_bytes());
+        thread::sleep(Duration::from_millis(1));
+    }
 }
 
 #[test]
 fn callbacks_may_do_anything() {
     play_everywhere(|stage, _, _, act| {
         let pool = stage.pool().unwrap();
-        let at = Stage { pool: Arc::default(), buffers: Arc::clone(&stage.buffers) };
-        let handle = Arc::downgrade(&stage.pool);
+        // Owns the buffers, but no handle: that would keep the pool open.
+        let (buffers, work) = (Arc::clone(&stage.buffers), Arc::clone(&stage.work));
+        let handles = (Arc::downgrade(&stage.pool), Arc::downgrade(&stage.queue));
         pool.on_pressure(move |_, _| {
-            let Some(pool) = handle.upgrade() else { return };
-            Stage { pool, ..at.clone() }.act(act);
+            let (Some(pool), Some(queue)) = (handles.0.upgrade(), handles.1.upgrade()) else { return };
+            Stage { pool, buffers: Arc::clone(&buffers), queue, work: Arc::clone(&work) }.act(act);
         });
+    });
+}
+
+#[test]
+fn methods_of_a_queue_may_do_anything() {
+    play_everywhere(|stage, _, _, act| {
+        let at = stage.clone();
+        stage.work.hook.set(move |_| at.act(act));
     });
 }
 
@@ -252,111 +297,124 @@ fn methods_and_destructors_of_a_device_may_do_anything() {
 
 #[test]
 fn callbacks_end_with_the_last_handle_and_what_they_own_is_no_leak() {
-    for (_, sim, config) in ways() {
-        let listener = Listener::default();
-        with_default(listener.clone(), || {
-            let pool = Pool::new(Arc::new(sim.clone()), config).unwrap();
-            let cache = Arc::new(Mutex::new(vec![pool.allocate(MIB).unwrap()]));
-            pool.on_pressure(move |_, _| cache.lock().unwrap().clear());
-            let other = pool.allocate(MIB).unwrap();
-            drop(pool);
-            assert_eq!(listener.lines().iter().filter(|line| line.contains("Leaked: 1 buffers")).count(), 1);
-            drop(other);
-        });
-        assert_eq!((sim.live_bytes(), sim.live_objects()), (0, 0));
-    }
+    within_patience("the program", || {
+        for (_, sim, config) in ways() {
+            let listener = Listener::default();
+            with_default(listener.clone(), || {
+                let pool = Pool::new(Arc::new(sim.clone()), config).unwrap();
+                let cache = Arc::new(Mutex::new(vec![pool.allocate(MIB).unwrap()]));
+                pool.on_pressure(move |_, _| cache.lock().unwrap().clear());
+                let other = pool.allocate(MIB).unwrap();
+                drop(pool);
+                assert_eq!(
+                    listener.lines().iter().filter(|line| line.contains("Leaked: 1 buffers")).count(),
+                    1
+                );
+                drop(other);
+            });
+            assert_eq!((sim.live_bytes(), sim.live_objects()), (0, 0));
+        }
+    });
 }
 
 #[test]
 fn a_callback_whose_end_panics_does_not_keep_the_pool_open() {
-    struct Bad;
-    impl Drop for Bad {
-        fn drop(&mut self) {
-            panic!("{ON_PURPOSE}");
+    within_patience("the program", || {
+        struct Bad;
+        impl Drop for Bad {
+            fn drop(&mut self) {
+                panic!("{ON_PURPOSE}");
+            }
         }
-    }
-    hush();
-    for (_, sim, config) in ways() {
-        let pool = Pool::new(Arc::new(sim.clone()), config).unwrap();
-        let (bad, buffer) = (Bad, pool.allocate(MIB).unwrap());
-        pool.on_pressure(move |_, _| _ = (&bad, &buffer));
-        drop(pool.allocate(MIB));
-        assert!(catch_unwind(AssertUnwindSafe(|| drop(pool))).is_err());
-        assert_eq!((sim.live_bytes(), sim.live_objects()), (0, 0));
-    }
+        hush();
+        for (_, sim, config) in ways() {
+            let pool = Pool::new(Arc::new(sim.clone()), config).unwrap();
+            let (bad, buffer) = (Bad, pool.allocate(MIB).unwrap());
+            pool.on_pressure(move |_, _| _ = (&bad, &buffer));
+            drop(pool.allocate(MIB));
+            assert!(catch_unwind(AssertUnwindSafe(|| drop(pool))).is_err());
+            assert_eq!((sim.live_bytes(), sim.live_objects()), (0, 0));
+        }
+    });
 }
 
 #[test]
 fn a_device_that_panics_has_failed_and_its_words_are_told() {
-    hush();
-    for (way, sim, config) in ways() {
-        let device = Hooked::new(sim.clone());
-        let pool = Pool::new(Arc::new(device.clone()), config).unwrap();
-        device.hook.set(|call| panic!("{ON_PURPOSE} in {call}"));
-        let error = pool.allocate(30 * MIB).unwrap_err().to_string();
-        assert!(error.contains("it panicked: on purpose in allocate"), "{way}: {error}");
-        device.hook.clear();
-        drop(pool.allocate(30 * MIB).unwrap());
-        device.hook.set(|call| assert!(call != "drop", "{ON_PURPOSE}"));
-        drop(pool);
-        assert_eq!((sim.live_bytes(), sim.live_objects()), (0, 0), "{way}");
-        device.hook.clear();
-    }
+    within_patience("the program", || {
+        hush();
+        for (way, sim, config) in ways() {
+            let device = Hooked::new(sim.clone());
+            let pool = Pool::new(Arc::new(device.clone()), config).unwrap();
+            device.hook.set(|call| panic!("{ON_PURPOSE} in {call}"));
+            let error = pool.allocate(30 * MIB).unwrap_err().to_string();
+            assert!(error.contains("it panicked: on purpose in allocate"), "{way}: {error}");
+            device.hook.clear();
+            drop(pool.allocate(30 * MIB).unwrap());
+            device.hook.set(|call| assert!(call != "drop", "{ON_PURPOSE}"));
+            drop(pool);
+            assert_eq!((sim.live_bytes(), sim.live_objects()), (0, 0), "{way}");
+            device.hook.clear();
+        }
+    });
 }
 
 /// What cannot be done from within a call of the device says so.
 #[test]
 fn a_device_that_calls_back_is_refused_with_words_where_it_would_wait_for_itself() {
-    for (way, sim, config) in ways() {
-        let device = Hooked::new(sim.clone());
-        let pool = Pool::new(Arc::new(device.clone()), config).unwrap();
-        let cached = pool.allocate(4096_u64).unwrap();
-        let buffer = Arc::new(Mutex::new(pool.allocate(MIB).unwrap()));
-        drop(cached);
-        let answers = Arc::new(Mutex::new(Vec::new()));
-        let (inside, told) = (pool.clone(), Arc::clone(&answers));
-        device.hook.set(move |call| {
-            if call != "commit" && call != "create_heap" {
-                return;
+    within_patience("the program", || {
+        for (way, sim, config) in ways() {
+            let device = Hooked::new(sim.clone());
+            let pool = Pool::new(Arc::new(device.clone()), config).unwrap();
+            let cached = pool.allocate(4096_u64).unwrap();
+            let buffer = Arc::new(Mutex::new(pool.allocate(MIB).unwrap()));
+            drop(cached);
+            let answers = Arc::new(Mutex::new(Vec::new()));
+            let (inside, told) = (pool.clone(), Arc::clone(&answers));
+            device.hook.set(move |call| {
+                if call != "commit" && call != "create_heap" {
+                    return;
+                }
+                assert!(inside.allocate(4096_u64).is_ok(), "what is cached");
+                let mut told = told.lock().unwrap();
+                told.push(inside.trim(0).unwrap_err().to_string());
+                told.push(inside.rest().unwrap_err().to_string());
+                told.push(inside.try_allocate(40 * MIB).unwrap_err().to_string());
+                if let Err(error) = buffer.lock().unwrap().grow(40 * MIB) {
+                    told.push(error.to_string());
+                }
+            });
+            // More than is held, each as large as a heap of fixed size.
+            let held: Vec<_> = (0..5).map(|_| pool.allocate(8 * MIB).unwrap()).collect();
+            device.hook.clear();
+            let answers = answers.lock().unwrap();
+            for name in ["Pool::trim", "Pool::rest", "Pool::allocate"] {
+                let words = format!("{name} was called from within a call of the device");
+                assert!(answers.iter().any(|answer| answer.contains(&words)), "{way}, {name}: {answers:?}");
             }
-            assert!(inside.allocate(4096_u64).is_ok(), "what is cached");
-            let mut told = told.lock().unwrap();
-            told.push(inside.trim(0).unwrap_err().to_string());
-            told.push(inside.rest().unwrap_err().to_string());
-            told.push(inside.try_allocate(40 * MIB).unwrap_err().to_string());
-            if let Err(error) = buffer.lock().unwrap().grow(40 * MIB) {
-                told.push(error.to_string());
-            }
-        });
-        // More than is held, each as large as a heap of fixed size.
-        let held: Vec<_> = (0..5).map(|_| pool.allocate(8 * MIB).unwrap()).collect();
-        device.hook.clear();
-        let answers = answers.lock().unwrap();
-        for name in ["Pool::trim", "Pool::rest", "Pool::allocate"] {
-            let words = format!("{name} was called from within a call of the device");
-            assert!(answers.iter().any(|answer| answer.contains(&words)), "{way}, {name}: {answers:?}");
+            drop(held);
         }
-        drop(held);
-    }
+    });
 }
 
 #[test]
 fn the_log_is_told_what_happened_once_nothing_is_held() {
-    let listener = Listener::default();
-    with_default(listener.clone(), || {
-        let sim = SimDevice::new().budget(64 * MIB);
-        let pool = Pool::new(Arc::new(sim.clone()), PoolConfig::elastic()).unwrap();
-        let inside = pool.clone();
-        listener.hook.set(move |_| {
-            inside.trim(0).unwrap();
-            drop(inside.allocate(2 * MIB));
-            assert!(inside.maintain(Duration::from_secs(1)).is_ok());
+    within_patience("the program", || {
+        let listener = Listener::default();
+        with_default(listener.clone(), || {
+            let sim = SimDevice::new().budget(64 * MIB);
+            let pool = Pool::new(Arc::new(sim.clone()), PoolConfig::elastic()).unwrap();
+            let inside = pool.clone();
+            listener.hook.set(move |_| {
+                inside.trim(0).unwrap();
+                drop(inside.allocate(2 * MIB));
+                assert!(inside.maintain(Duration::from_secs(1)).is_ok());
+            });
+            let first = pool.allocate(60 * MIB).unwrap();
+            assert!(matches!(pool.allocate(30 * MIB), Err(AllocError::OutOfMemory(_))));
+            assert!(listener.lines().iter().any(|line| line == "the pool could not grow"));
+            drop(first);
+            listener.hook.clear();
         });
-        let first = pool.allocate(60 * MIB).unwrap();
-        assert!(matches!(pool.allocate(30 * MIB), Err(AllocError::OutOfMemory(_))));
-        assert!(listener.lines().iter().any(|line| line == "the pool could not grow"));
-        drop(first);
-        listener.hook.clear();
     });
 }
 
@@ -397,21 +455,23 @@ fn other_threads_go_on_while_the_device_takes_a_buffer_back() {
 
 #[test]
 fn a_device_that_uses_another_pool_does_not_cost_a_thread_its_heaps() {
-    let sim = SimDevice::new();
-    let device = Hooked::new(sim.clone());
-    let pool = Pool::new(Arc::new(device.clone()), PoolConfig::elastic()).unwrap();
-    let own = Pool::new(Arc::new(SimDevice::new()), PoolConfig::elastic()).unwrap();
-    device.hook.set(move |_| drop(own.allocate(3 * MIB).unwrap()));
-    let first = pool.allocate(3 * MIB).unwrap();
-    for _ in 0..40 {
-        let pool = pool.clone();
-        // One after the other: each finds the heaps that the one before has left.
-        thread::spawn(move || drop(pool.allocate(3 * MIB).unwrap())).join().unwrap();
-    }
-    assert_eq!(pool.reserved_objects(), 4, "two heaps for each of two threads");
-    device.hook.clear();
-    drop((first, pool));
-    assert_eq!(sim.live_objects(), 0);
+    within_patience("the program", || {
+        let sim = SimDevice::new();
+        let device = Hooked::new(sim.clone());
+        let pool = Pool::new(Arc::new(device.clone()), PoolConfig::elastic()).unwrap();
+        let own = Pool::new(Arc::new(SimDevice::new()), PoolConfig::elastic()).unwrap();
+        device.hook.set(move |_| drop(own.allocate(3 * MIB).unwrap()));
+        let first = pool.allocate(3 * MIB).unwrap();
+        for _ in 0..40 {
+            let pool = pool.clone();
+            // One after the other: each finds the heaps that the one before has left.
+            thread::spawn(move || drop(pool.allocate(3 * MIB).unwrap())).join().unwrap();
+        }
+        assert_eq!(pool.reserved_objects(), 4, "two heaps for each of two threads");
+        device.hook.clear();
+        drop((first, pool));
+        assert_eq!(sim.live_objects(), 0);
+    });
 }
 
 #[test]

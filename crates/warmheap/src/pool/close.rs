@@ -58,6 +58,7 @@ impl Shared {
             }
         }
         *lock(&self.orphans) = self.me.upgrade();
+        self.close_left();
         self.bury();
         self.leaks()
     }

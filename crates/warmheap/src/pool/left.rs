@@ -93,7 +93,14 @@ impl Shared {
             while let Ok(true) = list.wait(deadline) {}
         }
         self.left.tidy();
-        self.note_left();
+    }
+
+    /// Sees to what the pool, which is closed now, leaves behind.
+    pub(crate) fn close_left(&self) {
+        let mut left = lock(&self.left.0);
+        if !left.lists.is_empty() {
+            self.watch_left(&mut left.watched);
+        }
     }
 
     fn note_left(&self) {
@@ -118,6 +125,7 @@ impl Shared {
         });
         if started.is_err() {
             *watched = None;
+            self.notes.add(Note::NotWatched);
         }
     }
 

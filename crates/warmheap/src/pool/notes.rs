@@ -30,6 +30,7 @@ pub(crate) enum Note {
     CouldNotMove(DeviceError),
     CouldNotEnd(DeviceError),
     StillInFlight { buffers: usize, bytes: u64 },
+    NotWatched,
 }
 
 /// See the module's essay.
@@ -113,6 +114,10 @@ impl Note {
                 buffers,
                 bytes,
                 "a pool was closed while work that uses its memory does not complete; that memory is not reused"
+            ),
+            Self::NotWatched => tracing::error!(
+                "a pool was closed while work uses its memory, and no thread could be started to wait for that; \
+                 the memory is not reused"
             ),
         }
     }

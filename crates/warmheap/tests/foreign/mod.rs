@@ -7,12 +7,13 @@ use std::fmt;
 use std::ops::Range;
 use std::ptr::NonNull;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Metadata, Subscriber};
-use warmheap::device::sim::SimDevice;
-use warmheap::device::{Contents, Device, DeviceError, HeapRequest, Limits, Memory, ObjectCount};
+use warmheap::device::sim::{SimDevice, SimQueue};
+use warmheap::device::{Contents, Device, DeviceError, HeapRequest, Limits, Memory, ObjectCount, Queue};
 
 thread_local! {
     /// This thread is in a hook: what that causes has none.
@@ -162,6 +163,25 @@ unsafe impl Memory for HookedMemory {
 impl Drop for HookedMemory {
     fn drop(&mut self) {
         self.hook.run("drop");
+    }
+}
+
+/// A queue that does something else whenever it is asked or waited for.
+#[derive(Debug, Default)]
+pub(crate) struct HookedQueue {
+    pub(crate) counter: SimQueue,
+    pub(crate) hook: Hook,
+}
+
+impl Queue for HookedQueue {
+    fn completed(&self) -> Result<u64, DeviceError> {
+        self.hook.run("completed");
+        self.counter.completed()
+    }
+
+    fn wait(&self, value: u64, timeout: Duration) -> Result<bool, DeviceError> {
+        self.hook.run("wait");
+        self.counter.wait(value, timeout)
     }
 }
 
