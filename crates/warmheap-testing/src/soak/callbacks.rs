@@ -10,9 +10,9 @@ use warmheap::{Pool, Pressure};
 
 use super::figures::count;
 use super::finding::Finding;
-use super::held::Held;
-use super::requests::{Asked, Ordered};
-use super::round::Round;
+use super::parts::held::Held;
+use super::requests::Asked;
+use super::round::{Ordered, Round};
 use crate::lock;
 
 /// The most buffers that a callback keeps.

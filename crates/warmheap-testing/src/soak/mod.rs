@@ -1,14 +1,14 @@
 //! Soaks pools: tries them in many kinds of trouble at once, for any length of time, and checks every figure.
 //!
-//! A soak is a sequence of rounds (`round`). Each round has a pool of its own, with random settings
+//! A soak is a sequence of rounds (`course`). Each round has a pool of its own, with random settings
 //! (`setting`). The pool's device fails calls and changes its budget (`faulty_device`). Several threads play
 //! traces on the pool (`workers`, `player`); some threads end and are replaced. Queues are slow, stop and get
 //! lost (`queues`). Callbacks own buffers, allocate and panic (`callbacks`). Some buffers may move (`held`).
 //! The pool is trimmed, compacted and made purgeable (`chaos`). It is closed with buffers alive, in half of
-//! the rounds in the middle of play.
+//! the rounds in the middle of play. The parts of a round stand in `parts`.
 //!
 //! All the time an `oracle` knows which buffer and which work uses which addresses. Whenever the threads wait
-//! for each other, the pool's figures must equal the counts (`expected`). After a round everything must be
+//! for each other, the pool's figures must equal the counts (`compare`). After a round everything must be
 //! back at the device.
 //!
 //! Nothing here repairs, retries or excuses what a pool does. The first broken promise ends the
@@ -16,17 +16,14 @@
 
 mod callbacks;
 mod chaos;
-mod expected;
-mod faulty_device;
+mod compare;
+mod course;
 mod figures;
 mod finding;
-mod held;
-mod oracle;
+mod parts;
 mod player;
-mod queues;
 mod requests;
 mod round;
-mod setting;
 mod workers;
 
 use std::sync::Arc;
@@ -38,7 +35,6 @@ pub use figures::Survived;
 pub use finding::{Broken, Finding};
 
 use self::figures::{Figures, count};
-use self::round::Round;
 use warmheap::config::HeapSizing;
 use warmheap::device::Device;
 use warmheap_trace::Program;
@@ -93,9 +89,9 @@ impl Soak {
             // The seed chooses the device, so that a round that is repeated alone has the same one.
             let device = &devices[(seed % devices.len() as u64) as usize];
             let mut rng = Rng::with_seed(seed);
-            let started = Round::start(self, programs, device, &figures, &mut rng);
+            let started = course::start(self, programs, device, &figures, &mut rng);
             let played = started.and_then(|round| match round {
-                Some(round) => round.play(programs, &mut rng, &alive),
+                Some(round) => course::play(round, programs, &mut rng, &alive),
                 None => Ok(()),
             });
             if let Err(finding) = played {

@@ -7,13 +7,14 @@ use fastrand::Rng;
 use warmheap::{AllocError, Pool};
 use warmheap_trace::Program;
 
+use super::chaos;
 use super::figures::count;
 use super::finding::Finding;
-use super::held::{Held, MovableHandle, PinnedView, Still, look_at};
-use super::oracle::{cleared, kept};
+use super::parts::held::{Held, MovableHandle, PinnedView, Still, look_at};
+use super::parts::oracle::{cleared, kept};
+use super::parts::setting::METERED;
 use super::requests::Asked;
 use super::round::Round;
-use super::setting::METERED;
 
 /// Buffers larger than the demand divided by this do not grow.
 const GROWS: u64 = 64;
@@ -60,7 +61,7 @@ impl<'a> Player<'a> {
                 self.touch()?;
             }
             if self.rng.u8(..16) == 0 {
-                self.round.chaos(self.pool.as_ref(), &mut self.rng)?;
+                chaos::disturb(self.round, self.pool.as_ref(), &mut self.rng)?;
             }
         }
         Ok(())
@@ -163,7 +164,7 @@ impl<'a> Player<'a> {
         let (round, rng) = (self.round, &mut self.rng);
         if rng.bool() {
             let _view = handle.look(&round.oracle)?;
-            return round.chaos(self.pool.as_ref(), rng);
+            return chaos::disturb(round, self.pool.as_ref(), rng);
         }
         let slot = rng.usize(..round.queues.len());
         if handle.lend(slot, &round.queues[slot].work(), &round.oracle)? {

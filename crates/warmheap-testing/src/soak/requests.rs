@@ -1,15 +1,13 @@
 //! Makes requests, checks what the pool gives, and checks that a refusal has a reason.
 #![forbid(unsafe_code)]
 
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-
 use fastrand::Rng;
 use warmheap::{AllocError, Buffer, Request, Tag};
 
 use super::figures::count;
 use super::finding::Finding;
-use super::held::Still;
-use super::oracle::cleared;
+use super::parts::held::Still;
+use super::parts::oracle::cleared;
 use super::round::Round;
 
 /// The contents of a request.
@@ -47,30 +45,7 @@ impl Asked {
     }
 }
 
-/// The payload with which the soak's callbacks panic. No other panic is taken for it.
-#[derive(Debug)]
-pub(super) struct Ordered;
-
-impl Ordered {
-    /// Panics without a message on standard error.
-    pub(super) fn panic() -> ! {
-        resume_unwind(Box::new(Self))
-    }
-}
-
 impl Round {
-    /// Makes a call that may run the callbacks. Returns `None` if one of them panicked as ordered.
-    pub(super) fn unless_panicked<R>(&self, call: impl FnOnce() -> R) -> Option<R> {
-        match catch_unwind(AssertUnwindSafe(call)) {
-            Ok(returned) => Some(returned),
-            Err(panic) if panic.is::<Ordered>() => {
-                count(&self.figures.panics);
-                None
-            }
-            Err(panic) => resume_unwind(panic),
-        }
-    }
-
     /// Requests a buffer. Returns `None` if a callback panicked, or if the pool refused and the device, a
     /// limit or a quota explains it.
     pub(super) fn ask<G>(

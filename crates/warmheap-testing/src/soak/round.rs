@@ -1,31 +1,34 @@
-//! One round: a pool with its own settings, on which several threads play until it closes.
-//!
-//! Threads wait for each other after each leg and pin what may move. While they wait, the pool's figures
-//! are compared with those counted here. In half of the rounds the pool closes in the middle of a last
-//! leg, while the threads play on with the buffers that they hold.
+//! What all threads of a round share: the pool, the counts, and the first finding.
 #![forbid(unsafe_code)]
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::atomic::Ordering::{Acquire, Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Mutex};
+use std::thread;
 
-use fastrand::Rng;
-use warmheap::device::Device;
 use warmheap::{Pool, Tag};
-use warmheap_trace::Program;
 
-use super::Soak;
-use super::callbacks;
-use super::expected::Expected;
-use super::faulty_device::{Faults, FaultyDevice};
 use super::figures::{Figures, count};
-use super::finding::{Finding, same};
-use super::held::{Held, Still, look_at};
-use super::oracle::Oracle;
-use super::queues::{QueueSlot, Work};
-use super::setting::{METERED, Setting};
-use super::workers;
+use super::finding::Finding;
+use super::parts::expected::Expected;
+use super::parts::faulty_device::Faults;
+use super::parts::held::{Held, Still};
+use super::parts::oracle::Oracle;
+use super::parts::queues::{QueueSlot, Work};
+use super::parts::setting::{METERED, Setting};
 use crate::lock;
+
+/// The payload with which the soak's callbacks panic. No other panic is taken for it.
+#[derive(Debug)]
+pub(super) struct Ordered;
+
+impl Ordered {
+    /// Panics without a message on standard error.
+    pub(super) fn panic() -> ! {
+        resume_unwind(Box::new(Self))
+    }
+}
 
 /// The state that all threads of a round share.
 #[derive(Debug)]
@@ -56,36 +59,22 @@ pub(super) struct Round {
 }
 
 impl Round {
-    /// Starts a pool. Returns `None` if the faulty device refused.
-    pub(super) fn start(
-        soak: &Soak,
-        programs: &[Program],
-        device: &Arc<dyn Device>,
-        figures: &Arc<Figures>,
-        rng: &mut Rng,
-    ) -> Result<Option<Arc<Self>>, Finding> {
-        let threads = soak.threads.max(1);
-        let asked = (0..threads).map(|thread| programs[thread % programs.len()].summary());
-        let demand = asked.map(|summary| summary.peak_live_bytes).fold(0, u64::saturating_add);
-        let setting = Setting::new(&device.limits(), demand, soak.heaps, rng);
-        let faults = Faults::new(Arc::clone(figures));
-        if rng.u8(..4) == 0 {
-            faults.fail(rng.u64(1..8), rng.u8(..4) == 0);
-        }
-        let faulty = FaultyDevice { inner: Arc::clone(device), faults: Arc::clone(&faults) };
-        let pool = match Pool::new(Arc::new(faulty), setting.config.clone()) {
-            Ok(pool) => pool,
-            Err(error) if faults.troubles() == 0 => return Err(Finding::Start(error)),
-            Err(_) => return nothing_left(&faults).map(|()| None),
-        };
-        let queues = soak.queues.max(1) as u64;
-        let round = Arc::new(Self {
+    /// Creates a round on `pool`.
+    pub(super) fn new(
+        pool: Pool,
+        setting: Setting,
+        faults: Arc<Faults>,
+        figures: Arc<Figures>,
+        threads: usize,
+        queues: u64,
+    ) -> Self {
+        Self {
             queues: (0..queues).map(|number| QueueSlot::new(&pool, number)).collect(),
-            pool: Mutex::new(Some(pool.clone())),
+            pool: Mutex::new(Some(pool)),
             closing: AtomicBool::new(false),
             setting,
             faults,
-            figures: Arc::clone(figures),
+            figures,
             oracle: Oracle::default(),
             tags: [Tag::NONE, "weights".into(), METERED.into()],
             threads,
@@ -96,33 +85,7 @@ impl Round {
             awake: AtomicBool::new(true),
             leaving: AtomicU64::new(0),
             finding: Mutex::default(),
-        });
-        callbacks::register(&pool, &round, rng);
-        Ok(Some(round))
-    }
-
-    /// Plays the round to its end. Every thread calls `alive` as it makes progress. It returns whether there
-    /// is time for more.
-    pub(super) fn play(
-        self: Arc<Self>,
-        programs: &[Program],
-        rng: &mut Rng,
-        alive: &(dyn Fn() -> bool + Sync),
-    ) -> Result<(), Finding> {
-        let mut held = workers::play(&self, programs, rng, alive);
-        rng.shuffle(&mut held);
-        let mut late = held.split_off(held.len() / 2);
-        self.note(|| self.compare_alone(&held, &late, rng));
-        self.note(|| held.into_iter().try_for_each(|held| held.free(&self.oracle)));
-        self.note(|| self.compare_alone(&[], &late, rng));
-        late.append(&mut lock(&self.around));
-        self.end(late)
-    }
-
-    /// Compares once more, when all threads have ended and this one has what they held.
-    fn compare_alone(&self, held: &[Held], late: &[Held], rng: &mut Rng) -> Result<(), Finding> {
-        let _views = look_at(held.iter().chain(late), &self.oracle)?;
-        self.compare(true, rng)
+        }
     }
 
     /// Returns a handle to the pool, unless the pool is to close.
@@ -146,6 +109,11 @@ impl Round {
         }
     }
 
+    /// Removes the finding and returns it.
+    pub(super) fn take_finding(&self) -> Option<Finding> {
+        lock(&self.finding).take()
+    }
+
     pub(super) fn is_broken(&self) -> bool {
         lock(&self.finding).is_some()
     }
@@ -165,32 +133,22 @@ impl Round {
         lock(&self.around).push(held);
     }
 
-    /// Closes the pool, if it is open, with buffers still alive. When the last buffer is gone everything must
-    /// be back at the device.
-    fn end(self: Arc<Self>, late: Vec<Held>) -> Result<(), Finding> {
-        self.faults.heal();
-        for slot in &self.queues {
-            slot.drain();
-            slot.work().counter.go();
+    /// Makes a call that may run the callbacks. Returns `None` if one of them panicked as ordered.
+    pub(super) fn unless_panicked<R>(&self, call: impl FnOnce() -> R) -> Option<R> {
+        match catch_unwind(AssertUnwindSafe(call)) {
+            Ok(returned) => Some(returned),
+            Err(panic) if panic.is::<Ordered>() => {
+                count(&self.figures.panics);
+                None
+            }
+            Err(panic) => resume_unwind(panic),
         }
-        self.note(|| {
-            self.close();
-            Ok(())
-        });
-        if let Some(finding) = lock(&self.finding).take() {
-            return Err(finding);
-        }
-        late.into_iter().try_for_each(|held| held.free(&self.oracle))?;
-        let faults = Arc::clone(&self.faults);
-        let (live, _) = self.oracle.live();
-        same("buffers alive after all were freed", live, 0)?;
-        // The queues' last tickets end with the round, and so does what was retired with them.
-        drop(self);
-        nothing_left(&faults)
     }
-}
 
-fn nothing_left(faults: &Faults) -> Result<(), Finding> {
-    same("bytes not given back", 0, faults.live_bytes())?;
-    same("heaps and buffers not given back", 0, faults.live_objects())
+    /// Waits until threads that end have freed what they left.
+    pub(super) fn wait_for_leftovers(&self) {
+        while self.leaving.load(Acquire) > 0 {
+            thread::yield_now();
+        }
+    }
 }

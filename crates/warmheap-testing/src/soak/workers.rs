@@ -7,7 +7,7 @@
 
 use std::cell::RefCell;
 use std::sync::atomic::AtomicBool;
-use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use std::sync::atomic::Ordering::{Relaxed, Release};
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Barrier};
 use std::thread::{self, Scope, ScopedJoinHandle};
@@ -17,7 +17,7 @@ use warmheap_trace::Program;
 
 use super::figures::count;
 use super::finding::Finding;
-use super::held::Held;
+use super::parts::held::Held;
 use super::player::Player;
 use super::round::Round;
 
@@ -217,14 +217,5 @@ impl Drop for Leftover {
         let held = self.held.take();
         self.round.note(|| held.map_or(Ok(()), |held| held.free(&self.round.oracle)));
         self.round.leaving.fetch_sub(1, Release);
-    }
-}
-
-impl Round {
-    /// Waits until threads that end have freed what they left.
-    pub(super) fn wait_for_leftovers(&self) {
-        while self.leaving.load(Acquire) > 0 {
-            thread::yield_now();
-        }
     }
 }

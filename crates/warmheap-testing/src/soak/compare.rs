@@ -1,54 +1,22 @@
-//! Counts the figures that a pool must show, and compares them while all threads wait.
+//! Compares the figures that a pool shows with the counts, while all threads wait.
 #![forbid(unsafe_code)]
 
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use fastrand::Rng;
 
+use super::chaos;
 use super::figures::count;
 use super::finding::{Finding, same};
-use super::held::look_at;
-use super::queues::QueueSlot;
+use super::parts::expected::Expected;
+use super::parts::held::look_at;
+use super::parts::queues::QueueSlot;
+use super::parts::setting::METERED;
 use super::round::Round;
-use super::setting::METERED;
 use crate::lock;
 use warmheap::config::MIB;
 use warmheap::{CompactionBudget, Pool, Statistics};
-
-/// Counts what the pool's statistics count, since they were reset.
-#[derive(Debug, Default)]
-pub(super) struct Expected {
-    pub(super) allocated: AtomicU64,
-    pub(super) fallbacks: AtomicU64,
-    pub(super) refused: AtomicU64,
-    /// Buffers that came and went within a call, or moved at once. Whether they were fallback buffers is
-    /// unknown.
-    pub(super) unseen: AtomicU64,
-    /// Buffers that were alive at the reset.
-    before: AtomicU64,
-    /// Compactions on request, and the bytes that they reported as recovered.
-    pub(super) compactions: AtomicU64,
-    pub(super) recovered: AtomicU64,
-    /// Copies made by growth, and their bytes. All other copies are compaction's.
-    pub(super) copies: AtomicU64,
-    pub(super) copied: AtomicU64,
-}
-
-impl Expected {
-    /// Returns the number of buffers that were alive when the statistics were reset.
-    pub(super) fn before(&self) -> u64 {
-        self.before.load(Relaxed)
-    }
-
-    fn restart(&self, alive: u64) {
-        let Self { allocated, fallbacks, refused, unseen, before, .. } = self;
-        let Self { compactions, recovered, copies, copied, .. } = self;
-        let counters = [allocated, fallbacks, refused, unseen, compactions, recovered, copies, copied];
-        counters.iter().for_each(|counter| counter.store(0, Relaxed));
-        before.store(alive, Relaxed);
-    }
-}
 
 /// Returns the bytes of a statistic in MiB. The conversion is exact.
 fn bytes(mib: f64) -> u64 {
@@ -135,7 +103,7 @@ impl Round {
     fn stand_still(&self, pool: &Pool) -> Result<(), Finding> {
         if self.setting.config.compaction.enabled {
             self.faults.heal();
-            self.compact(pool, CompactionBudget { bytes: 0, time: Duration::ZERO })?;
+            chaos::compact(self, pool, CompactionBudget { bytes: 0, time: Duration::ZERO })?;
         }
         Ok(())
     }

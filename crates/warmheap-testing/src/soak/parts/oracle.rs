@@ -9,15 +9,15 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use super::finding::Finding;
 use super::queues::{Counter, Work};
 use crate::lock;
+use crate::soak::finding::Finding;
 use warmheap::Buffer;
 use warmheap_trace::Words;
 
 /// See the module's documentation.
 #[derive(Debug, Default)]
-pub(super) struct Oracle(Mutex<Book>);
+pub(in crate::soak) struct Oracle(Mutex<Book>);
 
 #[derive(Debug, Default)]
 struct Book {
@@ -38,19 +38,19 @@ struct Range {
 
 /// The work of a queue that uses a range.
 #[derive(Debug, Clone)]
-pub(super) struct InFlight {
+pub(in crate::soak) struct InFlight {
     queue: u64,
     counter: Arc<Counter>,
     ticket: u64,
 }
 
 impl InFlight {
-    pub(super) fn new(work: &Work, ticket: u64) -> Self {
+    pub(in crate::soak) fn new(work: &Work, ticket: u64) -> Self {
         Self { queue: work.number, counter: Arc::clone(&work.counter), ticket }
     }
 
     /// Returns the queue's number, counted through the round.
-    pub(super) fn queue(&self) -> u64 {
+    pub(in crate::soak) fn queue(&self) -> u64 {
         self.queue
     }
 
@@ -61,12 +61,12 @@ impl InFlight {
     }
 
     /// Returns the finding that the buffer in the range was moved.
-    pub(super) fn moved(&self, from: u64, to: u64, size: u64) -> Finding {
+    pub(in crate::soak) fn moved(&self, from: u64, to: u64, size: u64) -> Finding {
         let (reached, lost) = (self.counter.reached(), self.counter.is_lost());
         Finding::Moved { from, to, size, queue: self.queue, ticket: self.ticket, reached, lost }
     }
 
-    pub(super) fn is_over(&self) -> bool {
+    pub(in crate::soak) fn is_over(&self) -> bool {
         self.counter.is_over(self.ticket)
     }
 }
@@ -74,14 +74,14 @@ impl InFlight {
 impl Oracle {
     /// Notes a new buffer, allocated through a queue or not. Marks it if the CPU can access it. Returns its
     /// number.
-    pub(super) fn allocated(&self, buffer: &Buffer, queue: Option<u64>) -> Result<u64, Finding> {
+    pub(in crate::soak) fn allocated(&self, buffer: &Buffer, queue: Option<u64>) -> Result<u64, Finding> {
         let number = self.book().insert(buffer, queue)?;
         mark(buffer, number);
         Ok(number)
     }
 
     /// Notes that a buffer has grown in place from `old` bytes.
-    pub(super) fn grown(&self, buffer: &Buffer, number: u64, old: u64) -> Result<(), Finding> {
+    pub(in crate::soak) fn grown(&self, buffer: &Buffer, number: u64, old: u64) -> Result<(), Finding> {
         kept(buffer, number, old)?;
         let (address, size) = (buffer.address(), buffer.size());
         let mut book = self.book();
@@ -94,7 +94,12 @@ impl Oracle {
     }
 
     /// Notes where a movable buffer is. It stays there for now, and `work` may still use it.
-    pub(super) fn found(&self, buffer: &Buffer, number: u64, work: Option<&InFlight>) -> Result<(), Finding> {
+    pub(in crate::soak) fn found(
+        &self,
+        buffer: &Buffer,
+        number: u64,
+        work: Option<&InFlight>,
+    ) -> Result<(), Finding> {
         let (address, size) = (buffer.address(), buffer.size());
         let mut book = self.book();
         book.vacate(address, size, work.map(InFlight::queue))?;
@@ -104,7 +109,7 @@ impl Oracle {
     }
 
     /// Removes a movable buffer that may move from now on, or once `work` is over.
-    pub(super) fn out_of_view(&self, buffer: &Buffer, work: Option<&InFlight>) {
+    pub(in crate::soak) fn out_of_view(&self, buffer: &Buffer, work: Option<&InFlight>) {
         let mut book = self.book();
         match work.filter(|work| !work.is_over()) {
             Some(work) => {
@@ -116,7 +121,7 @@ impl Oracle {
     }
 
     /// Removes a buffer that is about to be freed.
-    pub(super) fn freed(&self, buffer: &Buffer, number: u64) -> Result<(), Finding> {
+    pub(in crate::soak) fn freed(&self, buffer: &Buffer, number: u64) -> Result<(), Finding> {
         unchanged(buffer, number)?;
         let mut book = self.book();
         book.ranges.remove(&buffer.address());
@@ -125,7 +130,7 @@ impl Oracle {
     }
 
     /// Notes that a buffer is about to be retired with a ticket of `work`'s queue.
-    pub(super) fn retired(
+    pub(in crate::soak) fn retired(
         &self,
         buffer: &Buffer,
         number: u64,
@@ -141,13 +146,13 @@ impl Oracle {
     }
 
     /// Removes the ranges of work that is over.
-    pub(super) fn sweep(&self) {
+    pub(in crate::soak) fn sweep(&self) {
         let is_over = |range: &Range| range.in_flight.as_ref().is_some_and(InFlight::is_over);
         self.book().ranges.retain(|_, range| !is_over(range));
     }
 
     /// Returns the number of live buffers and their bytes, without those in flight.
-    pub(super) fn live(&self) -> (u64, u64) {
+    pub(in crate::soak) fn live(&self) -> (u64, u64) {
         let book = self.book();
         (book.live, book.live_bytes)
     }
@@ -207,13 +212,13 @@ fn unchanged(buffer: &Buffer, number: u64) -> Result<(), Finding> {
 }
 
 /// Returns a finding if a buffer that was marked when it had `size` bytes has changed in those.
-pub(super) fn kept(buffer: &Buffer, number: u64, size: u64) -> Result<(), Finding> {
+pub(in crate::soak) fn kept(buffer: &Buffer, number: u64, size: u64) -> Result<(), Finding> {
     let changed = Words::within(buffer, 0..size).and_then(|words| words.changed(number));
     changed.map_or(Ok(()), |offset| Err(contents(buffer, offset, "changed while the buffer was alive")))
 }
 
 /// Returns a finding if a buffer that was cleared is not zero from byte `from` on.
-pub(super) fn cleared(buffer: &Buffer, from: u64) -> Result<(), Finding> {
+pub(in crate::soak) fn cleared(buffer: &Buffer, from: u64) -> Result<(), Finding> {
     let uncleared = Words::within(buffer, from..buffer.size()).and_then(|words| words.uncleared());
     uncleared.map_or(Ok(()), |offset| {
         Err(contents(buffer, from + offset, "was not cleared before it was handed out"))

@@ -9,22 +9,22 @@ use std::sync::{Arc, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWrite
 
 use fastrand::Rng;
 
-use super::figures::{Figures, count};
-use super::finding::Finding;
+use crate::soak::figures::{Figures, count};
+use crate::soak::finding::Finding;
 use warmheap::device::Queue;
 use warmheap::device::sim::SimQueue;
 use warmheap::{Pool, PoolQueue, Ticket};
 
 /// A slot for queues, one after the other.
 #[derive(Debug)]
-pub(super) struct QueueSlot(RwLock<Work>);
+pub(in crate::soak) struct QueueSlot(RwLock<Work>);
 
 /// A queue with work.
 #[derive(Debug)]
-pub(super) struct Work {
+pub(in crate::soak) struct Work {
     /// The queue's number, counted through the round, so that a queue is not taken for an earlier one.
-    pub(super) number: u64,
-    pub(super) counter: Arc<Counter>,
+    pub(in crate::soak) number: u64,
+    pub(in crate::soak) counter: Arc<Counter>,
     handle: Handle,
     /// The most submissions that complete in one step. With 0 the queue stops.
     pace: AtomicU64,
@@ -39,7 +39,7 @@ enum Handle {
 
 /// A queue's counter, which outlives the queue's loss.
 #[derive(Debug, Default)]
-pub(super) struct Counter {
+pub(in crate::soak) struct Counter {
     queue: Arc<SimQueue>,
     /// The value at the loss.
     last: OnceLock<u64>,
@@ -53,22 +53,22 @@ impl Counter {
     }
 
     /// Returns the last value that has completed; for a lost queue, the value at its loss.
-    pub(super) fn reached(&self) -> u64 {
+    pub(in crate::soak) fn reached(&self) -> u64 {
         // A queue notes its value before it is lost.
         self.queue.completed().unwrap_or_else(|_| self.last.get().copied().unwrap_or_default())
     }
 
-    pub(super) fn is_lost(&self) -> bool {
+    pub(in crate::soak) fn is_lost(&self) -> bool {
         self.last.get().is_some()
     }
 
     /// Returns whether work up to `ticket` uses no memory any more.
-    pub(super) fn is_over(&self, ticket: u64) -> bool {
+    pub(in crate::soak) fn is_over(&self, ticket: u64) -> bool {
         self.reached() >= ticket || self.gone.load(Relaxed)
     }
 
     /// Marks the work as over. The caller does this before it drops the queue's handle.
-    pub(super) fn go(&self) {
+    pub(in crate::soak) fn go(&self) {
         self.gone.store(true, Relaxed);
     }
 }
@@ -81,7 +81,7 @@ impl Work {
     }
 
     /// Returns the queue, unless its pool closes.
-    pub(super) fn queue(&self) -> Option<&PoolQueue> {
+    pub(in crate::soak) fn queue(&self) -> Option<&PoolQueue> {
         match &self.handle {
             Handle::Open(queue) => Some(queue),
             Handle::Parted(..) => None,
@@ -89,7 +89,7 @@ impl Work {
     }
 
     /// Submits work, and returns its ticket and value. When the pool closes, that is the last work again.
-    pub(super) fn submit(&self) -> (Ticket, u64) {
+    pub(in crate::soak) fn submit(&self) -> (Ticket, u64) {
         match &self.handle {
             Handle::Open(queue) => {
                 let value = self.counter.submit();
@@ -100,7 +100,7 @@ impl Work {
     }
 
     /// Returns the bytes that wait for the queue.
-    pub(super) fn retired_bytes(&self) -> u64 {
+    pub(in crate::soak) fn retired_bytes(&self) -> u64 {
         self.queue().map_or(0, PoolQueue::retired_bytes)
     }
 
@@ -111,7 +111,7 @@ impl Work {
     }
 
     /// Lets the pool free what has completed. A queue is not lost while its slot is read.
-    pub(super) fn poll(&self) -> Result<(), Finding> {
+    pub(in crate::soak) fn poll(&self) -> Result<(), Finding> {
         match self.queue().map_or(Ok(0), PoolQueue::poll) {
             Err(error) if !self.counter.is_lost() => Err(Finding::Device(error)),
             _ => Ok(()),
@@ -120,12 +120,12 @@ impl Work {
 }
 
 impl QueueSlot {
-    pub(super) fn new(pool: &Pool, number: u64) -> Self {
+    pub(in crate::soak) fn new(pool: &Pool, number: u64) -> Self {
         Self(RwLock::new(Work::new(pool, number)))
     }
 
     /// Returns the present queue, which stays while the guard lives.
-    pub(super) fn work(&self) -> RwLockReadGuard<'_, Work> {
+    pub(in crate::soak) fn work(&self) -> RwLockReadGuard<'_, Work> {
         self.0.read().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -134,7 +134,7 @@ impl QueueSlot {
     }
 
     /// Disturbs the queue; mostly, its work goes on.
-    pub(super) fn happen(&self, rng: &mut Rng, figures: &Figures) {
+    pub(in crate::soak) fn happen(&self, rng: &mut Rng, figures: &Figures) {
         match rng.u32(..2000) {
             0..1900 => self.work().step(rng),
             1900..1995 => self.work().pace.store(rng.choice([0, 1, 1, 4, 16]).unwrap_or(1), Relaxed),
@@ -153,12 +153,12 @@ impl QueueSlot {
     }
 
     /// Completes all submitted work.
-    pub(super) fn drain(&self) {
+    pub(in crate::soak) fn drain(&self) {
         self.work().counter.queue.complete_all();
     }
 
     /// Drops the queue's handle, and keeps a ticket.
-    pub(super) fn part(&self) {
+    pub(in crate::soak) fn part(&self) {
         let mut work = self.exclusively();
         let (ticket, value) = work.submit();
         let handle = std::mem::replace(&mut work.handle, Handle::Parted(ticket, value));
@@ -169,7 +169,7 @@ impl QueueSlot {
 
     /// Replaces the queue. Memory that the old queue still held comes back, because all of its work has
     /// completed, or it is lost and will touch nothing any more.
-    pub(super) fn replace(&self, pool: &Pool, number: u64, figures: &Figures) {
+    pub(in crate::soak) fn replace(&self, pool: &Pool, number: u64, figures: &Figures) {
         let mut work = self.exclusively();
         work.counter.queue.complete_all();
         work.counter.go();

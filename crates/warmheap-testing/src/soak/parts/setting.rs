@@ -15,25 +15,25 @@ const SHARE: u64 = 4;
 const REAL_MEMORY: u64 = 512 * MIB;
 
 /// The tag that may have a quota.
-pub(super) const METERED: &str = "kv-cache";
+pub(in crate::soak) const METERED: &str = "kv-cache";
 
 /// See the module's documentation.
 #[derive(Debug)]
-pub(super) struct Setting {
-    pub(super) config: PoolConfig,
+pub(in crate::soak) struct Setting {
+    pub(in crate::soak) config: PoolConfig,
     /// The power of two that sizes are divided by.
-    pub(super) shift: u32,
+    pub(in crate::soak) shift: u32,
     /// The bytes that all threads together request at most, or little less.
-    pub(super) demand: u64,
+    pub(in crate::soak) demand: u64,
     /// One buffer in this many may move; 0 means none.
-    pub(super) one_movable_in: u32,
+    pub(in crate::soak) one_movable_in: u32,
     /// Whether fresh memory is zero and the CPU can access it.
     starts_zeroed: bool,
 }
 
 impl Setting {
     /// Returns whether the settings explain this refusal.
-    pub(super) fn excuse(&self, error: &AllocError) -> bool {
+    pub(in crate::soak) fn excuse(&self, error: &AllocError) -> bool {
         match error {
             AllocError::QuotaExceeded(_) => !self.config.quotas.is_empty(),
             // Without a device error, the request allowed no fallback.
@@ -53,12 +53,17 @@ impl Setting {
     }
 
     /// Returns whether all memory that is handed out must read as zero.
-    pub(super) fn scrubs(&self) -> bool {
+    pub(in crate::soak) fn scrubs(&self) -> bool {
         self.config.scrub == Scrub::OnFree && self.starts_zeroed
     }
 
     /// Returns settings for a device of these limits, and for traces that request `demand` bytes together.
-    pub(super) fn new(limits: &Limits, demand: u64, heaps: Option<HeapSizing>, rng: &mut Rng) -> Self {
+    pub(in crate::soak) fn new(
+        limits: &Limits,
+        demand: u64,
+        heaps: Option<HeapSizing>,
+        rng: &mut Rng,
+    ) -> Self {
         // A device that does not say what is free has no real memory to exhaust.
         let most = limits.available.map_or(u64::MAX, |free| (free / SHARE).min(REAL_MEMORY));
         let shift = (0..63).find(|shift| demand >> shift <= most).unwrap_or(63);

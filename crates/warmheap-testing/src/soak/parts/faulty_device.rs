@@ -9,7 +9,7 @@ use std::ptr::NonNull;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
-use super::figures::{Figures, count};
+use crate::soak::figures::{Figures, count};
 use warmheap::device::{Contents, Device, DeviceError, HeapKind, HeapRequest, Limits, Memory, ObjectCount};
 
 /// As a budget this means none. As a countdown it means that every call fails from now on.
@@ -17,7 +17,7 @@ const ALL: u64 = u64::MAX;
 
 /// The state that the device and all of its memory share.
 #[derive(Debug)]
-pub(super) struct Faults {
+pub(in crate::soak) struct Faults {
     figures: Arc<Figures>,
     budget: AtomicU64,
     live: AtomicU64,
@@ -36,7 +36,7 @@ pub(super) struct Faults {
 }
 
 impl Faults {
-    pub(super) fn new(figures: Arc<Figures>) -> Arc<Self> {
+    pub(in crate::soak) fn new(figures: Arc<Figures>) -> Arc<Self> {
         let zero = || AtomicU64::new(0);
         let (live, peak, objects) = (zero(), zero(), zero());
         let (calls, troubles, countdown) = (zero(), zero(), zero());
@@ -58,55 +58,55 @@ impl Faults {
     }
 
     /// Sets the budget. What is held beyond it stays held.
-    pub(super) fn set_budget(&self, bytes: Option<u64>) {
+    pub(in crate::soak) fn set_budget(&self, bytes: Option<u64>) {
         self.budget.store(bytes.unwrap_or(ALL), Relaxed);
     }
 
     /// Makes the `nth` call from now fail, with an error or with a panic.
-    pub(super) fn fail(&self, nth: u64, panics: bool) {
+    pub(in crate::soak) fn fail(&self, nth: u64, panics: bool) {
         self.panics.store(panics, Relaxed);
         self.countdown.store(nth, Relaxed);
     }
 
     /// Makes every call fail until it is healed.
-    pub(super) fn fail_all(&self) {
+    pub(in crate::soak) fn fail_all(&self) {
         self.fail(ALL, false);
     }
 
-    pub(super) fn heal(&self) {
+    pub(in crate::soak) fn heal(&self) {
         self.fail(0, false);
     }
 
     /// Returns the number of calls that failed.
-    pub(super) fn troubles(&self) -> u64 {
+    pub(in crate::soak) fn troubles(&self) -> u64 {
         self.troubles.load(Relaxed)
     }
 
     /// Returns the number of calls made, frees included.
-    pub(super) fn calls(&self) -> u64 {
+    pub(in crate::soak) fn calls(&self) -> u64 {
         self.calls.load(Relaxed)
     }
 
     /// Returns the copies that succeeded since [`Faults::forget_copies`], and their bytes.
-    pub(super) fn copied(&self) -> (u64, u64) {
+    pub(in crate::soak) fn copied(&self) -> (u64, u64) {
         (self.copies.load(Relaxed), self.copied.load(Relaxed))
     }
 
-    pub(super) fn forget_copies(&self) {
+    pub(in crate::soak) fn forget_copies(&self) {
         self.copies.store(0, Relaxed);
         self.copied.store(0, Relaxed);
     }
 
-    pub(super) fn live_bytes(&self) -> u64 {
+    pub(in crate::soak) fn live_bytes(&self) -> u64 {
         self.live.load(Relaxed)
     }
 
     /// Returns the most bytes held at once.
-    pub(super) fn peak_bytes(&self) -> u64 {
+    pub(in crate::soak) fn peak_bytes(&self) -> u64 {
         self.peak.load(Relaxed)
     }
 
-    pub(super) fn live_objects(&self) -> u64 {
+    pub(in crate::soak) fn live_objects(&self) -> u64 {
         self.objects.load(Relaxed)
     }
 
@@ -181,9 +181,9 @@ impl Faults {
 
 /// The wrapped device.
 #[derive(Debug)]
-pub(super) struct FaultyDevice {
-    pub(super) inner: Arc<dyn Device>,
-    pub(super) faults: Arc<Faults>,
+pub(in crate::soak) struct FaultyDevice {
+    pub(in crate::soak) inner: Arc<dyn Device>,
+    pub(in crate::soak) faults: Arc<Faults>,
 }
 
 impl FaultyDevice {

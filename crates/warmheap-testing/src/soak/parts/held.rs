@@ -7,31 +7,31 @@
 
 use std::ops::Deref;
 
-use super::finding::Finding;
 use super::oracle::{InFlight, Oracle};
 use super::queues::Work;
+use crate::soak::finding::Finding;
 use warmheap::{Buffer, Movable, Pinned};
 
 /// A buffer, with what is known of it.
 #[derive(Debug)]
-pub(super) enum Held {
+pub(in crate::soak) enum Held {
     Still(Still),
     Movable(MovableHandle),
 }
 
 /// A buffer that stays where it is.
 #[derive(Debug)]
-pub(super) struct Still {
-    pub(super) buffer: Buffer,
-    pub(super) number: u64,
+pub(in crate::soak) struct Still {
+    pub(in crate::soak) buffer: Buffer,
+    pub(in crate::soak) number: u64,
     /// The queue that the buffer was allocated through, and that may still use the memory: the slot and the
     /// queue's number.
-    pub(super) queue: Option<(usize, u64)>,
+    pub(in crate::soak) queue: Option<(usize, u64)>,
 }
 
 /// A buffer that compaction may have moved since it was last pinned.
 #[derive(Debug)]
-pub(super) struct MovableHandle {
+pub(in crate::soak) struct MovableHandle {
     buffer: Movable,
     known: Known,
 }
@@ -53,14 +53,14 @@ struct Lent {
 
 /// A movable buffer that is pinned, and known to the oracle.
 #[derive(Debug)]
-pub(super) struct PinnedView<'a> {
+pub(in crate::soak) struct PinnedView<'a> {
     oracle: &'a Oracle,
     buffer: Pinned<'a>,
     work: Option<&'a InFlight>,
 }
 
 /// Pins the buffers that may move.
-pub(super) fn look_at<'a>(
+pub(in crate::soak) fn look_at<'a>(
     held: impl IntoIterator<Item = &'a Held>,
     oracle: &'a Oracle,
 ) -> Result<Vec<PinnedView<'a>>, Finding> {
@@ -69,7 +69,7 @@ pub(super) fn look_at<'a>(
 
 impl Held {
     /// Returns the queue that may still use the memory: the slot and the queue's number.
-    pub(super) fn queue(&self) -> Option<(usize, u64)> {
+    pub(in crate::soak) fn queue(&self) -> Option<(usize, u64)> {
         match self {
             Self::Still(still) => still.queue,
             Self::Movable(handle) => handle.known.lent.as_ref().map(Lent::queue),
@@ -85,7 +85,7 @@ impl Held {
     }
 
     /// Returns the buffer as one that does not move any more.
-    pub(super) fn into_still(self, oracle: &Oracle) -> Result<Still, Finding> {
+    pub(in crate::soak) fn into_still(self, oracle: &Oracle) -> Result<Still, Finding> {
         let MovableHandle { buffer, known } = match self {
             Self::Still(still) => return Ok(still),
             Self::Movable(handle) => handle,
@@ -96,7 +96,7 @@ impl Held {
     }
 
     /// Frees the buffer, which no queue uses.
-    pub(super) fn free(self, oracle: &Oracle) -> Result<(), Finding> {
+    pub(in crate::soak) fn free(self, oracle: &Oracle) -> Result<(), Finding> {
         match self {
             Self::Still(Still { buffer, number, .. }) => oracle.freed(&buffer, number),
             Self::Movable(handle) => {
@@ -110,7 +110,7 @@ impl Held {
 
 impl MovableHandle {
     /// Notes a new buffer, which `receive` checks and numbers.
-    pub(super) fn new(
+    pub(in crate::soak) fn new(
         buffer: Movable,
         align: u64,
         oracle: &Oracle,
@@ -123,7 +123,7 @@ impl MovableHandle {
     }
 
     /// Pins the buffer, and checks its place and its contents.
-    pub(super) fn look<'a>(&'a self, oracle: &'a Oracle) -> Result<PinnedView<'a>, Finding> {
+    pub(in crate::soak) fn look<'a>(&'a self, oracle: &'a Oracle) -> Result<PinnedView<'a>, Finding> {
         let buffer = self.buffer.pin();
         self.known.found(&buffer, oracle)?;
         Ok(PinnedView { oracle, buffer, work: self.known.lent.as_ref().map(|lent| &lent.work) })
@@ -131,7 +131,12 @@ impl MovableHandle {
 
     /// Gives the buffer to a queue where it is now, unless another queue still uses it. Returns whether it
     /// did.
-    pub(super) fn lend(&mut self, slot: usize, work: &Work, oracle: &Oracle) -> Result<bool, Finding> {
+    pub(in crate::soak) fn lend(
+        &mut self,
+        slot: usize,
+        work: &Work,
+        oracle: &Oracle,
+    ) -> Result<bool, Finding> {
         let busy = |lent: &Lent| lent.queue() != (slot, work.number) && !lent.work.is_over();
         if self.known.lent.as_ref().is_some_and(busy) {
             return Ok(false);
