@@ -11,7 +11,6 @@ use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError, RwLock, RwLockWriteGua
 use slotmap::{Key, KeyData, SlotMap, new_key_type};
 use warmheap::{Buffer, Pool};
 
-use crate::fork;
 use crate::status::{Failure, wh_status};
 
 new_key_type! {
@@ -56,7 +55,6 @@ pub(crate) fn all() -> Tables {
 }
 
 pub(crate) fn add_pool(pool: Pool) -> u64 {
-    fork::watch();
     let mut pools = POOLS.write().unwrap_or_else(PoisonError::into_inner);
     pools.insert(pool).data().as_ffi()
 }

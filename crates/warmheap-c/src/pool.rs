@@ -6,8 +6,8 @@ use warmheap::config::ConfigError;
 use warmheap::device::Spec;
 use warmheap::{Pool, PoolConfig};
 
-use crate::handles;
 use crate::status::{Failure, guarded, put, text, wh_status};
+use crate::{fork, handles};
 
 /// The handle of a pool. All zeros is the handle of no pool.
 #[repr(C)]
@@ -198,6 +198,7 @@ unsafe fn open(
     let unknown = |reason| Failure::argument(format!("no device is named {name:?}: {reason}"));
     let device = name.parse::<Spec>().map_err(unknown)?.open()?;
     let pool = Pool::new(device, config)?;
+    fork::watch();
     let id = handles::add_pool(pool);
     // SAFETY: the caller keeps this function's contract.
     unsafe { put(out, "pool", wh_pool { id }) }

@@ -9,10 +9,11 @@ use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PyType};
 use warmheap::config::ConfigError;
 use warmheap::device::DeviceError;
+use warmheap::fork::Forked;
 use warmheap::{AllocError, StartError};
 use warmheap_trace::{TraceError, replay::ReplayError};
 
-use super::{fork, pending};
+use super::pending;
 
 /// An exception class of the package.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -102,6 +103,18 @@ impl IntoPython for ConfigError {
     }
 }
 
+/// The library's refusal, in the words of Python.
+impl IntoPython for Forked {
+    #[cold]
+    fn into_python(self) -> PyErr {
+        let Self { parent, child } = self;
+        Class::Fork.error(format_args!(
+            "this belongs to process {parent}, and process {child} is a fork of it; make a pool in this process, or \
+             start it with multiprocessing's \"spawn\""
+        ))
+    }
+}
+
 impl IntoPython for DeviceError {
     fn into_python(self) -> PyErr {
         match &self {
@@ -112,7 +125,7 @@ impl IntoPython for DeviceError {
                     attributes.set_item("free", available)
                 })
             }
-            Self::Forked(forked) => fork::refusal(forked),
+            Self::Forked(forked) => forked.into_python(),
             _ => Class::Device.error(self),
         }
     }
@@ -122,7 +135,7 @@ impl IntoPython for AllocError {
     fn into_python(self) -> PyErr {
         match &self {
             Self::ZeroSize | Self::BadAlignment { .. } => Class::Request.error(self),
-            Self::Forked(forked) => fork::refusal(forked),
+            Self::Forked(forked) => forked.into_python(),
             Self::OutOfMemory(short) => Class::OutOfMemory.with(&self, |attributes| {
                 attributes.set_item("requested", short.requested)?;
                 attributes.set_item("free", short.free)?;

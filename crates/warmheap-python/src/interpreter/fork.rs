@@ -2,9 +2,9 @@
 //! work, and is left alone when it goes; see `warmheap::fork` for why.
 
 use pyo3::prelude::*;
-use warmheap::fork::{Forked, Process};
+use warmheap::fork::Process;
 
-use super::errors::Class;
+use super::errors::IntoPython;
 
 /// The process that something was made in.
 #[derive(Debug, Clone, Copy)]
@@ -25,15 +25,6 @@ impl Origin {
     /// Refuses in any other process.
     #[inline]
     pub(crate) fn check(self) -> PyResult<()> {
-        self.0.check().map_err(|forked| refusal(&forked))
+        self.0.check().map_err(IntoPython::into_python)
     }
-}
-
-/// The library's refusal, in the words of Python.
-#[cold]
-pub(crate) fn refusal(Forked { parent, child }: &Forked) -> PyErr {
-    Class::Fork.error(format_args!(
-        "this belongs to process {parent}, and process {child} is a fork of it; make a pool in this process, or \
-         start it with multiprocessing's \"spawn\""
-    ))
 }
