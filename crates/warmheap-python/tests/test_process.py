@@ -257,5 +257,7 @@ def test_a_child_ends_well_with_all_that_it_inherited() -> None:
         assert os.waitpid(child, 0)[1] == 0
         queue.complete(ticket)
         buffers.clear()
-        assert queue.poll() == 1 and pool.stop_recording() == 22
+        # The pool's own thread may have freed it already.
+        assert queue.poll() in (0, 1)
+        assert (pool.stop_recording(), pool.leaks()) == (22, [])
         """, "-X", "dev", "-W", "ignore::DeprecationWarning")
