@@ -25,7 +25,7 @@ engine() { # operations
 # Compares memory in flight with its oracle.
 in_flight() { # operations
     WARMHEAP_IN_FLIGHT_OPS=$1 \
-        cargo test -p warmheap --test in_flight_oracle --profile checked --no-default-features
+        cargo test -p warmheap --test in_flight --profile checked --no-default-features oracle::
 }
 
 # Soaks pools in many kinds of trouble at once, optimised, with assertions on.

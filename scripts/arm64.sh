@@ -33,7 +33,7 @@ if [[ $(uname -m) != aarch64 ]]; then
 fi
 
 run 4096 -p warmheap --lib sync::threads -- --nocapture
-run 4096 -p warmheap --test in_flight
-run 16384 -p warmheap --test pool_threads --test closed_pools
-run 16384 -p warmheap-testing --test conformance the_host
-run 16384 -p warmheap-testing --test soak survive
+run 4096 -p warmheap --test in_flight retired::
+run 16384 -p warmheap --test pool -- threads:: closed::
+run 16384 -p warmheap-testing --test all conformance::the_host
+run 16384 -p warmheap-testing --test all soak::pools

@@ -24,5 +24,8 @@ if [[ ${1:-} == soak ]]; then
     cargo run -Zbuild-std --target "$host" --profile checked -p warmheap-cli -- soak --minutes "${@:2}"
     exit
 fi
-tests=(pool_threads closed_pools in_flight worker_queue limits quotas ladder compaction growing idle giving_back purge)
-cargo test -p warmheap --no-default-features -Zbuild-std --target "$host" "${tests[@]/#/--test=}" -- "$@"
+tests=(threads closed slow_path limits quotas retired worker_queue compaction growing decay giving_back purgeable)
+tests=("${tests[@]/%/::}")
+(($#)) && tests=("$@")
+cargo test -p warmheap --no-default-features -Zbuild-std --target "$host" \
+    --test pool --test heaps --test in_flight --test device -- "${tests[@]}"

@@ -2,7 +2,7 @@
 #![no_main]
 
 #[allow(dead_code, reason = "the tests also make programs from seeds")]
-#[path = "../../crates/warmheap/tests/program/mod.rs"]
+#[path = "../../crates/warmheap/tests/pool/program/mod.rs"]
 mod program;
 
 use libfuzzer_sys::fuzz_target;

@@ -1,0 +1,7 @@
+//! Settings: from files, from variables, from code.
+
+mod guide;
+mod roundtrip;
+#[path = "../support/mod.rs"]
+mod support;
+mod yaml;

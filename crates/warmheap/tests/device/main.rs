@@ -1,0 +1,6 @@
+//! Devices and their queues.
+
+mod bounds;
+#[path = "../support/mod.rs"]
+mod support;
+mod worker_queue;

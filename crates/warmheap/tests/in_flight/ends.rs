@@ -1,0 +1,140 @@
+//! Queues that end before their work does: no drop waits for it, the memory comes back once it is done,
+//! and nothing is reported that is not so.
+
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use tracing::subscriber::with_default;
+use warmheap::config::MIB;
+use warmheap::device::sim::{SimDevice, SimQueue};
+use warmheap::{Buffer, Pool, PoolConfig, PoolQueue};
+
+use crate::support::foreign::Listener;
+use crate::support::watchdog::within_patience;
+use crate::support::{assert_all_back, becomes, fixed, start, ways};
+
+/// Much more than any drop here takes, much less than what a pool's end waits for.
+/// Far more than anything here takes.
+const LONG: Duration = Duration::from_secs(60);
+const AT_ONCE: Duration = Duration::from_secs(1);
+
+/// A pool of each way to hold memory, with its device.
+fn pools() -> impl Iterator<Item = (SimDevice, Pool)> {
+    let ways = ways(SimDevice::new, PoolConfig::elastic(), fixed(2, 16 * MIB));
+    ways.into_iter().map(|(_, sim, config)| (sim.clone(), start(&sim, config)))
+}
+
+/// A buffer that its queue has back early, with the work before still to do.
+fn early(pool: &Pool) -> (Arc<SimQueue>, PoolQueue, Buffer) {
+    let counter = Arc::new(SimQueue::new());
+    let queue = pool.queue(counter.clone());
+    pool.allocate(MIB).unwrap().retire(&queue.ticket(counter.submit()));
+    let buffer = queue.allocate(MIB).unwrap();
+    (counter, queue, buffer)
+}
+
+#[track_caller]
+fn at_once<R>(work: impl FnOnce() -> R) -> R {
+    let begun = Instant::now();
+    let done = work();
+    assert!(begun.elapsed() < AT_ONCE, "took {:?}", begun.elapsed());
+    done
+}
+
+#[test]
+fn a_buffer_whose_queue_is_gone_waits_for_its_work_without_its_holder() {
+    for (sim, pool) in pools() {
+        let (counter, queue, buffer) = early(&pool);
+        let address = buffer.address();
+        at_once(|| drop(queue));
+        at_once(|| drop(buffer));
+        let others: Vec<_> = (0..8).map(|_| pool.allocate(MIB).unwrap()).collect();
+        assert!(others.iter().all(|other| other.address() != address), "in use still");
+        assert_eq!(pool.statistics().in_flight_mb, 1.0);
+        counter.complete_all();
+        pool.maintain(Duration::ZERO).unwrap();
+        assert_eq!(pool.statistics().in_flight_mb, 0.0);
+        drop((others, pool));
+        assert_all_back(&sim);
+    }
+}
+
+#[test]
+fn requests_that_find_no_room_wait_for_queues_that_are_gone() {
+    let sim = SimDevice::new().budget(8 * MIB);
+    let mut config = PoolConfig::elastic();
+    config.wait = Duration::from_secs(60);
+    let pool = Pool::new(Arc::new(sim), config).unwrap();
+    let counter = Arc::new(SimQueue::new());
+    let queue = pool.queue(counter.clone());
+    pool.allocate(6 * MIB).unwrap().retire(&queue.ticket(counter.submit()));
+    at_once(|| drop(queue));
+    let completing = thread::spawn(move || {
+        thread::sleep(Duration::from_millis(20));
+        counter.complete_all();
+    });
+    within_patience("a request", move || drop(pool.allocate(6 * MIB).unwrap()));
+    completing.join().unwrap();
+}
+
+#[test]
+fn what_a_lost_queue_without_handles_held_comes_back() {
+    for (sim, pool) in pools() {
+        let (counter, queue, buffer) = early(&pool);
+        at_once(|| drop((queue, buffer)));
+        counter.lose("unplugged");
+        pool.maintain(Duration::ZERO).unwrap();
+        assert_eq!(pool.statistics().active_allocations, 0);
+        drop(pool);
+        assert_all_back(&sim);
+    }
+}
+
+#[test]
+fn a_closed_pool_gives_back_what_work_in_flight_used() {
+    for (sim, pool) in pools() {
+        let (counter, queue, buffer) = early(&pool);
+        // Gone with work in flight but the buffer: nothing to wait for yet.
+        at_once(|| drop((queue, pool)));
+        at_once(|| drop(buffer));
+        assert!(sim.live_bytes() >= MIB, "memory in use was given back");
+        counter.complete_all();
+        assert!(becomes(LONG, || (sim.live_bytes(), sim.live_objects()) == (0, 0)));
+    }
+}
+
+#[test]
+fn the_end_of_a_pool_waits_for_work_in_flight() {
+    for (sim, pool) in pools() {
+        let counter = Arc::new(SimQueue::new());
+        let queue = pool.queue(counter.clone());
+        pool.allocate(MIB).unwrap().retire(&queue.ticket(counter.submit()));
+        let completing = thread::spawn(move || {
+            thread::sleep(Duration::from_millis(50));
+            counter.complete_all();
+        });
+        drop((queue, pool));
+        assert_all_back(&sim);
+        completing.join().unwrap();
+    }
+}
+
+#[test]
+fn the_last_queue_of_a_pool_reports_no_leak_of_what_is_done() {
+    for (sim, pool) in pools() {
+        let listener = Listener::default();
+        with_default(listener.clone(), || {
+            let counter = Arc::new(SimQueue::new());
+            let queue = pool.queue(counter.clone());
+            let ticket = queue.ticket(counter.submit());
+            pool.allocate(MIB).unwrap().retire(&ticket);
+            counter.complete_all();
+            drop(pool);
+            drop(queue);
+            drop(ticket);
+        });
+        assert_eq!(listener.lines(), ["memory pool closed, no buffer leaked"]);
+        assert_all_back(&sim);
+    }
+}

@@ -1,0 +1,7 @@
+//! Memory that queues still use.
+
+mod ends;
+mod oracle;
+mod retired;
+#[path = "../support/mod.rs"]
+mod support;

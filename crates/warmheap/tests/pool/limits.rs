@@ -1,0 +1,228 @@
+//! Limits on what is held from the device: never exceeded, and told of.
+
+use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
+use std::sync::{Arc, Mutex};
+
+use warmheap::config::{Limits, MIB, Scrub};
+use warmheap::device::DeviceError;
+use warmheap::device::sim::SimDevice;
+use warmheap::{AllocError, Pool, PoolConfig, Pressure, StartError};
+
+use crate::support::{assert_all_back, fixed};
+
+fn hard(bytes: u64) -> Limits {
+    Limits { hard_bytes: Some(bytes), ..Limits::default() }
+}
+
+fn soft(bytes: u64) -> Limits {
+    Limits { soft_bytes: Some(bytes), ..Limits::default() }
+}
+
+#[test]
+fn a_start_that_would_pass_a_hard_limit_says_which_and_gives_all_back() {
+    let sim = SimDevice::new();
+    let start = |limits| Pool::new(Arc::new(sim.clone()), fixed(4, 8 * MIB).with_limits(limits)).unwrap_err();
+    match start(hard(20 * MIB)) {
+        StartError::Heap { number: 3, heaps: 4, source, .. } => assert_eq!(
+            source,
+            DeviceError::PastLimit {
+                key: "limits.hard_mb",
+                requested: 8 * MIB,
+                held: 16 * MIB,
+                limit: 20 * MIB
+            }
+        ),
+        error => panic!("{error}"),
+    }
+    let error = start(Limits { hard_objects: Some(2), ..Limits::default() }).to_string();
+    assert!(error.contains("limits.hard_objects allows 2 device objects, of which 2 are held"), "{error}");
+    assert_all_back(&sim);
+}
+
+#[test]
+fn the_devices_budget_can_be_the_limit() {
+    let limits = Limits { device_budget: true, hard_bytes: Some(100 * MIB), ..Limits::default() };
+    let tight = Arc::new(SimDevice::new().budget(20 * MIB));
+    let error = Pool::new(tight, fixed(4, 8 * MIB).with_limits(limits)).unwrap_err().to_string();
+    assert!(error.contains("limits.device_budget allows 20971520 bytes"), "{error}");
+    // Where the device names none, or more, the other limit holds.
+    let error = Pool::new(Arc::new(SimDevice::new()), fixed(16, 8 * MIB).with_limits(limits)).unwrap_err();
+    assert!(error.to_string().contains("limits.hard_mb allows"), "{error}");
+}
+
+/// Threads that want more than there may be, on every kind of pool.
+#[test]
+fn a_hard_limit_is_never_exceeded_and_can_be_used_up() {
+    let elastic = PoolConfig::elastic();
+    let growing = fixed(1, 8 * MIB).with_dynamic_growth(true).with_max_heaps(8);
+    for (sim, config) in [
+        (SimDevice::new(), elastic.clone()),
+        (SimDevice::new().discrete(), elastic),
+        (SimDevice::new().discrete(), growing),
+    ] {
+        let most = 40 * MIB;
+        let limits = Limits { hard_objects: Some(12), soft_bytes: Some(24 * MIB), ..hard(most) };
+        let pool = Pool::new(Arc::new(sim.clone()), config.with_limits(limits)).unwrap();
+        let refused = AtomicU64::new(0);
+        std::thread::scope(|scope| {
+            let work = |seed| {
+                let (pool, refused) = (&pool, &refused);
+                scope.spawn(move || {
+                    let mut random = fastrand::Rng::with_seed(seed);
+                    let mut held = Vec::new();
+                    for _ in 0..3_000 {
+                        match pool.allocate(random.u64(1..6 * MIB)) {
+                            Ok(buffer) => held.push(buffer),
+                            Err(AllocError::OutOfMemory(error)) => {
+                                assert_eq!(error.limit, Some(40 * MIB));
+                                refused.fetch_add(1, SeqCst);
+                                held.truncate(held.len() / 2);
+                            }
+                            Err(error) => panic!("{error}"),
+                        }
+                    }
+                })
+            };
+            let threads: Vec<_> = (0..3).map(work).collect();
+            // A scope alone does not wait for what its threads do when they end.
+            threads.into_iter().for_each(|thread| thread.join().unwrap());
+        });
+        assert!(sim.peak_bytes() <= most && sim.peak_objects() <= 12);
+        assert!(pool.peak_reserved_bytes() <= most);
+        assert!(refused.load(SeqCst) > 0, "nothing was refused");
+        assert_eq!(pool.reserved_bytes(), sim.live_bytes());
+        assert_eq!(pool.reserved_objects(), sim.live_objects());
+        // All of it can be had, in one piece where heaps do not stand in the way.
+        drop(pool.allocate(30 * MIB).or_else(|_| pool.allocate(7 * MIB)).unwrap());
+        drop(pool);
+        assert_all_back(&sim);
+    }
+}
+
+#[test]
+fn what_is_free_goes_back_before_a_soft_limit_is_crossed() {
+    for sim in [SimDevice::new(), SimDevice::new().discrete()] {
+        let pool =
+            Pool::new(Arc::new(sim.clone()), PoolConfig::elastic().with_limits(soft(72 * MIB))).unwrap();
+        let told = Arc::new(Mutex::new(Vec::new()));
+        pool.on_pressure({
+            let told = Arc::clone(&told);
+            move |_, pressure| told.lock().unwrap().push(pressure)
+        });
+        // Each of these fits alone; kept, they would not fit together.
+        for size in [60 * MIB, 65 * MIB, 70 * MIB] {
+            drop(pool.allocate(size).unwrap());
+            assert!(sim.live_bytes() <= 72 * MIB);
+        }
+        assert_eq!(pool.statistics().soft_limit_crossings, 0);
+        assert!(told.lock().unwrap().is_empty());
+        // Here nothing is left to give back.
+        let held: Vec<_> = (0..2).map(|_| pool.allocate(60 * MIB).unwrap()).collect();
+        assert!(pool.reserved_bytes() >= 120 * MIB);
+        assert_eq!(pool.statistics().soft_limit_crossings, 1);
+        let seen = std::mem::take(&mut *told.lock().unwrap());
+        assert!(
+            matches!(seen[..], [Pressure::SoftLimit { reserved, .. }] if reserved >= 120 * MIB),
+            "{seen:?}"
+        );
+        // Told once until it is below again.
+        let more = pool.allocate(40 * MIB).unwrap();
+        assert_eq!(pool.statistics().soft_limit_crossings, 1);
+        drop((held, more));
+        pool.trim(0).unwrap();
+        drop((pool.allocate(60 * MIB).unwrap(), pool.allocate(60 * MIB).unwrap()));
+        let _held: Vec<_> = (0..2).map(|_| pool.allocate(60 * MIB).unwrap()).collect();
+        assert_eq!(pool.statistics().soft_limit_crossings, 2);
+    }
+}
+
+#[test]
+fn objects_are_limited_too() {
+    let limits = Limits { soft_objects: Some(2), hard_objects: Some(4), ..Limits::default() };
+    let sim = SimDevice::new();
+    let pool = Pool::new(Arc::new(sim.clone()), fixed(1, 8 * MIB).with_limits(limits)).unwrap();
+    let mut held: Vec<_> = (0..3).map(|_| pool.allocate(9 * MIB).unwrap()).collect();
+    assert_eq!((pool.reserved_objects(), pool.statistics().soft_limit_crossings), (4, 1));
+    let Err(AllocError::OutOfMemory(error)) = pool.allocate(9 * MIB) else { panic!("a fifth object") };
+    assert!(
+        matches!(error.device, Some(DeviceError::PastLimit { key: "limits.hard_objects", .. })),
+        "{error}"
+    );
+    held.pop();
+    pool.allocate(9 * MIB).unwrap();
+}
+
+/// The callback does all that could deadlock if a lock were held.
+#[test]
+fn callbacks_may_free_trim_allocate_and_register() {
+    let sim = SimDevice::new();
+    let config = PoolConfig::elastic().with_limits(Limits { soft_bytes: Some(16 * MIB), ..hard(32 * MIB) });
+    let pool = Pool::new(Arc::new(sim), config).unwrap();
+    let cache = Arc::new(Mutex::new(Vec::new()));
+    let calls = Arc::new(Mutex::new(Vec::new()));
+    pool.on_pressure({
+        let (cache, calls) = (Arc::clone(&cache), Arc::clone(&calls));
+        move |pool, pressure| {
+            calls.lock().unwrap().push(pressure);
+            if matches!(pressure, Pressure::Exhausted { .. }) {
+                cache.lock().unwrap().clear();
+                // Runs short itself, and is not called for that.
+                assert!(pool.allocate(64 * MIB).is_err());
+            }
+            pool.trim(0).unwrap();
+            let _ = pool.statistics();
+            pool.on_pressure(|_, _| ());
+        }
+    });
+    for _ in 0..3 {
+        let buffer = pool.allocate(10 * MIB).unwrap();
+        cache.lock().unwrap().push(buffer);
+    }
+    assert_eq!(calls.lock().unwrap().len(), 1);
+    let buffer = pool.allocate(20 * MIB).unwrap();
+    assert!(cache.lock().unwrap().is_empty());
+    assert!(calls.lock().unwrap().contains(&Pressure::Exhausted { requested: 20 * MIB }));
+    let slow_path = pool.statistics().slow_path;
+    assert_eq!((slow_path.callbacks.tried, slow_path.callbacks.served), (1, 1));
+    drop(buffer);
+    // Several threads under pressure at once.
+    std::thread::scope(|scope| {
+        for _ in 0..3 {
+            scope.spawn(|| {
+                for _ in 0..200 {
+                    if let Ok(buffer) = pool.allocate(11 * MIB) {
+                        cache.lock().unwrap().push(buffer);
+                    }
+                }
+            });
+        }
+    });
+    assert!(pool.peak_reserved_bytes() <= 32 * MIB);
+}
+
+#[test]
+fn a_callback_does_not_keep_its_pool_open() {
+    let sim = SimDevice::new();
+    let pool = Pool::new(Arc::new(sim.clone()), fixed(2, 8 * MIB)).unwrap();
+    let kept = pool.allocate(MIB).unwrap();
+    pool.on_pressure(move |pool, _| assert!(pool.reserved_bytes() > kept.size()));
+    assert!(pool.try_allocate(9 * MIB).is_err());
+    drop(pool);
+}
+
+#[test]
+fn limits_hold_with_scrubbing_and_with_pools_that_are_off() {
+    let sim = SimDevice::new();
+    let off = fixed(4, 8 * MIB).with_enabled(false).with_limits(hard(10 * MIB));
+    let pool = Pool::new(Arc::new(sim.clone()), off).unwrap();
+    let held = pool.allocate(8 * MIB).unwrap();
+    assert!(pool.allocate(3 * MIB).is_err());
+    drop(held);
+    drop((pool.allocate(3 * MIB).unwrap(), pool));
+    let scrubbing = PoolConfig::elastic().with_scrub(Scrub::OnFree).with_limits(hard(10 * MIB));
+    let pool = Pool::new(Arc::new(sim.clone()), scrubbing).unwrap();
+    for _ in 0..5 {
+        drop(pool.allocate(9 * MIB).unwrap());
+    }
+    assert!(pool.peak_reserved_bytes() <= 10 * MIB);
+}

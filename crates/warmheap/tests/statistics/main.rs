@@ -1,0 +1,11 @@
+//! Figures, grades and advice, and that the documents say what the code does.
+
+mod advice;
+mod advice_pool;
+mod advice_properties;
+mod docs;
+mod export;
+mod figures;
+#[path = "../support/mod.rs"]
+mod support;
+mod threads;
