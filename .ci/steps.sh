@@ -17,6 +17,12 @@ model() {
         cargo test -p warmheap --lib --release --no-default-features model
 }
 
+# Whole pools under random schedules.
+schedules() { # how many for each program and way to hold memory
+    WARMHEAP_SCHEDULES=$1 RUSTFLAGS="--cfg shuttle" CARGO_TARGET_DIR=target/shuttle \
+        cargo test -p warmheap --lib --profile checked --no-default-features schedules
+}
+
 # Compares the range allocator with its oracle, optimised, with assertions on.
 engine() { # operations
     WARMHEAP_ENGINE_OPS=$1 cargo test -p warmheap --lib --profile checked --no-default-features oracle

@@ -7,12 +7,10 @@
 //! the peak and guides policy. Only calls of the device move either: hits never come here.
 #![forbid(unsafe_code)]
 
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
-
 use super::lock;
 use crate::config::Limits;
 use crate::device::DeviceError;
+use crate::sync::{AtomicBool, AtomicU64, Mutex, Ordering::Relaxed};
 
 /// How far a call may go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

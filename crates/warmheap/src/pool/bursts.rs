@@ -1,10 +1,10 @@
 //! Telling the first of many.
 #![forbid(unsafe_code)]
 
-use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use super::lock;
+use crate::sync::Mutex;
 
 /// Events closer together than this after the last one told are one burst.
 const BURST: Duration = Duration::from_secs(1);

@@ -11,7 +11,7 @@
 #![forbid(unsafe_code)]
 
 use std::cmp::Reverse;
-use std::sync::{Arc, Mutex, Weak};
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use super::Pool;
@@ -25,7 +25,7 @@ use super::range::Range;
 use super::shared::Shared;
 use crate::config::Compaction;
 use crate::device::DeviceError;
-use crate::sync::CheckedMutex;
+use crate::sync::{CheckedMutex, Mutex};
 
 /// A step of the pool's own that has more to do rests so many times as long as it took.
 const REST: u32 = 10;

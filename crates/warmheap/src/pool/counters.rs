@@ -14,7 +14,7 @@
 //! buffer without its beginning.
 #![forbid(unsafe_code)]
 
-use std::sync::atomic::{
+use crate::sync::{
     AtomicI64, AtomicU64,
     Ordering::{Acquire, Relaxed, Release},
 };

@@ -5,12 +5,10 @@
 //! back to the heaps, where it can merge with its neighbours.
 #![forbid(unsafe_code)]
 
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-
 use super::classes::CLASSES;
 use super::lock;
 use super::range::Range;
+use crate::sync::{AtomicU64, Mutex, Ordering::Relaxed};
 
 /// See the module's essay. On cache lines of its own: threads write to it, and read what is beside it.
 #[derive(Debug)]

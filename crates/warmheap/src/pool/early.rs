@@ -7,7 +7,7 @@
 #![forbid(unsafe_code)]
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, Weak};
+use std::sync::{Arc, Weak};
 
 use super::buffer::Buffer;
 use super::lock;
@@ -15,6 +15,7 @@ use super::range::Range;
 use super::shared::Shared;
 use super::timeline::{Timeline, completed};
 use crate::device::{DeviceError, Queue};
+use crate::sync::Mutex;
 
 /// Debts by the address of the range.
 #[derive(Debug, Default)]

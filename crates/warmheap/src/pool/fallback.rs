@@ -1,8 +1,7 @@
 //! Buffers straight from the device, for requests that no heap can serve.
 #![forbid(unsafe_code)]
 
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use slab::Slab;
 
@@ -12,6 +11,7 @@ use super::ledger::{Ledger, Tenant};
 use super::lock;
 use super::range::{FALLBACK, Range, Start};
 use crate::device::{DeviceError, Memory};
+use crate::sync::{AtomicU64, Mutex, Ordering::Relaxed};
 
 /// The fallback buffers that are alive.
 #[derive(Debug, Default)]

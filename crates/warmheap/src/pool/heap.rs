@@ -5,8 +5,7 @@
 //! allocates, and by anybody who takes the heap.
 #![forbid(unsafe_code)]
 
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use super::driver::Held;
 use super::heaps::Want;
@@ -16,6 +15,7 @@ use super::lock;
 use super::range::{GROWING, Range, Start};
 use crate::device::Memory;
 use crate::offsets::{Levels, Placed, RangeAllocator, allocate_below};
+use crate::sync::{AtomicBool, AtomicU32, AtomicU64, Mutex, Ordering::Relaxed};
 use crate::sync::{Biased, Owner, Taken};
 
 /// The right to work on a heap as its owner. There is one for each heap that is a home; whoever holds

@@ -5,8 +5,8 @@
 //! these, for a while; buffers that a closed pool leaves behind have a thread that waits for them.
 #![forbid(unsafe_code)]
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -16,6 +16,7 @@ use super::notes::Note;
 use super::shared::Shared;
 use super::timeline::{Timeline, Waiting};
 use crate::device::Queue;
+use crate::sync::Mutex;
 
 /// How long the end of a pool, and the thread of a closed one, wait for work that still uses its memory.
 const PATIENCE: Duration = Duration::from_secs(5);

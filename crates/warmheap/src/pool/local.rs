@@ -57,7 +57,7 @@ pub(crate) struct Session<'a> {
     pub(crate) local: &'a Local,
 }
 
-thread_local! {
+crate::sync::thread_local! {
     /// The pool used last and this thread's share of it. Has no destructor, so that reading it is
     /// one instruction.
     static CURRENT: Current = const { Current { pool: Cell::new(ptr::null()), local: Cell::new(ptr::null()) } };
@@ -81,7 +81,8 @@ struct Mine(RefCell<Vec<Arc<Local>>>);
 
 impl Drop for Mine {
     fn drop(&mut self) {
-        CURRENT.with(|current| current.set(ptr::null(), ptr::null()));
+        // Always there, but in a model, which also ends variables that have no destructor.
+        let _ = CURRENT.try_with(|current| current.set(ptr::null(), ptr::null()));
         for local in self.0.borrow_mut().drain(..) {
             match local.pool_handle.upgrade() {
                 Some(shared) if shared.process.is_current() => shared.detach(&local),
@@ -125,7 +126,8 @@ pub(crate) fn share<R>(shared: &Shared, look: impl FnOnce(&Local) -> R) -> Optio
 /// The reference must not outlive the caller's own call: the next use of another pool may end the share.
 #[inline(always)]
 unsafe fn current<'a>(shared: *const Shared) -> Option<&'a Local> {
-    let local = CURRENT.with(|current| (current.pool.get() == shared).then(|| current.local.get()))?;
+    let local =
+        CURRENT.try_with(|current| (current.pool.get() == shared).then(|| current.local.get())).ok()??;
     // SAFETY: a share was stored together with this pool. `MINE` keeps it alive; it lets go of
     // shares only in `attach` and at the thread's end, and neither runs during the caller's call.
     Some(unsafe { &*local })

@@ -7,13 +7,12 @@
 #![forbid(unsafe_code)]
 
 use std::io;
-use std::sync::{Arc, Condvar, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use super::bursts::Bursts;
 use super::foreign;
-use super::lock;
 use super::shared::Shared;
 use crate::config::PoolConfig;
 use crate::device::DeviceError;
@@ -57,7 +56,7 @@ impl Maintainer {
 
 impl Drop for Maintainer {
     fn drop(&mut self) {
-        *lock(&self.end.reached) = true;
+        *self.end.lock() = true;
         self.end.changed.notify_all();
         // The thread itself may drop the last handle, if something it frees holds one.
         if let Some(thread) =
@@ -116,9 +115,13 @@ fn settle(
 }
 
 impl End {
+    fn lock(&self) -> MutexGuard<'_, bool> {
+        self.reached.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Sleeps for `time`, or less if the pool ends, which is what the answer says.
     fn is_reached_within(&self, time: Duration) -> bool {
-        let sleep = self.changed.wait_timeout_while(lock(&self.reached), time, |reached| !*reached);
+        let sleep = self.changed.wait_timeout_while(self.lock(), time, |reached| !*reached);
         *sleep.unwrap_or_else(PoisonError::into_inner).0
     }
 }

@@ -51,6 +51,8 @@ mod range;
 mod reclaim;
 mod request;
 mod rest;
+#[cfg(all(test, shuttle))]
+mod schedules;
 mod serve;
 mod shared;
 mod site;

@@ -7,7 +7,7 @@
 
 use std::ops::Deref;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, TryLockError};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, TryLockError};
 
 use super::Pool;
 use super::buffer::Buffer;
@@ -18,6 +18,7 @@ use super::queue::Ticket;
 use super::request::Request;
 use super::shared::Shared;
 use crate::fork::Own;
+use crate::sync::Mutex;
 
 /// A buffer that compaction may move while nobody uses it. Made by [`Pool::allocate_movable`]; given
 /// back when dropped, as a [`Buffer`] is.

@@ -5,8 +5,6 @@
 #![forbid(unsafe_code)]
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::thread;
 
 use super::lock;
@@ -14,6 +12,7 @@ use super::range::Range;
 use super::shared::Shared;
 use crate::config::MIB;
 use crate::device::DeviceError;
+use crate::sync::{AtomicBool, Mutex, Ordering::Relaxed};
 
 /// The most notes that wait. What comes then is not worth telling: nobody speaks for that long.
 const MOST: usize = 64;

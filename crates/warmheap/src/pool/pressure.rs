@@ -7,9 +7,10 @@
 
 use std::cell::Cell;
 use std::fmt;
-use std::sync::{Arc, Mutex, OnceLock, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 
 use super::{Handle, Pool, lock};
+use crate::sync::Mutex;
 
 /// Why a callback of [`Pool::on_pressure`] is called.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,7 +42,7 @@ pub(crate) struct Callbacks {
     list: Mutex<Vec<Callback>>,
 }
 
-thread_local! {
+crate::sync::thread_local! {
     /// This thread is in a callback of some pool.
     static INSIDE: Cell<bool> = const { Cell::new(false) };
 }
@@ -51,7 +52,7 @@ struct Inside;
 
 impl Drop for Inside {
     fn drop(&mut self) {
-        INSIDE.set(false);
+        INSIDE.with(|inside| inside.set(false));
     }
 }
 
@@ -75,9 +76,9 @@ impl Callbacks {
     pub(crate) fn call(&self, pressure: Pressure) -> bool {
         let list = lock(&self.list).clone();
         let pool = self.pool.get().and_then(Weak::upgrade);
-        let Some(handle) = pool.filter(|_| !list.is_empty() && !INSIDE.get()) else { return false };
+        let Some(handle) = pool.filter(|_| !list.is_empty() && !INSIDE.with(Cell::get)) else { return false };
         let pool = Pool { handle };
-        INSIDE.set(true);
+        INSIDE.with(|inside| inside.set(true));
         let _inside = Inside;
         list.iter().for_each(|callback| callback(&pool, pressure));
         true

@@ -9,13 +9,12 @@
 #![forbid(unsafe_code)]
 
 use std::collections::BTreeMap;
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use super::boxed::Boxed;
 use super::error::{AllocError, QuotaExceeded};
 use super::lock;
 use super::request::Tag;
+use crate::sync::{AtomicU64, Mutex, Ordering::Relaxed};
 
 /// See the module's essay.
 #[derive(Debug, Default)]

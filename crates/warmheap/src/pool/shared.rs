@@ -5,8 +5,7 @@
 //! are inlined into the caller; whatever they cannot do is handed to `serve` and `reclaim`.
 #![forbid(unsafe_code)]
 
-use std::sync::atomic::{AtomicBool, AtomicU64};
-use std::sync::{Arc, Mutex, Weak};
+use std::sync::{Arc, Weak};
 
 use super::buffer::Buffer;
 use super::bursts::Bursts;
@@ -34,7 +33,7 @@ use super::timeline::Timeline;
 use super::withheld::Withheld;
 use crate::config::{PoolConfig, Scrub};
 use crate::fork::Process;
-use crate::sync::CheckedMutex;
+use crate::sync::{AtomicBool, AtomicU64, CheckedMutex, Mutex};
 
 /// Everything behind a pool's handles.
 #[derive(Debug)]

@@ -1,8 +1,7 @@
 //! Making a pool: heaps created and warmed before the first request.
 #![forbid(unsafe_code)]
 
-use std::sync::atomic::{AtomicBool, AtomicU64};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use super::account::UpTo;
 use super::bursts::Bursts;
@@ -29,7 +28,7 @@ use crate::config::{HeapSizing, MAX_HEAPS, MIB, PoolConfig, Strategy};
 use crate::device::{Device, HeapKind, HeapRequest};
 use crate::fork::Process;
 use crate::offsets::RangeAllocator;
-use crate::sync::CheckedMutex;
+use crate::sync::{AtomicBool, AtomicU64, CheckedMutex, Mutex};
 
 /// The most threads that have elastic heaps for themselves.
 const HOMES: usize = MAX_HEAPS / 2;

@@ -5,12 +5,11 @@
 //! Once the pool is closed the ranges go back as they are, since nobody can be given them.
 #![forbid(unsafe_code)]
 
-use std::sync::Mutex;
-
 use super::lock;
 use super::notes::Note;
 use super::range::Range;
 use super::shared::Shared;
+use crate::sync::Mutex;
 
 /// Ranges with the bytes that their last holders asked for.
 #[derive(Debug, Default)]

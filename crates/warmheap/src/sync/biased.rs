@@ -23,7 +23,7 @@ use std::ops::{Deref, DerefMut};
 use std::ptr::NonNull;
 
 use super::fence::Fences;
-use super::{AtomicU32, Mutex, MutexGuard, Ordering, UnsafeCell};
+use super::{AtomicU32, Mutex, MutexGuard, Ordering, UnsafeCell, lock, try_lock, yield_now};
 
 /// A value that one thread uses all the time and others rarely.
 pub(crate) struct Biased<T> {
@@ -111,7 +111,8 @@ impl<T> Biased<T> {
             self.revoked.store(1, Ordering::Relaxed);
             self.fences.heavy();
             while self.busy.load(Ordering::Acquire) != 0 {
-                pause();
+                // The owner's stay is some tens of instructions. A longer wait means that it lost its core.
+                yield_now();
             }
         }
         Taken { lock: self, owned }
@@ -129,17 +130,11 @@ impl<T> Biased<T> {
     }
 
     fn try_turn(&self) -> Option<MutexGuard<'_, bool>> {
-        #[cfg(not(loom))]
-        return super::try_lock(&self.others);
-        #[cfg(loom)]
-        return self.others.try_lock().ok();
+        try_lock(&self.others)
     }
 
     fn turn(&self) -> MutexGuard<'_, bool> {
-        #[cfg(not(loom))]
-        return super::lock(&self.others);
-        #[cfg(loom)]
-        return self.others.lock().expect("models do not panic inside");
+        lock(&self.others)
     }
 }
 
@@ -215,15 +210,4 @@ impl<T> DerefMut for Taken<'_, T> {
         // SAFETY: as above; the guard is borrowed mutably, so this is the only reference.
         unsafe { self.lock.value.get_mut_unchecked() }
     }
-}
-
-#[cfg(not(loom))]
-fn pause() {
-    // The owner stays inside for some tens of instructions. A longer wait means that it lost its core.
-    std::thread::yield_now();
-}
-
-#[cfg(loom)]
-fn pause() {
-    loom::thread::yield_now();
 }

@@ -2,11 +2,9 @@
 //! is told so, where it would wait for itself for ever.
 #![forbid(unsafe_code)]
 
-use std::ptr;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
-use std::sync::{Mutex, MutexGuard};
 
-use super::{lock, try_lock};
+use super::{Mutex, MutexGuard, lock, try_lock};
 
 /// See the module's essay.
 #[derive(Debug, Default)]
@@ -53,12 +51,18 @@ impl Drop for Holding<'_> {
 }
 
 /// A number that no other living thread has. It can be had at a thread's very end, too.
+#[cfg(not(shuttle))]
 fn mark() -> usize {
     thread_local!(static MARK: u8 = const { 0 });
-    MARK.with(|mark| ptr::from_ref(mark).addr())
+    MARK.with(|mark| std::ptr::from_ref(mark).addr())
 }
 
-#[cfg(test)]
+#[cfg(shuttle)]
+fn mark() -> usize {
+    usize::from(shuttle::current::me()) + 1
+}
+
+#[cfg(all(test, not(any(loom, shuttle))))]
 mod tests {
     use std::thread;
 

@@ -10,7 +10,7 @@
 //! which is a full fence (`cores`). After that, a thread on the frequent side has either published what it
 //! wrote before, or reads that it must use a full fence. If the sandbox refuses this too, nothing can keep
 //! two threads apart. The process then ends with a line on stderr.
-#![cfg_attr(any(loom, warmheap_symmetric, not(target_os = "linux")), allow(dead_code))]
+#![cfg_attr(any(loom, shuttle, warmheap_symmetric, not(target_os = "linux")), allow(dead_code))]
 
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
@@ -63,7 +63,7 @@ impl Fences {
     }
 }
 
-#[cfg(all(target_os = "linux", not(any(loom, warmheap_symmetric))))]
+#[cfg(all(target_os = "linux", not(any(loom, shuttle, warmheap_symmetric))))]
 mod system {
     use std::io::Write;
     use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
@@ -105,7 +105,7 @@ mod system {
     }
 }
 
-#[cfg(any(loom, warmheap_symmetric, not(target_os = "linux")))]
+#[cfg(any(loom, shuttle, warmheap_symmetric, not(target_os = "linux")))]
 mod system {
     pub(super) fn register() -> bool {
         false
@@ -122,13 +122,7 @@ mod system {
     pub(super) fn end(_: &str) {}
 }
 
-#[cfg(not(loom))]
 #[inline(always)]
 fn full() {
-    std::sync::atomic::fence(std::sync::atomic::Ordering::SeqCst);
-}
-
-#[cfg(loom)]
-fn full() {
-    loom::sync::atomic::fence(loom::sync::atomic::Ordering::SeqCst);
+    super::fence(super::Ordering::SeqCst);
 }

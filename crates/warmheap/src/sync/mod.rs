@@ -1,37 +1,51 @@
 //! Locks that the standard library does not have.
 //!
-//! Code that is model-checked also takes the locks and atomics of the standard library from here: under
-//! `--cfg loom` they come from loom. Each primitive is small enough to be model-checked whole, on the real
-//! code. This module knows nothing of pools.
+//! Code that is model-checked also takes the locks, atomics and thread-local variables of the standard
+//! library from here. Under `--cfg loom` they come from loom, which tries every interleaving and every
+//! value that weak memory allows. Each primitive, and each piece of the pool that rests on memory order, is
+//! small enough for that. Under `--cfg shuttle` they come from Shuttle, which runs whole pools under many
+//! random schedules. Both run the real code. This module knows nothing of pools.
 #![allow(unsafe_code)]
 
 mod biased;
 mod checked;
-#[cfg(all(target_os = "linux", not(any(loom, warmheap_symmetric))))]
+#[cfg(all(target_os = "linux", not(any(loom, shuttle, warmheap_symmetric))))]
 mod cores;
 mod fence;
 #[cfg(all(test, loom))]
 pub(crate) mod model;
 mod patient;
-#[cfg(all(test, target_os = "linux", not(any(loom, warmheap_symmetric))))]
+#[cfg(all(test, target_os = "linux", not(any(loom, shuttle, warmheap_symmetric))))]
 mod sandboxed;
-#[cfg(all(test, not(loom)))]
+#[cfg(all(test, not(any(loom, shuttle))))]
 mod threads;
 
 pub(crate) use biased::{Biased, Inside, Owner, Taken};
 pub(crate) use checked::{CheckedMutex, Holding};
 pub(crate) use patient::{lock, try_lock};
 
-#[cfg(not(loom))]
+#[cfg(not(any(loom, shuttle)))]
 pub(crate) use std::{
-    sync::atomic::{AtomicU32, AtomicU64, Ordering},
+    sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering, fence},
     sync::{Mutex, MutexGuard},
+    thread::yield_now,
+    thread_local,
 };
 
 #[cfg(loom)]
-pub(crate) use loom::{
-    sync::atomic::{AtomicU32, AtomicU64, Ordering},
+pub(crate) use {
+    loom::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering, fence},
+    loom::sync::{Mutex, MutexGuard},
+    loom::thread::yield_now,
+    std::thread_local,
+};
+
+#[cfg(shuttle)]
+pub(crate) use shuttle::{
+    sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering, fence},
     sync::{Mutex, MutexGuard},
+    thread::yield_now,
+    thread_local,
 };
 
 /// A cell that another lock guards. loom checks every access against every other.
