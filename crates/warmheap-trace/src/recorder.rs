@@ -13,7 +13,7 @@ use std::time::Instant;
 use crate::error::TraceError;
 use crate::event::{Action, Event};
 use crate::writer::TraceWriter;
-use warmheap::{AllocError, Buffer, Pool, Request, Site, Ticket};
+use warmheap::{AllocError, Buffer, CallSite, Pool, Request, Ticket};
 
 /// A pool whose allocations and frees are written to a trace. A clone is cheap and shares the trace. Any
 /// thread may use it.
@@ -75,7 +75,7 @@ impl Recorder {
     /// [`Recorder::finish`].
     #[track_caller]
     pub fn allocate(&self, request: impl Into<Request>) -> Result<Recorded, AllocError> {
-        self.allocate_at(request, Site::caller())
+        self.allocate_at(request, CallSite::caller())
     }
 
     /// Allocates as [`Recorder::allocate`] does. Leak reports name `site` as the caller.
@@ -85,7 +85,7 @@ impl Recorder {
     pub fn allocate_at(
         &self,
         request: impl Into<Request>,
-        site: impl Into<Site>,
+        site: impl Into<CallSite>,
     ) -> Result<Recorded, AllocError> {
         let request = request.into();
         self.record(request.bytes(), self.pool.allocate_at(request, site))
@@ -99,7 +99,7 @@ impl Recorder {
     pub fn try_allocate_at(
         &self,
         request: impl Into<Request>,
-        site: impl Into<Site>,
+        site: impl Into<CallSite>,
     ) -> Result<Recorded, AllocError> {
         let request = request.into();
         self.record(request.bytes(), self.pool.try_allocate_at(request, site))

@@ -38,8 +38,9 @@ mod sync;
 
 pub use config::PoolConfig;
 pub use pool::{
-    AllocError, Boxed, Buffer, CompactionBudget, CompactionReport, Leak, LeakReport, Movable, OutOfMemory,
-    Pinned, Placement, Pool, PoolQueue, Pressure, QuotaExceeded, Request, Site, StartError, Tag, Ticket,
+    AllocError, Buffer, CallSite, ColdBox, CompactionBudget, CompactionReport, Leak, LeakReport, Movable,
+    OutOfMemory, Pinned, Placement, Pool, PoolQueue, Pressure, QuotaExceeded, Request, StartError, Tag,
+    Ticket,
 };
 pub use stats::Statistics;
 

@@ -122,7 +122,7 @@ impl Held {
             for answer in [self.pool.allocate(request), self.pool.try_allocate(request)] {
                 assert_eq!(answer.unwrap_err(), AllocError::Forked(refused), "{request:?}");
             }
-            assert!(self.pool.allocate_at_once(request, warmheap::Site::caller()).is_none());
+            assert!(self.pool.allocate_at_once(request, warmheap::CallSite::caller()).is_none());
             assert_eq!(self.pool.allocate_movable(request).unwrap_err(), AllocError::Forked(refused));
         }
     }

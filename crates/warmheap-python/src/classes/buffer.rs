@@ -4,7 +4,7 @@ use pyo3::exceptions::{PyBufferError, PyValueError};
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 use pyo3::types::PyAny as Any;
-use warmheap::{Buffer, Site, Tag};
+use warmheap::{Buffer, CallSite, Tag};
 
 use super::queue::Ticket;
 use crate::contents::{BufferBase, Held, MemoryPool};
@@ -72,7 +72,7 @@ impl BufferBase {
     /// The line that asked for it: ``"serve.py:42"``.
     #[getter]
     fn site(&self) -> PyResult<Option<String>> {
-        self.look(|buffer| buffer.site().as_ref().map(Site::to_string))
+        self.look(|buffer| buffer.site().as_ref().map(CallSite::to_string))
     }
 
     /// Whether it came straight from the device because no heap could serve it.

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 use warmheap::config::{HeapSizing, MIB};
-use warmheap::{AllocError, Buffer, Leak, Pool, Request, Site, Ticket};
+use warmheap::{AllocError, Buffer, CallSite, Leak, Pool, Request, Ticket};
 use warmheap_trace::{Recorded, Recorder};
 
 /// What an object holds: a buffer, or one whose free will be recorded.
@@ -45,7 +45,12 @@ pub(crate) struct Open {
 }
 
 impl Open {
-    pub(crate) fn allocate(&self, request: Request, site: Site, fallback: bool) -> Result<Held, AllocError> {
+    pub(crate) fn allocate(
+        &self,
+        request: Request,
+        site: CallSite,
+        fallback: bool,
+    ) -> Result<Held, AllocError> {
         match &self.recorder {
             Some(recorder) if fallback => recorder.allocate_at(request, site).map(Held::Recorded),
             Some(recorder) => recorder.try_allocate_at(request, site).map(Held::Recorded),
@@ -56,7 +61,7 @@ impl Open {
 }
 
 /// Has the heaps hold memory for buffers of these sizes, or those of the settings, at once.
-pub(crate) fn warm(pool: &Pool, sizes_mb: Option<Vec<f64>>, site: Site) -> Result<(), AllocError> {
+pub(crate) fn warm(pool: &Pool, sizes_mb: Option<Vec<f64>>, site: CallSite) -> Result<(), AllocError> {
     let bytes = |mib: f64| (mib * MIB as f64) as u64;
     let sizes: Vec<u64> = match sizes_mb {
         Some(sizes) => sizes.into_iter().map(bytes).collect(),
@@ -71,7 +76,7 @@ pub(crate) fn warm(pool: &Pool, sizes_mb: Option<Vec<f64>>, site: Site) -> Resul
 pub(crate) fn leaks(pool: &Pool) -> Value {
     let entry = |leak: &Leak| {
         let tag = Some(leak.tag.name()).filter(|tag| !tag.is_empty());
-        json!({"size": leak.size, "tag": tag, "site": leak.site.as_ref().map(Site::to_string)})
+        json!({"size": leak.size, "tag": tag, "site": leak.site.as_ref().map(CallSite::to_string)})
     };
     pool.leaks().leaks.iter().map(entry).collect()
 }

@@ -12,7 +12,7 @@ use pyo3::ffi::{PyEval_GetFrame, PyFrame_GetLineNumber, PyFrameObject, PyObject}
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::PyString;
-use warmheap::Site;
+use warmheap::CallSite;
 
 unsafe extern "C" {
     /// Of the stable interface since 3.10; 3.9 exports it all the same.
@@ -25,13 +25,13 @@ const PLACES: usize = 512;
 struct Place {
     code: Py<PyAny>,
     offset: c_int,
-    site: Site,
+    site: CallSite,
 }
 
 static KNOWN: LazyLock<Mutex<Vec<Option<Place>>>> =
     LazyLock::new(|| Mutex::new((0..PLACES).map(|_| None).collect()));
 /// Of calls that come from no Python code.
-static NOWHERE: LazyLock<Site> = LazyLock::new(|| Site::foreign("<unknown>", 0));
+static NOWHERE: LazyLock<CallSite> = LazyLock::new(|| CallSite::foreign("<unknown>", 0));
 
 /// Names of attributes.
 struct Names {
@@ -53,7 +53,7 @@ pub(crate) fn prepare(py: Python<'_>) {
 }
 
 /// The line of Python that called.
-pub(crate) fn caller(py: Python<'_>) -> Site {
+pub(crate) fn caller(py: Python<'_>) -> CallSite {
     // SAFETY: attached; the answer is null or borrowed from the thread, and lives as long as the
     // Python function that called us.
     let frame = unsafe { PyEval_GetFrame() };
@@ -84,7 +84,7 @@ pub(crate) fn caller(py: Python<'_>) -> Site {
 }
 
 #[cold]
-fn look_up(code: &Bound<'_, PyAny>, line: c_int) -> Option<Site> {
+fn look_up(code: &Bound<'_, PyAny>, line: c_int) -> Option<CallSite> {
     let file = code.getattr(&names(code.py()).filename).ok()?;
-    Some(Site::foreign(&file.extract::<String>().ok()?, u32::try_from(line).unwrap_or(0)))
+    Some(CallSite::foreign(&file.extract::<String>().ok()?, u32::try_from(line).unwrap_or(0)))
 }

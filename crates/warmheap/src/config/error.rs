@@ -1,9 +1,8 @@
 //! Faults of a configuration, and warnings about it. A fault has its place, the text found there, and
 //! the values that are allowed.
 
-use std::fmt;
-use std::io;
 use std::path::PathBuf;
+use std::{fmt, io};
 
 /// Why a configuration was refused.
 #[derive(Debug, thiserror::Error)]

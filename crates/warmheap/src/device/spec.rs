@@ -3,11 +3,10 @@
 //! All of them share one grammar. This module opens the named device and decides nothing else.
 #![forbid(unsafe_code)]
 
-use std::fmt;
-use std::mem;
 use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
+use std::{fmt, mem};
 
 use super::host::HostDevice;
 use super::sim::SimDevice;

@@ -1,90 +1,62 @@
-//! The pool: every request answered, nearly always without leaving the calling thread.
+//! The pool: it serves every request, nearly always without leaving the calling thread.
 //!
 //! ```text
-//! allocate ── hit: this thread's cache ─────────────────────────────── shared, cache, local
-//!    └─ serve: depot ─ heaps (strategy, engine) ─ ladder ─ device ──── serve, depot, heaps, ladder
-//! drop ────── kept: this thread's cache ────────────────────────────── shared
-//!    └─ reclaim: depot ─ heap ─ device ─────────────────────────────── reclaim
+//! handles                     what callers hold: queues, movable buffers, buffers that grow
+//! background                  the pool's own thread, memory that decays
+//! path                        hit, miss, slow path, free, compaction
+//! sizing                      fixed, growing and discrete heaps; trimming, purgeable heaps
+//! core                        the parts together, and tools over them
+//! in_flight  cache            queues' lists; what each thread keeps
+//! heaps                       heaps, the spans cut from them, fallback buffers
+//! accounting                  the device's calls, limits, quotas, counters
+//! interface                   what callers say and are told
 //! ```
 //!
-//! This layer owns policy: who is served from where, what is kept, when to grow, when to fall
-//! back. It never knows which device it runs on, and calls it through [`driver`] alone. Locks are
-//! taken in one order: looks at idle memory, growth, list of caches, a cache, depot, heaps at rest, a heap; never two heaps at once, and
-//! no device call under a heap's lock except by the drop of a pool that nobody uses any more.
+//! A folder uses those below it. This layer owns policy: which heap serves, what is kept, when to grow, when
+//! to fall back. It never knows which device it runs on, and calls it through [`accounting::device_calls`]
+//! alone. docs/architecture.md walks through a request and names the order of the locks.
 
-mod account;
-mod boxed;
-mod buffer;
-mod bursts;
+mod accounting;
+mod background;
 mod cache;
-mod classes;
 mod close;
-mod compact;
-mod counters;
-mod depot;
-mod driver;
-mod early;
-mod error;
-mod fallback;
-mod foreign;
-mod grow;
-mod growth;
-mod headroom;
-mod heap;
+mod core;
+mod handles;
 mod heaps;
-mod holes;
-mod home;
-mod idle;
-mod intern;
-mod ladder;
-mod leaks;
-mod ledger;
-mod left;
-mod local;
-mod maintain;
-mod movable;
-mod notes;
-mod pressure;
-mod queue;
-mod quotas;
-mod range;
-mod reclaim;
-mod request;
-mod rest;
+mod in_flight;
+mod interface;
+mod open;
+mod path;
 #[cfg(all(test, shuttle))]
 mod schedules;
-mod serve;
-mod shared;
-mod site;
-mod snapshot;
-mod start;
-mod timeline;
-mod trim;
-mod withheld;
+mod sizing;
 
+pub use core::buffer::{Buffer, Placement, Ticket};
 use std::fmt;
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use boxed::Boxed;
-pub use buffer::{Buffer, Placement};
-pub use compact::{CompactionBudget, CompactionReport};
-pub use error::{AllocError, OutOfMemory, QuotaExceeded, StartError};
-pub use leaks::{Leak, LeakReport};
-pub use movable::{Movable, Pinned};
-pub use pressure::Pressure;
-pub use queue::{PoolQueue, Ticket};
-pub use request::{Request, Tag};
-pub use site::Site;
+pub use handles::movable::{Movable, Pinned};
+pub use handles::queue::PoolQueue;
+pub use interface::call_site::CallSite;
+pub use interface::cold_box::ColdBox;
+pub use interface::compaction::{CompactionBudget, CompactionReport};
+pub use interface::error::{AllocError, OutOfMemory, QuotaExceeded, StartError};
+pub use interface::leak_report::{Leak, LeakReport};
+pub use interface::pressure::Pressure;
+pub use interface::request::{Request, Tag};
 
 use crate::config::PoolConfig;
 use crate::device::{Device, DeviceError, Queue};
 use crate::fork::{Forked, Process};
+use crate::pool::background::decay;
+use crate::pool::close::Handle;
+use crate::pool::core::{Core, closing, figures, notes, queues};
+use crate::pool::heaps::slot::HeapSlot;
+use crate::pool::path::{allocate, hit};
+use crate::pool::sizing::{purgeable, trim};
 use crate::stats::Statistics;
-use crate::sync::{lock, try_lock};
-use maintain::Maintainer;
-use shared::Shared;
+use crate::sync::lock;
 
 /// A pool of device memory. Cheap to clone; all clones are the same pool.
 ///
@@ -123,13 +95,6 @@ pub struct Pool {
     handle: Arc<Handle>,
 }
 
-/// The last handle closes the pool.
-#[derive(Debug)]
-struct Handle {
-    shared: Arc<Shared>,
-    maintainer: Option<Maintainer>,
-}
-
 impl Pool {
     /// Creates the pool's heaps on `device` and warms them.
     ///
@@ -137,10 +102,9 @@ impl Pool {
     /// [`StartError`] names the heap that failed, what was asked and what was free. Heaps created
     /// before it are given back.
     pub fn new(device: Arc<dyn Device>, config: PoolConfig) -> Result<Self, StartError> {
-        let shared = Shared::start(device, config)?;
-        let maintainer = shared.start_maintainer()?;
+        let shared = open::start(device, config)?;
+        let maintainer = open::start_maintainer(&shared)?;
         let handle = Arc::new(Handle { shared, maintainer });
-        handle.shared.callbacks.belong_to(Arc::downgrade(&handle));
         Ok(Self { handle })
     }
 
@@ -155,7 +119,7 @@ impl Pool {
     // makes the compiler think otherwise.
     #[inline(always)]
     pub fn allocate(&self, request: impl Into<Request>) -> Result<Buffer, AllocError> {
-        self.answer(request.into(), true, Site::caller())
+        self.answer(request.into(), true, CallSite::caller())
     }
 
     /// As [`Pool::allocate`], with the place to keep for leak reports: for bindings, whose callers
@@ -167,7 +131,7 @@ impl Pool {
     pub fn allocate_at(
         &self,
         request: impl Into<Request>,
-        site: impl Into<Site>,
+        site: impl Into<CallSite>,
     ) -> Result<Buffer, AllocError> {
         self.answer(request.into(), true, site.into())
     }
@@ -177,10 +141,10 @@ impl Pool {
     /// can call [`Pool::allocate_at`] once they may. `None` says nothing about memory.
     #[inline]
     #[must_use]
-    pub fn allocate_at_once(&self, request: impl Into<Request>, site: impl Into<Site>) -> Option<Buffer> {
+    pub fn allocate_at_once(&self, request: impl Into<Request>, site: impl Into<CallSite>) -> Option<Buffer> {
         let (request, site) = (request.into(), site.into());
         let shared = self.shared();
-        let range = shared.hit(&request, site).or_else(|| shared.cut_at_once(&request, site))?;
+        let range = hit::hit(shared, &request, site).or_else(|| hit::cut_at_once(shared, &request, site))?;
         Some(Buffer::new(shared, range, request.size))
     }
 
@@ -191,7 +155,7 @@ impl Pool {
     #[track_caller]
     #[inline]
     pub fn try_allocate(&self, request: impl Into<Request>) -> Result<Buffer, AllocError> {
-        self.answer(request.into(), false, Site::caller())
+        self.answer(request.into(), false, CallSite::caller())
     }
 
     /// As [`Pool::try_allocate`], with the place to keep for leak reports.
@@ -202,23 +166,23 @@ impl Pool {
     pub fn try_allocate_at(
         &self,
         request: impl Into<Request>,
-        site: impl Into<Site>,
+        site: impl Into<CallSite>,
     ) -> Result<Buffer, AllocError> {
         self.answer(request.into(), false, site.into())
     }
 
     #[inline(always)]
-    fn answer(&self, request: Request, may_fall_back: bool, site: Site) -> Result<Buffer, AllocError> {
+    fn answer(&self, request: Request, may_fall_back: bool, site: CallSite) -> Result<Buffer, AllocError> {
         let shared = &*self.handle.shared;
         // Each way makes its own buffer, so that on the first one nothing passes through memory.
-        if let Some(range) = shared.hit(&request, site) {
+        if let Some(range) = hit::hit(shared, &request, site) {
             return Ok(Buffer::new(shared, range, request.size));
         }
-        if let Some(range) = shared.cut_at_once(&request, site) {
+        if let Some(range) = hit::cut_at_once(shared, &request, site) {
             return Ok(Buffer::new(shared, range, request.size));
         }
         // A copy of its own, so that the request is put into memory on this way only.
-        let range = shared.serve(&{ request }, site, may_fall_back)?;
+        let range = allocate::serve(shared, &{ request }, site, may_fall_back)?;
         Ok(Buffer::new(shared, range, request.size))
     }
 
@@ -228,19 +192,19 @@ impl Pool {
     pub fn queue(&self, queue: Arc<dyn Queue>) -> PoolQueue {
         let queue = PoolQueue::new(self.clone(), queue);
         if let Ok(shared) = self.here() {
-            shared.watch(queue.timeline());
+            queues::watch(shared, queue.timeline());
         }
         queue
     }
 
     /// Does something, and then what came of it is told.
-    fn and_speak<R>(&self, work: impl FnOnce(&Shared) -> R) -> R {
+    fn and_speak<R>(&self, work: impl FnOnce(&Core) -> R) -> R {
         let done = work(self.shared());
-        self.shared().speak();
+        notes::speak(self.shared());
         done
     }
 
-    pub(crate) fn shared(&self) -> &Arc<Shared> {
+    pub(crate) fn shared(&self) -> &Arc<Core> {
         &self.handle.shared
     }
 
@@ -251,21 +215,21 @@ impl Pool {
     }
 
     /// The pool, unless this process has inherited it.
-    fn here(&self) -> Result<&Shared, Forked> {
+    fn here(&self) -> Result<&Core, Forked> {
         self.process().check().map(|()| &**self.shared())
     }
 
     /// A snapshot of the pool's statistics.
     #[must_use]
     pub fn statistics(&self) -> Statistics {
-        self.here().map(Shared::statistics).unwrap_or_default()
+        self.here().map(figures::statistics).unwrap_or_default()
     }
 
     /// Zeroes the counters; gauges (heaps, live buffers, capacity) keep their values and peaks
     /// start from them.
     pub fn reset_statistics(&self) {
         if let Ok(shared) = self.here() {
-            shared.reset_statistics();
+            figures::reset_statistics(shared);
         }
     }
 
@@ -280,7 +244,7 @@ impl Pool {
     /// The device's, when it does not take memory back; the pool is as usable as before.
     pub fn trim(&self, target: u64) -> Result<u64, DeviceError> {
         self.here()?;
-        self.and_speak(|shared| shared.trim(target))
+        self.and_speak(|shared| trim::trim(shared, target))
     }
 
     /// Gives memory back that nobody has needed for about as long as `idle`, a little at each call, and
@@ -295,7 +259,7 @@ impl Pool {
     /// The device's, when it does not take memory back; the pool is as usable as before.
     pub fn maintain(&self, idle: Duration) -> Result<Duration, DeviceError> {
         self.here()?;
-        self.and_speak(|shared| shared.look(idle))
+        self.and_speak(|shared| decay::look(shared, idle))
     }
 
     /// Lets the system take the memory of heaps that no buffer lies in, thread caches included, until
@@ -315,7 +279,7 @@ impl Pool {
     /// The device's; the pool is as usable as before.
     pub fn rest(&self) -> Result<u64, DeviceError> {
         self.here()?;
-        self.and_speak(Shared::rest)
+        self.and_speak(purgeable::rest)
     }
 
     /// The settings the pool was made with.
@@ -340,7 +304,13 @@ impl Pool {
     /// buffers. One that keeps a `Pool` keeps it open: use the one that it is given.
     pub fn on_pressure(&self, callback: impl Fn(&Self, Pressure) + Send + Sync + 'static) {
         if let Ok(shared) = self.here() {
-            shared.callbacks.add(Arc::new(callback));
+            let handle = Arc::downgrade(&self.handle);
+            // A callback that held a handle would keep its own pool open.
+            shared.callbacks.add(Arc::new(move |pressure| {
+                if let Some(handle) = handle.upgrade() {
+                    callback(&Self { handle }, pressure);
+                }
+            }));
         }
     }
 
@@ -382,9 +352,9 @@ impl Pool {
     /// Bytes of bookkeeping kept for heaps and buffers, outside device memory.
     #[must_use]
     pub fn metadata_bytes(&self) -> usize {
-        let Ok(Shared { heaps, resting, .. }) = self.here() else { return 0 };
+        let Ok(Core { heaps, resting, .. }) = self.here() else { return 0 };
         let resting: usize = lock(resting).iter().map(|heap| heap.space.metadata_bytes()).sum();
-        heaps.slots().iter().map(heap::Slot::metadata_bytes).sum::<usize>() + resting
+        heaps.slots().iter().map(HeapSlot::metadata_bytes).sum::<usize>() + resting
     }
 
     /// The buffers that are alive, with the place each was asked for.
@@ -393,7 +363,7 @@ impl Pool {
         if self.here().is_err() {
             return LeakReport::default();
         }
-        self.and_speak(Shared::leaks)
+        self.and_speak(closing::leaks)
     }
 }
 
@@ -404,30 +374,5 @@ impl fmt::Debug for Pool {
             .field("config", self.config())
             .field("reserved_bytes", &self.reserved_bytes())
             .finish_non_exhaustive()
-    }
-}
-
-impl Drop for Handle {
-    fn drop(&mut self) {
-        if !self.shared.process.is_current() {
-            // The thread is the parent's, and so is the rest, down to locks that nobody will open.
-            std::mem::forget((self.maintainer.take(), Arc::clone(&self.shared)));
-            return;
-        }
-        // First, so that no other thread is at work on the pool when it ends.
-        self.maintainer = None;
-        // Before the report, as callbacks may hold buffers. The pool closes even if one's end panics.
-        let callbacks = self.shared.callbacks.end();
-        let ended = catch_unwind(AssertUnwindSafe(|| drop(callbacks)));
-        let report = self.shared.close();
-        if let Err(panic) = ended {
-            resume_unwind(panic);
-        }
-        self.shared.speak();
-        if report.is_clean() {
-            tracing::info!(acquired = report.acquired, "memory pool closed, no buffer leaked");
-        } else {
-            tracing::error!("Memory leak detected! {report}");
-        }
     }
 }

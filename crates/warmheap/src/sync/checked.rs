@@ -2,7 +2,8 @@
 //! is told so, where it would wait for itself for ever.
 #![forbid(unsafe_code)]
 
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering::Relaxed;
 
 use super::{Mutex, MutexGuard, lock, try_lock};
 

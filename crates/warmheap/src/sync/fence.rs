@@ -66,7 +66,8 @@ impl Fences {
 #[cfg(all(target_os = "linux", not(any(loom, shuttle, warmheap_symmetric))))]
 mod system {
     use std::io::Write;
-    use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
+    use std::sync::atomic::AtomicU8;
+    use std::sync::atomic::Ordering::Relaxed;
 
     use rustix::thread::{MembarrierCommand, membarrier};
 

@@ -20,10 +20,6 @@ mod sandboxed;
 #[cfg(all(test, not(any(loom, shuttle))))]
 mod threads;
 
-pub(crate) use biased::{Biased, Inside, Owner, Taken};
-pub(crate) use checked::{CheckedMutex, Holding};
-pub(crate) use patient::{lock, try_lock};
-
 #[cfg(not(any(loom, shuttle)))]
 pub(crate) use std::{
     sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering, fence},
@@ -32,20 +28,22 @@ pub(crate) use std::{
     thread_local,
 };
 
-#[cfg(loom)]
-pub(crate) use {
-    loom::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering, fence},
-    loom::sync::{Mutex, MutexGuard},
-    loom::thread::yield_now,
-    std::thread_local,
-};
-
+pub(crate) use biased::{Biased, Inside, Owner, Taken};
+pub(crate) use checked::{CheckedMutex, Holding};
+pub(crate) use patient::{lock, try_lock};
 #[cfg(shuttle)]
 pub(crate) use shuttle::{
     sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering, fence},
     sync::{Mutex, MutexGuard},
     thread::yield_now,
     thread_local,
+};
+#[cfg(loom)]
+pub(crate) use {
+    loom::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering, fence},
+    loom::sync::{Mutex, MutexGuard},
+    loom::thread::yield_now,
+    std::thread_local,
 };
 
 /// A cell that another lock guards. loom checks every access against every other.

@@ -8,7 +8,7 @@ use std::time::Duration;
 use tracing_subscriber::fmt::MakeWriter;
 use warmheap::config::MIB;
 use warmheap::device::sim::SimDevice;
-use warmheap::{Request, Site};
+use warmheap::{CallSite, Request};
 
 use crate::support::{fixed, start};
 
@@ -147,11 +147,11 @@ fn buffers_that_outlive_their_pool_are_reported_with_their_call_sites() {
 #[test]
 fn a_line_of_another_language_is_a_call_site_too() {
     let pool = start(&SimDevice::new(), fixed(2, 16 * MIB));
-    let site = Site::foreign("serve.py", 42);
+    let site = CallSite::foreign("serve.py", 42);
     assert!(pool.allocate_at_once(500_u64, site).is_none(), "this thread holds nothing yet");
     drop(pool.allocate_at(500_u64, site).unwrap());
     let again = pool.allocate_at_once(500_u64, site).unwrap();
-    let large = pool.try_allocate_at(5 * MIB, Site::foreign("serve.py", 43)).unwrap();
+    let large = pool.try_allocate_at(5 * MIB, CallSite::foreign("serve.py", 43)).unwrap();
     let report = pool.leaks();
     assert_eq!(again.site(), Some(site));
     assert_eq!(report.leaks.iter().filter(|leak| leak.site == Some(site)).count(), 1);
@@ -163,7 +163,7 @@ fn a_line_of_another_language_is_a_call_site_too() {
 #[test]
 fn what_heaps_hold_is_had_at_once() {
     let pool = start(&SimDevice::new(), fixed(2, 16 * MIB));
-    let site = Site::foreign("serve.py", 42);
+    let site = CallSite::foreign("serve.py", 42);
     assert!(pool.allocate_at_once(3 * MIB, site).is_none(), "this thread is new to the pool");
     drop(pool.allocate(3 * MIB).unwrap());
     let first = pool.allocate_at_once(3 * MIB, site).expect("nobody is at the heaps");

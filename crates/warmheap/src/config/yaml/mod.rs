@@ -12,6 +12,8 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
+pub(crate) use write::write;
+
 use super::assign::{Assignment, apply};
 use super::error::{ConfigError, Fault, Place, Problem};
 use super::input::{Entry, Input, shortened};
@@ -20,8 +22,6 @@ use super::rule::Rule;
 use super::settings::PoolConfig;
 use super::suggest::remedy;
 use super::value::Value;
-
-pub(crate) use write::write;
 
 /// The most bytes that a configuration may have.
 pub const MAX_YAML_BYTES: usize = 1 << 20;

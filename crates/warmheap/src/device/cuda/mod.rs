@@ -19,11 +19,10 @@ mod driver;
 mod queue;
 mod region;
 
-pub use cuda_device::CudaDevice;
-pub use queue::CudaQueue;
-
 use block::Block;
 use context::Context;
+pub use cuda_device::CudaDevice;
+pub use queue::CudaQueue;
 use region::Region;
 
 use super::{DeviceError, Memory};

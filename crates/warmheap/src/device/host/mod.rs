@@ -13,12 +13,14 @@ mod mapping;
 mod memory;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
+
+use mapping::Mapping;
+use memory::HostMemory;
 
 use super::memory::sensible;
 use super::{Device, DeviceError, HeapKind, HeapRequest, Limits, Memory};
-use mapping::Mapping;
-use memory::HostMemory;
 
 const MIB: u64 = 1 << 20;
 

@@ -48,9 +48,9 @@ pub use options::{CpuCache, Hazards, MetalOptions, Placement, Storage, WarmUp};
 pub use placed::OwnBuffer;
 pub use queue::MetalQueue;
 pub use residency::{ResidencyOptions, ResidencyUse};
+use span::Span;
 
 use super::{DeviceError, Memory};
-use span::Span;
 
 /// Returns the span of a heap or fallback buffer of this backend. Either can be copied to the other.
 fn span_of(memory: &dyn Memory) -> Result<&Span, DeviceError> {

@@ -1,6 +1,7 @@
 //! Injected failures, and counts of calls.
 
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
 
 use crate::device::DeviceError;
 

@@ -11,15 +11,17 @@ mod pages;
 mod queue;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::time::Duration;
 
-use super::memory::sensible;
-use super::{Device, DeviceError, HeapKind, HeapRequest, Limits, Memory};
 pub use faults::Call;
 use faults::Faults;
 use memory::SimMemory;
 pub use queue::SimQueue;
+
+use super::memory::sensible;
+use super::{Device, DeviceError, HeapKind, HeapRequest, Limits, Memory};
 
 /// A device with no memory behind it. Clones share one device.
 ///

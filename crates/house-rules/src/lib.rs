@@ -1,0 +1,14 @@
+//! The layout rules of this repository's source, as a program.
+//!
+//! A [`Source`] is one crate's `src` folder, parsed. It says which modules use which, counted between
+//! siblings: the children of one folder. A child may use its parent's types, and a parent its children.
+//! The rules are checked by the tests of this crate; this code only reads.
+#![forbid(unsafe_code)]
+
+mod graph;
+mod methods;
+mod references;
+mod source;
+
+pub use graph::{Edge, circles};
+pub use source::{File, Source};

@@ -1,0 +1,3 @@
+use super::one::One;
+
+pub struct Three(One);

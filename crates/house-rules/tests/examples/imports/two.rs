@@ -1,0 +1,7 @@
+pub struct Two;
+
+impl Two {
+    fn one() -> Option<crate::one::One> {
+        None
+    }
+}

@@ -1,0 +1,7 @@
+use super::Shared;
+
+impl Shared {
+    fn first(&self) {
+        self.second();
+    }
+}

@@ -1,0 +1,7 @@
+use super::Shared;
+
+impl Shared {
+    fn second(&self) {
+        Self::first(self);
+    }
+}

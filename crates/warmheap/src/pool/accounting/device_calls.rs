@@ -1,0 +1,173 @@
+//! The device as the pool calls it: every call counted, every byte and object held from it accounted for.
+//!
+//! Nothing else in the pool calls a device, so `device_calls` and the account cannot drift. A call
+//! that panics counts as failed. What the device says of its memory is read once, when it comes. What the
+//! unsafe calls of [`Memory`] ask for, the pool's metadata gives: a span is cut for one holder at a time,
+//! and only that holder's request, or the thread that takes it back, brings it here.
+#![allow(unsafe_code)]
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
+
+use crate::config;
+use crate::device::{Contents, Device, DeviceError, HeapKind, HeapRequest, Limits, Memory};
+use crate::pool::accounting::account::{Account, Claim, UpTo};
+use crate::pool::accounting::foreign;
+
+/// Memory that the device gave, and what it said of that.
+#[derive(Debug)]
+pub(crate) struct Held {
+    pub(crate) memory: Arc<dyn Memory>,
+    pub(crate) address: u64,
+    pub(crate) size: u64,
+}
+
+impl Held {
+    fn new(memory: Box<dyn Memory>) -> Self {
+        let (address, size) = (memory.address(), memory.size());
+        Self { memory: memory.into(), address, size }
+    }
+}
+
+/// See the module's essay.
+#[derive(Debug)]
+pub(crate) struct DeviceCalls {
+    device: Arc<dyn Device>,
+    limits: Limits,
+    calls: AtomicU64,
+    account: Account,
+}
+
+impl DeviceCalls {
+    pub(crate) fn new(device: Arc<dyn Device>, allowed: &config::Limits) -> Self {
+        let limits = device.limits();
+        Self { device, limits, calls: AtomicU64::new(0), account: Account::new(allowed, limits.budget) }
+    }
+
+    pub(crate) fn device(&self) -> &Arc<dyn Device> {
+        &self.device
+    }
+
+    /// The device's fixed facts, as they were at start-up.
+    pub(crate) fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    pub(crate) fn calls(&self) -> u64 {
+        self.calls.load(Relaxed)
+    }
+
+    pub(crate) fn account(&self) -> &Account {
+        &self.account
+    }
+
+    /// Bytes held from the device. What calls are asking it for at this moment is not among them.
+    pub(crate) fn reserved(&self) -> u64 {
+        self.account.bytes()
+    }
+
+    pub(crate) fn create_heap(&self, request: &HeapRequest, up_to: UpTo) -> Result<Held, DeviceError> {
+        let fixed = request.kind == HeapKind::Fixed;
+        let claim = self.account.claim(if fixed { request.size } else { 0 }, 1, up_to)?;
+        let held = self.call("create_heap", || self.device.create_heap(request).map(Held::new))?;
+        self.take_in(held, request.size, fixed, claim)
+    }
+
+    pub(crate) fn allocate(&self, size: u64, align: u64, up_to: UpTo) -> Result<Held, DeviceError> {
+        let claim = self.account.claim(size, 1, up_to)?;
+        let held = self.call("allocate", || self.device.allocate(size, align).map(Held::new))?;
+        self.take_in(held, size, true, claim)
+    }
+
+    /// Accounts for memory from the device, or drops it. Memory shorter than `asked` would have buffers end
+    /// past it.
+    fn take_in(
+        &self,
+        held: Held,
+        asked: u64,
+        committed: bool,
+        claim: Claim<'_>,
+    ) -> Result<Held, DeviceError> {
+        if held.size < asked {
+            self.count();
+            let reason = format!("{} bytes came where {asked} were asked for", held.size);
+            return foreign::end(held).and(Err(DeviceError::Failed { call: "allocate", reason }));
+        }
+        match claim.settle(if committed { held.size } else { 0 }) {
+            Ok(()) => Ok(held),
+            Err(error) => {
+                self.count();
+                foreign::end(held).and(Err(error))
+            }
+        }
+    }
+
+    /// Drops memory of which `committed` bytes are backed. It is gone, whatever the answer.
+    pub(crate) fn give_back(&self, memory: Arc<dyn Memory>, committed: u64) -> Result<(), DeviceError> {
+        self.count();
+        let ended = foreign::end(memory);
+        self.account.give(committed, 1);
+        ended
+    }
+
+    pub(crate) fn commit(
+        &self,
+        memory: &dyn Memory,
+        offset: u64,
+        len: u64,
+        up_to: UpTo,
+    ) -> Result<(), DeviceError> {
+        let claim = self.account.claim(len, 0, up_to)?;
+        // SAFETY: the plan commits inside decommitted blocks alone, one thread at a time.
+        self.call("commit", || unsafe { memory.commit(offset..offset + len) })?;
+        claim.settle(len)
+    }
+
+    pub(crate) fn decommit(&self, memory: &dyn Memory, offset: u64, len: u64) -> Result<(), DeviceError> {
+        // SAFETY: the range was cut out of free blocks, so it is committed and in no buffer.
+        self.call("decommit", || unsafe { memory.decommit(offset..offset + len) })?;
+        self.account.give(len, 0);
+        Ok(())
+    }
+
+    pub(crate) fn warm(&self, memory: &dyn Memory, offset: u64, len: u64) -> Result<(), DeviceError> {
+        // SAFETY: heaps are warmed before the pool has served a request.
+        self.call("warm", || unsafe { memory.warm(offset..offset + len) })
+    }
+
+    pub(crate) fn fill(&self, memory: &dyn Memory, offset: u64, len: u64) -> Result<(), DeviceError> {
+        // SAFETY: the span is out, and not yet or no longer in a buffer.
+        self.call("fill", || unsafe { memory.fill(offset..offset + len, 0) })
+    }
+
+    /// Copies `len` bytes from one piece of memory to another, or to another part of the same.
+    pub(crate) fn copy(
+        &self,
+        (from, from_offset): (&dyn Memory, u64),
+        (to, to_offset): (&dyn Memory, u64),
+        len: u64,
+    ) -> Result<(), DeviceError> {
+        // SAFETY: the destination is out and in no buffer yet; the source is the caller's buffer, to be
+        // grown or moved, which it holds alone.
+        self.call("copy_from", || unsafe { to.copy_from(to_offset, from, from_offset..from_offset + len) })
+    }
+
+    pub(crate) fn set_volatile(&self, memory: &dyn Memory, volatile: bool) -> Result<Contents, DeviceError> {
+        // SAFETY: a purgeable heap is in no slot, so nothing of it is held.
+        self.call("set_volatile", || unsafe { memory.set_volatile(volatile) })
+    }
+
+    fn call<R>(
+        &self,
+        name: &'static str,
+        work: impl FnOnce() -> Result<R, DeviceError>,
+    ) -> Result<R, DeviceError> {
+        self.count();
+        foreign::call(name, work)
+    }
+
+    fn count(&self) {
+        self.calls.fetch_add(1, Relaxed);
+    }
+}

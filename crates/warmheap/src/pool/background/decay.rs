@@ -1,0 +1,104 @@
+//! Memory that nobody has needed for a while, and its way back to the device.
+//!
+//! The pool is looked at now and then. The least that was free in a heap over a row of looks is what
+//! no request missed in that time: a spike's leftover, not the breathing of a steady load. Ranges that a
+//! thread has kept without touching its cache go back to their heaps first.
+//!
+//! Owns what is known from earlier looks. A look never waits for a thread that makes memory
+//! available, and lets such threads in between two steps; what the settings promise stays, and so
+//! does memory that was put to rest.
+#![forbid(unsafe_code)]
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::{Duration, Instant};
+
+use crate::config::MIB;
+use crate::device::DeviceError;
+use crate::pool::core::idle_samples::{Looks, ROW, STILL};
+use crate::pool::core::notes::Note;
+use crate::pool::core::{Core, caches, queues};
+use crate::pool::heaps::slot::Heap;
+use crate::sync::{lock, try_lock};
+
+/// Looks in the time after which idle memory is to be gone: those of a cache, those of the heaps that
+/// its ranges went back to, and one because a row begins between two looks.
+const LOOKS: u32 = (STILL + ROW) as u32 + 1;
+/// Less than one part in this many of what is held is not worth a call of the device.
+const SHARE: u64 = 32;
+/// The most bytes given back while others are kept from making memory available.
+const STEP: u64 = 64 * MIB;
+
+/// Looks at the pool if that is due, and gives back what has been idle for about as long as
+/// `idle`. Answers how long it is until the next look.
+pub(crate) fn look(core: &Core, idle: Duration) -> Result<Duration, DeviceError> {
+    let pause = idle / LOOKS;
+    // Somebody may be at it.
+    let Some(mut looks) = try_lock(&core.looks) else { return Ok(pause) };
+    let now = Instant::now();
+    if let Some(due) = looks.due.filter(|due| *due > now) {
+        return Ok((due - now).min(pause));
+    }
+    looks.due = Some(now + pause);
+    if queues::poll_queues(core) {
+        caches::flush_own_cache(core);
+    }
+    give_up_still_caches(core, &mut looks);
+    give_back_idle(core, &mut looks)?;
+    Ok(pause)
+}
+
+/// Gives ranges back to their heaps that no thread has touched for some looks.
+fn give_up_still_caches(core: &Core, looks: &mut Looks) {
+    let mut known = std::mem::take(&mut looks.threads);
+    for local in &*lock(&core.locals) {
+        let address = Arc::as_ptr(local) as usize;
+        let mut still = known.remove(&address).unwrap_or_default();
+        if still.is_still(local.held.load(Relaxed)) {
+            caches::give_up(core, local);
+        }
+        looks.threads.insert(address, still);
+    }
+    if looks.depot.is_still(core.depot.held()) {
+        core.heaps.release(core.depot.empty());
+    }
+}
+
+fn give_back_idle(core: &Core, looks: &mut Looks) -> Result<(), DeviceError> {
+    let slots = core.heaps.slots();
+    looks.heaps.resize(slots.len(), [0; ROW]);
+    looks.turn = (looks.turn + 1) % ROW;
+    let mut committed = 0;
+    for (row, slot) in looks.heaps.iter_mut().zip(slots) {
+        let free = |heap: &mut Heap| (heap.space.take_least_free(), heap.space.committed());
+        let (free, held) = slot.with(|open| open.heap_mut().map_or((0, 0), free));
+        row[looks.turn] = free;
+        committed += u64::from(held);
+    }
+    let idle = |row: &[u32; ROW]| row.iter().copied().min().unwrap_or(0);
+    let all: u64 = looks.heaps.iter().map(|row| u64::from(idle(row))).sum();
+    if all == 0 || all < committed / SHARE {
+        return Ok(());
+    }
+    for (index, row) in (0..).zip(&mut looks.heaps) {
+        let given = give_back_from(core, index, idle(row))?;
+        row.iter_mut().for_each(|free| *free = free.saturating_sub(given));
+    }
+    Ok(())
+}
+
+/// Gives back up to `idle` granules of a heap, or a heap as a whole. Answers how much that was.
+fn give_back_from(core: &Core, index: u16, idle: u32) -> Result<u32, DeviceError> {
+    let step = u32::try_from(STEP >> core.shift).unwrap_or(u32::MAX);
+    let mut given = 0;
+    while given < idle {
+        let Some(_climbing) = core.growth.try_lock() else { break };
+        let taken = core.sizing.give_back_idle(core, index, idle, (idle - given).min(step))?;
+        if taken == 0 {
+            break;
+        }
+        core.notes.add(Note::GaveBackIdle { bytes: core.bytes(taken.into()) });
+        given += taken;
+    }
+    Ok(given)
+}

@@ -1,0 +1,274 @@
+//! Buffers: what a caller holds.
+#![allow(unsafe_code)]
+
+use std::fmt;
+use std::mem::ManuallyDrop;
+use std::ops::Deref;
+use std::ptr::NonNull;
+use std::sync::Arc;
+
+use crate::device::Memory;
+use crate::fork::{Forked, Process};
+use crate::pool::core::Core;
+use crate::pool::heaps::records::NOBODY;
+use crate::pool::heaps::span::{FALLBACK, Span, SpanHead};
+use crate::pool::in_flight::early_reuse::PendingTicket;
+use crate::pool::in_flight::timeline::Timeline;
+use crate::pool::interface::call_site::CallSite;
+use crate::pool::interface::request::{Request, Tag};
+
+/// The most buffers freed by one look, so that no single retire pays for many.
+const BATCH: usize = 16;
+
+/// A range of device memory, given back when dropped.
+///
+/// A buffer may be sent to, used on and dropped by any thread. It may outlive its pool: the memory
+/// stays until the last buffer in it is gone. Contents are uninitialised unless the request asked
+/// for zeroes.
+#[repr(C)]
+pub struct Buffer {
+    pub(in crate::pool) range: ManuallyDrop<Span>,
+    pub(in crate::pool) pool: NonNull<Core>,
+    pub(in crate::pool) size: u64,
+}
+
+// SAFETY: the pool behind the pointer is `Sync`, and the range is `Send` and `Sync`.
+unsafe impl Send for Buffer {}
+// SAFETY: as above.
+unsafe impl Sync for Buffer {}
+
+impl Buffer {
+    /// A buffer over `range`, which belongs to `pool` and which nobody else holds.
+    #[inline(always)]
+    pub(crate) fn new(pool: &Core, range: Span, size: u64) -> Self {
+        Self { pool: NonNull::from(pool), range: ManuallyDrop::new(range), size }
+    }
+
+    /// Bytes asked for. The range may be a little longer.
+    #[inline]
+    #[must_use]
+    pub fn size(&self) -> u64 {
+        self.size
+    }
+
+    /// The device's address of the first byte.
+    #[inline]
+    #[must_use]
+    pub fn address(&self) -> u64 {
+        self.range.address
+    }
+
+    /// The CPU's pointer to the first byte, where the device's memory is visible to the CPU.
+    /// It is valid for [`Buffer::size`] bytes while the buffer lives. `None` in the child of a fork, which has
+    /// inherited the buffer.
+    #[must_use]
+    pub fn host(&self) -> Option<NonNull<u8>> {
+        let Placement { memory, offset } = self.memory()?;
+        let inside = offset.checked_add(self.size).is_some_and(|end| end <= memory.size());
+        // SAFETY: the offset is inside the memory, and a CPU pointer is valid for all of that: so its
+        // implementation has promised.
+        memory.host().filter(|_| inside).map(|base| unsafe { base.add(offset as usize) })
+    }
+
+    /// Whether the buffer came straight from the device because no heap could serve it.
+    #[inline]
+    #[must_use]
+    pub fn is_fallback(&self) -> bool {
+        self.range.is_fallback()
+    }
+
+    /// The request's tag.
+    #[must_use]
+    pub fn tag(&self) -> Tag {
+        self.range.record().tag()
+    }
+
+    /// Where the buffer was asked for.
+    #[must_use]
+    pub fn site(&self) -> Option<CallSite> {
+        self.range.record().site()
+    }
+
+    /// The heap or fallback allocation that the buffer lies in, for the device's own objects. `None` in the
+    /// child of a fork.
+    #[must_use]
+    pub fn memory(&self) -> Option<Placement> {
+        self.here().ok()?.memory(&self.range).map(|(memory, offset)| Placement { memory, offset })
+    }
+
+    /// Whether the range would serve `request` as if it had been cut for it.
+    pub(crate) fn suits(&self, pool: &Core, request: &Request) -> bool {
+        std::ptr::eq(self.pool.as_ptr(), pool) && !self.range.owes() && pool.suits(&self.range, request)
+    }
+
+    /// Settles the quotas for [`Buffer::handed_on`]; `false`, and nothing changed, if the request's
+    /// does not allow it.
+    pub(crate) fn recharge(&mut self, request: &Request) -> bool {
+        // SAFETY: a pool ends only when none of its buffers is left.
+        let quotas = unsafe { &self.pool.as_ref().quotas };
+        let (from, metered) = (self.range.record().tag(), self.range.is_metered());
+        if !metered && !quotas.cover(request.tag) {
+            return true;
+        }
+        let returned = if metered && from == request.tag { self.size } else { 0 };
+        let Ok(charge) = quotas.charge(request.tag, request.size, returned) else { return false };
+        if self.range.unmeter() && from != request.tag {
+            quotas.give(from, self.size);
+        }
+        if let Some(charge) = charge {
+            self.range.meter();
+            charge.settle();
+        }
+        true
+    }
+
+    /// The same range for another request, counted as freed and allocated. `debt` is the work that
+    /// may still use it.
+    pub(crate) fn handed_on(mut self, request: &Request, site: CallSite, debt: PendingTicket<Self>) -> Self {
+        self.pool().early.note(&self.range, debt);
+        self.range.owe();
+        self.pool().recount(self.size, request.size);
+        self.range.record().fill(request.size, request.tag, site);
+        self.size = request.size;
+        self
+    }
+
+    /// Settles what the range owes, if waiting for this ticket will do for it.
+    pub(crate) fn pay(&mut self, timeline: &Arc<Timeline<Self>>, value: u64) {
+        let covered = |debt: &PendingTicket<Self>| debt.is_covered(timeline, value);
+        if self.range.owes() && self.pool().early.settle(&self.range, covered).is_some() {
+            self.range.forget_debt();
+        }
+    }
+
+    pub(crate) fn range(&self) -> &Span {
+        &self.range
+    }
+
+    /// Puts the buffer into another range of the same pool, which knows its holder from then on.
+    /// Answers the range that it was in, which is nobody's.
+    pub(crate) fn move_to(&mut self, mut range: Span) -> Span {
+        range.record().copy_from(self.range.record());
+        if self.range.unmeter() {
+            range.meter();
+        }
+        let left = std::mem::replace(&mut *self.range, range);
+        left.record().resize(0);
+        left
+    }
+
+    /// The pool, and the range to be changed: it stays the same block of its heap.
+    pub(crate) fn parts(&mut self) -> (&Core, &mut Span) {
+        // SAFETY: a pool ends only when none of its buffers is left.
+        (unsafe { self.pool.as_ref() }, &mut self.range)
+    }
+
+    pub(crate) fn set_size(&mut self, size: u64) {
+        self.size = size;
+    }
+
+    /// The process that the buffer's pool was made in, the only one that can use it.
+    #[must_use]
+    pub fn process(&self) -> Process {
+        self.pool().process
+    }
+
+    /// The pool, unless this process has inherited it.
+    pub(crate) fn here(&self) -> Result<&Core, Forked> {
+        let pool = self.pool();
+        pool.process.check().map(|()| pool)
+    }
+
+    /// What stands for a buffer that cannot be reached in a child process: it has a size, and nothing else.
+    pub(crate) fn nowhere(pool: &Core, size: u64) -> Self {
+        Self::new(pool, Span::new(SpanHead::new(&NOBODY, 0), 0, FALLBACK, u16::MAX), size)
+    }
+
+    #[inline(always)]
+    pub(crate) fn pool(&self) -> &Core {
+        // SAFETY: a pool ends only when none of its buffers is left.
+        unsafe { self.pool.as_ref() }
+    }
+}
+
+impl fmt::Debug for Buffer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Buffer")
+            .field("address", &format_args!("{:#x}", self.address()))
+            .field("size", &self.size)
+            .field("fallback", &self.is_fallback())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Where a buffer lies: a piece of device memory and an offset in it.
+///
+/// Buffers of others lie in the same memory, so what changes it is unsafe to call; see [`Memory`].
+///
+/// ```compile_fail,E0133
+/// # use std::sync::Arc;
+/// # use warmheap::{Pool, PoolConfig, device::host::HostDevice};
+/// # let pool = Pool::new(Arc::new(HostDevice::new()), PoolConfig::elastic()).unwrap();
+/// let buffer = pool.allocate(4096_u64).unwrap();
+/// let place = buffer.memory().unwrap();
+/// place.fill(0..place.size(), 1); // every buffer in the heap
+/// ```
+#[derive(Debug, Clone)]
+pub struct Placement {
+    memory: Arc<dyn Memory>,
+    offset: u64,
+}
+
+impl Placement {
+    /// The byte offset from the start of the memory.
+    #[must_use]
+    pub fn offset(&self) -> u64 {
+        self.offset
+    }
+}
+
+impl Deref for Placement {
+    type Target = dyn Memory;
+
+    fn deref(&self) -> &Self::Target {
+        &*self.memory
+    }
+}
+
+/// A position in a queue's order: all work up to some submission.
+#[derive(Debug, Clone)]
+pub struct Ticket {
+    pub(in crate::pool) timeline: Arc<Timeline<Buffer>>,
+    pub(in crate::pool) value: u64,
+}
+
+impl Ticket {
+    /// Whether all work up to this position has completed. One read of the queue's counter; a lost
+    /// queue completes nothing more.
+    #[must_use]
+    pub fn is_complete(&self) -> bool {
+        self.timeline.has_completed(self.value)
+    }
+
+    /// The same, for one who must not count as a holder of the queue.
+    pub(crate) fn debt(&self) -> PendingTicket<Buffer> {
+        PendingTicket::new(&self.timeline, self.value)
+    }
+}
+
+impl Buffer {
+    /// Frees the buffer once the ticket's work has completed. Returns at once; may be called from
+    /// any thread, completion handlers included. Also frees a few buffers that are ready. A ticket that the
+    /// child of a fork has inherited never completes there: the buffer stays taken.
+    pub fn retire(mut self, ticket: &Ticket) {
+        let Ticket { timeline, value } = ticket;
+        if self.here().is_err() || !timeline.is_here() {
+            // The work is the parent's; whether it is done cannot be known here.
+            return std::mem::forget(self);
+        }
+        self.pay(timeline, *value);
+        timeline.retire(*value, self.size(), self);
+        // A lost queue is reported to those who poll; this buffer waits like the others.
+        let _ = timeline.poll(BATCH);
+    }
+}

@@ -1,0 +1,49 @@
+//! What is still alive in a pool, and the end of a closed one with its last buffer.
+#![forbid(unsafe_code)]
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use crate::pool::core::{Core, caches, figures, quarantine};
+use crate::pool::interface::leak_report::{Leak, LeakReport};
+use crate::sync::lock;
+
+/// Ranges that are out: in buffers' hands, or cached.
+pub(crate) fn live_ranges(core: &Core) -> u64 {
+    let used = |slot: &crate::pool::heaps::slot::HeapSlot| {
+        slot.with(|open| open.heap().map_or(0, |heap| u64::from(heap.space.used_blocks())))
+    };
+    core.heaps.slots().iter().map(used).sum::<u64>() + core.fallback.count() as u64
+}
+
+/// Every buffer that is alive. Caches are given up first, so that what is left is held.
+pub(crate) fn leaks(core: &Core) -> LeakReport {
+    caches::flush_caches(core);
+    let mut leaks = Vec::new();
+    let mut add = |record: &crate::pool::heaps::records::AllocRecord| {
+        // Of nobody: freed, but withheld.
+        if record.size() > 0 {
+            leaks.push(Leak { size: record.size(), tag: record.tag(), site: record.site() });
+        }
+    };
+    for slot in core.heaps.slots() {
+        slot.with(|open| open.records().for_each(&mut add));
+    }
+    core.fallback.for_each_record(add);
+    let totals = figures::totals(core);
+    LeakReport { acquired: totals.allocations, released: totals.deallocations, leaks }
+}
+
+/// Lets go of a closed pool if its last buffer is back. The caller holds a reference.
+pub(crate) fn drop_if_empty(core: &Core) {
+    if !core.closed.load(Ordering::SeqCst) {
+        return;
+    }
+    // A thread may have been on its way to the depot when the pool closed.
+    core.heaps.release(core.depot.empty());
+    quarantine::give_up_withheld(core);
+    let mut closing = lock(&core.closing);
+    let last: Option<Arc<Core>> = if live_ranges(core) == 0 { closing.take() } else { None };
+    drop(closing);
+    drop(last);
+}

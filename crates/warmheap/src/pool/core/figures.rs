@@ -1,0 +1,145 @@
+//! Statistics, added up.
+#![forbid(unsafe_code)]
+
+use std::sync::atomic::Ordering::{Acquire, Relaxed};
+
+use crate::config::MIB;
+use crate::device::ObjectCount;
+use crate::offsets::RangeAllocator;
+use crate::pool::accounting::counters::Totals;
+use crate::pool::core::{Core, caches, quarantine, queues};
+use crate::pool::heaps::slot::HeapSlot;
+use crate::stats::{SlowPath, Statistics};
+use crate::sync::lock;
+
+/// Gauges over all heaps, in granules.
+#[derive(Debug, Default)]
+struct Gauges {
+    heaps: u64,
+    active: u64,
+    committed: u64,
+    free: u64,
+    used: u64,
+    largest_free: u64,
+}
+
+/// Granules committed and granules handed out, over all heaps, nobody disturbed.
+pub(crate) fn levels(core: &Core) -> (u64, u64) {
+    core.heaps.slots().iter().map(HeapSlot::levels).fold((0, 0), |(committed, used), levels| {
+        (committed + u64::from(levels.committed), used + u64::from(levels.used()))
+    })
+}
+
+/// What every thread has counted.
+pub(crate) fn totals(core: &Core) -> Totals {
+    totals_and_fallbacks(core).0
+}
+
+/// What every thread has counted, and how many of those allocations are fallbacks. Fallbacks are
+/// read first, as they are counted last.
+fn totals_and_fallbacks(core: &Core) -> (Totals, u64) {
+    // With both in hand no thread comes or goes, and nothing is reset.
+    let locals = lock(&core.locals);
+    let past = lock(&core.past);
+    let fallbacks = core.fallbacks.load(Acquire);
+    (Totals::of(&past, locals.iter().map(|local| &local.counters)), fallbacks)
+}
+
+fn gauges(core: &Core) -> Gauges {
+    let mut gauges = Gauges::default();
+    let mut add = |space: &RangeAllocator| {
+        gauges.heaps += 1;
+        gauges.active += u64::from(space.used_blocks() > 0);
+        gauges.committed += u64::from(space.committed());
+        gauges.free += u64::from(space.free_len());
+        gauges.used += u64::from(space.used_len());
+        gauges.largest_free = gauges.largest_free.max(space.largest_free().into());
+    };
+    // Held throughout: a heap that comes to rest meanwhile, or is claimed back, would count twice.
+    let resting = lock(&core.resting);
+    resting.iter().for_each(|heap| add(&heap.space));
+    for slot in core.heaps.slots() {
+        slot.with(|open| open.heap().map(|heap| add(&heap.space)));
+    }
+    gauges
+}
+
+/// Free bytes in all heaps, and the longest free block of any.
+pub(crate) fn free_bytes(core: &Core) -> (u64, u64) {
+    let gauges = gauges(core);
+    (core.bytes(gauges.free), core.bytes(gauges.largest_free))
+}
+
+/// Whether more than this share of the heaps is in use.
+pub(crate) fn is_past(core: &Core, share: f64) -> bool {
+    let gauges = gauges(core);
+    gauges.used.saturating_sub(caches::cached(core)) as f64 > share * gauges.committed as f64
+}
+
+pub(crate) fn statistics(core: &Core) -> Statistics {
+    let gauges = gauges(core);
+    // Threads move on between these readings; what heaps know bounds the parts of it.
+    let cached = caches::cached(core).min(gauges.used);
+    let (quarantine, withheld_fallback) = quarantine::quarantined(core);
+    let quarantine = quarantine.min(gauges.used - cached);
+    let used = gauges.used - cached - quarantine;
+    let (totals, fallbacks) = totals_and_fallbacks(core);
+    let mib = |bytes: u64| bytes as f64 / MIB as f64;
+    let ratio = |part: u64, whole: u64| if whole == 0 { 0.0 } else { part as f64 / whole as f64 };
+    let counted = |count: u64| if core.config.track_statistics { count } else { 0 };
+
+    // Cached ranges are free, but not part of any free block.
+    let free = gauges.free + cached;
+    let done = core.compactor.done();
+    let fallbacks = counted(fallbacks);
+    let total = totals.allocations;
+    let objects = core.driver.device().objects().unwrap_or(ObjectCount { live: 0, limit: 0 });
+    Statistics {
+        total_allocations: total,
+        total_deallocations: totals.deallocations,
+        fallback_allocations: fallbacks,
+        failed_allocations: counted(core.failures.load(Relaxed)),
+        active_allocations: totals.active(),
+        hit_rate: if total == 0 { 1.0 } else { ratio(total.saturating_sub(fallbacks), total) },
+        total_heaps: gauges.heaps,
+        active_heaps: gauges.active,
+        utilization: ratio(used, gauges.committed),
+        fragmentation: if free == 0 { 0.0 } else { 1.0 - ratio(gauges.largest_free, free) },
+        largest_allocation_mb: mib(totals.largest),
+        avg_allocation_mb: totals.mean() / MIB as f64,
+        total_capacity_mb: mib(core.bytes(gauges.committed)),
+        used_capacity_mb: mib(core.bytes(used)),
+        peak_used_mb: mib(core.peak.bytes(&totals)),
+        fallback_mb: mib(core.fallback.bytes().saturating_sub(withheld_fallback)),
+        cached_mb: mib(core.bytes(cached)),
+        quarantined_mb: mib(core.bytes(quarantine) + withheld_fallback),
+        device_calls: core.driver.calls(),
+        device_objects: objects.live,
+        device_object_limit: objects.limit,
+        in_flight_mb: mib(queues::in_flight(core)),
+        soft_limit_crossings: core.driver.account().crossings(),
+        compactions: counted(done.compactions),
+        moved_buffers: counted(done.moved_buffers),
+        moved_mb: mib(counted(done.moved_bytes)),
+        recovered_mb: mib(counted(done.recovered_bytes)),
+        slow_path: if core.config.track_statistics { core.ladder.snapshot() } else { SlowPath::default() },
+    }
+}
+
+/// Zeroes the counters and lets the peaks start from now. Gauges are what they are.
+pub(crate) fn reset_statistics(core: &Core) {
+    let locals = lock(&core.locals);
+    // Every thread is kept out of its cache while its counters are cleared; all at once, so
+    // that no request is half counted.
+    let taken: Vec<_> = locals.iter().map(|local| (local, local.own.take())).collect();
+    let mut past = lock(&core.past);
+    *past = Totals::of(&past, taken.iter().map(|(local, _)| &local.counters));
+    past.restart();
+    taken.iter().for_each(|(local, _)| local.counters.reset(&core.peak));
+    core.peak.reset();
+    core.fallbacks.store(0, Relaxed);
+    core.failures.store(0, Relaxed);
+    core.ladder.reset();
+    core.compactor.reset();
+    core.driver.account().reset();
+}

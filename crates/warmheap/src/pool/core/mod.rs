@@ -1,0 +1,203 @@
+//! The pool's parts, and the two paths that matter: a request answered from this thread's cache,
+//! and a buffer returned to it.
+//!
+//! Both paths touch only memory of this thread: no shared atomic, no lock, no reference count. They
+//! are inlined into the caller; whatever they cannot do is handed to `serve` and `reclaim`.
+#![deny(unsafe_code)]
+
+pub(crate) mod buffer;
+pub(crate) mod caches;
+pub(crate) mod callbacks;
+pub(crate) mod closing;
+pub(crate) mod figures;
+pub(crate) mod idle_samples;
+pub(crate) mod movables;
+pub(crate) mod notes;
+pub(crate) mod quarantine;
+pub(crate) mod queues;
+pub(crate) mod sizing;
+pub(crate) mod spans;
+pub(crate) mod threads;
+
+use std::sync::{Arc, Weak};
+
+use crate::config::{PoolConfig, Scrub};
+use crate::device::DeviceError;
+use crate::fork::Process;
+use crate::pool::accounting::counters::{Peak, Totals};
+use crate::pool::accounting::device_calls::DeviceCalls;
+use crate::pool::accounting::quotas::Quotas;
+use crate::pool::accounting::rate_limit::RateLimit;
+use crate::pool::accounting::stages::StageCounters;
+use crate::pool::cache::depot::Depot;
+use crate::pool::cache::size_class;
+use crate::pool::cache::size_class::{LARGEST, class_of, len_of};
+use crate::pool::cache::thread_state::ThreadState;
+use crate::pool::core::buffer::Buffer;
+use crate::pool::core::callbacks::Callbacks;
+use crate::pool::core::idle_samples::Looks;
+use crate::pool::core::movables::Compactor;
+use crate::pool::core::notes::{Note, Notes};
+use crate::pool::core::quarantine::Quarantine;
+use crate::pool::core::sizing::Sizing;
+use crate::pool::heaps::fallback::Fallback;
+use crate::pool::heaps::slot::Heap;
+use crate::pool::heaps::span::{EXACT, Span, SpanRequest};
+use crate::pool::heaps::table::HeapTable;
+use crate::pool::in_flight::early_reuse::EarlyReuse;
+use crate::pool::in_flight::left_behind::Left;
+use crate::pool::in_flight::timeline::Timeline;
+use crate::pool::interface::error::AllocError;
+use crate::pool::interface::request::Request;
+use crate::sync::{AtomicBool, AtomicU64, CheckedMutex, Holding, Mutex, lock};
+
+/// Everything behind a pool's handles.
+#[derive(Debug)]
+pub(crate) struct Core {
+    pub(crate) me: Weak<Self>,
+    /// The process that may use the pool.
+    pub(crate) process: Process,
+    pub(crate) config: PoolConfig,
+    pub(crate) driver: DeviceCalls,
+    /// log2 of the bytes in a granule.
+    pub(crate) shift: u32,
+    /// The largest request that has a class, in bytes.
+    pub(crate) largest_class: u64,
+    pub(crate) heaps: HeapTable,
+    pub(crate) depot: Depot,
+    pub(crate) fallback: Fallback,
+    pub(crate) locals: Mutex<Vec<Arc<ThreadState>>>,
+    pub(crate) peak: Peak,
+    /// What was counted by threads that are gone.
+    pub(crate) past: Mutex<Totals>,
+    pub(crate) fallbacks: AtomicU64,
+    pub(crate) failures: AtomicU64,
+    pub(crate) exhaustion: RateLimit,
+    pub(crate) ladder: StageCounters,
+    pub(crate) callbacks: Callbacks,
+    pub(crate) quotas: Quotas,
+    /// What this kind of heaps does differently.
+    pub(crate) sizing: Box<dyn Sizing>,
+    /// What is known of idle memory; held by the one thread that looks.
+    pub(crate) looks: Mutex<Looks>,
+    pub(crate) compactor: Compactor,
+    /// Held by the one thread that makes memory available.
+    pub(crate) growth: CheckedMutex,
+    /// Heaps that are in no slot because the system may take their pages.
+    pub(crate) resting: Mutex<Vec<Heap>>,
+    /// What could not be cleared and must not be handed out as it is.
+    pub(crate) quarantine: Quarantine,
+    pub(crate) closed: AtomicBool,
+    /// The queues that retired buffers may wait for.
+    pub(crate) timelines: Mutex<Vec<Weak<Timeline<Buffer>>>>,
+    /// What waits for queues that have no handle any more.
+    pub(crate) left: Left<Buffer>,
+    /// What there is to tell the log.
+    pub(crate) notes: Notes,
+    /// What ranges owe that their queues have back early.
+    pub(crate) early: EarlyReuse<Buffer>,
+    /// Keeps a closed pool alive until its last buffer is back.
+    pub(crate) closing: Mutex<Option<Arc<Self>>>,
+}
+
+impl Core {
+    /// Heaps held from the device, those at rest included.
+    pub(crate) fn heap_count(&self) -> usize {
+        let slots = self.heaps.slots().iter();
+        slots.filter(|slot| slot.with(|open| open.heap().is_some())).count() + lock(&self.resting).len()
+    }
+
+    /// The device's step for committing memory, in granules.
+    pub(crate) fn page(&self) -> u32 {
+        (self.driver.limits().granularity >> self.shift) as u32
+    }
+
+    /// Notes that the device has memory back, but not as it should.
+    pub(crate) fn note_end(&self, ended: Result<(), DeviceError>) {
+        if let Err(error) = ended {
+            self.notes.add(Note::CouldNotEnd(error));
+        }
+    }
+
+    /// The alignment to serve the request at, in bytes.
+    #[inline]
+    pub(crate) fn check(&self, request: &Request) -> Result<u64, AllocError> {
+        if request.size == 0 {
+            return Err(AllocError::ZeroSize);
+        }
+        if request.align != 0 && !request.align.is_power_of_two() {
+            return Err(AllocError::BadAlignment { align: request.align });
+        }
+        Ok(request.align.max(1 << self.shift))
+    }
+
+    /// The request in granules; `None` if no heap could ever be that large.
+    #[inline]
+    pub(crate) fn want(&self, size: u64, align: u64) -> Option<SpanRequest> {
+        let len = self.granules(size)?;
+        let align = u32::try_from(align >> self.shift).ok()?;
+        if len > LARGEST || align > 1 {
+            return Some(SpanRequest { class: EXACT, len, align });
+        }
+        let class = class_of(len);
+        Some(SpanRequest { class: class as u16, len: len_of(class), align: 1 })
+    }
+
+    /// Whether a range that is out is what `request` would be given, as it is: nothing that must be
+    /// cleared first, by the request's wish or the settings'.
+    pub(crate) fn suits(&self, range: &Span, request: &Request) -> bool {
+        let as_is = request.plain && self.config.scrub == Scrub::Never;
+        let plain = as_is && request.align <= 1 << self.shift;
+        let want = self.check(request).ok().and_then(|align| self.want(request.size, align));
+        plain && want.is_some_and(|want| range.serves(want.class, want.len))
+    }
+
+    /// Becomes the one thread that makes memory available, once others are done. `call` is for the
+    /// error.
+    ///
+    /// # Errors
+    /// [`DeviceError::WithinCall`] if this thread is that one already: the device has called.
+    pub(crate) fn climb_alone(&self, call: &'static str) -> Result<Holding<'_>, DeviceError> {
+        self.growth.lock().ok_or(DeviceError::WithinCall { call })
+    }
+
+    /// Whether this thread is inside a call of the device that keeps others waiting.
+    pub(crate) fn is_within_call(&self) -> bool {
+        self.growth.is_held_here() || self.compactor.is_held_here()
+    }
+
+    /// Whether any range that is long enough will do, as it is.
+    #[inline(always)]
+    pub(crate) fn is_plain(&self, request: &Request) -> bool {
+        let align = request.align;
+        // Not a power of two: refused on the long way, whatever is cached.
+        let odd = align & align.wrapping_sub(1) != 0;
+        !(align > 1 << self.shift || odd || !request.plain || self.quotas.cover(request.tag))
+    }
+
+    /// Granules that hold `size` bytes; `None` past what any heap can hold.
+    pub(crate) fn granules(&self, size: u64) -> Option<u32> {
+        u32::try_from((size.checked_sub(1)? >> self.shift) + 1).ok()
+    }
+
+    pub(crate) fn bytes(&self, granules: u64) -> u64 {
+        granules << self.shift
+    }
+
+    /// What a thread may hold back at the pool's present size, in granules.
+    pub(crate) fn cache_limit(&self) -> u64 {
+        const FLOOR: u64 = 4 << 20;
+        const SHARE: u64 = 128;
+        if self.config.scrub == Scrub::OnFree {
+            // What is freed is cleared and given back to its heap, every time.
+            return 0;
+        }
+        let share = (self.driver.reserved() / SHARE).max(FLOOR);
+        share.min(self.config.thread_cache.max_bytes) >> self.shift
+    }
+
+    /// The largest class's bytes, for a granule of `1 << shift`.
+    pub(crate) fn largest_class(config: &PoolConfig, shift: u32) -> u64 {
+        if config.enabled { u64::from(size_class::LARGEST) << shift } else { 0 }
+    }
+}

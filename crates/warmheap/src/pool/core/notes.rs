@@ -1,0 +1,132 @@
+//! What the pool has to say to the log, kept until it may speak.
+//!
+//! A subscriber is the program's code: it may take time, use the pool and panic. So nothing is logged
+//! where a lock is held or a range is in hand; it is noted, and told once neither is the case.
+#![forbid(unsafe_code)]
+
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::thread;
+
+use crate::config::MIB;
+use crate::device::DeviceError;
+use crate::pool::core::Core;
+use crate::pool::heaps::span::Span;
+use crate::pool::interface::pressure::Pressure;
+use crate::sync::Ordering::Relaxed;
+use crate::sync::{AtomicBool, Mutex, lock};
+
+/// The most notes that wait. What comes then is not worth telling: nobody speaks for that long.
+const MOST: usize = 64;
+
+/// A line of the log.
+#[derive(Debug)]
+pub(crate) enum Note {
+    CouldNotGrow(DeviceError),
+    FellBack { size: u64, fallback_allocations: u64 },
+    WokeUp { lost: bool },
+    CouldNotWake(DeviceError),
+    GaveBackIdle { bytes: u64 },
+    CouldNotClear { size: u64, error: DeviceError },
+    CouldNotMove(DeviceError),
+    CouldNotEnd(DeviceError),
+    StillInFlight { buffers: usize, bytes: u64 },
+    NotWatched,
+}
+
+/// See the module's essay.
+#[derive(Debug, Default)]
+pub(crate) struct Notes {
+    waiting: AtomicBool,
+    list: Mutex<Vec<Note>>,
+}
+
+impl Notes {
+    pub(crate) fn add(&self, note: Note) {
+        let mut list = lock(&self.list);
+        if list.len() < MOST {
+            list.push(note);
+        }
+        self.waiting.store(true, Relaxed);
+    }
+
+    fn take(&self) -> Vec<Note> {
+        let mut list = lock(&self.list);
+        self.waiting.store(false, Relaxed);
+        std::mem::take(&mut *list)
+    }
+}
+
+impl Note {
+    fn log(self) {
+        match self {
+            Self::CouldNotGrow(error) => tracing::debug!(%error, "the pool could not grow"),
+            Self::FellBack { size, fallback_allocations } => {
+                let mib = size as f64 / MIB as f64;
+                tracing::warn!(
+                    size,
+                    fallback_allocations,
+                    "Heap exhausted for {mib:.1}MB allocation, falling back to device allocation"
+                );
+                tracing::info!("Consider increasing heap_size_mb or num_heaps");
+            }
+            Self::WokeUp { lost } => tracing::debug!(lost, "a heap at rest is used again"),
+            Self::CouldNotWake(error) => {
+                tracing::warn!(%error, "a heap at rest could not be claimed back and is destroyed");
+            }
+            Self::GaveBackIdle { bytes } => tracing::debug!(bytes, "idle memory went back to the device"),
+            Self::CouldNotClear { size, error } => {
+                tracing::error!(size, %error, "freed memory could not be cleared and is not used until it can");
+            }
+            Self::CouldNotMove(error) => {
+                tracing::debug!(%error, "a buffer could not be moved to make room");
+            }
+            Self::CouldNotEnd(error) => {
+                tracing::error!(%error, "memory went back to the device, whose destructor failed");
+            }
+            Self::StillInFlight { buffers, bytes } => tracing::error!(
+                buffers,
+                bytes,
+                "a pool was closed while work that uses its memory does not complete; that memory is not reused"
+            ),
+            Self::NotWatched => tracing::error!(
+                "a pool was closed while work uses its memory, and no thread could be started to wait for that; \
+                 the memory is not reused"
+            ),
+        }
+    }
+}
+
+/// Tells the program that a soft limit has been crossed, if it has. No lock is held.
+pub(crate) fn tell_of_soft_limit(core: &Core) {
+    let account = core.driver.account();
+    if account.crossed() {
+        let (reserved, objects) = (account.bytes(), account.objects());
+        tracing::warn!(reserved, objects, "more is held from the device than the soft limit says");
+        core.callbacks.call(Pressure::SoftLimit { reserved, objects });
+    }
+}
+
+/// Tells the program what there is to tell: the log's lines, and that a soft limit has been crossed.
+/// The caller holds no lock of the pool, and what it has in hand is guarded.
+///
+/// From within a call of the device nothing is told; the caller of that call will.
+pub(crate) fn speak(core: &Core) {
+    let quiet = !core.notes.waiting.load(Relaxed) && !core.driver.account().has_crossed();
+    if quiet || core.is_within_call() || thread::panicking() {
+        return;
+    }
+    core.notes.take().into_iter().for_each(Note::log);
+    tell_of_soft_limit(core);
+}
+
+/// As [`speak`], with a range in hand, of which `counted` bytes have been counted as
+/// allocated: it goes back if the program's code panics.
+pub(crate) fn speak_with(core: &Core, range: Span, counted: Option<u64>) -> Span {
+    // The pool is whole while it speaks.
+    let Err(panic) = catch_unwind(AssertUnwindSafe(|| speak(core))) else { return range };
+    core.put_back(range);
+    if let Some(size) = counted {
+        core.count(|local| local.counters.freed(size, &core.peak), |past| past.freed(size, &core.peak));
+    }
+    resume_unwind(panic)
+}

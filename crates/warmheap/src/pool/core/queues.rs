@@ -1,0 +1,161 @@
+//! The queues that buffers wait for: those in use, and those that no handle is left of.
+//!
+//! A buffer's drop never waits, nor does a queue's. What work in flight still uses when the last handle of its
+//! queue goes is left behind with the pool, which polls and waits for it as for all other queues. The end of the
+//! pool waits for these, for a while. Buffers that a closed pool leaves behind have a thread that waits for them.
+#![forbid(unsafe_code)]
+
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Weak};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::device::Queue;
+use crate::pool::accounting::stages::Step;
+use crate::pool::core::buffer::Buffer;
+use crate::pool::core::notes::Note;
+use crate::pool::core::{Core, notes};
+use crate::pool::in_flight::timeline::{Timeline, Waiting};
+use crate::sync::lock;
+
+/// How long that thread sleeps between two looks.
+const PAUSE: Duration = Duration::from_millis(1);
+
+/// With several queues to wait for, how long one is waited for before the next is.
+const SLICE: Duration = Duration::from_micros(500);
+
+/// How long the end of a pool, and the thread of a closed one, wait for work that still uses its memory.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+impl Waiting for Buffer {
+    fn outlive(self, queue: &Arc<dyn Queue>, value: u64) {
+        // Once it is in a list the buffer may be freed at any moment, and be the pool's last.
+        if let Some(pool) = self.pool().me.upgrade() {
+            leave_behind(&pool, queue, value, self);
+        }
+    }
+}
+
+/// Keeps a buffer until a queue that has no handle any more has completed `value`. The caller holds
+/// a reference to the pool.
+pub(crate) fn leave_behind(core: &Core, queue: &Arc<dyn Queue>, value: u64, buffer: Buffer) {
+    let mut left = lock(&core.left.0);
+    let known = left.lists.iter().find(|list| Arc::ptr_eq(list.queue(), queue)).cloned();
+    let list = known.unwrap_or_else(|| {
+        let list = Arc::new(Timeline::new(Arc::clone(queue)));
+        left.lists.push(Arc::clone(&list));
+        list
+    });
+    // With the lock held: a list that is empty may end at any moment.
+    list.retire(value, buffer.size(), buffer);
+    if core.closed.load(Ordering::SeqCst) {
+        watch_left(core, &mut left.watched);
+    }
+}
+
+/// Waits for what has been left behind until it is done or the time is up.
+pub(crate) fn wait_for_left(core: &Core) {
+    let deadline = Instant::now() + PATIENCE;
+    for list in core.left.lists() {
+        while let Ok(true) = list.wait(deadline) {}
+    }
+    core.left.tidy();
+}
+
+/// Sees to what the pool, which is closed now, leaves behind.
+pub(crate) fn close_left(core: &Core) {
+    let mut left = lock(&core.left.0);
+    if !left.lists.is_empty() {
+        watch_left(core, &mut left.watched);
+    }
+}
+
+fn note_left(core: &Core) {
+    let (buffers, bytes) = core.left.waiting();
+    if buffers > 0 {
+        core.notes.add(Note::StillInFlight { buffers, bytes });
+    }
+}
+
+/// Has a thread look at what a closed pool has left behind, as no request will. Where there can be no
+/// thread, the memory stays: a leak is better than a race.
+fn watch_left(core: &Core, watched: &mut Option<Instant>) {
+    let running = watched.replace(Instant::now() + PATIENCE).is_some();
+    let Some(pool) = core.me.upgrade().filter(|_| !running) else { return };
+    let started = thread::Builder::new().name("warmheap-end".into()).spawn(move || {
+        while !has_watched_enough(&pool) {
+            thread::sleep(PAUSE);
+            poll_queues(&pool);
+        }
+        note_left(&pool);
+        notes::speak(&pool);
+    });
+    if started.is_err() {
+        *watched = None;
+        core.notes.add(Note::NotWatched);
+    }
+}
+
+fn has_watched_enough(core: &Core) -> bool {
+    let mut left = lock(&core.left.0);
+    let enough = left.lists.is_empty() || left.watched.is_none_or(|until| until <= Instant::now());
+    if enough {
+        left.watched = None;
+    }
+    enough
+}
+
+/// Keeps a queue in mind, as long as somebody else does.
+pub(crate) fn watch(core: &Core, timeline: &Arc<Timeline<Buffer>>) {
+    let mut timelines = lock(&core.timelines);
+    timelines.retain(|known| known.strong_count() > 0);
+    timelines.push(Arc::downgrade(timeline));
+}
+
+/// The queues that are in use.
+pub(crate) fn queues(core: &Core) -> Vec<Arc<Timeline<Buffer>>> {
+    let known: Vec<_> = lock(&core.timelines).iter().filter_map(Weak::upgrade).collect();
+    known.into_iter().chain(core.left.lists()).collect()
+}
+
+/// Frees what has completed on any queue; `true` if that was something. A lost queue has
+/// nothing to give, and says so to those who poll it.
+pub(crate) fn poll_queues(core: &Core) -> bool {
+    let freed = |queue: &Arc<Timeline<Buffer>>| queue.poll(usize::MAX).unwrap_or(0);
+    let freed = queues(core).iter().map(freed).sum::<usize>();
+    core.left.tidy() || freed > 0
+}
+
+/// Requested bytes that wait for queues.
+pub(crate) fn in_flight(core: &Core) -> u64 {
+    queues(core).iter().map(|queue| queue.bytes()).fold(0, u64::saturating_add)
+}
+
+/// Waits until some queue has freed something; `false` if the time is up or no queue will.
+pub(crate) fn wait_for_queues(core: &Core, begun: Instant, patience: Duration) -> bool {
+    // Within a call of the device others wait for this thread.
+    if patience.is_zero() || core.is_within_call() {
+        return false;
+    }
+    core.ladder.tried(Step::Wait);
+    let left = || (begun + patience).saturating_duration_since(Instant::now());
+    loop {
+        let mut waiting = queues(core);
+        waiting.retain(|queue| queue.bytes() > 0);
+        let slice = if waiting.len() == 1 { Duration::MAX } else { SLICE };
+        let mut alive = false;
+        for queue in waiting {
+            match queue.wait(Instant::now() + left().min(slice)) {
+                Ok(true) => return true,
+                // Emptied by someone else meanwhile.
+                Ok(false) if queue.bytes() == 0 => return true,
+                Ok(false) => alive = true,
+                // A lost queue: its memory does not come back while anyone holds it.
+                Err(_) => {}
+            }
+        }
+        if !alive || left().is_zero() {
+            return false;
+        }
+    }
+}

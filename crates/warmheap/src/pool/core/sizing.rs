@@ -1,0 +1,86 @@
+//! What the three kinds of heaps do differently.
+//!
+//! The pool chooses one when it opens. Each has a file of its own in [`sizing`](crate::pool::sizing).
+#![forbid(unsafe_code)]
+
+use std::fmt;
+
+use crate::config::{PoolConfig, Strategy};
+use crate::device::DeviceError;
+use crate::pool::accounting::account::UpTo;
+use crate::pool::core::Core;
+use crate::pool::heaps::span::{Span, SpanRequest};
+use crate::pool::heaps::thread_owned::OwnHeaps;
+use crate::pool::interface::error::StartError;
+use crate::pool::interface::request::Request;
+
+/// See the module's documentation. Lengths are granules.
+pub(crate) trait Sizing: fmt::Debug + Send + Sync {
+    /// How many heaps there can be.
+    fn places(&self) -> usize;
+
+    /// Which heap serves a request. Heaps of the pool's own choosing differ in size and age, so packing
+    /// decides.
+    fn strategy(&self) -> Strategy {
+        Strategy::BestFit
+    }
+
+    /// Creates the heaps that the pool starts with.
+    fn open(&self, core: &Core) -> Result<(), StartError>;
+
+    /// Adds memory for one span; `false` if the settings leave no way. The caller holds the growth lock.
+    fn grow(&self, core: &Core, want: SpanRequest, up_to: UpTo) -> Result<bool, DeviceError>;
+
+    /// Whether heaps are added before one is missed.
+    fn grows_ahead(&self) -> bool {
+        false
+    }
+
+    /// Adds a heap before one is missed.
+    fn grow_ahead(&self, _core: &Core) {}
+
+    /// Gives back free pages or unused heaps, beyond what the settings promise, while more than `target`
+    /// bytes are held. Returns the bytes given back. The caller holds the growth lock.
+    fn give_back(&self, core: &Core, target: u64) -> Result<u64, DeviceError>;
+
+    /// Gives back up to `most` of the `idle` granules of a heap, or the heap as a whole. Returns how much
+    /// that was. The caller holds the growth lock.
+    fn give_back_idle(&self, core: &Core, heap: u16, idle: u32, most: u32) -> Result<u32, DeviceError>;
+
+    /// How many heaps the settings promise to keep.
+    fn promised(&self) -> usize {
+        0
+    }
+
+    /// Whether heaps grow and shrink where they are.
+    fn is_in_place(&self) -> bool {
+        false
+    }
+
+    /// Whether threads have heaps of their own.
+    fn has_thread_heaps(&self) -> bool {
+        false
+    }
+
+    /// What the calling thread is to have of the heaps; `None` if that cannot be decided from within a
+    /// call of the device.
+    fn heaps_for_thread(&self, _core: &Core) -> Option<OwnHeaps> {
+        Some(OwnHeaps::Shared)
+    }
+
+    /// A span with a reserved tail; `None` where addresses cannot be reserved, or memory is short.
+    fn allocate_with_tail(&self, _core: &Core, _request: &Request, _align: u64) -> Option<Span> {
+        None
+    }
+
+    /// Commits memory behind a block so that it has `len` granules; `false` if there is no room. The caller
+    /// holds the growth lock.
+    fn extend(&self, _core: &Core, _heap: u16, _block: u32, _len: u32) -> Result<bool, DeviceError> {
+        Ok(false)
+    }
+}
+
+/// Whether the settings give threads heaps of their own, where the device can.
+pub(crate) fn wants_thread_heaps(config: &PoolConfig) -> bool {
+    config.enabled && config.thread_heaps && config.thread_cache.max_bytes > 0
+}

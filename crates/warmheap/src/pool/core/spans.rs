@@ -1,0 +1,61 @@
+//! What a span lies in, and its way back to a heap or to the device, past all caches.
+#![forbid(unsafe_code)]
+
+use std::sync::Arc;
+
+use crate::device::{DeviceError, Memory};
+use crate::pool::core::Core;
+use crate::pool::heaps::slot::Heap;
+use crate::pool::heaps::span::{FALLBACK, Span};
+use crate::pool::heaps::thread_owned::OwnHeaps;
+
+impl Core {
+    /// Zeroes the first `size` bytes of a range.
+    pub(crate) fn clear(&self, range: &Span, size: u64) -> Result<(), DeviceError> {
+        match self.memory(range) {
+            Some((memory, offset)) => self.driver.fill(&*memory, offset, size),
+            None => Ok(()),
+        }
+    }
+
+    /// Copies the first `size` bytes of a range to another.
+    pub(crate) fn copy(&self, from: &Span, to: &Span, size: u64) -> Result<(), DeviceError> {
+        match (self.memory(from), self.memory(to)) {
+            (Some((from, at)), Some((to, to_at))) => self.driver.copy((&*from, at), (&*to, to_at), size),
+            _ => Ok(()),
+        }
+    }
+
+    /// The memory a range lies in, and its offset there in bytes.
+    pub(crate) fn memory(&self, range: &Span) -> Option<(Arc<dyn Memory>, u64)> {
+        let (memory, address) = if range.is_fallback() {
+            self.fallback.memory(range)?
+        } else {
+            self.heaps.slot(range.heap()).with(|open| open.heap().map(Heap::place))?
+        };
+        Some((memory, range.address - address))
+    }
+
+    /// Gives ranges back to their heaps; to this thread's own without a lock.
+    #[inline]
+    pub(crate) fn release(&self, heaps: &mut OwnHeaps, ranges: impl IntoIterator<Item = Span>) {
+        if !matches!(heaps, OwnHeaps::Pair(_)) {
+            return self.heaps.release(ranges);
+        }
+        for range in ranges {
+            match heaps.at(range.heap()) {
+                Some(own) => self.heaps.at_home(own, |open| open.release(range)),
+                None => self.heaps.release([range]),
+            }
+        }
+    }
+
+    /// Gives a range back to its heap or the device, past all caches.
+    pub(crate) fn put_back(&self, range: Span) {
+        if range.class() == FALLBACK {
+            self.note_end(self.fallback.free(&self.driver, &range));
+        } else {
+            self.heaps.release([range]);
+        }
+    }
+}

@@ -1,0 +1,142 @@
+//! The calling thread's part of a pool: entering it, and threads that come and go.
+#![forbid(unsafe_code)]
+
+use std::iter;
+use std::sync::atomic::Ordering;
+use std::sync::atomic::Ordering::Release;
+use std::sync::{Arc, Weak};
+
+use crate::pool::accounting::counters::{Counters, Totals};
+use crate::pool::cache::thread_state;
+use crate::pool::cache::thread_state::{CacheGuard, ThreadState, Threads};
+use crate::pool::core::Core;
+use crate::pool::heaps::slot::HeapGuard;
+use crate::pool::heaps::thread_owned::Home;
+use crate::sync::lock;
+
+impl Core {
+    /// Ends a thread's share: its ranges go back, its counts are kept, its home is anyone's.
+    pub(crate) fn absorb(&self, local: &ThreadState) {
+        let mut own = local.own.take();
+        own.heaps.leave(&self.heaps);
+        own.cache.close();
+        let ranges = own.cache.empty(&local.held);
+        self.heaps.release(ranges);
+        local.counters.publish(&self.peak);
+        let mut past = lock(&self.past);
+        *past = Totals::of(&past, iter::once(&local.counters));
+    }
+
+    /// Where this thread's own heaps are, if it has any.
+    pub(crate) fn home(&self) -> Option<Home> {
+        self.session(|session| session.own.heaps.places())
+    }
+
+    /// Whether this heap is the own one of a thread other than that at home in `home`.
+    pub(crate) fn is_others(&self, heap: u16, home: Option<Home>) -> bool {
+        self.heaps.slot(heap).is_home() && !home.is_some_and(|home| home.owns(heap))
+    }
+
+    /// Whether ranges of a class lie in this heap: in one of two, if threads have heaps of their own.
+    pub(crate) fn is_for_class(&self, heap: u16, class: u16) -> bool {
+        let pair = heap & !1;
+        let homes = self.sizing.has_thread_heaps();
+        !homes || Home { large: pair, small: pair + 1 }.for_class(class) == heap
+    }
+
+    /// Counts a request that was answered, and then that it fell back: in one visit, so that a reset
+    /// of statistics has both or neither, and no fallback is seen without its allocation.
+    #[inline]
+    pub(crate) fn count_allocation(&self, size: u64, fallback: bool) {
+        let fell_back = || {
+            if fallback {
+                self.fallbacks.fetch_add(1, Release);
+            }
+        };
+        if !self.config.track_statistics {
+            fell_back();
+            return;
+        }
+        let shard = |local: &ThreadState| {
+            local.counters.allocated(size, &self.peak);
+            fell_back();
+        };
+        self.count(shard, |past| {
+            past.allocated(size, &self.peak);
+            fell_back();
+        });
+    }
+
+    /// Counts a buffer freed and its range allocated again, by the way of a queue.
+    pub(crate) fn recount(&self, freed: u64, allocated: u64) {
+        if self.config.track_statistics {
+            let shard = |local: &ThreadState| {
+                local.counters.freed(freed, &self.peak);
+                local.counters.allocated(allocated, &self.peak);
+            };
+            self.count(shard, |past| {
+                past.freed(freed, &self.peak);
+                past.allocated(allocated, &self.peak);
+            });
+        }
+    }
+
+    /// Works inside this thread's cache, attaching it first if need be. `None` if the thread can
+    /// have no cache, or another thread is at it now, or the work yields nothing.
+    #[inline]
+    pub(crate) fn session<R>(&self, mut work: impl FnMut(&mut CacheGuard<'_>) -> Option<R>) -> Option<R> {
+        match thread_state::enter(self, |mut session| work(&mut session)) {
+            Some(done) => done,
+            None if thread_state::attach(self) => {
+                thread_state::enter(self, |mut session| work(&mut session))?
+            }
+            None => None,
+        }
+    }
+
+    /// Works on a heap: as its owner, if this thread is.
+    pub(crate) fn open<R>(&self, heap: u16, mut work: impl FnMut(&mut HeapGuard<'_>) -> R) -> R {
+        let slot = self.heaps.slot(heap);
+        let at_home = thread_state::enter(self, |mut session| {
+            session.own.heaps.at(heap).map(|own| slot.at_home(own, &mut work))
+        });
+        at_home.flatten().unwrap_or_else(|| slot.with(work))
+    }
+
+    /// Counts on this thread's shard, or among the past if the thread has none.
+    #[inline]
+    pub(crate) fn count(&self, shard: impl Fn(&ThreadState), past: impl FnOnce(&mut Totals)) {
+        let counted = self.session(|session| {
+            shard(session.local);
+            Some(())
+        });
+        if counted.is_none() {
+            past(&mut lock(&self.past));
+        }
+    }
+}
+
+impl Threads for Core {
+    fn new_local(&self) -> Option<Arc<ThreadState>> {
+        let mut locals = lock(&self.locals);
+        if self.closed.load(Ordering::SeqCst) {
+            return None;
+        }
+        let counters = Counters::new(self.largest_class, self.config.track_statistics);
+        let local =
+            Arc::new(ThreadState::new(self.me.clone() as Weak<dyn Threads>, self.cache_limit(), counters));
+        locals.push(Arc::clone(&local));
+        Some(local)
+    }
+
+    fn is_here(&self) -> bool {
+        self.process.is_current()
+    }
+
+    fn detach(&self, local: &Arc<ThreadState>) {
+        let mut locals = lock(&self.locals);
+        let Some(place) = locals.iter().position(|known| Arc::ptr_eq(known, local)) else { return };
+        self.absorb(local);
+        locals.swap_remove(place);
+    }
+}

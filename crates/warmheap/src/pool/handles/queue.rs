@@ -1,0 +1,111 @@
+//! Memory in flight: buffers that wait for work on a queue.
+//!
+//! A retired buffer belongs to its queue's [`Timeline`] until the queue has passed the ticket; then
+//! it is dropped, which is what gives its range back. So nothing else in the pool needs to know about
+//! work in flight, and nobody can be given a range early: until then the range is simply still held.
+#![forbid(unsafe_code)]
+
+use std::sync::Arc;
+
+use crate::Pool;
+use crate::device::{DeviceError, Queue};
+use crate::pool::core::buffer::{Buffer, Ticket};
+use crate::pool::in_flight::early_reuse::PendingTicket;
+use crate::pool::in_flight::timeline::Timeline;
+use crate::pool::interface::call_site::CallSite;
+use crate::pool::interface::error::AllocError;
+use crate::pool::interface::request::Request;
+
+/// A queue of a device, and the buffers that wait for it. Clones are the same queue.
+///
+/// ```
+/// use std::sync::Arc;
+/// use warmheap::device::sim::{SimDevice, SimQueue};
+/// use warmheap::{Pool, PoolConfig};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let pool = Pool::new(Arc::new(SimDevice::new()), PoolConfig::elastic())?;
+/// let sim = Arc::new(SimQueue::new());
+/// let queue = pool.queue(sim.clone());
+///
+/// let scratch = pool.allocate(1_u64 << 20)?;
+/// let value = sim.submit(); // work that uses `scratch`
+/// scratch.retire(&queue.ticket(value));
+/// assert_eq!(queue.retired_bytes(), 1 << 20);
+///
+/// sim.complete(value);
+/// queue.poll()?;
+/// assert_eq!(queue.retired_bytes(), 0);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug, Clone)]
+pub struct PoolQueue {
+    /// Goes first: what the queue is done with is free by the time that the pool may close.
+    timeline: Arc<Timeline<Buffer>>,
+    pool: Pool,
+}
+
+impl PoolQueue {
+    pub(crate) fn new(pool: Pool, queue: Arc<dyn Queue>) -> Self {
+        Self { pool, timeline: Arc::new(Timeline::new(queue)) }
+    }
+
+    pub(crate) fn timeline(&self) -> &Arc<Timeline<Buffer>> {
+        &self.timeline
+    }
+
+    /// The position after the submission that completes as `value`.
+    #[must_use]
+    pub fn ticket(&self, value: u64) -> Ticket {
+        Ticket { timeline: Arc::clone(&self.timeline), value }
+    }
+
+    /// As [`Pool::allocate`], for work that will be submitted to this queue: a range of the right
+    /// length that the queue has retired may be reused at once, before its ticket completes,
+    /// because later work of the same queue comes after it. The caller orders hazards within the
+    /// queue and does not write such a buffer from the CPU. Nobody else gets the range before that
+    /// ticket has completed, whatever becomes of the buffer.
+    ///
+    /// # Errors
+    /// As [`Pool::allocate`].
+    #[track_caller]
+    pub fn allocate(&self, request: impl Into<Request>) -> Result<Buffer, AllocError> {
+        self.allocate_at(request, CallSite::caller())
+    }
+
+    /// As [`PoolQueue::allocate`], with the place to keep for leak reports.
+    ///
+    /// # Errors
+    /// As [`Pool::allocate`].
+    pub fn allocate_at(
+        &self,
+        request: impl Into<Request>,
+        site: impl Into<CallSite>,
+    ) -> Result<Buffer, AllocError> {
+        let (request, site) = (request.into(), site.into());
+        let pool = self.pool.here()?;
+        let suits = |buffer: &mut Buffer| buffer.suits(pool, &request) && buffer.recharge(&request);
+        match self.timeline.take_back(suits) {
+            Some((buffer, value)) => {
+                Ok(buffer.handed_on(&request, site, PendingTicket::new(&self.timeline, value)))
+            }
+            None => self.pool.allocate_at(request, site),
+        }
+    }
+
+    /// Frees the retired buffers whose work has completed, and says how many those were.
+    ///
+    /// # Errors
+    /// [`DeviceError::Lost`] if the queue makes no more progress. Its retired buffers stay where
+    /// they are, out of everyone's reach, until the last handle and ticket of the queue are gone.
+    pub fn poll(&self) -> Result<usize, DeviceError> {
+        self.timeline.poll(usize::MAX)
+    }
+
+    /// Requested bytes that wait for this queue.
+    #[must_use]
+    pub fn retired_bytes(&self) -> u64 {
+        self.timeline.bytes()
+    }
+}

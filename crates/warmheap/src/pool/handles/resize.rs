@@ -1,0 +1,144 @@
+//! Buffers that grow: in place where there is room behind them, else by a move.
+//!
+//! A buffer made to grow lies in whole pages of its own, with addresses kept behind it; it grows by
+//! committing the next of them, which nobody else can be given. Addresses are kept only where heaps
+//! grow in place: there they cost nothing. Elsewhere such a buffer gets a little more than it asks,
+//! so that it need not move each time. Any buffer grows into free memory that lies behind it.
+#![forbid(unsafe_code)]
+
+use crate::device::DeviceError;
+use crate::pool::accounting::quotas::Charge;
+use crate::pool::cache::thread_state::ThreadState;
+use crate::pool::core::buffer::Buffer;
+use crate::pool::core::{Core, notes};
+use crate::pool::heaps::span::Span;
+use crate::pool::interface::call_site::CallSite;
+use crate::pool::interface::cold_box::ColdBox;
+use crate::pool::interface::error::AllocError;
+use crate::pool::interface::request::{Request, Tag};
+use crate::pool::path::allocate;
+
+/// Room for a buffer that had to be moved to grow: so many times its size, or this part of the
+/// addresses that a heap has, whichever is more.
+const ROOM: u64 = 16;
+const SHARE: u64 = 64;
+
+impl Buffer {
+    /// Makes the buffer `size` bytes long where it is: its address stays, and so do its contents.
+    /// What is new is uninitialised. A size that it has already changes nothing.
+    ///
+    /// Works within the rounding of the buffer's own range, into free memory behind it, and where
+    /// the device can map more memory behind it; the latter surely up to what
+    /// [`Request::growable`] asked room for, as long as the device has memory.
+    ///
+    /// # Errors
+    /// [`AllocError::CannotGrow`] if there is no room, see [`Buffer::grow_or_move`];
+    /// [`AllocError::QuotaExceeded`] if the tag's quota does not allow it. The buffer is as it was.
+    pub fn grow(&mut self, size: u64) -> Result<(), AllocError> {
+        self.here()?;
+        if size <= self.size() {
+            return Ok(());
+        }
+        let grown = self.grow_in_place(size);
+        notes::speak(self.pool());
+        grown
+    }
+
+    fn grow_in_place(&mut self, size: u64) -> Result<(), AllocError> {
+        let old = self.size();
+        let tag = self.tag();
+        let (pool, range) = self.parts();
+        let charge = if range.is_metered() { pool.quotas.charge(tag, size, old)? } else { None };
+        if charge.is_none() {
+            // The quota was lifted meanwhile.
+            range.unmeter();
+        }
+        let grown = extend(pool, range, size);
+        if !matches!(grown, Ok(true)) {
+            let device = grown.err().map(ColdBox::new);
+            return Err(AllocError::CannotGrow { size: old, requested: size, device });
+        }
+        charge.into_iter().for_each(Charge::settle);
+        count_growth(pool, range, old, size);
+        self.set_size(size);
+        Ok(())
+    }
+
+    /// As [`Buffer::grow`]; where that is not possible, the contents are copied to a new range, as
+    /// `request` says, and the buffer is there from now on. Its alignment is that of the request,
+    /// its tag too unless the request has none. A request without room to grow gets some, so that
+    /// a buffer that grows for long moves seldom.
+    ///
+    /// Answers the buffer that was left behind, if it was: to be dropped, or retired if work in
+    /// flight still reads it. Work that writes to it must have completed before the call. A move
+    /// counts as an allocation, and as a free once the old buffer is gone.
+    ///
+    /// # Errors
+    /// As [`Pool::allocate`](crate::Pool::allocate), and [`AllocError::Device`] if the device cannot
+    /// copy; the buffer is as it was then.
+    #[track_caller]
+    pub fn grow_or_move(&mut self, request: impl Into<Request>) -> Result<Option<Self>, AllocError> {
+        self.grow_or_move_at(request, CallSite::caller())
+    }
+
+    /// As [`Buffer::grow_or_move`], with the place to keep for leak reports of a buffer that moves.
+    ///
+    /// # Errors
+    /// As [`Buffer::grow_or_move`].
+    pub fn grow_or_move_at(
+        &mut self,
+        request: impl Into<Request>,
+        site: impl Into<CallSite>,
+    ) -> Result<Option<Self>, AllocError> {
+        let mut request = request.into();
+        match self.grow(request.size) {
+            Ok(()) => return Ok(None),
+            Err(AllocError::CannotGrow { .. }) => {}
+            Err(error) => return Err(error),
+        }
+        if request.tag == Tag::NONE {
+            request.tag = self.tag();
+        }
+        let pool = self.pool();
+        if request.room == 0 {
+            let least = pool.driver.limits().largest_heap / SHARE;
+            request = request.growable(request.size.saturating_mul(ROOM).max(least));
+        }
+        let range = allocate::serve(pool, &request, site.into(), true)?;
+        let mut moved = Self::new(pool, range, request.size);
+        pool.copy(self.range(), moved.range(), self.size())
+            .map_err(|error| AllocError::Device(ColdBox::new(error)))?;
+        std::mem::swap(self, &mut moved);
+        Ok(Some(moved))
+    }
+}
+
+/// Makes a range long enough for `size` bytes, if that can be done where it is.
+fn extend(core: &Core, range: &mut Span, size: u64) -> Result<bool, DeviceError> {
+    let Some(len) = core.granules(size).filter(|_| !range.is_fallback()) else { return Ok(false) };
+    if len <= range.len() {
+        return Ok(true);
+    }
+    let page = core.page();
+    let rounded = if range.is_growing() { len.checked_next_multiple_of(page) } else { Some(len) };
+    let Some(len) = rounded else { return Ok(false) };
+    let (heap, block) = (range.heap(), range.record().block());
+    let into_free = || core.open(heap, |open| Some(open.heap_mut()?.space.extend(block, len))) == Some(true);
+    let extended = into_free() || {
+        let _climbing = core.climb_alone("Buffer::grow")?;
+        core.sizing.extend(core, heap, block, len)?
+    };
+    if extended {
+        range.lengthen(len);
+    }
+    Ok(extended)
+}
+
+/// Tells the books of a buffer that has grown.
+fn count_growth(core: &Core, range: &Span, old: u64, new: u64) {
+    range.record().resize(new);
+    if core.config.track_statistics {
+        let shard = |local: &ThreadState| local.counters.grown(old, new, &core.peak);
+        core.count(shard, |past| past.grown(old, new, &core.peak));
+    }
+}

@@ -1,0 +1,68 @@
+//! Which heaps have holes of about which length, for those who choose a heap without taking any.
+//!
+//! One bit for each heap in the word of the octave (a doubling of lengths) that its longest hole is in, so that the
+//! heaps whose holes are just long enough are found without a look at every heap. Hints, as old as
+//! the last visit to a heap; a heap on its way from one octave to another is in both.
+#![forbid(unsafe_code)]
+
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
+
+use crate::config::MAX_HEAPS;
+
+const OCTAVES: usize = u32::BITS as usize + 1;
+const _: () = assert!(MAX_HEAPS <= u64::BITS as usize);
+
+/// See the module's essay. Lengths are granules. On cache lines of its own, as all threads read it.
+#[derive(Debug)]
+#[repr(align(128))]
+pub(crate) struct FitIndex([AtomicU64; OCTAVES]);
+
+impl Default for FitIndex {
+    fn default() -> Self {
+        Self([const { AtomicU64::new(0) }; OCTAVES])
+    }
+}
+
+impl FitIndex {
+    /// Notes how the longest hole of a heap has changed. Called by one thread at a time for each heap.
+    #[inline]
+    pub(crate) fn note(&self, heap: u16, was: u32, now: u32) {
+        let (was, now) = (octave(was), octave(now));
+        if was != now {
+            self.0[now].fetch_or(1 << heap, Relaxed);
+            self.0[was].fetch_and(!(1 << heap), Relaxed);
+        }
+    }
+
+    /// The heaps that may have a hole of `len` granules, as a bit for each, an octave at a time, the tightest first.
+    #[inline]
+    pub(crate) fn from(&self, len: u32) -> impl Iterator<Item = u64> {
+        self.0[octave(len)..].iter().map(|heaps| heaps.load(Relaxed))
+    }
+}
+
+#[inline(always)]
+fn octave(len: u32) -> usize {
+    (u32::BITS - len.leading_zeros()) as usize
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_heap_is_found_at_its_holes_octave_and_nowhere_else() {
+        let holes = FitIndex::default();
+        let found = |len| holes.from(len).position(|heaps| heaps & 1 << 63 != 0);
+        let mut was = 0;
+        for now in [1, 3, 1 << 20, u32::MAX, 5, 0] {
+            holes.note(63, was, now);
+            was = now;
+            for len in [1, 2, 4, 5, 7, 8, 1 << 19, 1 << 20, u32::MAX] {
+                let octaves_up = now.checked_ilog2().and_then(|now| now.checked_sub(len.ilog2()));
+                assert_eq!(found(len), octaves_up.map(|up| up as usize), "{len} of {now}");
+            }
+        }
+    }
+}

@@ -1,0 +1,142 @@
+//! Who holds what: one record per range handed out, outside the memory it describes.
+//!
+//! Records never move, so a buffer keeps a pointer to its own and writes it without any lock.
+//! Fields are atomics only so that a leak report may read while holders write; nothing is ordered
+//! by them.
+#![allow(unsafe_code)]
+
+use std::ptr;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64};
+
+use crate::pool::interface::call_site::CallSite;
+use crate::pool::interface::request::Tag;
+
+/// The record of one range.
+#[derive(Debug, Default)]
+pub(crate) struct AllocRecord {
+    site: AtomicPtr<()>,
+    size: AtomicU64,
+    tag: AtomicU32,
+    /// The range's block in its heap.
+    block: u32,
+}
+
+impl AllocRecord {
+    #[inline(always)]
+    pub(crate) fn fill(&self, size: u64, tag: Tag, site: CallSite) {
+        self.site.store(site.into_word(), Relaxed);
+        self.size.store(size, Relaxed);
+        self.tag.store(tag.index(), Relaxed);
+    }
+
+    /// The holder of another range has moved here.
+    pub(crate) fn copy_from(&self, other: &Self) {
+        self.site.store(other.site.load(Relaxed), Relaxed);
+        self.size.store(other.size(), Relaxed);
+        self.tag.store(other.tag.load(Relaxed), Relaxed);
+    }
+
+    /// The holder has more, or less, than it asked for at first.
+    pub(crate) fn resize(&self, size: u64) {
+        self.size.store(size, Relaxed);
+    }
+
+    #[inline]
+    pub(crate) fn block(&self) -> u32 {
+        self.block
+    }
+
+    pub(crate) fn tag(&self) -> Tag {
+        Tag::from_index(self.tag.load(Relaxed))
+    }
+
+    pub(crate) fn size(&self) -> u64 {
+        self.size.load(Relaxed)
+    }
+
+    /// Where the holder asked; `None` before the first.
+    pub(crate) fn site(&self) -> Option<CallSite> {
+        // SAFETY: the field is null or was stored from a site's word.
+        unsafe { CallSite::from_word(self.site.load(Relaxed)) }
+    }
+}
+
+/// The record of a buffer that lies nowhere.
+pub(crate) static NOBODY: AllocRecord = AllocRecord {
+    site: AtomicPtr::new(ptr::null_mut()),
+    size: AtomicU64::new(0),
+    tag: AtomicU32::new(0),
+    block: 0,
+};
+
+/// log2 of the records in a chunk.
+const CHUNK_BITS: u32 = 8;
+const CHUNK: usize = 1 << CHUNK_BITS;
+
+/// Records by block number, in chunks, so that none ever moves.
+#[derive(Debug, Default)]
+pub(crate) struct RecordTable {
+    chunks: Vec<Box<[AllocRecord; CHUNK]>>,
+}
+
+impl RecordTable {
+    /// The record of `block`, made if it is the first of its chunk.
+    #[inline(always)]
+    pub(crate) fn record(&mut self, block: u32) -> &AllocRecord {
+        let (chunk, place) = place(block);
+        if chunk >= self.chunks.len() {
+            self.lengthen(chunk);
+        }
+        &self.chunks[chunk][place]
+    }
+
+    /// The record of `block`, if it was ever asked for.
+    pub(crate) fn get(&self, block: u32) -> Option<&AllocRecord> {
+        let (chunk, place) = place(block);
+        self.chunks.get(chunk).map(|chunk| &chunk[place])
+    }
+
+    /// Makes the records of all chunks up to this one.
+    #[cold]
+    #[inline(never)]
+    fn lengthen(&mut self, chunk: usize) {
+        while self.chunks.len() <= chunk {
+            let first = self.chunks.len() << CHUNK_BITS;
+            let record = |place| AllocRecord { block: (first + place) as u32, ..AllocRecord::default() };
+            self.chunks.push(Box::new(std::array::from_fn(record)));
+        }
+    }
+
+    /// Bytes of records kept.
+    pub(crate) fn metadata_bytes(&self) -> usize {
+        self.chunks.len() * size_of::<[AllocRecord; CHUNK]>() + self.chunks.capacity() * size_of::<usize>()
+    }
+}
+
+/// The chunk of a block's record, and its place there.
+#[inline(always)]
+fn place(block: u32) -> (usize, usize) {
+    ((block >> CHUNK_BITS) as usize, block as usize % CHUNK)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+    use std::ptr;
+
+    use super::*;
+
+    #[test]
+    fn every_block_has_a_record_of_its_own_and_few_are_made_ahead() {
+        let mut records = RecordTable::default();
+        let mut seen = HashSet::new();
+        for block in 0..100_000 {
+            let record = records.record(block);
+            assert!(seen.insert(ptr::from_ref(record)), "{block}");
+            assert_eq!(record.block(), block);
+            let records = records.chunks.len() * CHUNK;
+            assert!(records <= block as usize + CHUNK, "{records} for {block}");
+        }
+    }
+}

@@ -1,0 +1,74 @@
+//! Who still holds what.
+#![forbid(unsafe_code)]
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use crate::pool::interface::call_site::CallSite;
+use crate::pool::interface::request::Tag;
+
+/// One buffer that is alive.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Leak {
+    /// Bytes asked for.
+    pub size: u64,
+    /// The request's tag.
+    pub tag: Tag,
+    /// Where it was asked for.
+    pub site: Option<CallSite>,
+}
+
+/// The buffers that are alive, and how many were made and freed.
+///
+/// Displays as the guide's report, with a line for each call site, most bytes first.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct LeakReport {
+    /// Buffers made since the last reset of statistics; 0 if they are off.
+    pub acquired: u64,
+    /// Buffers given back since then.
+    pub released: u64,
+    /// The buffers that are alive.
+    pub leaks: Vec<Leak>,
+}
+
+impl LeakReport {
+    /// Whether nothing is alive.
+    #[must_use]
+    pub fn is_clean(&self) -> bool {
+        self.leaks.is_empty()
+    }
+
+    /// Requested bytes that are alive.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.leaks.iter().map(|leak| leak.size).sum()
+    }
+}
+
+impl fmt::Display for LeakReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { acquired, released, leaks } = self;
+        write!(f, "Acquired: {acquired}, Released: {released}, Leaked: {} buffers", leaks.len())?;
+        let mut sites: BTreeMap<(Option<CallSite>, Tag), (usize, u64)> = BTreeMap::new();
+        for leak in leaks {
+            let (count, bytes) = sites.entry((leak.site, leak.tag)).or_default();
+            *count += 1;
+            *bytes += leak.size;
+        }
+        let mut sites: Vec<_> = sites.into_iter().collect();
+        sites.sort_by_key(|(_, (_, bytes))| std::cmp::Reverse(*bytes));
+        for ((site, tag), (count, bytes)) in sites {
+            write!(f, "\n  {count} x, {bytes} bytes")?;
+            match site {
+                Some(site) => write!(f, ", allocated at {site}")?,
+                None => write!(f, ", allocated at an unknown place")?,
+            }
+            if tag != Tag::NONE {
+                write!(f, ", tagged {:?}", tag.name())?;
+            }
+        }
+        Ok(())
+    }
+}

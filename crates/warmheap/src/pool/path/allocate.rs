@@ -1,0 +1,231 @@
+//! Answering a request that this thread's cache could not: depot, heaps, the ladder, the device.
+#![forbid(unsafe_code)]
+
+use std::sync::atomic::Ordering::Relaxed;
+
+use arrayvec::ArrayVec;
+
+use crate::pool::cache::thread_state::{CacheGuard, Own};
+use crate::pool::core::{Core, figures, notes, queues};
+use crate::pool::heaps::slot::HeapGuard;
+use crate::pool::heaps::span::{EXACT, Span, SpanRequest};
+use crate::pool::heaps::thread_owned::OwnHeaps;
+use crate::pool::interface::call_site::CallSite;
+use crate::pool::interface::cold_box::ColdBox;
+use crate::pool::interface::error::{AllocError, OutOfMemory};
+use crate::pool::interface::request::Request;
+use crate::pool::path::slow;
+use crate::pool::path::slow::Fall;
+use crate::pool::sizing::thread_heaps;
+
+/// Where addresses are memory, a buffer that will grow gets one part in this many more than it asks.
+const SPARE: u64 = 8;
+
+/// The most ranges cut at once for a small class, and the most granules of them. The request waits for
+/// them all.
+const BATCH: u32 = 4;
+const BATCH_LEN: u32 = 1024;
+
+/// A range for a request that will grow; `None` if there is no memory for more than it asks, and
+/// it is a request like any other.
+pub(crate) fn allocate_growing(core: &Core, request: &Request, align: u64) -> Option<Span> {
+    if !core.process.is_current() {
+        return None;
+    }
+    if core.sizing.is_in_place() {
+        thread_heaps::move_in(core);
+        return core.sizing.allocate_with_tail(core, request, align);
+    }
+    let spare = (request.size / SPARE).min(request.room.saturating_sub(request.size));
+    let want = core.want(request.size.checked_add(spare)?, align)?;
+    core.heaps.allocate(want).or_else(|| slow::make_available(core, want))
+}
+
+/// Answers a request by any means it allows.
+#[inline(never)]
+pub(crate) fn serve(
+    core: &Core,
+    request: &Request,
+    site: CallSite,
+    may_fall_back: bool,
+) -> Result<Span, AllocError> {
+    if core.quotas.cover(request.tag) {
+        return serve_metered(core, request, site, may_fall_back);
+    }
+    serve_unmetered(core, request, site, may_fall_back)
+}
+
+/// As [`serve`], under the quota of the request's tag.
+#[cold]
+fn serve_metered(
+    core: &Core,
+    request: &Request,
+    site: CallSite,
+    may_fall_back: bool,
+) -> Result<Span, AllocError> {
+    core.process.check()?;
+    let charge = core.quotas.charge(request.tag, request.size, 0).inspect_err(|_| {
+        core.failures.fetch_add(1, Relaxed);
+    })?;
+    let mut range = serve_unmetered(core, request, site, may_fall_back)?;
+    if let Some(charge) = charge {
+        range.meter();
+        charge.settle();
+    }
+    Ok(range)
+}
+
+/// As [`serve`], past this thread's own and whatever the tag.
+#[inline]
+fn serve_unmetered(
+    core: &Core,
+    request: &Request,
+    site: CallSite,
+    may_fall_back: bool,
+) -> Result<Span, AllocError> {
+    let align = core.check(request)?;
+    let want = core.want(request.size, align).filter(|_| core.config.enabled);
+    if request.room > 0
+        && let Some(range) = want.and_then(|_| allocate_growing(core, request, align))
+    {
+        return speak_and_hand_over(core, range, request, site, false);
+    }
+    // Counted in the same visit, unless the device must clear the range first and may fail.
+    let counted = !request.zeroed;
+    let found = want.and_then(|want| {
+        core.session(|session| {
+            let range = take_from_heaps(core, session, want)?;
+            if core.config.track_statistics && counted {
+                session.local.counters.allocated(request.size, &core.peak);
+            }
+            Some(range)
+        })
+    });
+    match found {
+        Some(range) => {
+            if core.sizing.grows_ahead() {
+                core.sizing.grow_ahead(core);
+                return speak_and_hand_over(core, range, request, site, counted);
+            }
+            hand_over(core, range, request, site, counted)
+        }
+        None => serve_hard(core, want, request, align, site, may_fall_back),
+    }
+}
+
+/// A range from the depot or a heap that has room.
+#[inline]
+fn take_from_heaps(core: &Core, session: &mut CacheGuard<'_>, want: SpanRequest) -> Option<Span> {
+    if want.class != EXACT {
+        // The quick path may have passed by: it does not count new peaks.
+        let cached = session.own.cache.pop(want.class.into(), &session.local.held);
+        return cached.or_else(|| refill(core, session, want));
+    }
+    cut(core, &mut session.own.heaps, want, |open| open.allocate(want))
+}
+
+/// Cuts from the thread's own heap, or from those that all share if it uses them.
+#[inline]
+fn cut(
+    core: &Core,
+    heaps: &mut OwnHeaps,
+    want: SpanRequest,
+    cut: impl FnMut(&mut HeapGuard<'_>) -> Option<Span>,
+) -> Option<Span> {
+    match heaps {
+        OwnHeaps::Pair(pair) => core.heaps.at_home(pair.for_class(want.class), cut),
+        // The ladder's first rung.
+        OwnHeaps::Undecided => None,
+        OwnHeaps::Shared => core.heaps.allocate_with(want, cut),
+    }
+}
+
+/// One range of a class, and a few more for this thread's cache.
+fn refill(core: &Core, session: &mut CacheGuard<'_>, want: SpanRequest) -> Option<Span> {
+    let (class, held) = (u32::from(want.class), &session.local.held);
+    let Own { cache, heaps } = &mut *session.own;
+    cache.set_limit(core.cache_limit());
+    let from_depot = |stack: &mut Vec<Span>, most: usize| core.depot.take(class, most, stack);
+    if let Some(range) = cache.take_in(class, want.len, held, from_depot) {
+        return Some(range);
+    }
+    let mut more: ArrayVec<Span, { BATCH as usize }> = ArrayVec::new();
+    let count = (BATCH_LEN / want.len).clamp(1, BATCH);
+    let several = |open: &mut HeapGuard<'_>| open.allocate_some(want, count, |range| more.push(range));
+    let range = cut(core, heaps, want, several);
+    for range in more {
+        if let Err(refused) = cache.push(range, held) {
+            core.release(heaps, [refused]);
+        }
+    }
+    range
+}
+
+/// The way when no heap has room: make some, or ask the device.
+#[cold]
+#[inline(never)]
+fn serve_hard(
+    core: &Core,
+    want: Option<SpanRequest>,
+    request: &Request,
+    align: u64,
+    site: CallSite,
+    may_fall_back: bool,
+) -> Result<Span, AllocError> {
+    core.process.check()?;
+    match slow::climb(core, want, request, align, may_fall_back) {
+        Ok(range) => hand_over(core, range, request, site, false),
+        Err(fall) => Err(out_of_memory(core, request.size, fall)),
+    }
+}
+
+/// As [`hand_over`], after the device was asked for memory.
+fn speak_and_hand_over(
+    core: &Core,
+    range: Span,
+    request: &Request,
+    site: CallSite,
+    counted: bool,
+) -> Result<Span, AllocError> {
+    let range = notes::speak_with(core, range, counted.then_some(request.size));
+    hand_over(core, range, request, site, counted)
+}
+
+/// Makes a range ready for its holder, and counts it if that is still to do.
+#[inline]
+fn hand_over(
+    core: &Core,
+    range: Span,
+    request: &Request,
+    site: CallSite,
+    counted: bool,
+) -> Result<Span, AllocError> {
+    if request.zeroed
+        && let Err(error) = core.clear(&range, request.size)
+    {
+        core.put_back(range);
+        core.failures.fetch_add(1, Relaxed);
+        return Err(AllocError::Device(ColdBox::new(error)));
+    }
+    range.record().fill(request.size, request.tag, site);
+    if !counted {
+        core.count_allocation(request.size, range.is_fallback());
+    }
+    Ok(range)
+}
+
+#[cold]
+fn out_of_memory(core: &Core, requested: u64, Fall { device, waited }: Fall) -> AllocError {
+    core.failures.fetch_add(1, Relaxed);
+    let (free, largest_free) = figures::free_bytes(core);
+    AllocError::OutOfMemory(ColdBox::new(OutOfMemory {
+        requested,
+        free,
+        largest_free,
+        reserved: core.driver.reserved(),
+        in_flight: queues::in_flight(core),
+        waited,
+        limit: core.driver.account().most_bytes(),
+        device,
+    }))
+}

@@ -1,0 +1,211 @@
+//! Compaction: movable buffers are packed together, so that what lay between them is in one piece.
+//!
+//! All heaps are looked at as one line, the fullest first: what lies furthest back moves into holes
+//! further forward, until all were looked at or the budget is spent. So the emptiest heaps empty first,
+//! and within a heap the free memory gathers at its end. Every move goes forward, so it ends.
+//!
+//! Nothing waits for compaction but a pin of the very buffer that is being copied: no lock of a heap
+//! or of growth is held meanwhile, and a buffer that is pinned or in flight is passed over. A copy
+//! that fails leaves its buffer where it was. What came free stays with the pool; giving it back is
+//! the business of `trim`.
+#![forbid(unsafe_code)]
+
+use std::cmp::Reverse;
+use std::sync::Weak;
+use std::time::{Duration, Instant};
+
+use crate::Pool;
+use crate::config::Compaction;
+use crate::device::DeviceError;
+use crate::pool::core::buffer::Buffer;
+use crate::pool::core::movables::Place;
+use crate::pool::core::notes::Note;
+use crate::pool::core::{Core, caches, quarantine, queues};
+use crate::pool::heaps::slot::{Heap, HeapSlot};
+use crate::pool::heaps::span::{Span, SpanRequest};
+use crate::pool::interface::compaction::{CompactionBudget, CompactionReport};
+use crate::sync::lock;
+
+/// A step of the pool's own that has more to do rests so many times as long as it took.
+const REST: u32 = 10;
+
+impl Compaction {
+    fn budget(&self) -> CompactionBudget {
+        CompactionBudget { bytes: self.step_bytes, time: self.step_time }
+    }
+}
+
+/// Where a range stands in the line of heaps, and its address there: the lower, the further forward.
+type Position = (usize, u64);
+
+impl Pool {
+    /// Packs movable buffers, so that the free memory between them becomes useful: heaps empty, and
+    /// holes join. Contents stay. Threads that allocate and free go on meanwhile; one that pins the
+    /// buffer being copied waits for that copy. Ranges that threads hold back are given up first.
+    ///
+    /// The memory stays with the pool, for larger requests, or for [`Pool::trim`] to give back.
+    ///
+    /// # Errors
+    /// The device's, if it cannot copy. The buffer is where it was, those before it have moved.
+    pub fn compact(&self, budget: CompactionBudget) -> Result<CompactionReport, DeviceError> {
+        self.here()?;
+        self.and_speak(|shared| compact(shared, budget))
+    }
+}
+
+pub(crate) fn compact(core: &Core, budget: CompactionBudget) -> Result<CompactionReport, DeviceError> {
+    let at_work = core.compactor.at_work.lock();
+    let _at_work = at_work.ok_or(DeviceError::WithinCall { call: "Pool::compact" })?;
+    let mut report = CompactionReport::default();
+    compact_alone(core, budget, &mut report)?;
+    Ok(report)
+}
+
+/// Whether moving buffers may make room for a request: there is enough, in pieces. Where heaps
+/// grow in place, pages move instead.
+pub(crate) fn may_compact_for(core: &Core, want: SpanRequest) -> bool {
+    core.config.compaction.enabled
+        && !core.sizing.is_in_place()
+        && core.heaps.free() >= want.len.into()
+        && !lock(&core.compactor.places).is_empty()
+}
+
+/// One step of compaction, for a request that found no room; `false` if nothing has moved.
+pub(crate) fn compact_unless_busy(core: &Core) -> bool {
+    let Some(_at_work) = core.compactor.at_work.try_lock() else { return false };
+    let mut report = CompactionReport::default();
+    if let Err(error) = compact_alone(core, core.config.compaction.budget(), &mut report) {
+        core.notes.add(Note::CouldNotMove(error));
+    }
+    report.moved_buffers > 0
+}
+
+/// As [`compact`], with a report also of what was done before a failure; nobody else compacts.
+fn compact_alone(
+    core: &Core,
+    budget: CompactionBudget,
+    report: &mut CompactionReport,
+) -> Result<(), DeviceError> {
+    queues::poll_queues(core);
+    // Ranges that threads keep for later look as if they were in use.
+    caches::flush_caches(core);
+    let (held, spare) = (core.driver.reserved(), spare_bytes(core));
+    let packed = pack(core, budget, report);
+    let free = spare_bytes(core) + held;
+    report.recovered_bytes = free.saturating_sub(spare + core.driver.reserved());
+    core.compactor.note(report);
+    packed
+}
+
+/// A step of the pool's own, if a heap's fragmentation calls for it. Answers how long it is until
+/// the next.
+pub(crate) fn compact_a_little(core: &Core) -> Result<Duration, DeviceError> {
+    let Compaction { threshold, interval, .. } = core.config.compaction;
+    if !is_any_fragmented(core, threshold) {
+        return Ok(interval);
+    }
+    let begun = Instant::now();
+    // Another thread may be at it.
+    let Some(_at_work) = core.compactor.at_work.try_lock() else { return Ok(interval) };
+    let mut report = CompactionReport::default();
+    compact_alone(core, core.config.compaction.budget(), &mut report)?;
+    let goes_on = !report.finished && report.moved_buffers > 0;
+    Ok(if goes_on { (begun.elapsed() * REST).min(interval) } else { interval })
+}
+
+/// Whether more than this share of some heap's free memory lies outside its longest free block.
+fn is_any_fragmented(core: &Core, threshold: f64) -> bool {
+    let fragmentation = |heap: &Heap| {
+        let free = f64::from(heap.space.free_len());
+        if free > 0.0 { 1.0 - f64::from(heap.space.largest_free()) / free } else { 0.0 }
+    };
+    let mut slots = core.heaps.slots().iter();
+    slots.any(|slot| slot.with(|open| open.heap().is_some_and(|heap| fragmentation(heap) > threshold)))
+}
+
+/// Moves buffers forward, the last one first.
+fn pack(core: &Core, budget: CompactionBudget, report: &mut CompactionReport) -> Result<(), DeviceError> {
+    let begun = Instant::now();
+    let line = line_up(core);
+    let mut candidates = movable(core, &line);
+    candidates.sort_unstable_by_key(|(position, _)| Reverse(*position));
+    for ((rank, _), place) in candidates {
+        if report.moved_bytes >= budget.bytes || begun.elapsed() >= budget.time {
+            return Ok(());
+        }
+        let Some(place) = place.upgrade() else { continue };
+        let Some(mut buffer) = place.to_move() else {
+            report.busy_buffers += 1;
+            continue;
+        };
+        let before = line.get(..rank).unwrap_or(&line);
+        if let Some(range) = find_further_forward(core, &buffer, place.align, before) {
+            move_buffer(core, &mut buffer, range)?;
+            place.has_moved();
+            report.moved_buffers += 1;
+            report.moved_bytes += buffer.size();
+        }
+    }
+    report.finished = true;
+    Ok(())
+}
+
+/// All heaps, the fullest first.
+fn line_up(core: &Core) -> Vec<u16> {
+    let used = |heap| core.heaps.slot(heap).with(|open| open.heap().map(|heap| heap.space.used_len()));
+    let heaps = 0..core.heaps.slots().len() as u16;
+    let mut line: Vec<_> = heaps.filter_map(|heap| Some((Reverse(used(heap)?), heap))).collect();
+    line.sort_unstable();
+    line.into_iter().map(|(_, heap)| heap).collect()
+}
+
+/// The movable buffers that nobody moves now, with their positions. What came straight from the
+/// device stands behind all heaps.
+fn movable(core: &Core, line: &[u16]) -> Vec<(Position, Weak<Place>)> {
+    let places = lock(&core.compactor.places).clone();
+    let position = |place: &Weak<Place>| {
+        let place = place.upgrade()?;
+        let buffer = place.look()?;
+        let range = buffer.range();
+        let in_line = (!range.is_fallback()).then(|| line.iter().position(|heap| *heap == range.heap()));
+        Some((in_line.flatten().unwrap_or(usize::MAX), range.address))
+    };
+    places.into_iter().filter_map(|place| Some((position(&place)?, place))).collect()
+}
+
+/// A range for a buffer in one of the heaps `before` its own, or further forward in that.
+fn find_further_forward(core: &Core, buffer: &Buffer, align: u64, before: &[u16]) -> Option<Span> {
+    let range = buffer.range();
+    let want = core.want(buffer.size(), align.max(1 << core.shift))?;
+    let mut fitting = before.iter().filter(|heap| core.is_for_class(**heap, want.class));
+    let found = fitting.find_map(|heap| core.heaps.slot(*heap).with(|open| open.allocate(want)));
+    let found = found.or_else(|| {
+        let slot = (!range.is_fallback()).then(|| core.heaps.slot(range.heap()))?;
+        slot.with(|open| open.allocate_below(want, range.address))
+    })?;
+    // Nobody's so far.
+    found.record().resize(0);
+    Some(found)
+}
+
+/// Copies a buffer into `range` and gives back what it leaves; or `range`, if that fails.
+fn move_buffer(core: &Core, buffer: &mut Buffer, range: Span) -> Result<(), DeviceError> {
+    let size = buffer.size();
+    let copied = core.copy(buffer.range(), &range, size);
+    let left = if copied.is_ok() { buffer.move_to(range) } else { range };
+    quarantine::clean_and_put_back(core, left, size);
+    copied
+}
+
+/// What could go back to the device as it is: whole pages, or whole heaps where pages cannot.
+fn spare_bytes(core: &Core) -> u64 {
+    let page = core.page();
+    let spare = |slot: &HeapSlot| {
+        slot.with(|open| match open.heap() {
+            Some(heap) if heap.elastic => heap.space.free_pages(page),
+            Some(heap) if heap.space.used_blocks() == 0 => heap.space.free_len(),
+            _ => 0,
+        })
+    };
+    core.bytes(core.heaps.slots().iter().map(|slot| u64::from(spare(slot))).sum())
+}

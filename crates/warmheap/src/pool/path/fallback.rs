@@ -1,0 +1,35 @@
+//! The fallback: a buffer straight from the device.
+#![forbid(unsafe_code)]
+
+use std::sync::atomic::Ordering::Relaxed;
+
+use crate::device::DeviceError;
+use crate::pool::accounting::account::UpTo;
+use crate::pool::accounting::stages::Step;
+use crate::pool::core::Core;
+use crate::pool::core::notes::Note;
+use crate::pool::heaps::span::Span;
+use crate::pool::sizing::purgeable;
+
+/// Asks the device for a buffer of its own; what nobody uses makes way for it.
+pub(crate) fn fall_back(core: &Core, size: u64, align: u64) -> Result<Span, DeviceError> {
+    core.ladder.tried(Step::Fallback);
+    let ask = |up_to| core.fallback.allocate(&core.driver, size, align, up_to);
+    let asked = ask(UpTo::Soft).or_else(|error| {
+        let Some(_climbing) = core.growth.lock() else { return Err(error) };
+        purgeable::make_way(core, error)?;
+        ask(UpTo::Soft)
+    });
+    // Past the soft limit only once nothing is left to give back.
+    let asked = match asked {
+        Err(DeviceError::PastLimit { .. }) => ask(UpTo::Hard),
+        asked => asked,
+    };
+    core.ladder.served(Step::Fallback, asked.as_ref().ok());
+    let range = asked?;
+    if core.config.enabled && core.config.log_exhaustion && core.exhaustion.begins() {
+        let fallback_allocations = core.fallbacks.load(Relaxed) + 1;
+        core.notes.add(Note::FellBack { size, fallback_allocations });
+    }
+    Ok(range)
+}

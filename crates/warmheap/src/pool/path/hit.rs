@@ -1,0 +1,124 @@
+//! The hit: a request served from what the calling thread owns.
+//!
+//! It touches only memory of this thread: no shared atomic, no lock, no reference count. It is inlined into the
+//! caller; [`allocate`](crate::pool::path::allocate) takes what it cannot serve.
+#![forbid(unsafe_code)]
+
+use crate::pool::cache::size_class::{CLASSES, class_of};
+use crate::pool::cache::thread_state;
+use crate::pool::cache::thread_state::CacheGuard;
+use crate::pool::core::Core;
+use crate::pool::heaps::span::{EXACT, Span, SpanHead, SpanRequest};
+use crate::pool::heaps::thread_owned::OwnHeaps;
+use crate::pool::interface::call_site::CallSite;
+use crate::pool::interface::request::{Request, Tag};
+
+/// Cuts a plain request that is too large for a class from this thread's own heap. A thread that
+/// has none takes it from one that all share, if nobody is at that now.
+#[inline(always)]
+pub(crate) fn cut_at_once(core: &Core, request: &Request, site: CallSite) -> Option<Span> {
+    let large = request.size.wrapping_sub(1) >= core.largest_class && core.is_plain(request);
+    if !large {
+        return None;
+    }
+    let len = core.granules(request.size)?;
+    let mut heap = 0;
+    match cut_large(core, request.size, len, request.tag, site, &mut heap) {
+        Some(start) => Some(Span::new(start, len, EXACT, heap)),
+        None => cut_shared(core, request.size, len, request.tag, site),
+    }
+}
+
+/// Answers in registers, and the heap's place alone in memory: a whole range would be stored in
+/// parts here, and loaded at once in pieces of two by whoever keeps it.
+#[inline(never)]
+fn cut_large(
+    core: &Core,
+    size: u64,
+    len: u32,
+    tag: Tag,
+    site: CallSite,
+    place: &mut u16,
+) -> Option<SpanHead> {
+    let cut = thread_state::enter(core, |mut session| {
+        let own = session.own.heaps.large()?;
+        *place = own.index();
+        let start = core.heaps.at_home(own, |open| open.begin(len))?;
+        if core.config.track_statistics {
+            session.local.counters.allocated(size, &core.peak);
+        }
+        Some(start)
+    });
+    let start = cut.flatten()?;
+    start.record().fill(size, tag, site);
+    Some(start)
+}
+
+/// As [`cut_large`], for threads that use the heaps that all share.
+#[inline(never)]
+fn cut_shared(core: &Core, size: u64, len: u32, tag: Tag, site: CallSite) -> Option<Span> {
+    // The long way sees to heaps that are added ahead.
+    if core.sizing.grows_ahead() {
+        return None;
+    }
+    thread_state::enter(core, |session| {
+        if !matches!(session.own.heaps, OwnHeaps::Shared) {
+            return None;
+        }
+        let range = core.heaps.allocate_at_once(SpanRequest { class: EXACT, len, align: 1 })?;
+        if core.config.track_statistics {
+            session.local.counters.allocated(size, &core.peak);
+        }
+        range.record().fill(size, tag, site);
+        Some(range)
+    })?
+}
+
+/// Answers a plain request from this thread's cache.
+#[inline(always)]
+pub(crate) fn hit(core: &Core, request: &Request, site: CallSite) -> Option<Span> {
+    if !core.is_plain(request) {
+        return None;
+    }
+    // A size of 0 wraps and is too large, too.
+    let last = request.size.wrapping_sub(1);
+    if last >= core.largest_class {
+        return None;
+    }
+    thread_state::enter(core, |mut session| {
+        let CacheGuard { own, local } = &mut session;
+        if last >= local.counters.quick() {
+            return None;
+        }
+        let class = class_of((last >> core.shift) as u32 + 1);
+        let range = own.cache.top(class)?;
+        if core.config.track_statistics && !local.counters.quickly_allocated(request.size) {
+            return None;
+        }
+        let range = range.take(&local.held);
+        range.record().fill(request.size, request.tag, site);
+        Some(range)
+    })?
+}
+
+/// Returns a range of `class` and `len` to this thread's cache. `false`, and `range` not called,
+/// if it cannot go there.
+#[inline(always)]
+pub(crate) fn free(core: &Core, class: u16, len: u32, size: u64, range: impl FnOnce() -> Span) -> bool {
+    if usize::from(class) >= CLASSES {
+        return false;
+    }
+    let freed = thread_state::enter(core, |mut session| {
+        let CacheGuard { own, local } = &mut session;
+        let Some(room) = own.cache.room(class, len, &local.held) else { return false };
+        if core.config.track_statistics {
+            let Some(count) = local.counters.count_free(size) else { return false };
+            room.fill(range(), &local.held);
+            count.done();
+        } else {
+            room.fill(range(), &local.held);
+        }
+        true
+    });
+    freed == Some(true)
+}

@@ -1,0 +1,200 @@
+//! What is tried when no heap has room, cheapest first; and how often each step was tried and served.
+//!
+//! 1. *retired*: buffers whose work on a queue has completed
+//! 2. *caches*: ranges that threads hold back for themselves
+//! 3. *empty heaps*: heaps at rest are claimed back
+//! 4. *compaction*: movable buffers make room, a step's worth, if the settings let the pool do so
+//! 5. *growth*: memory from the device, for a heap; what nobody uses makes way for it
+//! 6. *fallback*: memory from the device, for this request alone
+//! 7. *wait*: for work in flight, as long as the request or the settings allow
+//! 8. *callbacks*: the program is asked to free something
+//!
+//! Then the request fails, with the figures. One thread at a time climbs to the fifth step; the
+//! others wait for it and look again. No lock is held in the last two, nor while buffers are moved. The device is never called
+//! under a heap's lock, so frees and hits go on meanwhile.
+#![forbid(unsafe_code)]
+
+use std::time::{Duration, Instant};
+
+use crate::device::DeviceError;
+use crate::pool::accounting::account::UpTo;
+use crate::pool::accounting::stages::Step;
+use crate::pool::core::notes::Note;
+use crate::pool::core::{Core, caches, notes, queues};
+use crate::pool::heaps::span::{EXACT, Span, SpanRequest};
+use crate::pool::heaps::thread_owned::Home;
+use crate::pool::interface::pressure::Pressure;
+use crate::pool::interface::request::Request;
+use crate::pool::path::{compact, fallback};
+use crate::pool::sizing::{purgeable, thread_heaps};
+
+/// How a climb ended without a range.
+#[derive(Debug)]
+pub(crate) struct Fall {
+    /// The device's last answer; `None` if the request ruled fallback out.
+    pub(crate) device: Option<DeviceError>,
+    /// How long the request waited.
+    pub(crate) waited: Duration,
+}
+
+/// Climbs the ladder for a request until a range is found or nothing is left to try.
+#[cold]
+pub(crate) fn climb(
+    core: &Core,
+    want: Option<SpanRequest>,
+    request: &Request,
+    align: u64,
+    may_fall_back: bool,
+) -> Result<Span, Fall> {
+    let begun = Instant::now();
+    let patience = request.patience().unwrap_or(core.config.wait);
+    let (mut reached, mut asked) = (None, false);
+    loop {
+        let found = want.and_then(|want| make_available(core, want));
+        let within = core.is_within_call().then_some(DeviceError::WithinCall { call: "Pool::allocate" });
+        let (found, device) = match found {
+            None if may_fall_back => match fallback::fall_back(core, request.size, align) {
+                Ok(range) => (Some(range), None),
+                Err(error) => (None, Some(within.unwrap_or(error))),
+            },
+            found => (found, within),
+        };
+        if let Some(step) = reached {
+            core.ladder.served(step, found.as_ref());
+        }
+        if let Some(range) = found {
+            return Ok(notes::speak_with(core, range, None));
+        }
+        notes::speak(core);
+        if queues::wait_for_queues(core, begun, patience) {
+            reached = Some(Step::Wait);
+        } else if !asked && ask_for_help(core, request.size) {
+            (reached, asked) = (Some(Step::Callbacks), true);
+        } else {
+            let waited = if patience.is_zero() { patience } else { begun.elapsed() };
+            return Err(Fall { device, waited });
+        }
+    }
+}
+
+/// Finds room in heaps, or makes some.
+pub(crate) fn make_available(core: &Core, want: SpanRequest) -> Option<Span> {
+    if thread_heaps::move_in(core)
+        && let Some(range) = search(core, want)
+    {
+        return Some(range);
+    }
+    // What has come back from queues since anyone looked is the cheapest memory there is.
+    core.ladder.tried(Step::Retired);
+    if queues::poll_queues(core)
+        && let Some(range) = core.ladder.served(Step::Retired, search(core, want))
+    {
+        return Some(range);
+    }
+    let mut climbing = core.growth.lock()?;
+    // Whoever climbed before may have left room for both.
+    if let Some(range) = search(core, want) {
+        return Some(range);
+    }
+    core.ladder.tried(Step::Caches);
+    if let Some(range) = search_caches(core, want) {
+        return Some(range);
+    }
+    core.ladder.tried(Step::EmptyHeaps);
+    while purgeable::wake(core, want) {
+        if let Some(range) = core.ladder.served(Step::EmptyHeaps, search(core, want)) {
+            return Some(range);
+        }
+    }
+    if compact::may_compact_for(core, want) {
+        drop(climbing);
+        core.ladder.tried(Step::Compaction);
+        if compact::compact_unless_busy(core)
+            && let Some(range) = core.ladder.served(Step::Compaction, search(core, want))
+        {
+            return Some(range);
+        }
+        climbing = core.growth.lock()?;
+    }
+    core.ladder.tried(Step::Growth);
+    let grown = core.ladder.served(Step::Growth, grow_and_search(core, want));
+    drop(climbing);
+    grown
+}
+
+/// Grows until there is room, or until neither settings nor device allow more.
+fn grow_and_search(core: &Core, want: SpanRequest) -> Option<Span> {
+    let mut up_to = UpTo::Soft;
+    loop {
+        match core.sizing.grow(core, want, up_to) {
+            Ok(true) => {}
+            Ok(false) => return search_everywhere(core, want),
+            Err(error) => {
+                core.notes.add(Note::CouldNotGrow(error.clone()));
+                // What is free in others' heaps may do as it lies; else it may make way.
+                let found = search_everywhere(core, want);
+                if found.is_some() {
+                    return found;
+                }
+                match purgeable::make_way(core, error) {
+                    Ok(()) => {}
+                    // Past the soft limit only once nothing is left to give back.
+                    Err(DeviceError::PastLimit { .. }) if up_to == UpTo::Soft => up_to = UpTo::Hard,
+                    Err(_) => return None,
+                }
+            }
+        }
+        if let Some(range) = search(core, want) {
+            return Some(range);
+        }
+    }
+}
+
+/// Looks in this thread's own heap, or in all if it has none.
+fn search(core: &Core, want: SpanRequest) -> Option<Span> {
+    let home = core.home();
+    let at_home = |home: Home| core.open(home.for_class(want.class), |open| open.allocate(want));
+    if let Some(range) = home.and_then(at_home) {
+        return Some(range);
+    }
+    // What is free in others' heaps is not for this thread while its own can grow: it can have
+    // the pages without the addresses.
+    if home.is_some() {
+        return None;
+    }
+    core.heaps.refresh_hints();
+    core.heaps.allocate(want)
+}
+
+/// Looks again with caches given up: this thread's own first, then those of others if they could
+/// be enough. What would go back to another heap than the one to cut from stays where it is;
+/// growth gives it up if it is short of pages.
+fn search_caches(core: &Core, want: SpanRequest) -> Option<Span> {
+    let home = core.home();
+    let own = home.is_none() || want.class != EXACT;
+    // Bit by bit, the coldest first: what is used all the time would be missed at once.
+    while own && caches::shed_own_cache(core) {
+        if let Some(range) = core.ladder.served(Step::Caches, search(core, want)) {
+            return Some(range);
+        }
+    }
+    let all = home.is_none() && caches::cached(core) >= want.len.into() && caches::flush_caches(core);
+    let range = if all { search(core, want) } else { None };
+    core.ladder.served(Step::Caches, range)
+}
+
+/// Looks in all heaps, whoever's they are, with every cache given up.
+fn search_everywhere(core: &Core, want: SpanRequest) -> Option<Span> {
+    caches::flush_caches(core);
+    core.heaps.refresh_hints();
+    core.heaps.allocate(want)
+}
+
+/// Calls the program's callbacks because a request is about to fail; `false` if there are none.
+fn ask_for_help(core: &Core, requested: u64) -> bool {
+    let called = !core.is_within_call() && core.callbacks.call(Pressure::Exhausted { requested });
+    if called {
+        core.ladder.tried(Step::Callbacks);
+    }
+    called
+}

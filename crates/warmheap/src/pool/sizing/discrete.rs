@@ -1,0 +1,64 @@
+//! Discrete heaps: where heaps cannot grow in place, the pool adds further ones, as large as its size suggests.
+#![forbid(unsafe_code)]
+
+use crate::config::{MAX_HEAPS, MIB};
+use crate::device::DeviceError;
+use crate::pool::accounting::account::UpTo;
+use crate::pool::core::Core;
+use crate::pool::core::sizing::Sizing;
+use crate::pool::heaps::span::SpanRequest;
+use crate::pool::interface::error::StartError;
+use crate::pool::sizing::whole_heaps;
+
+const SMALLEST_HEAP: u64 = 32 * MIB;
+
+/// With fewer heaps than this, places are not scarce.
+const ROOMY: usize = MAX_HEAPS / 8 * 5;
+
+/// A heap of the pool's own choosing is at least one part in this many of what is held.
+const HEAP_SHARE: u64 = 24;
+
+/// See the module's documentation.
+#[derive(Debug)]
+pub(crate) struct Discrete;
+
+impl Sizing for Discrete {
+    fn places(&self) -> usize {
+        MAX_HEAPS
+    }
+
+    fn open(&self, _core: &Core) -> Result<(), StartError> {
+        Ok(())
+    }
+
+    /// Creates a heap as large as the pool's size suggests, long enough for the request.
+    fn grow(&self, core: &Core, want: SpanRequest, up_to: UpTo) -> Result<bool, DeviceError> {
+        let bytes = core.bytes(u64::from(want.len) + u64::from(want.align) - 1);
+        let limits = core.driver.limits();
+        whole_heaps::drop_unused_heaps(core, 0);
+        // The last places must last: the fuller the table, the larger the heap.
+        let heaps = core.heap_count().min(MAX_HEAPS - 1);
+        let share = HEAP_SHARE.min((MAX_HEAPS - heaps) as u64);
+        let wish = (core.driver.reserved() / share).max(SMALLEST_HEAP);
+        // A request near that size gets a heap of its own, which wastes nothing.
+        let wish = if bytes >= wish / 2 && heaps < ROOMY { bytes } else { wish };
+        let round = |size: u64| size.checked_next_multiple_of(limits.granularity);
+        let Some(least) = round(bytes).filter(|least| *least <= limits.largest_heap) else {
+            return Ok(false);
+        };
+        let wish =
+            round(wish).unwrap_or(least).min(limits.largest_heap / limits.granularity * limits.granularity);
+        match whole_heaps::add_heap(core, wish.max(least), up_to) {
+            Err(_) if wish > least => whole_heaps::add_heap(core, least, up_to),
+            answer => answer,
+        }
+    }
+
+    fn give_back(&self, core: &Core, target: u64) -> Result<u64, DeviceError> {
+        Ok(whole_heaps::drop_unused_heaps(core, target))
+    }
+
+    fn give_back_idle(&self, core: &Core, heap: u16, idle: u32, _most: u32) -> Result<u32, DeviceError> {
+        Ok(whole_heaps::drop_idle_heap(core, heap, idle))
+    }
+}

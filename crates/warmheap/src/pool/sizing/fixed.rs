@@ -1,0 +1,143 @@
+//! Fixed heaps: as many and as large as the settings say, warmed at start-up.
+#![forbid(unsafe_code)]
+
+use std::sync::Arc;
+
+use crate::config::{MIB, PoolConfig, Strategy};
+use crate::device::DeviceError;
+use crate::pool::accounting::account::UpTo;
+use crate::pool::accounting::rate_limit::RateLimit;
+use crate::pool::core::sizing::Sizing;
+use crate::pool::core::{Core, figures};
+use crate::pool::heaps::span::SpanRequest;
+use crate::pool::interface::error::StartError;
+use crate::pool::sizing::whole_heaps;
+use crate::sync::lock;
+
+/// See the module's documentation.
+#[derive(Debug)]
+pub(crate) struct Fixed {
+    heap_size: u64,
+    num_heaps: usize,
+    max_heaps: usize,
+    strategy: Strategy,
+    /// Heaps are added before they are missed.
+    ahead: bool,
+    /// When that was last refused.
+    refused: RateLimit,
+}
+
+impl Fixed {
+    pub(crate) fn new(config: &PoolConfig) -> Self {
+        let PoolConfig { heap_size, num_heaps, max_heaps, dynamic_growth, strategy, enabled, .. } = *config;
+        Self {
+            heap_size,
+            num_heaps,
+            max_heaps: if dynamic_growth { max_heaps.max(num_heaps) } else { num_heaps },
+            strategy,
+            ahead: enabled && dynamic_growth,
+            refused: RateLimit::default(),
+        }
+    }
+
+    /// Heaps that were promised and given up since may be made again, whatever the settings.
+    fn may_add_heap(&self, core: &Core) -> bool {
+        core.heap_count() < self.max_heaps
+    }
+}
+
+impl Sizing for Fixed {
+    fn places(&self) -> usize {
+        self.max_heaps
+    }
+
+    fn strategy(&self) -> Strategy {
+        self.strategy
+    }
+
+    fn open(&self, core: &Core) -> Result<(), StartError> {
+        let (size, heaps) = (core.config.heap_size, core.config.num_heaps);
+        if core.granules(size).is_none() {
+            let most = core.bytes(u32::MAX.into()) / MIB;
+            return Err(StartError::Unsupported {
+                key: "heap_size_mb",
+                reason: format!(
+                    "{} is more than a heap can hold ({most}); use more, smaller heaps",
+                    size / MIB
+                ),
+            });
+        }
+        for number in 1..=heaps {
+            let added = whole_heaps::add_heap(core, size, UpTo::Hard);
+            added.map_err(|source| StartError::Heap { number, heaps, size, source })?;
+        }
+        warm_up(core)
+    }
+
+    fn grow(&self, core: &Core, want: SpanRequest, up_to: UpTo) -> Result<bool, DeviceError> {
+        let bytes = core.bytes(u64::from(want.len) + u64::from(want.align) - 1);
+        if bytes > self.heap_size || !self.may_add_heap(core) {
+            return Ok(false);
+        }
+        whole_heaps::add_heap(core, self.heap_size, up_to)
+    }
+
+    fn grows_ahead(&self) -> bool {
+        self.ahead
+    }
+
+    /// Adds a heap if utilisation has passed `growth_trigger`, before one is missed.
+    fn grow_ahead(&self, core: &Core) {
+        let len = core.granules(core.config.heap_size).unwrap_or(u32::MAX);
+        let within = |used: u64, all: u64| used as f64 <= core.config.growth_trigger * all as f64;
+        // Hints first: they take no lock. They count what threads hold back as used.
+        let at_rest = || lock(&core.resting).len() as u64;
+        let heaps = core.heaps.slots().len() as u64;
+        let all = heaps * u64::from(len);
+        if within(all.saturating_sub(core.heaps.free() + at_rest() * u64::from(len)), all)
+            || self.refused.lately()
+        {
+            return;
+        }
+        // Whoever climbs makes room anyway.
+        let Some(_climbing) = core.growth.try_lock() else { return };
+        let grown = !figures::is_past(core, core.config.growth_trigger)
+            || (self.may_add_heap(core)
+                && whole_heaps::add_heap(core, core.config.heap_size, UpTo::Soft) == Ok(true));
+        if !grown {
+            // Looking costs locks: not again before a while.
+            self.refused.begins();
+        }
+    }
+
+    fn give_back(&self, core: &Core, target: u64) -> Result<u64, DeviceError> {
+        Ok(whole_heaps::drop_unused_heaps(core, target))
+    }
+
+    fn give_back_idle(&self, core: &Core, heap: u16, idle: u32, _most: u32) -> Result<u32, DeviceError> {
+        Ok(whole_heaps::drop_idle_heap(core, heap, idle))
+    }
+
+    fn promised(&self) -> usize {
+        self.num_heaps
+    }
+}
+
+/// Warms every heap for one buffer of every configured size, so that the first requests find
+/// their memory committed. A size larger than a heap is skipped.
+fn warm_up(core: &Core) -> Result<(), StartError> {
+    let (heaps, heap_size) = (core.heap_count(), core.config.heap_size);
+    // Buffers of these sizes, all alive at once, would lie side by side from the heap's start.
+    let fitting = core.config.warmup_sizes.iter().filter(|size| **size <= heap_size);
+    let size = fitting.fold(0, |sum: u64, size| sum.saturating_add(*size)).min(heap_size);
+    if size == 0 {
+        return Ok(());
+    }
+    for (number, slot) in (1..).zip(core.heaps.slots()) {
+        let memory = slot.with(|open| open.heap().map(|heap| Arc::clone(&heap.memory)));
+        let Some(memory) = memory else { continue };
+        let warmed = core.driver.warm(&*memory, 0, size);
+        warmed.map_err(|source| StartError::WarmUp { number, heaps, size, source })?;
+    }
+    Ok(())
+}

@@ -1,0 +1,336 @@
+//! Heaps that grow, are added and are given back.
+//!
+//! How much at a time, and where: that is decided here. When is the ladder's affair; it lets one
+//! thread at a time in, the one that holds the lock on growth. The device is never called under a
+//! heap's lock.
+#![forbid(unsafe_code)]
+
+use std::cmp::Reverse;
+use std::sync::Arc;
+
+use arrayvec::ArrayVec;
+
+use crate::config::{MAX_HEAPS, PoolConfig};
+use crate::device::{DeviceError, HeapKind, HeapRequest, Memory};
+use crate::offsets::{PageRun, RangeAllocator};
+use crate::pool::accounting::account::UpTo;
+use crate::pool::accounting::slack::RetainedSlack;
+use crate::pool::core::sizing::{Sizing, wants_thread_heaps};
+use crate::pool::core::{Core, caches, figures};
+use crate::pool::heaps::slot::{Heap, HeapSlot};
+use crate::pool::heaps::span::{GROWING, Span, SpanRequest};
+use crate::pool::heaps::thread_owned::{OwnHeaps, Pair};
+use crate::pool::interface::error::StartError;
+use crate::pool::interface::request::Request;
+use crate::pool::sizing::whole_heaps;
+
+/// Elastic heaps grow by at least one part in this many of what is held.
+const STEP: u64 = 512;
+
+/// The most threads that have heaps of their own.
+const HOMES: usize = MAX_HEAPS / 2;
+
+/// See the module's documentation.
+#[derive(Debug)]
+pub(crate) struct Growing {
+    /// Threads have heaps of their own.
+    thread_heaps: bool,
+    slack: RetainedSlack,
+}
+
+impl Growing {
+    pub(crate) fn new(config: &PoolConfig) -> Self {
+        Self { thread_heaps: wants_thread_heaps(config), slack: RetainedSlack::default() }
+    }
+
+    /// Commits a planned span. At the limit what little lies in holes makes way, and only then is a
+    /// soft limit passed.
+    fn commit_or_take(
+        &self,
+        core: &Core,
+        memory: &dyn Memory,
+        span: PageRun,
+        page: u32,
+        heap: u16,
+    ) -> Result<(), DeviceError> {
+        let (offset, len) = (core.bytes(span.offset.into()), core.bytes(span.len.into()));
+        let commit = |up_to| core.driver.commit(memory, offset, len, up_to);
+        commit(UpTo::Soft).or_else(|error| {
+            let taken = take_from_holes(core, span.len, page, Some((heap, span.block)))?;
+            let past_limit = matches!(error, DeviceError::PastLimit { .. });
+            if taken > 0 || past_limit { commit(UpTo::Hard) } else { Err(error) }
+        })
+    }
+
+    /// Prepares for the commitment of `span` in `heap`, for `len` granules in use: where too much
+    /// would lie in holes then, as much is taken out of them, or a step if that is more. Answers how
+    /// much that was, in that case.
+    ///
+    /// All of the span or nothing: a part of it, committed because a little more is allowed, would
+    /// make some hole a little longer and none long enough for the next request like this one.
+    fn even_out(
+        &self,
+        core: &Core,
+        span: PageRun,
+        len: u32,
+        page: u32,
+        heap: u16,
+    ) -> Result<Option<u32>, DeviceError> {
+        let (committed, used) = figures::levels(core);
+        let cached = caches::cached(core);
+        let live = used.saturating_sub(cached) + u64::from(len);
+        let allowed = self.slack.allows(live, page, core.heaps.homes() > 1);
+        if committed + u64::from(span.len) <= allowed {
+            return Ok(None);
+        }
+        let growing = Some((heap, span.block));
+        let mut moved = take_from_holes(core, span.len.max(step(core, page)), page, growing)?;
+        let missing = span.len.saturating_sub(moved);
+        // Threads get on without their caches, but not as fast.
+        if missing > 0 && cached >= missing.into() && caches::flush_caches(core) {
+            moved += take_from_holes(core, missing, page, growing)?;
+        }
+        self.slack.moved(moved.into());
+        Ok(Some(moved))
+    }
+}
+
+impl Sizing for Growing {
+    /// One heap for all threads, or two for each.
+    fn places(&self) -> usize {
+        if self.thread_heaps { 2 * HOMES } else { 1 }
+    }
+
+    fn open(&self, core: &Core) -> Result<(), StartError> {
+        // One heap for all threads, or the first thread's two.
+        if self.thread_heaps { reserve_pair(core) } else { reserve_elastic(core) }.map(drop)
+    }
+
+    /// Commits memory in this thread's heap, next to a hole, so that the hole becomes long enough.
+    /// Where too much lies in holes elsewhere, as much is taken out of those.
+    fn grow(&self, core: &Core, want: SpanRequest, up_to: UpTo) -> Result<bool, DeviceError> {
+        let home = core.home();
+        let home = home.map_or(0, |home| home.for_class(want.class));
+        let page = core.page();
+        let len = want.len.saturating_add(want.align - 1);
+        let plan = || core.open(home, |open| open.heap()?.space.plan_growth(len, page));
+        let Some(span) = plan() else { return Ok(false) };
+        let moved = self.even_out(core, span, len, page, home)?;
+        // Only the thread that climbs changes voids, but holes beside them come and go.
+        let Some(mut span) = plan() else { return Ok(false) };
+        let planned = core.open(home, |open| {
+            let heap = open.heap()?;
+            let wide = heap.space.widened(span, moved.unwrap_or_else(|| step(core, page)), page);
+            Some((Arc::clone(&heap.memory), wide))
+        });
+        let Some((memory, wide)) = planned else { return Ok(false) };
+        let commit = |span: PageRun| {
+            let (offset, len) = (core.bytes(span.offset.into()), core.bytes(span.len.into()));
+            core.driver.commit(&*memory, offset, len, up_to)
+        };
+        let mut committed = commit(wide);
+        if committed.is_err() && wide != span {
+            committed = commit(span);
+        } else {
+            span = wide;
+        }
+        if let Err(error) = committed {
+            // At the limit even the little that lies in holes counts.
+            let taken = take_from_holes(core, span.len, page, Some((home, span.block)))?;
+            return if taken > 0 { Ok(true) } else { Err(error) };
+        }
+        core.open(home, |open| {
+            if let Some(heap) = open.heap_mut() {
+                heap.space.commit(span.block, span.offset, span.len);
+            }
+        });
+        Ok(true)
+    }
+
+    /// Gives back whole free pages.
+    fn give_back(&self, core: &Core, target: u64) -> Result<u64, DeviceError> {
+        let excess = core.driver.reserved().saturating_sub(target);
+        self.slack.reset();
+        let want = u32::try_from(excess.div_ceil(1 << core.shift)).unwrap_or(u32::MAX);
+        let taken = take_from_holes(core, want, core.page(), None)?;
+        Ok(core.bytes(taken.into()))
+    }
+
+    fn give_back_idle(&self, core: &Core, heap: u16, _idle: u32, most: u32) -> Result<u32, DeviceError> {
+        self.slack.reset();
+        take_from_heap(core, heap, most, core.page(), None)
+    }
+
+    fn is_in_place(&self) -> bool {
+        true
+    }
+
+    fn has_thread_heaps(&self) -> bool {
+        self.thread_heaps
+    }
+
+    /// What the calling thread is to have of the heaps; `None` if that cannot be decided from within a
+    /// call of the device.
+    ///
+    /// It has some for itself on devices whose heaps grow in place: there, memory that is free in one
+    /// heap can be taken out and put into another, so heaps of one's own cost no memory. Elsewhere, and
+    /// where there is no place, it uses all.
+    fn heaps_for_thread(&self, core: &Core) -> Option<OwnHeaps> {
+        if !self.thread_heaps {
+            return Some(OwnHeaps::Shared);
+        }
+        let _climbing = core.growth.lock()?;
+        // The home with most memory in it: that need not be moved.
+        let committed =
+            |pair: &[HeapSlot]| -> u64 { pair.iter().map(|slot| u64::from(slot.levels().committed)).sum() };
+        let vacant = (0..).zip(core.heaps.slots().chunks_exact(2)).filter(|(_, pair)| !pair[0].is_home());
+        let fullest = vacant.max_by_key(|(place, pair)| (committed(pair), Reverse(*place)));
+        let adopted = fullest.and_then(|(_, pair)| Pair::adopt(&pair[0], &pair[1]));
+        let made = || {
+            let large = reserve_pair(core).ok()??;
+            Pair::adopt(core.heaps.slot(large), core.heaps.slot(large + 1))
+        };
+        Some(adopted.or_else(made).map_or(OwnHeaps::Shared, OwnHeaps::Pair))
+    }
+
+    /// A range with addresses kept behind it.
+    fn allocate_with_tail(&self, core: &Core, request: &Request, align: u64) -> Option<Span> {
+        if align > core.driver.limits().granularity {
+            return None;
+        }
+        let page = core.page();
+        let len = core.granules(request.size)?.checked_next_multiple_of(page)?;
+        let most = core.granules(request.room.max(request.size)).unwrap_or(u32::MAX);
+        let heap = core.home().map_or(0, |home| home.large);
+        let _climbing = core.growth.lock()?;
+        let plan = || {
+            core.open(heap, |open| {
+                let heap = open.heap()?;
+                let room = heap.space.plan_tail(most, page).filter(|room| room.len >= len)?;
+                Some((room, Arc::clone(&heap.memory)))
+            })
+        };
+        let (room, _) = plan()?;
+        self.even_out(core, PageRun { len, ..room }, len, page, heap).ok()?;
+        let (room, memory) = plan()?;
+        self.commit_or_take(core, &*memory, PageRun { len, ..room }, page, heap).ok()?;
+        let want = SpanRequest { class: GROWING, len, align: 1 };
+        core.open(heap, |open| {
+            let placed = open.heap_mut()?.space.place_with_tail(room, len);
+            open.range(placed, want)
+        })
+    }
+
+    /// Commits memory behind a block so that it has `len` granules; `false` if there is no room. Where too much lies in holes elsewhere, as much is taken out of those. The caller climbs.
+    fn extend(&self, core: &Core, heap: u16, block: u32, len: u32) -> Result<bool, DeviceError> {
+        let page = core.page();
+        let plan = || {
+            core.open(heap, |open| {
+                let heap = open.heap_mut().filter(|heap| heap.elastic)?;
+                let span = heap.space.plan_extension(block, len, page)?;
+                Some((span, Arc::clone(&heap.memory)))
+            })
+        };
+        let Some((span, _)) = plan() else { return Ok(false) };
+        self.even_out(core, span, span.len, page, heap)?;
+        // Only the thread that climbs changes voids, but the hole before one comes and goes.
+        let Some((span, memory)) = plan() else { return Ok(false) };
+        self.commit_or_take(core, &*memory, span, page, heap)?;
+        Ok(core.open(heap, |open| Some(open.heap_mut()?.space.extend_with(block, len, span))) == Some(true))
+    }
+}
+
+/// Reserves the addresses of an elastic heap.
+pub(crate) fn reserve_elastic(core: &Core) -> Result<Option<u16>, StartError> {
+    if core.heaps.vacant().is_none() {
+        return Ok(None);
+    }
+    let limits = core.driver.limits();
+    let most = core.bytes(u32::MAX.into()) / limits.granularity * limits.granularity;
+    let size = limits.largest_heap.min(most) / limits.granularity * limits.granularity;
+    let request = HeapRequest { size, kind: HeapKind::Elastic, label: "warmheap".into() };
+    let fail = |source| StartError::Heap { number: 1, heaps: 1, size, source };
+    let held = core.driver.create_heap(&request, UpTo::Hard).map_err(fail)?;
+    let len = core.granules(size).unwrap_or(u32::MAX);
+    Ok(whole_heaps::install(core, Heap::new(RangeAllocator::new(len), held, true)))
+}
+
+/// Reserves the addresses of two elastic heaps side by side in the table; the first's place.
+pub(crate) fn reserve_pair(core: &Core) -> Result<Option<u16>, StartError> {
+    let Some(large) = reserve_elastic(core)? else { return Ok(None) };
+    match reserve_elastic(core) {
+        Ok(Some(_)) => Ok(Some(large)),
+        failed => {
+            whole_heaps::drop_heap(core, large);
+            failed
+        }
+    }
+}
+
+/// Decommits up to `want` granules of whole free pages, from the longest holes of each heap but
+/// those beside the void that is `growing` (its heap and block). Returns how much that was.
+/// Heaps that no thread works on come first, then those of the calling one: taking pages from
+/// another's stops that thread for a moment.
+pub(crate) fn take_from_holes(
+    core: &Core,
+    want: u32,
+    page: u32,
+    growing: Option<(u16, u32)>,
+) -> Result<u32, DeviceError> {
+    let home = core.home();
+    // Read once: threads move these figures while heaps are put in order by them.
+    let rank = |(index, slot): (u16, &HeapSlot)| {
+        let free = Some(slot.levels().free).filter(|free| *free >= page)?;
+        Some((core.is_others(index, home), slot.is_home(), Reverse(free), index))
+    };
+    let mut heaps: ArrayVec<_, MAX_HEAPS> = (0..).zip(core.heaps.slots()).filter_map(rank).collect();
+    heaps.sort_unstable();
+    let mut taken = 0;
+    for (.., index) in heaps {
+        if taken >= want {
+            break;
+        }
+        let growing = growing.filter(|(home, _)| *home == index).map(|(_, void)| void);
+        taken += take_from_heap(core, index, want - taken, page, growing)?;
+    }
+    Ok(taken)
+}
+
+/// As [`take_from_holes`], from one heap.
+pub(crate) fn take_from_heap(
+    core: &Core,
+    index: u16,
+    want: u32,
+    page: u32,
+    growing: Option<u32>,
+) -> Result<u32, DeviceError> {
+    let mut taken = 0;
+    while taken < want {
+        // Booked first, so that nobody is given the range while the device takes it back.
+        let booked = core.open(index, |open| {
+            let heap = open.heap_mut().filter(|heap| heap.elastic)?;
+            let PageRun { block, offset, len } = heap.space.plan_trim(want - taken, page, growing)?;
+            let void = heap.space.decommit(block, offset, len);
+            Some((PageRun { block: void, offset, len }, Arc::clone(&heap.memory)))
+        });
+        let Some((PageRun { block, offset, len }, memory)) = booked else { break };
+        let done = core.driver.decommit(&*memory, core.bytes(offset.into()), core.bytes(len.into()));
+        if let Err(error) = done {
+            core.open(index, |open| {
+                if let Some(heap) = open.heap_mut() {
+                    heap.space.commit(block, offset, len);
+                }
+            });
+            return Err(error);
+        }
+        taken += len;
+    }
+    Ok(taken)
+}
+
+/// Pages added at once when the pool grows, so that small requests do not call the device each. What
+/// another thread is asking the device for does not count: it may be refused.
+pub(crate) fn step(core: &Core, page: u32) -> u32 {
+    let step = (core.driver.reserved() / STEP) >> core.shift;
+    u32::try_from(step).unwrap_or(u32::MAX / 2).next_multiple_of(page)
+}

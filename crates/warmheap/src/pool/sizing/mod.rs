@@ -1,0 +1,23 @@
+//! How heaps come and go: one file for each of fixed, growing and discrete heaps.
+#![forbid(unsafe_code)]
+
+pub(crate) mod discrete;
+pub(crate) mod fixed;
+pub(crate) mod growing;
+pub(crate) mod purgeable;
+pub(crate) mod thread_heaps;
+pub(crate) mod trim;
+pub(crate) mod whole_heaps;
+
+use crate::config::{HeapSizing, PoolConfig};
+use crate::device::Limits;
+use crate::pool::core::sizing::Sizing;
+
+/// The kind of heaps that the settings and the device call for.
+pub(crate) fn choose(config: &PoolConfig, limits: &Limits) -> Box<dyn Sizing> {
+    match config.heaps {
+        HeapSizing::Fixed => Box::new(fixed::Fixed::new(config)),
+        HeapSizing::Elastic if limits.elastic => Box::new(growing::Growing::new(config)),
+        HeapSizing::Elastic => Box::new(discrete::Discrete),
+    }
+}

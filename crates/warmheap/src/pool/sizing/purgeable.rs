@@ -1,0 +1,86 @@
+//! Heaps at rest: memory that no buffer lies in, left to the system until a request needs it.
+//!
+//! A heap at rest is in no slot. So nothing can be cut from it before it is claimed back, and
+//! requests that find room elsewhere pay nothing for the possibility. The ladder claims heaps back
+//! before it grows, and gives up what is unused when the device is short. Only the thread that
+//! climbs moves heaps; the list's lock is never held while the device is called.
+#![forbid(unsafe_code)]
+
+use crate::device::{Contents, DeviceError};
+use crate::pool::core::notes::Note;
+use crate::pool::core::{Core, caches};
+use crate::pool::heaps::slot::Heap;
+use crate::pool::heaps::span::SpanRequest;
+use crate::pool::sizing::whole_heaps;
+use crate::sync::lock;
+
+/// Puts every heap that nobody uses to rest, where the device can. Answers the bytes put to rest.
+pub(crate) fn rest(core: &Core) -> Result<u64, DeviceError> {
+    let _climbing = core.climb_alone("Pool::rest")?;
+    caches::flush_caches(core);
+    let mut bytes = 0;
+    for slot in core.heaps.slots() {
+        let unused = |heap: &Heap| !heap.elastic && heap.space.used_blocks() == 0;
+        let Some(heap) = slot.with(|open| open.remove_if(unused)) else { continue };
+        match core.driver.set_volatile(&*heap.memory, true) {
+            Ok(_) => {
+                bytes += heap.held(core.shift);
+                lock(&core.resting).push(heap);
+            }
+            Err(error) => {
+                whole_heaps::install(core, heap);
+                return if matches!(error, DeviceError::Unsupported { .. }) { Ok(bytes) } else { Err(error) };
+            }
+        }
+    }
+    Ok(bytes)
+}
+
+/// Claims back the smallest heap at rest that is long enough; `false` if there is none. The
+/// caller climbs.
+pub(crate) fn wake(core: &Core, want: SpanRequest) -> bool {
+    while let Some(heap) = take_resting(core, want) {
+        match core.driver.set_volatile(&*heap.memory, false) {
+            Ok(contents) => {
+                core.notes.add(Note::WokeUp { lost: contents == Contents::Lost });
+                return whole_heaps::install(core, heap).is_some();
+            }
+            Err(error) => {
+                core.notes.add(Note::CouldNotWake(error));
+                whole_heaps::destroy(core, heap);
+            }
+        }
+    }
+    false
+}
+
+fn take_resting(core: &Core, want: SpanRequest) -> Option<Heap> {
+    let mut resting = lock(&core.resting);
+    let lengths = (0..).zip(resting.iter().map(|heap| heap.space.free_len()));
+    let (_, place) = lengths.filter(|(_, len)| *len >= want.len).map(|(place, len)| (len, place)).min()?;
+    Some(resting.swap_remove(place))
+}
+
+/// Gives the device back what nobody uses, because a call failed with `error`. `Ok` if the call
+/// is worth another try: it failed for want of bytes or objects, and there was something to
+/// give. The caller climbs.
+pub(crate) fn make_way(core: &Core, error: DeviceError) -> Result<(), DeviceError> {
+    let short = matches!(
+        error,
+        DeviceError::OutOfMemory { .. } | DeviceError::TooManyObjects { .. } | DeviceError::PastLimit { .. }
+    );
+    if !short {
+        return Err(error);
+    }
+    let before = core.driver.account().returns();
+    drop_resting(core);
+    // What was given back before a failure counts.
+    let _ = core.sizing.give_back(core, 0);
+    if core.driver.account().returns() != before { Ok(()) } else { Err(error) }
+}
+
+/// Destroys all heaps at rest.
+pub(crate) fn drop_resting(core: &Core) {
+    let resting = std::mem::take(&mut *lock(&core.resting));
+    resting.into_iter().for_each(|heap| _ = whole_heaps::destroy(core, heap));
+}
