@@ -1,4 +1,7 @@
-//! Answering a request that this thread's cache could not: depot, heaps, the ladder, the device.
+//! The miss: a request that the calling thread's cache could not serve.
+//!
+//! It owns the order in which the depot, the heaps and the slow path are tried, and makes the span ready for
+//! its caller. It never calls the device under a heap's lock.
 #![forbid(unsafe_code)]
 
 use std::sync::atomic::Ordering::Relaxed;
@@ -18,16 +21,17 @@ use crate::pool::path::slow;
 use crate::pool::path::slow::Fall;
 use crate::pool::sizing::thread_heaps;
 
-/// Where addresses are memory, a buffer that will grow gets one part in this many more than it asks.
+/// Where heaps do not grow in place, a buffer that will grow gets one part in this many of its size in
+/// addition.
 const SPARE: u64 = 8;
 
-/// The most ranges cut at once for a small class, and the most granules of them. The request waits for
-/// them all.
+/// The most spans cut at once for a small class, and the most granules of them. The request waits for all of
+/// them.
 const BATCH: u32 = 4;
 const BATCH_LEN: u32 = 1024;
 
-/// A range for a request that will grow; `None` if there is no memory for more than it asks, and
-/// it is a request like any other.
+/// Returns a span for a request that will grow. `None` means that there is no memory for more than the
+/// request asks, so that it is served like any other.
 pub(crate) fn allocate_growing(core: &Core, request: &Request, align: u64) -> Option<Span> {
     if !core.process.is_current() {
         return None;
@@ -41,7 +45,7 @@ pub(crate) fn allocate_growing(core: &Core, request: &Request, align: u64) -> Op
     core.heaps.allocate(want).or_else(|| slow::make_available(core, want))
 }
 
-/// Answers a request by any means it allows.
+/// Serves a request by any means that it allows.
 #[inline(never)]
 pub(crate) fn serve(
     core: &Core,
@@ -75,7 +79,7 @@ fn serve_metered(
     Ok(range)
 }
 
-/// As [`serve`], past this thread's own and whatever the tag.
+/// As [`serve`], without a charge to a quota.
 #[inline]
 fn serve_unmetered(
     core: &Core,
@@ -90,7 +94,7 @@ fn serve_unmetered(
     {
         return speak_and_hand_over(core, range, request, site, false);
     }
-    // Counted in the same visit, unless the device must clear the range first and may fail.
+    // The allocation is counted in the same visit, unless the device must clear the span first and may fail.
     let counted = !request.zeroed;
     let found = want.and_then(|want| {
         core.session(|session| {
@@ -113,18 +117,18 @@ fn serve_unmetered(
     }
 }
 
-/// A range from the depot or a heap that has room.
+/// Takes a span from the depot or from a heap that has room.
 #[inline]
 fn take_from_heaps(core: &Core, session: &mut CacheGuard<'_>, want: SpanRequest) -> Option<Span> {
     if want.class != EXACT {
-        // The quick path may have passed by: it does not count new peaks.
+        // The hit may have skipped this magazine, because it does not count new peaks.
         let cached = session.own.cache.pop(want.class.into(), &session.local.held);
         return cached.or_else(|| refill(core, session, want));
     }
     cut(core, &mut session.own.heaps, want, |open| open.allocate(want))
 }
 
-/// Cuts from the thread's own heap, or from those that all share if it uses them.
+/// Cuts from the thread's own heap, or from the shared heaps if the thread uses those.
 #[inline]
 fn cut(
     core: &Core,
@@ -134,13 +138,13 @@ fn cut(
 ) -> Option<Span> {
     match heaps {
         OwnHeaps::Pair(pair) => core.heaps.at_home(pair.for_class(want.class), cut),
-        // The ladder's first rung.
+        // The slow path decides first which heaps the thread uses.
         OwnHeaps::Undecided => None,
         OwnHeaps::Shared => core.heaps.allocate_with(want, cut),
     }
 }
 
-/// One range of a class, and a few more for this thread's cache.
+/// Returns one span of a class, and puts a few more into this thread's cache.
 fn refill(core: &Core, session: &mut CacheGuard<'_>, want: SpanRequest) -> Option<Span> {
     let (class, held) = (u32::from(want.class), &session.local.held);
     let Own { cache, heaps } = &mut *session.own;
@@ -161,7 +165,7 @@ fn refill(core: &Core, session: &mut CacheGuard<'_>, want: SpanRequest) -> Optio
     range
 }
 
-/// The way when no heap has room: make some, or ask the device.
+/// Serves a request for which no heap has room: makes room, or asks the device.
 #[cold]
 #[inline(never)]
 fn serve_hard(
@@ -191,7 +195,7 @@ fn speak_and_hand_over(
     hand_over(core, range, request, site, counted)
 }
 
-/// Makes a range ready for its holder, and counts it if that is still to do.
+/// Makes a span ready for its caller, and counts the allocation if that is still to do.
 #[inline]
 fn hand_over(
     core: &Core,

@@ -1,13 +1,13 @@
-//! Compaction: movable buffers are packed together, so that what lay between them is in one piece.
+//! Compaction: packs movable buffers together, so that the free memory between them joins.
 //!
-//! All heaps are looked at as one line, the fullest first: what lies furthest back moves into holes
-//! further forward, until all were looked at or the budget is spent. So the emptiest heaps empty first,
-//! and within a heap the free memory gathers at its end. Every move goes forward, so it ends.
+//! It owns the order of the moves. All heaps form one line, the fullest first. What lies furthest back moves
+//! into free blocks further forward, until every buffer was considered or the budget is spent. So the
+//! emptiest heaps empty first, and within a heap the free memory gathers at its end. Every move goes forward,
+//! so compaction ends.
 //!
-//! Nothing waits for compaction but a pin of the very buffer that is being copied: no lock of a heap
-//! or of growth is held meanwhile, and a buffer that is pinned or in flight is passed over. A copy
-//! that fails leaves its buffer where it was. What came free stays with the pool; giving it back is
-//! the business of `trim`.
+//! It never makes a thread wait, except for a pin of the very buffer that is being copied. It copies without
+//! a heap's lock and without the growth lock, and passes over a buffer that is pinned or in flight. If a copy
+//! fails, the buffer stays where it was. The freed memory stays with the pool: `trim` gives it back.
 #![forbid(unsafe_code)]
 
 use std::cmp::Reverse;
@@ -26,7 +26,8 @@ use crate::pool::heaps::span::{Span, SpanRequest};
 use crate::pool::interface::compaction::{CompactionBudget, CompactionReport};
 use crate::sync::lock;
 
-/// A step of the pool's own that has more to do rests so many times as long as it took.
+/// After a step of the pool's own that leaves more to do, the thread pauses for this many times the step's
+/// length.
 const REST: u32 = 10;
 
 impl Compaction {
@@ -35,18 +36,19 @@ impl Compaction {
     }
 }
 
-/// Where a range stands in the line of heaps, and its address there: the lower, the further forward.
+/// A span's position: the place of its heap in the line, and its address there. The lower, the further
+/// forward.
 type Position = (usize, u64);
 
 impl Pool {
-    /// Packs movable buffers, so that the free memory between them becomes useful: heaps empty, and
-    /// holes join. Contents stay. Threads that allocate and free go on meanwhile; one that pins the
-    /// buffer being copied waits for that copy. Ranges that threads hold back are given up first.
+    /// Packs movable buffers, so that the free memory between them becomes useful: heaps empty, and free
+    /// blocks join. Contents stay. Other threads may allocate and free meanwhile; a thread that pins the
+    /// buffer being copied waits for that copy. The pool gives up the spans in caches first.
     ///
     /// The memory stays with the pool, for larger requests, or for [`Pool::trim`] to give back.
     ///
     /// # Errors
-    /// The device's, if it cannot copy. The buffer is where it was, those before it have moved.
+    /// The device's error, if it cannot copy. That buffer is where it was; those before it have moved.
     pub fn compact(&self, budget: CompactionBudget) -> Result<CompactionReport, DeviceError> {
         self.here()?;
         self.and_speak(|shared| compact(shared, budget))
@@ -61,8 +63,8 @@ pub(crate) fn compact(core: &Core, budget: CompactionBudget) -> Result<Compactio
     Ok(report)
 }
 
-/// Whether moving buffers may make room for a request: there is enough, in pieces. Where heaps
-/// grow in place, pages move instead.
+/// Whether moving buffers may make room for a request: enough memory is free, in pieces. Where heaps grow in
+/// place, pages move instead.
 pub(crate) fn may_compact_for(core: &Core, want: SpanRequest) -> bool {
     core.config.compaction.enabled
         && !core.sizing.is_in_place()
@@ -70,7 +72,7 @@ pub(crate) fn may_compact_for(core: &Core, want: SpanRequest) -> bool {
         && !lock(&core.compactor.places).is_empty()
 }
 
-/// One step of compaction, for a request that found no room; `false` if nothing has moved.
+/// Runs one step of compaction for a request that found no room. Returns `false` if nothing has moved.
 pub(crate) fn compact_unless_busy(core: &Core) -> bool {
     let Some(_at_work) = core.compactor.at_work.try_lock() else { return false };
     let mut report = CompactionReport::default();
@@ -80,14 +82,15 @@ pub(crate) fn compact_unless_busy(core: &Core) -> bool {
     report.moved_buffers > 0
 }
 
-/// As [`compact`], with a report also of what was done before a failure; nobody else compacts.
+/// As [`compact`], with a report also of what was done before a failure. The caller holds the compactor's
+/// lock.
 fn compact_alone(
     core: &Core,
     budget: CompactionBudget,
     report: &mut CompactionReport,
 ) -> Result<(), DeviceError> {
     queues::poll_queues(core);
-    // Ranges that threads keep for later look as if they were in use.
+    // Spans in caches look as if they were in use.
     caches::flush_caches(core);
     let (held, spare) = (core.driver.reserved(), spare_bytes(core));
     let packed = pack(core, budget, report);
@@ -97,15 +100,14 @@ fn compact_alone(
     packed
 }
 
-/// A step of the pool's own, if a heap's fragmentation calls for it. Answers how long it is until
-/// the next.
+/// Runs a step of the pool's own, if a heap's fragmentation calls for it. Returns the time until the next.
 pub(crate) fn compact_a_little(core: &Core) -> Result<Duration, DeviceError> {
     let Compaction { threshold, interval, .. } = core.config.compaction;
     if !is_any_fragmented(core, threshold) {
         return Ok(interval);
     }
     let begun = Instant::now();
-    // Another thread may be at it.
+    // Another thread may be compacting.
     let Some(_at_work) = core.compactor.at_work.try_lock() else { return Ok(interval) };
     let mut report = CompactionReport::default();
     compact_alone(core, core.config.compaction.budget(), &mut report)?;
@@ -159,8 +161,8 @@ fn line_up(core: &Core) -> Vec<u16> {
     line.into_iter().map(|(_, heap)| heap).collect()
 }
 
-/// The movable buffers that nobody moves now, with their positions. What came straight from the
-/// device stands behind all heaps.
+/// The movable buffers that no thread moves now, with their positions. Buffers that came straight from the
+/// device stand behind all heaps.
 fn movable(core: &Core, line: &[u16]) -> Vec<(Position, Weak<Place>)> {
     let places = lock(&core.compactor.places).clone();
     let position = |place: &Weak<Place>| {
@@ -173,7 +175,7 @@ fn movable(core: &Core, line: &[u16]) -> Vec<(Position, Weak<Place>)> {
     places.into_iter().filter_map(|place| Some((position(&place)?, place))).collect()
 }
 
-/// A range for a buffer in one of the heaps `before` its own, or further forward in that.
+/// Returns a span for a buffer in one of the heaps `before` its own, or further forward in its own.
 fn find_further_forward(core: &Core, buffer: &Buffer, align: u64, before: &[u16]) -> Option<Span> {
     let range = buffer.range();
     let want = core.want(buffer.size(), align.max(1 << core.shift))?;
@@ -183,12 +185,13 @@ fn find_further_forward(core: &Core, buffer: &Buffer, align: u64, before: &[u16]
         let slot = (!range.is_fallback()).then(|| core.heaps.slot(range.heap()))?;
         slot.with(|open| open.allocate_below(want, range.address))
     })?;
-    // Nobody's so far.
+    // No buffer holds the span yet.
     found.record().resize(0);
     Some(found)
 }
 
-/// Copies a buffer into `range` and gives back what it leaves; or `range`, if that fails.
+/// Copies a buffer into `range` and gives back the span that it leaves. If the copy fails, gives back
+/// `range`.
 fn move_buffer(core: &Core, buffer: &mut Buffer, range: Span) -> Result<(), DeviceError> {
     let size = buffer.size();
     let copied = core.copy(buffer.range(), &range, size);
@@ -197,7 +200,7 @@ fn move_buffer(core: &Core, buffer: &mut Buffer, range: Span) -> Result<(), Devi
     copied
 }
 
-/// What could go back to the device as it is: whole pages, or whole heaps where pages cannot.
+/// The bytes that could go back to the device as they are: whole pages, or whole heaps where pages cannot.
 fn spare_bytes(core: &Core) -> u64 {
     let page = core.page();
     let spare = |slot: &HeapSlot| {

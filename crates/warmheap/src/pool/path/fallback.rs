@@ -1,4 +1,7 @@
 //! The fallback: a buffer straight from the device.
+//!
+//! It owns when the device is asked for one. It never passes a soft limit while unused memory is left to give
+//! back.
 #![forbid(unsafe_code)]
 
 use std::sync::atomic::Ordering::Relaxed;
@@ -11,7 +14,7 @@ use crate::pool::core::notes::Note;
 use crate::pool::heaps::span::Span;
 use crate::pool::sizing::purgeable;
 
-/// Asks the device for a buffer of its own; what nobody uses makes way for it.
+/// Asks the device for a buffer of its own. If the device is short, unused memory makes way for it.
 pub(crate) fn fall_back(core: &Core, size: u64, align: u64) -> Result<Span, DeviceError> {
     core.ladder.tried(Step::Fallback);
     let ask = |up_to| core.fallback.allocate(&core.driver, size, align, up_to);
@@ -20,7 +23,7 @@ pub(crate) fn fall_back(core: &Core, size: u64, align: u64) -> Result<Span, Devi
         purgeable::make_way(core, error)?;
         ask(UpTo::Soft)
     });
-    // Past the soft limit only once nothing is left to give back.
+    // A soft limit is passed only when nothing is left to give back.
     let asked = match asked {
         Err(DeviceError::PastLimit { .. }) => ask(UpTo::Hard),
         asked => asked,

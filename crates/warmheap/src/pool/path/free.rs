@@ -1,9 +1,10 @@
-//! Taking back a range that this thread's cache refused.
+//! The way of a freed buffer that the fast way of this thread's cache did not take.
 //!
-//! A buffer holds no reference count on its pool, so care is needed about the pool's end: once a
-//! range is back, nothing of ours may keep a closed pool alive. While a thread is inside its own
-//! cache, the pool cannot end (closing takes every cache); a thread that cannot enter takes a
-//! counted reference first, while its range is still out.
+//! It owns where the span goes: a cache, the depot, a heap, a queue's timeline, the quarantine or the device.
+//! It must never keep a closed pool alive, or use one that has ended. A buffer holds no reference count on
+//! its pool, so once its span is back, nothing here keeps the pool. While a thread is inside its own cache,
+//! the pool cannot end, because closing takes every cache. A thread that cannot enter its cache takes a
+//! counted reference first, while its span is still out.
 #![allow(unsafe_code)]
 
 use std::mem::ManuallyDrop;
@@ -21,19 +22,19 @@ use crate::pool::in_flight::early_reuse::PendingTicket;
 use crate::pool::path::hit;
 
 impl Buffer {
-    /// For bindings: frees the buffer if that calls no device and waits for no queue; else returns it, to
-    /// be dropped where the caller may wait. Locks that are held for moments are waited for.
+    /// Frees the buffer if that calls no device and waits for no queue. Otherwise returns it, to be dropped
+    /// where the caller may wait. For bindings. The call may wait for locks that are held for moments.
     ///
     /// # Errors
     /// The buffer, unchanged.
     pub fn free_at_once(self) -> Result<(), Self> {
         let mut this = ManuallyDrop::new(self);
-        // SAFETY: a pool ends only when none of its buffers is left, and this one's range is out until
-        // one of the two calls below has taken it. Neither uses the pool afterwards.
+        // SAFETY: a pool ends only when none of its buffers is left, and this one's span is out until one of
+        // the two calls below has taken it. Neither uses the pool afterwards.
         let pool = unsafe { this.pool.as_ref() };
         let (class, len, size) = (this.range.class(), this.range.len(), this.size);
-        // SAFETY: called once in all: `free` calls it only when it returns true. What the second call
-        // returns is put in its place again.
+        // SAFETY: the closure runs once in all, because `free` calls it only when it returns true. A span
+        // that the second call returns is put in its place again.
         let mut range = || unsafe { ManuallyDrop::take(&mut this.range) };
         if hit::free(pool, class, len, size, &mut range) {
             return Ok(());
@@ -51,32 +52,32 @@ impl Buffer {
 impl Drop for Buffer {
     #[inline(always)]
     fn drop(&mut self) {
-        // SAFETY: a pool ends only when none of its buffers is left, and this one's range is out
-        // until one of the calls below has taken it. None uses the pool afterwards.
+        // SAFETY: a pool ends only when none of its buffers is left, and this one's span is out until one of
+        // the calls below has taken it. None uses the pool afterwards.
         let pool = unsafe { self.pool.as_ref() };
         let (class, len) = (self.range.class(), self.range.len());
         let size = self.size;
-        // SAFETY: called once in all: `free` calls it only when it returns true.
+        // SAFETY: the closure runs once in all, because `free` calls it only when it returns true.
         let mut range = || unsafe { ManuallyDrop::take(&mut self.range) };
         if hit::free(pool, class, len, size, &mut range) {
             return;
         }
-        // Nothing is left to do after the call, so nothing must be kept for it.
+        // Nothing is left to do after the call, so the compiler need not keep anything for it.
         give_back(self.pool, range(), size);
     }
 }
 
-/// Takes back a range that this thread's cache refused. By a pointer: no reference to the pool may be
-/// left in use when what keeps it goes, as it may end then.
+/// Takes back a span that this thread's cache refused. It takes a pointer: no reference to the pool may be in
+/// use when the last thing that keeps the pool goes, because the pool may end then.
 #[inline(never)]
 fn give_back(pool: NonNull<Core>, range: Span, size: u64) {
-    // SAFETY: the range is out until the pool has taken it, and a pool ends only when none is.
+    // SAFETY: the span is out until the pool has taken it, and a pool ends only when no span is out.
     let keep = take_back(unsafe { pool.as_ref() }, range, size);
     drop(keep);
 }
 
-/// Lets a range that comes back wait for the work it owes, if that is not done yet. The caller
-/// holds a reference: once it waits, nothing else may keep the pool.
+/// Makes a freed span wait for its pending ticket, unless that has completed: then returns the span. The
+/// caller holds a reference, because nothing else may keep the pool once the span waits.
 pub(crate) fn hold_for_debt(core: &Core, range: Span, size: u64) -> Option<Span> {
     let Some(debt) = core.early.settle(&range, |_| true) else { return Some(range) };
     if debt.is_over() {
@@ -91,7 +92,7 @@ pub(crate) fn hold_for_debt(core: &Core, range: Span, size: u64) -> Option<Span>
     None
 }
 
-/// Takes back a range that belongs to no class, and to no quota: at once if it is of this thread's own
+/// Takes back an exact span without marks. Joins it at once, and returns true, if it is of this thread's own
 /// heap and need not be cleared.
 #[inline]
 fn join(core: &Core, range: &Span, size: u64) -> bool {
@@ -110,30 +111,30 @@ fn join(core: &Core, range: &Span, size: u64) -> bool {
     joined.flatten().is_some()
 }
 
-/// Takes back a range; see [`reclaim`].
+/// Takes back a span; see [`reclaim`].
 #[inline]
 pub(crate) fn take_back(core: &Core, range: Span, size: u64) -> Option<Arc<Core>> {
     if range.class() == EXACT && join(core, &range, size) { None } else { reclaim(core, range, size) }
 }
 
-/// Takes back a range whose buffer had asked for `size` bytes. Answers what keeps the pool until the
-/// caller refers to it no more, if that is needed.
+/// Takes back a span whose buffer had asked for `size` bytes. Returns a reference that keeps the pool, where
+/// one is needed. The caller drops it when it no longer uses the pool.
 #[inline]
 pub(crate) fn reclaim(core: &Core, range: Span, size: u64) -> Option<Arc<Core>> {
     let refused = if range.is_special() { Some(range) } else { keep_back(core, range, size) };
     let range = refused?;
-    // The range is still out, so the pool is still there to be referenced.
+    // The span is still out, so the pool is still alive and can be referenced.
     let keep = core.me.upgrade();
     reclaim_directly(core, range, size);
     keep
 }
 
-/// As [`reclaim`], if that calls no device and waits for no queue; else returns the range.
+/// As [`reclaim`], if that calls no device and waits for no queue; otherwise returns the span.
 pub(crate) fn reclaim_at_once(core: &Core, range: Span, size: u64) -> Result<(), Span> {
     if range.is_special() { Err(range) } else { keep_back(core, range, size).map_or(Ok(()), Err) }
 }
 
-/// Takes back a range in this thread's session, and hands it back if it cannot have one.
+/// Takes back a span inside this thread's cache. Returns the span if the thread cannot enter its cache.
 #[inline]
 fn keep_back(core: &Core, range: Span, size: u64) -> Option<Span> {
     let mut range = Some(range);
@@ -152,7 +153,7 @@ fn keep_back(core: &Core, range: Span, size: u64) -> Option<Span> {
     range
 }
 
-/// Sees to the marks of a range; `None` if it must wait for a queue first.
+/// Handles the marks of a span. Returns `None` if the span must wait for a queue first.
 #[cold]
 fn settle_marks(core: &Core, mut range: Span, size: u64) -> Option<Span> {
     if range.forget_debt() {
@@ -164,7 +165,7 @@ fn settle_marks(core: &Core, mut range: Span, size: u64) -> Option<Span> {
     Some(range)
 }
 
-/// Finds a place for a range: the cache, the depot, or its heap.
+/// Puts a span into the cache, the depot, or its heap.
 #[inline]
 fn settle(core: &Core, session: &mut CacheGuard<'_>, range: Span) {
     let held = &session.local.held;
@@ -177,7 +178,7 @@ fn settle(core: &Core, session: &mut CacheGuard<'_>, range: Span) {
         }
         EXACT | GROWING => core.release(heaps, [range]),
         class => {
-            // Who has never been cut anything only frees, and others wait for what is freed.
+            // A thread that never allocated only frees, and other threads wait for what it frees.
             let kept = if heaps.is_undecided() { 0 } else { MAGAZINE / 2 };
             if let Some(older) = cache.overflow(class, kept, held) {
                 if core.depot.has_room(u64::from(range.len()) * MAGAZINE as u64) {
@@ -193,14 +194,15 @@ fn settle(core: &Core, session: &mut CacheGuard<'_>, range: Span) {
     }
 }
 
-/// The way for what is special, for threads without a cache, closed pools, and memory that must be
+/// Takes back marked spans, spans of threads without a cache or of closed pools, and memory that must be
 /// cleared first. The caller holds a reference.
 ///
-/// Foreign code runs here, a destructor of the device's above all: outside of every lock and session.
+/// Foreign code runs here, above all a destructor of the device. So no lock is held, and no thread cache is
+/// entered.
 #[cold]
 #[inline(never)]
 fn reclaim_directly(core: &Core, range: Span, size: u64) {
-    // What a process has inherited it leaves alone: its parent has the range.
+    // A process leaves alone what it has inherited: its parent has the span.
     if !core.process.is_current() {
         return;
     }

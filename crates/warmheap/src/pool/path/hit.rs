@@ -1,7 +1,9 @@
-//! The hit: a request served from what the calling thread owns.
+//! The hit: a request served from memory that the calling thread owns.
 //!
-//! It touches only memory of this thread: no shared atomic, no lock, no reference count. It is inlined into the
-//! caller; [`allocate`](crate::pool::path::allocate) takes what it cannot serve.
+//! It owns the fastest way of a request and of a free. It never touches memory of another thread: no shared
+//! atomic, no lock, no reference count. Only a large cut from the shared heaps enters a heap's lock, and it
+//! never waits for that. It is inlined into the caller. [`allocate`](crate::pool::path::allocate) takes what
+//! it cannot serve.
 #![forbid(unsafe_code)]
 
 use crate::pool::cache::size_class::{CLASSES, class_of};
@@ -13,8 +15,8 @@ use crate::pool::heaps::thread_owned::OwnHeaps;
 use crate::pool::interface::call_site::CallSite;
 use crate::pool::interface::request::{Request, Tag};
 
-/// Cuts a plain request that is too large for a class from this thread's own heap. A thread that
-/// has none takes it from one that all share, if nobody is at that now.
+/// Cuts a plain request that is too large for a class from this thread's own heap. A thread that has none
+/// cuts it from a shared heap, if no other thread is in that heap now.
 #[inline(always)]
 pub(crate) fn cut_at_once(core: &Core, request: &Request, site: CallSite) -> Option<Span> {
     let large = request.size.wrapping_sub(1) >= core.largest_class && core.is_plain(request);
@@ -29,8 +31,8 @@ pub(crate) fn cut_at_once(core: &Core, request: &Request, site: CallSite) -> Opt
     }
 }
 
-/// Answers in registers, and the heap's place alone in memory: a whole range would be stored in
-/// parts here, and loaded at once in pieces of two by whoever keeps it.
+/// Returns the span's head in registers, and only the heap's slot through memory. A whole span would be
+/// stored in parts here, and its user would load it at once in larger pieces, which stalls.
 #[inline(never)]
 fn cut_large(
     core: &Core,
@@ -54,10 +56,10 @@ fn cut_large(
     Some(start)
 }
 
-/// As [`cut_large`], for threads that use the heaps that all share.
+/// As [`cut_large`], for threads that use the shared heaps.
 #[inline(never)]
 fn cut_shared(core: &Core, size: u64, len: u32, tag: Tag, site: CallSite) -> Option<Span> {
-    // The long way sees to heaps that are added ahead.
+    // The miss adds heaps ahead where the settings ask for that.
     if core.sizing.grows_ahead() {
         return None;
     }
@@ -74,13 +76,13 @@ fn cut_shared(core: &Core, size: u64, len: u32, tag: Tag, site: CallSite) -> Opt
     })?
 }
 
-/// Answers a plain request from this thread's cache.
+/// Serves a plain request from this thread's cache.
 #[inline(always)]
 pub(crate) fn hit(core: &Core, request: &Request, site: CallSite) -> Option<Span> {
     if !core.is_plain(request) {
         return None;
     }
-    // A size of 0 wraps and is too large, too.
+    // A size of 0 wraps around, and so is too large as well.
     let last = request.size.wrapping_sub(1);
     if last >= core.largest_class {
         return None;
@@ -101,8 +103,8 @@ pub(crate) fn hit(core: &Core, request: &Request, site: CallSite) -> Option<Span
     })?
 }
 
-/// Returns a range of `class` and `len` to this thread's cache. `false`, and `range` not called,
-/// if it cannot go there.
+/// Puts a span of `class` and `len` into this thread's cache. Returns `false`, without calling `range`, if it
+/// cannot go there.
 #[inline(always)]
 pub(crate) fn free(core: &Core, class: u16, len: u32, size: u64, range: impl FnOnce() -> Span) -> bool {
     if usize::from(class) >= CLASSES {

@@ -1,4 +1,6 @@
-//! The ways of a request and of a buffer that comes back: the hit, the miss, the slow path, the free.
+//! The ways of a request and of a freed buffer: the hit, the miss, the slow path, the free, and compaction.
+//!
+//! The folder owns the order of the steps. It never keeps state of its own: that belongs to the parts below.
 
 pub(crate) mod allocate;
 pub(crate) mod compact;

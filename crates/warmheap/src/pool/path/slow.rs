@@ -1,17 +1,19 @@
-//! What is tried when no heap has room, cheapest first; and how often each step was tried and served.
+//! The slow path: the stages that run when no heap has room, cheapest first.
 //!
-//! 1. *retired*: buffers whose work on a queue has completed
-//! 2. *caches*: ranges that threads hold back for themselves
-//! 3. *empty heaps*: heaps at rest are claimed back
-//! 4. *compaction*: movable buffers make room, a step's worth, if the settings let the pool do so
-//! 5. *growth*: memory from the device, for a heap; what nobody uses makes way for it
-//! 6. *fallback*: memory from the device, for this request alone
-//! 7. *wait*: for work in flight, as long as the request or the settings allow
-//! 8. *callbacks*: the program is asked to free something
+//! 1. *retired*: frees retired buffers whose work on a queue has completed
+//! 2. *caches*: gives up spans that threads have cached
+//! 3. *empty heaps*: takes purgeable heaps back into use
+//! 4. *compaction*: moves movable buffers, one step's worth, if the settings allow
+//! 5. *growth*: gets memory from the device for a heap; unused memory makes way for it
+//! 6. *fallback*: gets memory from the device for this request alone
+//! 7. *wait*: waits for work in flight, as long as the request or the settings allow
+//! 8. *callbacks*: asks the program to free something
 //!
-//! Then the request fails, with the figures. One thread at a time climbs to the fifth step; the
-//! others wait for it and look again. No lock is held in the last two, nor while buffers are moved. The device is never called
-//! under a heap's lock, so frees and hits go on meanwhile.
+//! Then the request fails, with the figures. The module owns the order of the stages and counts each. One
+//! thread at a time holds the growth lock, which *caches*, *empty heaps* and *growth* need; the others wait
+//! for it and search again. No lock of the pool is held in the last two stages. Neither the growth lock nor a
+//! heap's is held while buffers are moved. The device is never called under a heap's lock, so frees and hits
+//! go on meanwhile.
 #![forbid(unsafe_code)]
 
 use std::time::{Duration, Instant};
@@ -28,16 +30,16 @@ use crate::pool::interface::request::Request;
 use crate::pool::path::{compact, fallback};
 use crate::pool::sizing::{purgeable, thread_heaps};
 
-/// How a climb ended without a range.
+/// How the slow path ended without a span.
 #[derive(Debug)]
 pub(crate) struct Fall {
-    /// The device's last answer; `None` if the request ruled fallback out.
+    /// The device's last error; `None` if the request ruled fallback out.
     pub(crate) device: Option<DeviceError>,
     /// How long the request waited.
     pub(crate) waited: Duration,
 }
 
-/// Climbs the ladder for a request until a range is found or nothing is left to try.
+/// Runs the stages for a request until one yields a span or nothing is left to try.
 #[cold]
 pub(crate) fn climb(
     core: &Core,
@@ -77,14 +79,14 @@ pub(crate) fn climb(
     }
 }
 
-/// Finds room in heaps, or makes some.
+/// Finds room in heaps, or makes room.
 pub(crate) fn make_available(core: &Core, want: SpanRequest) -> Option<Span> {
     if thread_heaps::move_in(core)
         && let Some(range) = search(core, want)
     {
         return Some(range);
     }
-    // What has come back from queues since anyone looked is the cheapest memory there is.
+    // What queues have completed since the last poll is the cheapest memory there is.
     core.ladder.tried(Step::Retired);
     if queues::poll_queues(core)
         && let Some(range) = core.ladder.served(Step::Retired, search(core, want))
@@ -92,7 +94,7 @@ pub(crate) fn make_available(core: &Core, want: SpanRequest) -> Option<Span> {
         return Some(range);
     }
     let mut climbing = core.growth.lock()?;
-    // Whoever climbed before may have left room for both.
+    // The thread that held the lock before may have left room for both.
     if let Some(range) = search(core, want) {
         return Some(range);
     }
@@ -131,14 +133,15 @@ fn grow_and_search(core: &Core, want: SpanRequest) -> Option<Span> {
             Ok(false) => return search_everywhere(core, want),
             Err(error) => {
                 core.notes.add(Note::CouldNotGrow(error.clone()));
-                // What is free in others' heaps may do as it lies; else it may make way.
+                // Free memory in other threads' heaps may fit the request as it lies. If not, it may make
+                // way.
                 let found = search_everywhere(core, want);
                 if found.is_some() {
                     return found;
                 }
                 match purgeable::make_way(core, error) {
                     Ok(()) => {}
-                    // Past the soft limit only once nothing is left to give back.
+                    // A soft limit is passed only when nothing is left to give back.
                     Err(DeviceError::PastLimit { .. }) if up_to == UpTo::Soft => up_to = UpTo::Hard,
                     Err(_) => return None,
                 }
@@ -150,14 +153,14 @@ fn grow_and_search(core: &Core, want: SpanRequest) -> Option<Span> {
     }
 }
 
-/// Looks in this thread's own heap, or in all if it has none.
+/// Searches this thread's own heap, or all heaps if it has none.
 fn search(core: &Core, want: SpanRequest) -> Option<Span> {
     let home = core.home();
     let at_home = |home: Home| core.open(home.for_class(want.class), |open| open.allocate(want));
     if let Some(range) = home.and_then(at_home) {
         return Some(range);
     }
-    // What is free in others' heaps is not for this thread while its own can grow: it can have
+    // While this thread's own heap can grow, it does not use free memory in other threads' heaps: it can have
     // the pages without the addresses.
     if home.is_some() {
         return None;
@@ -166,13 +169,14 @@ fn search(core: &Core, want: SpanRequest) -> Option<Span> {
     core.heaps.allocate(want)
 }
 
-/// Looks again with caches given up: this thread's own first, then those of others if they could
-/// be enough. What would go back to another heap than the one to cut from stays where it is;
-/// growth gives it up if it is short of pages.
+/// Searches again with caches given up: this thread's own first, then those of others if they hold enough. A
+/// span that would go back to another heap than the one to cut from stays in its cache. Growth gives it up if
+/// it is short of pages.
 fn search_caches(core: &Core, want: SpanRequest) -> Option<Span> {
     let home = core.home();
     let own = home.is_none() || want.class != EXACT;
-    // Bit by bit, the coldest first: what is used all the time would be missed at once.
+    // The cache is shed bit by bit, the least recently used classes first: the next requests would miss at
+    // once what is used all the time.
     while own && caches::shed_own_cache(core) {
         if let Some(range) = core.ladder.served(Step::Caches, search(core, want)) {
             return Some(range);
@@ -183,14 +187,14 @@ fn search_caches(core: &Core, want: SpanRequest) -> Option<Span> {
     core.ladder.served(Step::Caches, range)
 }
 
-/// Looks in all heaps, whoever's they are, with every cache given up.
+/// Searches all heaps, other threads' too, with every cache given up.
 fn search_everywhere(core: &Core, want: SpanRequest) -> Option<Span> {
     caches::flush_caches(core);
     core.heaps.refresh_hints();
     core.heaps.allocate(want)
 }
 
-/// Calls the program's callbacks because a request is about to fail; `false` if there are none.
+/// Calls the program's callbacks because a request is about to fail. Returns `false` if none was called.
 fn ask_for_help(core: &Core, requested: u64) -> bool {
     let called = !core.is_within_call() && core.callbacks.call(Pressure::Exhausted { requested });
     if called {
