@@ -1,4 +1,8 @@
-//! Discrete heaps: where heaps cannot grow in place, the pool adds further ones, as large as its size suggests.
+//! Discrete heaps: where heaps cannot grow in place, the pool adds further ones, as large as its size
+//! suggests.
+//!
+//! The module owns the size of a new heap. It never changes a heap that exists, except to give it back as a
+//! whole.
 #![forbid(unsafe_code)]
 
 use crate::config::{MAX_HEAPS, MIB};
@@ -12,10 +16,10 @@ use crate::pool::sizing::whole_heaps;
 
 const SMALLEST_HEAP: u64 = 32 * MIB;
 
-/// With fewer heaps than this, places are not scarce.
+/// With fewer heaps than this, slots are not scarce.
 const ROOMY: usize = MAX_HEAPS / 8 * 5;
 
-/// A heap of the pool's own choosing is at least one part in this many of what is held.
+/// A discrete heap is at least one part in this many of what is held.
 const HEAP_SHARE: u64 = 24;
 
 /// See the module's documentation.
@@ -36,7 +40,7 @@ impl Sizing for Discrete {
         let bytes = core.bytes(u64::from(want.len) + u64::from(want.align) - 1);
         let limits = core.driver.limits();
         whole_heaps::drop_unused_heaps(core, 0);
-        // The last places must last: the fuller the table, the larger the heap.
+        // The last slots must last: the fuller the table, the larger the heap.
         let heaps = core.heap_count().min(MAX_HEAPS - 1);
         let share = HEAP_SHARE.min((MAX_HEAPS - heaps) as u64);
         let wish = (core.driver.reserved() / share).max(SMALLEST_HEAP);

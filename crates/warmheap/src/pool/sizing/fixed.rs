@@ -1,4 +1,6 @@
 //! Fixed heaps: as many and as large as the settings say, warmed at start-up.
+//!
+//! The module owns when a heap is added ahead. It never gives back a heap that the settings promise.
 #![forbid(unsafe_code)]
 
 use std::sync::Arc;
@@ -21,9 +23,9 @@ pub(crate) struct Fixed {
     num_heaps: usize,
     max_heaps: usize,
     strategy: Strategy,
-    /// Heaps are added before they are missed.
+    /// Whether heaps are added before one is missed.
     ahead: bool,
-    /// When that was last refused.
+    /// When adding ahead was last refused.
     refused: RateLimit,
 }
 
@@ -40,7 +42,7 @@ impl Fixed {
         }
     }
 
-    /// Heaps that were promised and given up since may be made again, whatever the settings.
+    /// Whatever the settings, heaps that were promised and given up since may be created again.
     fn may_add_heap(&self, core: &Core) -> bool {
         core.heap_count() < self.max_heaps
     }
@@ -90,7 +92,7 @@ impl Sizing for Fixed {
     fn grow_ahead(&self, core: &Core) {
         let len = core.granules(core.config.heap_size).unwrap_or(u32::MAX);
         let within = |used: u64, all: u64| used as f64 <= core.config.growth_trigger * all as f64;
-        // Hints first: they take no lock. They count what threads hold back as used.
+        // The hints come first, because they take no lock. They count cached spans as used.
         let at_rest = || lock(&core.resting).len() as u64;
         let heaps = core.heaps.slots().len() as u64;
         let all = heaps * u64::from(len);
@@ -99,13 +101,13 @@ impl Sizing for Fixed {
         {
             return;
         }
-        // Whoever climbs makes room anyway.
+        // A thread that holds the growth lock makes room anyway.
         let Some(_climbing) = core.growth.try_lock() else { return };
         let grown = !figures::is_past(core, core.config.growth_trigger)
             || (self.may_add_heap(core)
                 && whole_heaps::add_heap(core, core.config.heap_size, UpTo::Soft) == Ok(true));
         if !grown {
-            // Looking costs locks: not again before a while.
+            // Looking costs locks, so the pool does not look again for a while.
             self.refused.begins();
         }
     }
@@ -123,8 +125,8 @@ impl Sizing for Fixed {
     }
 }
 
-/// Warms every heap for one buffer of every configured size, so that the first requests find
-/// their memory committed. A size larger than a heap is skipped.
+/// Warms every heap for one buffer of every configured size, so that the first requests find their memory
+/// committed. Skips a size larger than a heap.
 fn warm_up(core: &Core) -> Result<(), StartError> {
     let (heaps, heap_size) = (core.heap_count(), core.config.heap_size);
     // Buffers of these sizes, all alive at once, would lie side by side from the heap's start.

@@ -1,8 +1,8 @@
-//! Heaps that grow, are added and are given back.
+//! Growing heaps: memory is committed in them, moved between them, and given back.
 //!
-//! How much at a time, and where: that is decided here. When is the ladder's affair; it lets one
-//! thread at a time in, the one that holds the lock on growth. The device is never called under a
-//! heap's lock.
+//! The module owns how much memory is committed at a time, and where. It does not decide when: the slow path
+//! does, and it lets in only the thread that holds the growth lock. It never calls the device under a heap's
+//! lock.
 #![forbid(unsafe_code)]
 
 use std::cmp::Reverse;
@@ -24,7 +24,7 @@ use crate::pool::interface::error::StartError;
 use crate::pool::interface::request::Request;
 use crate::pool::sizing::whole_heaps;
 
-/// Elastic heaps grow by at least one part in this many of what is held.
+/// Growing heaps grow by at least one part in this many of what is held.
 const STEP: u64 = 512;
 
 /// The most threads that have heaps of their own.
@@ -33,7 +33,7 @@ const HOMES: usize = MAX_HEAPS / 2;
 /// See the module's documentation.
 #[derive(Debug)]
 pub(crate) struct Growing {
-    /// Threads have heaps of their own.
+    /// Whether threads have heaps of their own.
     thread_heaps: bool,
     slack: RetainedSlack,
 }
@@ -43,8 +43,8 @@ impl Growing {
         Self { thread_heaps: wants_thread_heaps(config), slack: RetainedSlack::default() }
     }
 
-    /// Commits a planned span. At the limit what little lies in holes makes way, and only then is a
-    /// soft limit passed.
+    /// Commits a planned page run. At the soft limit, free pages elsewhere make way first, and only then is
+    /// the limit passed.
     fn commit_or_take(
         &self,
         core: &Core,
@@ -62,12 +62,12 @@ impl Growing {
         })
     }
 
-    /// Prepares for the commitment of `span` in `heap`, for `len` granules in use: where too much
-    /// would lie in holes then, as much is taken out of them, or a step if that is more. Answers how
-    /// much that was, in that case.
+    /// Prepares for the commitment of `span` in `heap`, for `len` granules in use. If too much memory would
+    /// lie in free blocks then, takes as many pages out of them, or a step if that is more. Returns how much
+    /// that was; `None` if the slack budget allows the run.
     ///
-    /// All of the span or nothing: a part of it, committed because a little more is allowed, would
-    /// make some hole a little longer and none long enough for the next request like this one.
+    /// The run is all new or all migrated. A part of it, committed because a little more is allowed, would
+    /// lengthen some free block and make none long enough for the next request like this one.
     fn even_out(
         &self,
         core: &Core,
@@ -86,7 +86,7 @@ impl Growing {
         let growing = Some((heap, span.block));
         let mut moved = take_from_holes(core, span.len.max(step(core, page)), page, growing)?;
         let missing = span.len.saturating_sub(moved);
-        // Threads get on without their caches, but not as fast.
+        // Threads work without their caches, but more slowly.
         if missing > 0 && cached >= missing.into() && caches::flush_caches(core) {
             moved += take_from_holes(core, missing, page, growing)?;
         }
@@ -96,7 +96,7 @@ impl Growing {
 }
 
 impl Sizing for Growing {
-    /// One heap for all threads, or two for each.
+    /// One heap for all threads, or two for each thread.
     fn places(&self) -> usize {
         if self.thread_heaps { 2 * HOMES } else { 1 }
     }
@@ -106,8 +106,8 @@ impl Sizing for Growing {
         if self.thread_heaps { reserve_pair(core) } else { reserve_elastic(core) }.map(drop)
     }
 
-    /// Commits memory in this thread's heap, next to a hole, so that the hole becomes long enough.
-    /// Where too much lies in holes elsewhere, as much is taken out of those.
+    /// Commits memory in this thread's heap, next to a free block, so that the block becomes long enough. If
+    /// too much lies in free blocks elsewhere, takes as much out of those.
     fn grow(&self, core: &Core, want: SpanRequest, up_to: UpTo) -> Result<bool, DeviceError> {
         let home = core.home();
         let home = home.map_or(0, |home| home.for_class(want.class));
@@ -116,7 +116,8 @@ impl Sizing for Growing {
         let plan = || core.open(home, |open| open.heap()?.space.plan_growth(len, page));
         let Some(span) = plan() else { return Ok(false) };
         let moved = self.even_out(core, span, len, page, home)?;
-        // Only the thread that climbs changes voids, but holes beside them come and go.
+        // Only the thread that holds the growth lock changes decommitted blocks, but free blocks beside them
+        // come and go.
         let Some(mut span) = plan() else { return Ok(false) };
         let planned = core.open(home, |open| {
             let heap = open.heap()?;
@@ -135,7 +136,7 @@ impl Sizing for Growing {
             span = wide;
         }
         if let Err(error) = committed {
-            // At the limit even the little that lies in holes counts.
+            // At the limit, even the little memory that lies in free blocks counts.
             let taken = take_from_holes(core, span.len, page, Some((home, span.block)))?;
             return if taken > 0 { Ok(true) } else { Err(error) };
         }
@@ -169,18 +170,18 @@ impl Sizing for Growing {
         self.thread_heaps
     }
 
-    /// What the calling thread is to have of the heaps; `None` if that cannot be decided from within a
-    /// call of the device.
+    /// Which heaps the calling thread uses; `None` if that cannot be decided from within a call of the
+    /// device.
     ///
-    /// It has some for itself on devices whose heaps grow in place: there, memory that is free in one
-    /// heap can be taken out and put into another, so heaps of one's own cost no memory. Elsewhere, and
-    /// where there is no place, it uses all.
+    /// The thread gets a pair of its own: free pages of one growing heap can be moved to another, so the pair
+    /// costs no memory. Where the settings do not allow that, or no slot is left, the thread uses the shared
+    /// heaps.
     fn heaps_for_thread(&self, core: &Core) -> Option<OwnHeaps> {
         if !self.thread_heaps {
             return Some(OwnHeaps::Shared);
         }
         let _climbing = core.growth.lock()?;
-        // The home with most memory in it: that need not be moved.
+        // The pair with the most memory in it comes first, because that memory need not be moved.
         let committed =
             |pair: &[HeapSlot]| -> u64 { pair.iter().map(|slot| u64::from(slot.levels().committed)).sum() };
         let vacant = (0..).zip(core.heaps.slots().chunks_exact(2)).filter(|(_, pair)| !pair[0].is_home());
@@ -193,7 +194,7 @@ impl Sizing for Growing {
         Some(adopted.or_else(made).map_or(OwnHeaps::Shared, OwnHeaps::Pair))
     }
 
-    /// A range with addresses kept behind it.
+    /// Returns a span with a reserved tail behind it.
     fn allocate_with_tail(&self, core: &Core, request: &Request, align: u64) -> Option<Span> {
         if align > core.driver.limits().granularity {
             return None;
@@ -221,7 +222,8 @@ impl Sizing for Growing {
         })
     }
 
-    /// Commits memory behind a block so that it has `len` granules; `false` if there is no room. Where too much lies in holes elsewhere, as much is taken out of those. The caller climbs.
+    /// Commits memory behind a block so that it has `len` granules. Returns `false` if there is no room. If
+    /// too much lies in free blocks elsewhere, takes as much out of those. The caller holds the growth lock.
     fn extend(&self, core: &Core, heap: u16, block: u32, len: u32) -> Result<bool, DeviceError> {
         let page = core.page();
         let plan = || {
@@ -233,14 +235,15 @@ impl Sizing for Growing {
         };
         let Some((span, _)) = plan() else { return Ok(false) };
         self.even_out(core, span, span.len, page, heap)?;
-        // Only the thread that climbs changes voids, but the hole before one comes and goes.
+        // Only the thread that holds the growth lock changes decommitted blocks, but the free block before
+        // one comes and goes.
         let Some((span, memory)) = plan() else { return Ok(false) };
         self.commit_or_take(core, &*memory, span, page, heap)?;
         Ok(core.open(heap, |open| Some(open.heap_mut()?.space.extend_with(block, len, span))) == Some(true))
     }
 }
 
-/// Reserves the addresses of an elastic heap.
+/// Reserves the addresses of a growing heap.
 pub(crate) fn reserve_elastic(core: &Core) -> Result<Option<u16>, StartError> {
     if core.heaps.vacant().is_none() {
         return Ok(None);
@@ -255,7 +258,7 @@ pub(crate) fn reserve_elastic(core: &Core) -> Result<Option<u16>, StartError> {
     Ok(whole_heaps::install(core, Heap::new(RangeAllocator::new(len), held, true)))
 }
 
-/// Reserves the addresses of two elastic heaps side by side in the table; the first's place.
+/// Reserves the addresses of two growing heaps in neighbouring slots. Returns the first slot's index.
 pub(crate) fn reserve_pair(core: &Core) -> Result<Option<u16>, StartError> {
     let Some(large) = reserve_elastic(core)? else { return Ok(None) };
     match reserve_elastic(core) {
@@ -267,10 +270,10 @@ pub(crate) fn reserve_pair(core: &Core) -> Result<Option<u16>, StartError> {
     }
 }
 
-/// Decommits up to `want` granules of whole free pages, from the longest holes of each heap but
-/// those beside the void that is `growing` (its heap and block). Returns how much that was.
-/// Heaps that no thread works on come first, then those of the calling one: taking pages from
-/// another's stops that thread for a moment.
+/// Decommits up to `want` granules of whole free pages. Takes them from the longest free blocks of each heap,
+/// except from those beside the decommitted block that is `growing` (its heap and block). Returns how much
+/// that was. Heaps that no thread owns come first, then those of the calling thread: taking pages from
+/// another thread's heap stops that thread for a moment.
 pub(crate) fn take_from_holes(
     core: &Core,
     want: u32,
@@ -278,7 +281,7 @@ pub(crate) fn take_from_holes(
     growing: Option<(u16, u32)>,
 ) -> Result<u32, DeviceError> {
     let home = core.home();
-    // Read once: threads move these figures while heaps are put in order by them.
+    // Each figure is read once, because threads change them while the heaps are sorted by them.
     let rank = |(index, slot): (u16, &HeapSlot)| {
         let free = Some(slot.levels().free).filter(|free| *free >= page)?;
         Some((core.is_others(index, home), slot.is_home(), Reverse(free), index))
@@ -306,7 +309,7 @@ pub(crate) fn take_from_heap(
 ) -> Result<u32, DeviceError> {
     let mut taken = 0;
     while taken < want {
-        // Booked first, so that nobody is given the range while the device takes it back.
+        // The metadata changes first, so that no thread gets the pages while the device takes them back.
         let booked = core.open(index, |open| {
             let heap = open.heap_mut().filter(|heap| heap.elastic)?;
             let PageRun { block, offset, len } = heap.space.plan_trim(want - taken, page, growing)?;
@@ -328,8 +331,8 @@ pub(crate) fn take_from_heap(
     Ok(taken)
 }
 
-/// Pages added at once when the pool grows, so that small requests do not call the device each. What
-/// another thread is asking the device for does not count: it may be refused.
+/// The granules added at once when the pool grows, so that small requests do not call the device each. Memory
+/// that another thread is asking the device for does not count, because the device may refuse it.
 pub(crate) fn step(core: &Core, page: u32) -> u32 {
     let step = (core.driver.reserved() / STEP) >> core.shift;
     u32::try_from(step).unwrap_or(u32::MAX / 2).next_multiple_of(page)

@@ -1,4 +1,7 @@
 //! How heaps come and go: one file for each of fixed, growing and discrete heaps.
+//!
+//! The folder owns how much memory is taken from the device and given back, and where it lies. It never
+//! decides when: the slow path, trim and decay do.
 #![forbid(unsafe_code)]
 
 pub(crate) mod discrete;
@@ -13,7 +16,7 @@ use crate::config::{HeapSizing, PoolConfig};
 use crate::device::Limits;
 use crate::pool::core::sizing::Sizing;
 
-/// The kind of heaps that the settings and the device call for.
+/// The sizing that the settings and the device call for.
 pub(crate) fn choose(config: &PoolConfig, limits: &Limits) -> Box<dyn Sizing> {
     match config.heaps {
         HeapSizing::Fixed => Box::new(fixed::Fixed::new(config)),

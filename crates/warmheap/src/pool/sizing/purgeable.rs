@@ -1,9 +1,10 @@
-//! Heaps at rest: memory that no buffer lies in, left to the system until a request needs it.
+//! Purgeable heaps: heaps without buffers, whose pages the system may take until a request needs them.
 //!
-//! A heap at rest is in no slot. So nothing can be cut from it before it is claimed back, and
-//! requests that find room elsewhere pay nothing for the possibility. The ladder claims heaps back
-//! before it grows, and gives up what is unused when the device is short. Only the thread that
-//! climbs moves heaps; the list's lock is never held while the device is called.
+//! The module owns how a heap becomes purgeable and how it is taken back into use. A purgeable heap is in no
+//! slot. So no span can be cut from it before it is taken back into use, and requests that find room
+//! elsewhere pay nothing for the possibility. The slow path takes purgeable heaps back before it grows, and
+//! gives up what is unused when the device is short. Only the thread that holds the growth lock moves heaps.
+//! The list's lock is never held while the device is called.
 #![forbid(unsafe_code)]
 
 use crate::device::{Contents, DeviceError};
@@ -14,7 +15,7 @@ use crate::pool::heaps::span::SpanRequest;
 use crate::pool::sizing::whole_heaps;
 use crate::sync::lock;
 
-/// Puts every heap that nobody uses to rest, where the device can. Answers the bytes put to rest.
+/// Makes every heap without buffers purgeable, where the device can. Returns the bytes of those heaps.
 pub(crate) fn rest(core: &Core) -> Result<u64, DeviceError> {
     let _climbing = core.climb_alone("Pool::rest")?;
     caches::flush_caches(core);
@@ -36,8 +37,8 @@ pub(crate) fn rest(core: &Core) -> Result<u64, DeviceError> {
     Ok(bytes)
 }
 
-/// Claims back the smallest heap at rest that is long enough; `false` if there is none. The
-/// caller climbs.
+/// Takes the smallest purgeable heap that is long enough back into use. Returns `false` if there is none. The
+/// caller holds the growth lock.
 pub(crate) fn wake(core: &Core, want: SpanRequest) -> bool {
     while let Some(heap) = take_resting(core, want) {
         match core.driver.set_volatile(&*heap.memory, false) {
@@ -61,9 +62,9 @@ fn take_resting(core: &Core, want: SpanRequest) -> Option<Heap> {
     Some(resting.swap_remove(place))
 }
 
-/// Gives the device back what nobody uses, because a call failed with `error`. `Ok` if the call
-/// is worth another try: it failed for want of bytes or objects, and there was something to
-/// give. The caller climbs.
+/// Gives unused memory back to the device, because a call failed with `error`. Returns `Ok` if the call is
+/// worth another try: it failed for want of bytes or objects, and something went back. The caller holds the
+/// growth lock.
 pub(crate) fn make_way(core: &Core, error: DeviceError) -> Result<(), DeviceError> {
     let short = matches!(
         error,
@@ -79,7 +80,7 @@ pub(crate) fn make_way(core: &Core, error: DeviceError) -> Result<(), DeviceErro
     if core.driver.account().returns() != before { Ok(()) } else { Err(error) }
 }
 
-/// Destroys all heaps at rest.
+/// Destroys all purgeable heaps.
 pub(crate) fn drop_resting(core: &Core) {
     let resting = std::mem::take(&mut *lock(&core.resting));
     resting.into_iter().for_each(|heap| _ = whole_heaps::destroy(core, heap));

@@ -1,16 +1,16 @@
-//! Heaps of a thread's own, on devices whose heaps grow in place: there, pages that are free in one
-//! heap can be taken out and put into another, so a heap more costs addresses, not memory.
+//! Thread-owned heaps, on devices whose heaps grow in place. There, free pages of one heap can be moved to
+//! another, so a further heap costs addresses and not memory.
 //!
-//! A thread works on its heaps without locked instructions. It is given them when memory is first
-//! cut for it, and leaves them when it ends, for the next thread to find.
+//! The module owns when a thread gets its heaps: when memory is first cut for it. The thread works on them
+//! without locked instructions. It leaves them when it ends, and a later thread adopts them.
 #![forbid(unsafe_code)]
 
 use crate::pool::cache::thread_state;
 use crate::pool::core::Core;
 use crate::pool::heaps::thread_owned::OwnHeaps;
 
-/// Decides whether the calling thread has heaps for itself, if that is still open; `true` if it
-/// was, and there is a place to look into.
+/// Decides whether the calling thread has heaps of its own, if that is still open. Returns `true` if it was
+/// open and the thread has heaps to search now.
 pub(crate) fn move_in(core: &Core) -> bool {
     let undecided = core.session(|session| Some(session.own.heaps.is_undecided())) == Some(true);
     if !undecided {
@@ -21,7 +21,7 @@ pub(crate) fn move_in(core: &Core) -> bool {
     true
 }
 
-/// Notes what was found for this thread, unless it or the pool has ended meanwhile.
+/// Gives this thread the heaps that were found for it, unless it or the pool has ended meanwhile.
 fn settle_in(core: &Core, mut found: OwnHeaps) {
     thread_state::share(core, |local| {
         let mut own = local.own.take();
