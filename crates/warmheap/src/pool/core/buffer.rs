@@ -1,4 +1,7 @@
 //! Buffers: what a caller holds.
+//!
+//! The module owns a buffer's span until the buffer is dropped or retired. It never uses the pool after the
+//! span is back, because the pool may have ended then.
 #![allow(unsafe_code)]
 
 use std::fmt;
@@ -17,14 +20,13 @@ use crate::pool::in_flight::timeline::Timeline;
 use crate::pool::interface::call_site::CallSite;
 use crate::pool::interface::request::{Request, Tag};
 
-/// The most buffers freed by one look, so that no single retire pays for many.
+/// The most buffers freed by one poll, so that no single retire pays for many.
 const BATCH: usize = 16;
 
-/// A range of device memory, given back when dropped.
+/// A span of device memory, given back when dropped.
 ///
-/// A buffer may be sent to, used on and dropped by any thread. It may outlive its pool: the memory
-/// stays until the last buffer in it is gone. Contents are uninitialised unless the request asked
-/// for zeroes.
+/// Any thread may take, use and drop a buffer. The buffer may outlive its pool: the memory stays until the
+/// last buffer in it is gone. Contents are uninitialised unless the request asked for zeroes.
 #[repr(C)]
 pub struct Buffer {
     pub(in crate::pool) range: ManuallyDrop<Span>,
@@ -32,19 +34,19 @@ pub struct Buffer {
     pub(in crate::pool) size: u64,
 }
 
-// SAFETY: the pool behind the pointer is `Sync`, and the range is `Send` and `Sync`.
+// SAFETY: the pool behind the pointer is `Sync`, and the span is `Send` and `Sync`.
 unsafe impl Send for Buffer {}
 // SAFETY: as above.
 unsafe impl Sync for Buffer {}
 
 impl Buffer {
-    /// A buffer over `range`, which belongs to `pool` and which nobody else holds.
+    /// A buffer over `range`, which belongs to `pool` and has no other owner.
     #[inline(always)]
     pub(crate) fn new(pool: &Core, range: Span, size: u64) -> Self {
         Self { pool: NonNull::from(pool), range: ManuallyDrop::new(range), size }
     }
 
-    /// Bytes asked for. The range may be a little longer.
+    /// Bytes asked for. The span may be a little longer.
     #[inline]
     #[must_use]
     pub fn size(&self) -> u64 {
@@ -58,14 +60,14 @@ impl Buffer {
         self.range.address
     }
 
-    /// The CPU's pointer to the first byte, where the device's memory is visible to the CPU.
-    /// It is valid for [`Buffer::size`] bytes while the buffer lives. `None` in the child of a fork, which has
-    /// inherited the buffer.
+    /// The CPU's pointer to the first byte, where the CPU can see the device's memory. The pointer is valid
+    /// for [`Buffer::size`] bytes while the buffer lives. `None` in the child of a fork, which has inherited
+    /// the buffer.
     #[must_use]
     pub fn host(&self) -> Option<NonNull<u8>> {
         let Placement { memory, offset } = self.memory()?;
         let inside = offset.checked_add(self.size).is_some_and(|end| end <= memory.size());
-        // SAFETY: the offset is inside the memory, and a CPU pointer is valid for all of that: so its
+        // SAFETY: the offset is inside the memory, and a CPU pointer is valid for all of the memory, as its
         // implementation has promised.
         memory.host().filter(|_| inside).map(|base| unsafe { base.add(offset as usize) })
     }
@@ -83,7 +85,7 @@ impl Buffer {
         self.range.record().tag()
     }
 
-    /// Where the buffer was asked for.
+    /// The line of source that asked for the buffer.
     #[must_use]
     pub fn site(&self) -> Option<CallSite> {
         self.range.record().site()
@@ -96,13 +98,13 @@ impl Buffer {
         self.here().ok()?.memory(&self.range).map(|(memory, offset)| Placement { memory, offset })
     }
 
-    /// Whether the range would serve `request` as if it had been cut for it.
+    /// Whether the span would serve `request` as if it had been cut for it.
     pub(crate) fn suits(&self, pool: &Core, request: &Request) -> bool {
         std::ptr::eq(self.pool.as_ptr(), pool) && !self.range.owes() && pool.suits(&self.range, request)
     }
 
-    /// Settles the quotas for [`Buffer::handed_on`]; `false`, and nothing changed, if the request's
-    /// does not allow it.
+    /// Moves the charges of quotas for [`Buffer::handed_on`]. Returns `false`, with nothing changed, if the
+    /// request's quota does not allow it.
     pub(crate) fn recharge(&mut self, request: &Request) -> bool {
         // SAFETY: a pool ends only when none of its buffers is left.
         let quotas = unsafe { &self.pool.as_ref().quotas };
@@ -122,8 +124,8 @@ impl Buffer {
         true
     }
 
-    /// The same range for another request, counted as freed and allocated. `debt` is the work that
-    /// may still use it.
+    /// The same span for another request, counted as freed and allocated. `debt` is the work that may still
+    /// use it.
     pub(crate) fn handed_on(mut self, request: &Request, site: CallSite, debt: PendingTicket<Self>) -> Self {
         self.pool().early.note(&self.range, debt);
         self.range.owe();
@@ -133,7 +135,7 @@ impl Buffer {
         self
     }
 
-    /// Settles what the range owes, if waiting for this ticket will do for it.
+    /// Resolves the pending ticket of the span, if waiting for this ticket covers it.
     pub(crate) fn pay(&mut self, timeline: &Arc<Timeline<Self>>, value: u64) {
         let covered = |debt: &PendingTicket<Self>| debt.is_covered(timeline, value);
         if self.range.owes() && self.pool().early.settle(&self.range, covered).is_some() {
@@ -145,8 +147,8 @@ impl Buffer {
         &self.range
     }
 
-    /// Puts the buffer into another range of the same pool, which knows its holder from then on.
-    /// Answers the range that it was in, which is nobody's.
+    /// Puts the buffer into another span of the same pool, whose record names the buffer from then on.
+    /// Returns the span that it left, whose record names no buffer.
     pub(crate) fn move_to(&mut self, mut range: Span) -> Span {
         range.record().copy_from(self.range.record());
         if self.range.unmeter() {
@@ -157,7 +159,7 @@ impl Buffer {
         left
     }
 
-    /// The pool, and the range to be changed: it stays the same block of its heap.
+    /// The pool, and the span to be changed, which must stay the same block of its heap.
     pub(crate) fn parts(&mut self) -> (&Core, &mut Span) {
         // SAFETY: a pool ends only when none of its buffers is left.
         (unsafe { self.pool.as_ref() }, &mut self.range)
@@ -167,7 +169,7 @@ impl Buffer {
         self.size = size;
     }
 
-    /// The process that the buffer's pool was made in, the only one that can use it.
+    /// The process that created the buffer's pool, and the only one that can use it.
     #[must_use]
     pub fn process(&self) -> Process {
         self.pool().process
@@ -179,7 +181,7 @@ impl Buffer {
         pool.process.check().map(|()| pool)
     }
 
-    /// What stands for a buffer that cannot be reached in a child process: it has a size, and nothing else.
+    /// A stand-in for a buffer that cannot be reached in a child process. It has a size, and nothing else.
     pub(crate) fn nowhere(pool: &Core, size: u64) -> Self {
         Self::new(pool, Span::new(SpanHead::new(&NOBODY, 0), 0, FALLBACK, u16::MAX), size)
     }
@@ -201,9 +203,9 @@ impl fmt::Debug for Buffer {
     }
 }
 
-/// Where a buffer lies: a piece of device memory and an offset in it.
+/// The place of a buffer: a piece of device memory and an offset in it.
 ///
-/// Buffers of others lie in the same memory, so what changes it is unsafe to call; see [`Memory`].
+/// Other buffers lie in the same memory, so calls that change it are unsafe; see [`Memory`].
 ///
 /// ```compile_fail,E0133
 /// # use std::sync::Arc;
@@ -235,7 +237,7 @@ impl Deref for Placement {
     }
 }
 
-/// A position in a queue's order: all work up to some submission.
+/// A position in a queue's order: all work up to one submission.
 #[derive(Debug, Clone)]
 pub struct Ticket {
     pub(in crate::pool) timeline: Arc<Timeline<Buffer>>,
@@ -243,32 +245,32 @@ pub struct Ticket {
 }
 
 impl Ticket {
-    /// Whether all work up to this position has completed. One read of the queue's counter; a lost
-    /// queue completes nothing more.
+    /// Whether all work up to this position has completed. This reads the queue's counter once. A lost queue
+    /// completes nothing more.
     #[must_use]
     pub fn is_complete(&self) -> bool {
         self.timeline.has_completed(self.value)
     }
 
-    /// The same, for one who must not count as a holder of the queue.
+    /// The same position, without counting as a holder of the queue.
     pub(crate) fn debt(&self) -> PendingTicket<Buffer> {
         PendingTicket::new(&self.timeline, self.value)
     }
 }
 
 impl Buffer {
-    /// Frees the buffer once the ticket's work has completed. Returns at once; may be called from
-    /// any thread, completion handlers included. Also frees a few buffers that are ready. A ticket that the
-    /// child of a fork has inherited never completes there: the buffer stays taken.
+    /// Frees the buffer once the ticket's work has completed. Returns at once. Any thread may call it,
+    /// completion handlers included. Also frees a few buffers that are ready. A ticket that the child of a
+    /// fork has inherited never completes there: the buffer stays taken.
     pub fn retire(mut self, ticket: &Ticket) {
         let Ticket { timeline, value } = ticket;
         if self.here().is_err() || !timeline.is_here() {
-            // The work is the parent's; whether it is done cannot be known here.
+            // The work is the parent's, and this process cannot know whether it has completed.
             return std::mem::forget(self);
         }
         self.pay(timeline, *value);
         timeline.retire(*value, self.size(), self);
-        // A lost queue is reported to those who poll; this buffer waits like the others.
+        // Callers that poll learn that a queue is lost. This buffer waits like the others.
         let _ = timeline.poll(BATCH);
     }
 }

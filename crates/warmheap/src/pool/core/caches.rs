@@ -1,4 +1,7 @@
-//! Emptying thread caches and the depot: what they keep goes back to the heaps.
+//! Emptying thread caches and the depot: the spans that they keep go back to the heaps.
+//!
+//! The module owns which caches are emptied, and whose. It never calls the device, except to clear
+//! quarantined memory again.
 #![forbid(unsafe_code)]
 
 use std::sync::atomic::AtomicU64;
@@ -10,8 +13,8 @@ use crate::pool::core::{Core, quarantine};
 use crate::pool::heaps::span::Span;
 use crate::sync::lock;
 
-/// Gives every cached range back to its heap, and what can be cleared by now. `false` if there
-/// was none.
+/// Gives every cached span back to its heap, and every quarantined span that can be cleared by now. Returns
+/// `false` if there was none.
 pub(crate) fn flush_caches(core: &Core) -> bool {
     let mut any = quarantine::clear_withheld(core) || core.depot.held() > 0;
     core.heaps.release(core.depot.empty());
@@ -25,19 +28,19 @@ pub(crate) fn flush_caches(core: &Core) -> bool {
     any
 }
 
-/// Gives what a thread has cached back to the heaps, whichever thread that is.
+/// Gives what one thread has cached back to the heaps. Any thread may call it.
 pub(crate) fn give_up(core: &Core, local: &ThreadState) {
     let ranges = local.own.take().cache.empty(&local.held);
     core.heaps.release(ranges);
 }
 
-/// Gives what this thread has cached back to its heaps, without disturbing anyone. `false` if
-/// that was nothing.
+/// Gives what this thread has cached back to its heaps, without disturbing another thread. Returns `false` if
+/// there was nothing.
 pub(crate) fn flush_own_cache(core: &Core) -> bool {
     give_up_own(core, ThreadCache::empty)
 }
 
-/// As [`flush_own_cache`], a part of it.
+/// As [`flush_own_cache`], for a part of the cache.
 pub(crate) fn shed_own_cache(core: &Core) -> bool {
     give_up_own(core, ThreadCache::shed)
 }
@@ -52,7 +55,7 @@ fn give_up_own(core: &Core, part: impl Fn(&mut ThreadCache, &AtomicU64) -> Vec<S
     given_up.is_some()
 }
 
-/// Granules held back by caches and the depot.
+/// Granules that caches and the depot keep.
 pub(crate) fn cached(core: &Core) -> u64 {
     let threads = lock(&core.locals).iter().map(|local| local.held.load(Relaxed)).sum::<u64>();
     threads + core.depot.held()

@@ -1,8 +1,8 @@
 //! The program's callbacks for when memory is short.
 //!
-//! Callbacks are the program's: they may take time, free, allocate, trim or register others. So none of the
-//! pool's locks is held while one runs, and a callback whose own requests run short is not called again from
-//! within.
+//! The module owns the list of callbacks. They are the program's: they may take time, free, allocate, trim or
+//! register others. So no lock of the pool may be held while one runs. A callback whose own requests run
+//! short is never called again from within itself.
 #![forbid(unsafe_code)]
 
 use std::cell::Cell;
@@ -14,18 +14,18 @@ use crate::sync::{Mutex, lock};
 
 pub(crate) type Callback = Arc<dyn Fn(Pressure) + Send + Sync>;
 
-/// Whom to tell.
+/// The callbacks to call.
 #[derive(Default)]
 pub(crate) struct Callbacks {
     list: Mutex<Vec<Callback>>,
 }
 
 crate::sync::thread_local! {
-    /// This thread is in a callback of some pool.
+    /// Whether this thread is in a callback of some pool.
     static INSIDE: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Clears the mark also when a callback panics.
+/// Clears the mark, also when a callback panics.
 struct Inside;
 
 impl Drop for Inside {
@@ -39,13 +39,13 @@ impl Callbacks {
         lock(&self.list).push(callback);
     }
 
-    /// Takes every callback off the list, to be dropped without a lock: they are the program's, and may
-    /// hold buffers.
+    /// Takes every callback off the list. The caller drops them without a lock, because they are the
+    /// program's and may hold buffers.
     pub(crate) fn end(&self) -> Vec<Callback> {
         std::mem::take(&mut *lock(&self.list))
     }
 
-    /// Calls every callback, in the order of registration. `false` if there was none to call.
+    /// Calls every callback, in the order of registration. Returns `false` if none was called.
     pub(crate) fn call(&self, pressure: Pressure) -> bool {
         let list = lock(&self.list).clone();
         if list.is_empty() || INSIDE.with(Cell::get) {

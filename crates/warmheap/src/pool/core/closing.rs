@@ -1,4 +1,7 @@
-//! What is still alive in a pool, and the end of a closed one with its last buffer.
+//! What is still alive in a pool, and the end of a closed pool with its last buffer.
+//!
+//! The module owns the reference that keeps a closed pool alive. It never lets a pool end while a span is
+//! out.
 #![forbid(unsafe_code)]
 
 use std::sync::Arc;
@@ -8,7 +11,7 @@ use crate::pool::core::{Core, caches, figures, quarantine};
 use crate::pool::interface::leak_report::{Leak, LeakReport};
 use crate::sync::lock;
 
-/// Ranges that are out: in buffers' hands, or cached.
+/// The number of spans that are out, in buffers or in caches.
 pub(crate) fn live_ranges(core: &Core) -> u64 {
     let used = |slot: &crate::pool::heaps::slot::HeapSlot| {
         slot.with(|open| open.heap().map_or(0, |heap| u64::from(heap.space.used_blocks())))
@@ -16,12 +19,12 @@ pub(crate) fn live_ranges(core: &Core) -> u64 {
     core.heaps.slots().iter().map(used).sum::<u64>() + core.fallback.count() as u64
 }
 
-/// Every buffer that is alive. Caches are given up first, so that what is left is held.
+/// Every buffer that is alive. Caches are given up first, so that only buffers are left.
 pub(crate) fn leaks(core: &Core) -> LeakReport {
     caches::flush_caches(core);
     let mut leaks = Vec::new();
     let mut add = |record: &crate::pool::heaps::records::AllocRecord| {
-        // Of nobody: freed, but withheld.
+        // Size 0 means freed, but quarantined.
         if record.size() > 0 {
             leaks.push(Leak { size: record.size(), tag: record.tag(), site: record.site() });
         }
@@ -34,7 +37,7 @@ pub(crate) fn leaks(core: &Core) -> LeakReport {
     LeakReport { acquired: totals.allocations, released: totals.deallocations, leaks }
 }
 
-/// Lets go of a closed pool if its last buffer is back. The caller holds a reference.
+/// Releases a closed pool if its last buffer is back. The caller holds a reference.
 pub(crate) fn drop_if_empty(core: &Core) {
     if !core.closed.load(Ordering::SeqCst) {
         return;

@@ -1,4 +1,7 @@
-//! Statistics, added up.
+//! Statistics, added up from heaps, threads and counters.
+//!
+//! The module owns the order in which figures are read. It never stops a thread in its cache, except to reset
+//! statistics.
 #![forbid(unsafe_code)]
 
 use std::sync::atomic::Ordering::{Acquire, Relaxed};
@@ -23,7 +26,7 @@ struct Gauges {
     largest_free: u64,
 }
 
-/// Granules committed and granules handed out, over all heaps, nobody disturbed.
+/// Granules committed and granules used, over all heaps, without disturbing a thread.
 pub(crate) fn levels(core: &Core) -> (u64, u64) {
     core.heaps.slots().iter().map(HeapSlot::levels).fold((0, 0), |(committed, used), levels| {
         (committed + u64::from(levels.committed), used + u64::from(levels.used()))
@@ -35,10 +38,10 @@ pub(crate) fn totals(core: &Core) -> Totals {
     totals_and_fallbacks(core).0
 }
 
-/// What every thread has counted, and how many of those allocations are fallbacks. Fallbacks are
-/// read first, as they are counted last.
+/// What every thread has counted, and how many of those allocations are fallbacks. Fallbacks are read first,
+/// because they are counted last.
 fn totals_and_fallbacks(core: &Core) -> (Totals, u64) {
-    // With both in hand no thread comes or goes, and nothing is reset.
+    // While both locks are held, no thread is added or removed, and nothing is reset.
     let locals = lock(&core.locals);
     let past = lock(&core.past);
     let fallbacks = core.fallbacks.load(Acquire);
@@ -55,7 +58,8 @@ fn gauges(core: &Core) -> Gauges {
         gauges.used += u64::from(space.used_len());
         gauges.largest_free = gauges.largest_free.max(space.largest_free().into());
     };
-    // Held throughout: a heap that comes to rest meanwhile, or is claimed back, would count twice.
+    // The lock is held throughout, because a heap that becomes purgeable meanwhile, or is taken back into
+    // use, would count twice.
     let resting = lock(&core.resting);
     resting.iter().for_each(|heap| add(&heap.space));
     for slot in core.heaps.slots() {
@@ -78,7 +82,7 @@ pub(crate) fn is_past(core: &Core, share: f64) -> bool {
 
 pub(crate) fn statistics(core: &Core) -> Statistics {
     let gauges = gauges(core);
-    // Threads move on between these readings; what heaps know bounds the parts of it.
+    // Threads go on between these readings. The figures of the heaps bound the parts.
     let cached = caches::cached(core).min(gauges.used);
     let (quarantine, withheld_fallback) = quarantine::quarantined(core);
     let quarantine = quarantine.min(gauges.used - cached);
@@ -126,11 +130,11 @@ pub(crate) fn statistics(core: &Core) -> Statistics {
     }
 }
 
-/// Zeroes the counters and lets the peaks start from now. Gauges are what they are.
+/// Zeroes the counters and lets the peaks start from now. Gauges keep their values.
 pub(crate) fn reset_statistics(core: &Core) {
     let locals = lock(&core.locals);
-    // Every thread is kept out of its cache while its counters are cleared; all at once, so
-    // that no request is half counted.
+    // Every thread is kept out of its cache while its counters are cleared, all at once, so that no request
+    // is half counted.
     let taken: Vec<_> = locals.iter().map(|local| (local, local.own.take())).collect();
     let mut past = lock(&core.past);
     *past = Totals::of(&past, taken.iter().map(|(local, _)| &local.counters));

@@ -1,29 +1,31 @@
-//! What earlier looks at the pool found idle.
+//! The samples of decay: what earlier samples of the pool found idle.
+//!
+//! The module owns those figures. It never decides what is given back.
 #![forbid(unsafe_code)]
 
 use std::collections::HashMap;
 use std::time::Instant;
 
-/// A cache that was the same at so many looks is given up.
+/// A cache that was unchanged for this many samples is given up.
 pub(crate) const STILL: usize = 3;
 
-/// What was free for so many looks goes back.
+/// Memory that was free for this many samples goes back.
 pub(crate) const ROW: usize = 8;
 
-/// What is known from earlier looks.
+/// What earlier samples found.
 #[derive(Debug, Default)]
 pub(crate) struct Looks {
-    /// When the next one is due.
+    /// When the next sample is due.
     pub(crate) due: Option<Instant>,
-    /// The least free granules of each place for a heap, before each of the last looks.
+    /// The least free granules of each heap slot, before each of the last samples.
     pub(crate) heaps: Vec<[u32; ROW]>,
     pub(crate) turn: usize,
-    /// What each thread holds back, by the address of its share.
+    /// What each thread caches, by the address of its thread state.
     pub(crate) threads: HashMap<usize, Still>,
     pub(crate) depot: Still,
 }
 
-/// A figure that may stay the same for a while.
+/// A figure that may stay unchanged for a while.
 #[derive(Debug, Default, Clone, Copy)]
 pub(crate) struct Still {
     figure: u64,
@@ -31,7 +33,7 @@ pub(crate) struct Still {
 }
 
 impl Still {
-    /// Whether the figure was the same, and not 0, at the last few looks.
+    /// Whether the figure was unchanged, and not 0, at the last few samples.
     pub(crate) fn is_still(&mut self, figure: u64) -> bool {
         self.looks = if self.figure == figure { self.looks + 1 } else { 1 };
         self.figure = figure;

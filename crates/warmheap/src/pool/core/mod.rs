@@ -1,8 +1,8 @@
-//! The pool's parts, and the two paths that matter: a request answered from this thread's cache,
-//! and a buffer returned to it.
+//! The state of a pool, in one place, and the tools over it that every path uses.
 //!
-//! Both paths touch only memory of this thread: no shared atomic, no lock, no reference count. They
-//! are inlined into the caller; whatever they cannot do is handed to `serve` and `reclaim`.
+//! The folder owns that state and the moves between its parts, such as emptying caches or giving a span back.
+//! It never decides how a request is served or when memory is given back: [`path`](crate::pool::path),
+//! [`sizing`](crate::pool::sizing) and [`background`](crate::pool::background) do.
 #![deny(unsafe_code)]
 
 pub(crate) mod buffer;
@@ -68,7 +68,7 @@ pub(crate) struct Core {
     pub(crate) fallback: Fallback,
     pub(crate) locals: Mutex<Vec<Arc<ThreadState>>>,
     pub(crate) peak: Peak,
-    /// What was counted by threads that are gone.
+    /// The counts of threads that are gone.
     pub(crate) past: Mutex<Totals>,
     pub(crate) fallbacks: AtomicU64,
     pub(crate) failures: AtomicU64,
@@ -78,41 +78,41 @@ pub(crate) struct Core {
     pub(crate) quotas: Quotas,
     /// What this kind of heaps does differently.
     pub(crate) sizing: Box<dyn Sizing>,
-    /// What is known of idle memory; held by the one thread that looks.
+    /// The samples of decay. The one thread that takes a sample holds the lock.
     pub(crate) looks: Mutex<Looks>,
     pub(crate) compactor: Compactor,
-    /// Held by the one thread that makes memory available.
+    /// The growth lock: the one thread that makes memory available holds it.
     pub(crate) growth: CheckedMutex,
-    /// Heaps that are in no slot because the system may take their pages.
+    /// Purgeable heaps. They are in no slot, because the system may take their pages.
     pub(crate) resting: Mutex<Vec<Heap>>,
-    /// What could not be cleared and must not be handed out as it is.
+    /// Spans that could not be cleared and must not be handed out as they are.
     pub(crate) quarantine: Quarantine,
     pub(crate) closed: AtomicBool,
     /// The queues that retired buffers may wait for.
     pub(crate) timelines: Mutex<Vec<Weak<Timeline<Buffer>>>>,
-    /// What waits for queues that have no handle any more.
+    /// The buffers that wait for queues without a handle.
     pub(crate) left: Left<Buffer>,
-    /// What there is to tell the log.
+    /// Lines for the log that were not written yet.
     pub(crate) notes: Notes,
-    /// What ranges owe that their queues have back early.
+    /// The pending tickets of spans that their queues reused early.
     pub(crate) early: EarlyReuse<Buffer>,
     /// Keeps a closed pool alive until its last buffer is back.
     pub(crate) closing: Mutex<Option<Arc<Self>>>,
 }
 
 impl Core {
-    /// Heaps held from the device, those at rest included.
+    /// The number of heaps held from the device, purgeable ones included.
     pub(crate) fn heap_count(&self) -> usize {
         let slots = self.heaps.slots().iter();
         slots.filter(|slot| slot.with(|open| open.heap().is_some())).count() + lock(&self.resting).len()
     }
 
-    /// The device's step for committing memory, in granules.
+    /// The step in which the device commits memory, in granules.
     pub(crate) fn page(&self) -> u32 {
         (self.driver.limits().granularity >> self.shift) as u32
     }
 
-    /// Notes that the device has memory back, but not as it should.
+    /// Notes that memory went back to the device, if that failed in part.
     pub(crate) fn note_end(&self, ended: Result<(), DeviceError>) {
         if let Err(error) = ended {
             self.notes.add(Note::CouldNotEnd(error));
@@ -143,8 +143,8 @@ impl Core {
         Some(SpanRequest { class: class as u16, len: len_of(class), align: 1 })
     }
 
-    /// Whether a range that is out is what `request` would be given, as it is: nothing that must be
-    /// cleared first, by the request's wish or the settings'.
+    /// Whether a span that is out is what `request` would be given, as it is. Neither the request nor the
+    /// settings may ask for it to be cleared first.
     pub(crate) fn suits(&self, range: &Span, request: &Request) -> bool {
         let as_is = request.plain && self.config.scrub == Scrub::Never;
         let plain = as_is && request.align <= 1 << self.shift;
@@ -152,11 +152,10 @@ impl Core {
         plain && want.is_some_and(|want| range.serves(want.class, want.len))
     }
 
-    /// Becomes the one thread that makes memory available, once others are done. `call` is for the
-    /// error.
+    /// Takes the growth lock, once other threads have released it. `call` names the caller in the error.
     ///
     /// # Errors
-    /// [`DeviceError::WithinCall`] if this thread is that one already: the device has called.
+    /// [`DeviceError::WithinCall`] if this thread holds the lock already, because the device has called back.
     pub(crate) fn climb_alone(&self, call: &'static str) -> Result<Holding<'_>, DeviceError> {
         self.growth.lock().ok_or(DeviceError::WithinCall { call })
     }
@@ -166,11 +165,11 @@ impl Core {
         self.growth.is_held_here() || self.compactor.is_held_here()
     }
 
-    /// Whether any range that is long enough will do, as it is.
+    /// Whether any span that is long enough will do, as it is.
     #[inline(always)]
     pub(crate) fn is_plain(&self, request: &Request) -> bool {
         let align = request.align;
-        // Not a power of two: refused on the long way, whatever is cached.
+        // An alignment that is not a power of two is refused on the miss, whatever is cached.
         let odd = align & align.wrapping_sub(1) != 0;
         !(align > 1 << self.shift || odd || !request.plain || self.quotas.cover(request.tag))
     }
@@ -184,12 +183,12 @@ impl Core {
         granules << self.shift
     }
 
-    /// What a thread may hold back at the pool's present size, in granules.
+    /// What a thread may cache at the pool's present size, in granules.
     pub(crate) fn cache_limit(&self) -> u64 {
         const FLOOR: u64 = 4 << 20;
         const SHARE: u64 = 128;
         if self.config.scrub == Scrub::OnFree {
-            // What is freed is cleared and given back to its heap, every time.
+            // Freed memory is cleared and given back to its heap every time.
             return 0;
         }
         let share = (self.driver.reserved() / SHARE).max(FLOOR);

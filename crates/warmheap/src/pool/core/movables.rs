@@ -1,4 +1,6 @@
 //! The pool's movable buffers: where each of them lies, and what holds it there.
+//!
+//! The module owns the list of movable buffers and the lock of compaction. It never moves a buffer.
 #![forbid(unsafe_code)]
 
 use std::sync::atomic::AtomicU64;
@@ -12,35 +14,36 @@ use crate::pool::in_flight::early_reuse::PendingTicket;
 use crate::pool::interface::compaction::CompactionReport;
 use crate::sync::{CheckedMutex, Mutex, lock};
 
-/// What a handle and the pool's list of movables share.
+/// What a handle and the pool's list of movable buffers share.
 #[derive(Debug)]
 pub(crate) struct Place {
     pub(crate) pool: Arc<Core>,
     pub(crate) size: u64,
-    /// Read by pins, written by the one who moves it.
+    /// Pins lock it for reading, and the thread that moves the buffer locks it for writing.
     pub(crate) buffer: RwLock<Buffer>,
-    /// What the request asked for, in bytes; 0 is the device's own.
+    /// The alignment that the request asked for, in bytes; 0 is the device's own.
     pub(crate) align: u64,
     pub(crate) in_flight: Own<Mutex<Vec<PendingTicket<Buffer>>>>,
     pub(crate) moves: AtomicU64,
 }
 
 impl Place {
-    /// The buffer, to be moved: nobody has it pinned, no work that was told of uses it, and nobody
-    /// gets at it before the answer is dropped.
+    /// The buffer, to be moved; `None` if it is pinned or if noted work uses it. No other thread can reach
+    /// the buffer before the caller drops the guard.
     pub(crate) fn to_move(&self) -> Option<RwLockWriteGuard<'_, Buffer>> {
         let buffer = self.try_write()?;
         if lock(&self.in_flight).is_empty() {
             return Some(buffer);
         }
-        // Queues are asked with the buffer let go: they may be the program's.
+        // The buffer is let go before queues are asked, because a queue may be the program's.
         drop(buffer);
         self.forget(PendingTicket::is_over);
         let buffer = self.try_write()?;
         lock(&self.in_flight).is_empty().then_some(buffer)
     }
 
-    /// Takes work off the list. Queues are asked, and end with their last work, without the lock.
+    /// Removes completed work from the list. Queues are asked, and end with their last work, without the
+    /// lock.
     pub(crate) fn forget(&self, is_over: impl Fn(&PendingTicket<Buffer>) -> bool) {
         let mut over = lock(&self.in_flight).clone();
         over.retain(is_over);
@@ -49,7 +52,7 @@ impl Place {
         drop(gone);
     }
 
-    /// The buffer, to be looked at; `None` while it is being moved.
+    /// The buffer, for reading; `None` while it is being moved.
     pub(crate) fn look(&self) -> Option<RwLockReadGuard<'_, Buffer>> {
         self.buffer.try_read().ok()
     }
@@ -75,7 +78,7 @@ impl Place {
 #[derive(Debug, Default)]
 pub(crate) struct Compactor {
     pub(crate) places: Mutex<Vec<Weak<Place>>>,
-    /// Held by the one thread that compacts, while it copies too.
+    /// The lock of compaction: the one thread that compacts holds it, also while it copies.
     pub(crate) at_work: CheckedMutex,
     pub(crate) done: Mutex<Done>,
 }
@@ -90,7 +93,7 @@ pub(crate) struct Done {
 }
 
 impl Compactor {
-    /// Takes a movable buffer into the list. Those that are gone leave it, now and then.
+    /// Adds a movable buffer to the list. Buffers that are gone leave the list now and then.
     pub(crate) fn watch(&self, place: &Arc<Place>) {
         let mut places = lock(&self.places);
         if places.len() == places.capacity() {
@@ -99,7 +102,7 @@ impl Compactor {
         places.push(Arc::downgrade(place));
     }
 
-    /// Whether the calling thread compacts.
+    /// Whether the calling thread holds the lock of compaction.
     pub(crate) fn is_held_here(&self) -> bool {
         self.at_work.is_held_here()
     }

@@ -1,7 +1,8 @@
-//! What the pool has to say to the log, kept until it may speak.
+//! Lines for the log, kept until they may be written.
 //!
-//! A subscriber is the program's code: it may take time, use the pool and panic. So nothing is logged
-//! where a lock is held or a range is in hand; it is noted, and told once neither is the case.
+//! The module owns those lines. A subscriber is the program's code: it may take time, use the pool and panic.
+//! So the pool never logs while a lock is held or a span has no owner yet. It notes the line, and writes it
+//! later.
 #![forbid(unsafe_code)]
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -15,7 +16,8 @@ use crate::pool::interface::pressure::Pressure;
 use crate::sync::Ordering::Relaxed;
 use crate::sync::{AtomicBool, Mutex, lock};
 
-/// The most notes that wait. What comes then is not worth telling: nobody speaks for that long.
+/// The most notes that wait. Further ones are dropped: a pool that cannot log for that long has little to
+/// add.
 const MOST: usize = 64;
 
 /// A line of the log.
@@ -33,7 +35,7 @@ pub(crate) enum Note {
     NotWatched,
 }
 
-/// See the module's essay.
+/// See the module's documentation.
 #[derive(Debug, Default)]
 pub(crate) struct Notes {
     waiting: AtomicBool,
@@ -96,7 +98,7 @@ impl Note {
     }
 }
 
-/// Tells the program that a soft limit has been crossed, if it has. No lock is held.
+/// Tells the program that a soft limit has been crossed, if it has. The caller holds no lock.
 pub(crate) fn tell_of_soft_limit(core: &Core) {
     let account = core.driver.account();
     if account.crossed() {
@@ -106,10 +108,10 @@ pub(crate) fn tell_of_soft_limit(core: &Core) {
     }
 }
 
-/// Tells the program what there is to tell: the log's lines, and that a soft limit has been crossed.
-/// The caller holds no lock of the pool, and what it has in hand is guarded.
+/// Writes the lines that wait, and tells the program if a soft limit has been crossed. The caller holds no
+/// lock of the pool, and every span that it holds is guarded.
 ///
-/// From within a call of the device nothing is told; the caller of that call will.
+/// From within a call of the device nothing is written. The caller of that call writes it.
 pub(crate) fn speak(core: &Core) {
     let quiet = !core.notes.waiting.load(Relaxed) && !core.driver.account().has_crossed();
     if quiet || core.is_within_call() || thread::panicking() {
@@ -119,10 +121,10 @@ pub(crate) fn speak(core: &Core) {
     tell_of_soft_limit(core);
 }
 
-/// As [`speak`], with a range in hand, of which `counted` bytes have been counted as
-/// allocated: it goes back if the program's code panics.
+/// As [`speak`], with a span in hand, of which `counted` bytes have been counted as allocated. The span goes
+/// back if the program's code panics.
 pub(crate) fn speak_with(core: &Core, range: Span, counted: Option<u64>) -> Span {
-    // The pool is whole while it speaks.
+    // The pool is in a consistent state while the program's code runs.
     let Err(panic) = catch_unwind(AssertUnwindSafe(|| speak(core))) else { return range };
     core.put_back(range);
     if let Some(size) = counted {

@@ -1,8 +1,9 @@
-//! Freed memory that could not be cleared, under `scrub: on_free`.
+//! The quarantine: freed memory that could not be cleared, under `scrub: on_free`.
 //!
-//! Nobody may be given a range that still holds what its last holder wrote. So it stays here, used
-//! as far as its heap knows, until clearing works: it is tried again whenever caches are given up.
-//! Once the pool is closed the ranges go back as they are, since nobody can be given them.
+//! The module owns those spans. It never lets a caller get a span that still holds what an earlier buffer
+//! wrote. A quarantined span counts as used in its heap until clearing works. The pool tries again whenever
+//! caches are given up. Once the pool is closed the spans go back as they are, because no caller can get
+//! them.
 #![forbid(unsafe_code)]
 
 use crate::config::Scrub;
@@ -11,7 +12,7 @@ use crate::pool::core::notes::Note;
 use crate::pool::heaps::span::Span;
 use crate::sync::{Mutex, lock};
 
-/// Ranges with the bytes that their last holders asked for.
+/// Spans, each with the bytes that its buffer had asked for.
 #[derive(Debug, Default)]
 pub(crate) struct Quarantine(Mutex<Vec<(Span, u64)>>);
 
@@ -21,7 +22,7 @@ impl Quarantine {
     }
 }
 
-/// As [`Core::put_back`], cleared first if the settings say so.
+/// As [`Core::put_back`]. Clears the span first if the settings say so.
 pub(crate) fn clean_and_put_back(core: &Core, range: Span, size: u64) {
     match core.config.scrub {
         Scrub::Never => core.put_back(range),
@@ -29,7 +30,7 @@ pub(crate) fn clean_and_put_back(core: &Core, range: Span, size: u64) {
     }
 }
 
-/// What is withheld: granules of heaps, and bytes of fallback buffers.
+/// What is quarantined: granules of heaps, and bytes of fallback buffers.
 pub(crate) fn quarantined(core: &Core) -> (u64, u64) {
     let (mut granules, mut bytes) = (0, 0);
     for (range, _) in &*lock(&core.quarantine.0) {
@@ -42,7 +43,7 @@ pub(crate) fn quarantined(core: &Core) -> (u64, u64) {
     (granules, bytes)
 }
 
-/// Gives a range back once it is cleared.
+/// Gives a span back once it is cleared. Returns `false` if it went into quarantine.
 pub(crate) fn clear_and_put_back(core: &Core, range: Span, size: u64) -> bool {
     match core.clear(&range, size) {
         Ok(()) => {
@@ -50,7 +51,7 @@ pub(crate) fn clear_and_put_back(core: &Core, range: Span, size: u64) -> bool {
             true
         }
         Err(error) => {
-            // Nobody holds it, though its heap counts it as used.
+            // No buffer holds the span, though its heap counts it as used.
             range.record().resize(0);
             lock(&core.quarantine.0).push((range, size));
             core.notes.add(Note::CouldNotClear { size, error });
@@ -59,13 +60,13 @@ pub(crate) fn clear_and_put_back(core: &Core, range: Span, size: u64) -> bool {
     }
 }
 
-/// Tries again to clear what is withheld; `true` if some of it is back.
+/// Tries again to clear what is quarantined. Returns `true` if some of it is back.
 pub(crate) fn clear_withheld(core: &Core) -> bool {
     let cleared = |(range, size)| u32::from(clear_and_put_back(core, range, size));
     core.quarantine.take().into_iter().map(cleared).sum::<u32>() > 0
 }
 
-/// Gives back what is withheld as it is. The pool is closed.
+/// Gives back what is quarantined, as it is. The pool is closed.
 pub(crate) fn give_up_withheld(core: &Core) {
     core.quarantine.take().into_iter().for_each(|(range, _)| core.put_back(range));
 }

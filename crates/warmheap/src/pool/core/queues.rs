@@ -1,8 +1,9 @@
-//! The queues that buffers wait for: those in use, and those that no handle is left of.
+//! The queues that buffers wait for: those in use, and those without a handle.
 //!
-//! A buffer's drop never waits, nor does a queue's. What work in flight still uses when the last handle of its
-//! queue goes is left behind with the pool, which polls and waits for it as for all other queues. The end of the
-//! pool waits for these, for a while. Buffers that a closed pool leaves behind have a thread that waits for them.
+//! The module owns what is left behind: buffers that work in flight still uses when the last handle of their
+//! queue goes. The pool polls and waits for their queues as for all others. Dropping a buffer or a queue
+//! never waits. The end of the pool waits for what is left behind, for a limited time. A thread waits for the
+//! buffers that a closed pool leaves behind.
 #![forbid(unsafe_code)]
 
 use std::sync::atomic::Ordering;
@@ -18,10 +19,10 @@ use crate::pool::core::{Core, notes};
 use crate::pool::in_flight::timeline::{Timeline, Waiting};
 use crate::sync::lock;
 
-/// How long that thread sleeps between two looks.
+/// How long that thread sleeps between two polls.
 const PAUSE: Duration = Duration::from_millis(1);
 
-/// With several queues to wait for, how long one is waited for before the next is.
+/// With several queues to wait for, how long the pool waits for one before it goes on to the next.
 const SLICE: Duration = Duration::from_micros(500);
 
 /// How long the end of a pool, and the thread of a closed one, wait for work that still uses its memory.
@@ -29,15 +30,15 @@ const PATIENCE: Duration = Duration::from_secs(5);
 
 impl Waiting for Buffer {
     fn outlive(self, queue: &Arc<dyn Queue>, value: u64) {
-        // Once it is in a list the buffer may be freed at any moment, and be the pool's last.
+        // Once the buffer is in a list, it may be freed at any moment, and may be the pool's last.
         if let Some(pool) = self.pool().me.upgrade() {
             leave_behind(&pool, queue, value, self);
         }
     }
 }
 
-/// Keeps a buffer until a queue that has no handle any more has completed `value`. The caller holds
-/// a reference to the pool.
+/// Keeps a buffer until a queue without a handle has completed `value`. The caller holds a reference to the
+/// pool.
 pub(crate) fn leave_behind(core: &Core, queue: &Arc<dyn Queue>, value: u64, buffer: Buffer) {
     let mut left = lock(&core.left.0);
     let known = left.lists.iter().find(|list| Arc::ptr_eq(list.queue(), queue)).cloned();
@@ -46,14 +47,14 @@ pub(crate) fn leave_behind(core: &Core, queue: &Arc<dyn Queue>, value: u64, buff
         left.lists.push(Arc::clone(&list));
         list
     });
-    // With the lock held: a list that is empty may end at any moment.
+    // The lock is held, because an empty list may end at any moment.
     list.retire(value, buffer.size(), buffer);
     if core.closed.load(Ordering::SeqCst) {
         watch_left(core, &mut left.watched);
     }
 }
 
-/// Waits for what has been left behind until it is done or the time is up.
+/// Waits for what was left behind until it has completed or the time is up.
 pub(crate) fn wait_for_left(core: &Core) {
     let deadline = Instant::now() + PATIENCE;
     for list in core.left.lists() {
@@ -62,7 +63,7 @@ pub(crate) fn wait_for_left(core: &Core) {
     core.left.tidy();
 }
 
-/// Sees to what the pool, which is closed now, leaves behind.
+/// Starts a thread for what the pool, which is closed now, leaves behind.
 pub(crate) fn close_left(core: &Core) {
     let mut left = lock(&core.left.0);
     if !left.lists.is_empty() {
@@ -77,8 +78,8 @@ fn note_left(core: &Core) {
     }
 }
 
-/// Has a thread look at what a closed pool has left behind, as no request will. Where there can be no
-/// thread, the memory stays: a leak is better than a race.
+/// Starts a thread that polls for what a closed pool has left behind, because no request will. If no thread
+/// can be started, the memory stays: a leak is better than a race.
 fn watch_left(core: &Core, watched: &mut Option<Instant>) {
     let running = watched.replace(Instant::now() + PATIENCE).is_some();
     let Some(pool) = core.me.upgrade().filter(|_| !running) else { return };
@@ -105,21 +106,21 @@ fn has_watched_enough(core: &Core) -> bool {
     enough
 }
 
-/// Keeps a queue in mind, as long as somebody else does.
+/// Adds a queue to the list of the pool, which does not keep it alive.
 pub(crate) fn watch(core: &Core, timeline: &Arc<Timeline<Buffer>>) {
     let mut timelines = lock(&core.timelines);
     timelines.retain(|known| known.strong_count() > 0);
     timelines.push(Arc::downgrade(timeline));
 }
 
-/// The queues that are in use.
+/// The queues that are in use, and those that were left behind.
 pub(crate) fn queues(core: &Core) -> Vec<Arc<Timeline<Buffer>>> {
     let known: Vec<_> = lock(&core.timelines).iter().filter_map(Weak::upgrade).collect();
     known.into_iter().chain(core.left.lists()).collect()
 }
 
-/// Frees what has completed on any queue; `true` if that was something. A lost queue has
-/// nothing to give, and says so to those who poll it.
+/// Frees what has completed on any queue. Returns `true` if anything was freed. A lost queue frees nothing,
+/// and reports that to its own callers.
 pub(crate) fn poll_queues(core: &Core) -> bool {
     let freed = |queue: &Arc<Timeline<Buffer>>| queue.poll(usize::MAX).unwrap_or(0);
     let freed = queues(core).iter().map(freed).sum::<usize>();
@@ -131,9 +132,9 @@ pub(crate) fn in_flight(core: &Core) -> u64 {
     queues(core).iter().map(|queue| queue.bytes()).fold(0, u64::saturating_add)
 }
 
-/// Waits until some queue has freed something; `false` if the time is up or no queue will.
+/// Waits until some queue has freed something. Returns `false` if the time is up or no queue will.
 pub(crate) fn wait_for_queues(core: &Core, begun: Instant, patience: Duration) -> bool {
-    // Within a call of the device others wait for this thread.
+    // Within a call of the device, other threads wait for this one.
     if patience.is_zero() || core.is_within_call() {
         return false;
     }
@@ -147,10 +148,10 @@ pub(crate) fn wait_for_queues(core: &Core, begun: Instant, patience: Duration) -
         for queue in waiting {
             match queue.wait(Instant::now() + left().min(slice)) {
                 Ok(true) => return true,
-                // Emptied by someone else meanwhile.
+                // Another thread emptied the queue meanwhile.
                 Ok(false) if queue.bytes() == 0 => return true,
                 Ok(false) => alive = true,
-                // A lost queue: its memory does not come back while anyone holds it.
+                // A lost queue: its memory does not come back while a handle or ticket of it exists.
                 Err(_) => {}
             }
         }

@@ -1,6 +1,7 @@
 //! What the three kinds of heaps do differently.
 //!
-//! The pool chooses one when it opens. Each has a file of its own in [`sizing`](crate::pool::sizing).
+//! The module owns that list and no state. The pool chooses one sizing when it opens, and never changes it.
+//! Each has a file of its own in [`sizing`](crate::pool::sizing).
 #![forbid(unsafe_code)]
 
 use std::fmt;
@@ -19,8 +20,8 @@ pub(crate) trait Sizing: fmt::Debug + Send + Sync {
     /// How many heaps there can be.
     fn places(&self) -> usize;
 
-    /// Which heap serves a request. Heaps of the pool's own choosing differ in size and age, so packing
-    /// decides.
+    /// The rule that chooses a heap for a request. Heaps that the pool sizes itself differ in size and age,
+    /// so best fit serves them.
     fn strategy(&self) -> Strategy {
         Strategy::BestFit
     }
@@ -28,7 +29,8 @@ pub(crate) trait Sizing: fmt::Debug + Send + Sync {
     /// Creates the heaps that the pool starts with.
     fn open(&self, core: &Core) -> Result<(), StartError>;
 
-    /// Adds memory for one span; `false` if the settings leave no way. The caller holds the growth lock.
+    /// Adds memory for one span. Returns `false` if the settings leave no way. The caller holds the growth
+    /// lock.
     fn grow(&self, core: &Core, want: SpanRequest, up_to: UpTo) -> Result<bool, DeviceError>;
 
     /// Whether heaps are added before one is missed.
@@ -62,19 +64,19 @@ pub(crate) trait Sizing: fmt::Debug + Send + Sync {
         false
     }
 
-    /// What the calling thread is to have of the heaps; `None` if that cannot be decided from within a
-    /// call of the device.
+    /// Which heaps the calling thread uses; `None` if that cannot be decided from within a call of the
+    /// device.
     fn heaps_for_thread(&self, _core: &Core) -> Option<OwnHeaps> {
         Some(OwnHeaps::Shared)
     }
 
-    /// A span with a reserved tail; `None` where addresses cannot be reserved, or memory is short.
+    /// Returns a span with a reserved tail; `None` where addresses cannot be reserved, or memory is short.
     fn allocate_with_tail(&self, _core: &Core, _request: &Request, _align: u64) -> Option<Span> {
         None
     }
 
-    /// Commits memory behind a block so that it has `len` granules; `false` if there is no room. The caller
-    /// holds the growth lock.
+    /// Commits memory behind a block so that it has `len` granules. Returns `false` if there is no room. The
+    /// caller holds the growth lock.
     fn extend(&self, _core: &Core, _heap: u16, _block: u32, _len: u32) -> Result<bool, DeviceError> {
         Ok(false)
     }

@@ -1,4 +1,6 @@
-//! What a span lies in, and its way back to a heap or to the device, past all caches.
+//! The memory of a span, and its way back to a heap or to the device, past all caches.
+//!
+//! The module owns how a span's memory is found. It never holds a heap's lock while it calls the device.
 #![forbid(unsafe_code)]
 
 use std::sync::Arc;
@@ -10,7 +12,7 @@ use crate::pool::heaps::span::{FALLBACK, Span};
 use crate::pool::heaps::thread_owned::OwnHeaps;
 
 impl Core {
-    /// Zeroes the first `size` bytes of a range.
+    /// Zeroes the first `size` bytes of a span.
     pub(crate) fn clear(&self, range: &Span, size: u64) -> Result<(), DeviceError> {
         match self.memory(range) {
             Some((memory, offset)) => self.driver.fill(&*memory, offset, size),
@@ -18,7 +20,7 @@ impl Core {
         }
     }
 
-    /// Copies the first `size` bytes of a range to another.
+    /// Copies the first `size` bytes of one span to another.
     pub(crate) fn copy(&self, from: &Span, to: &Span, size: u64) -> Result<(), DeviceError> {
         match (self.memory(from), self.memory(to)) {
             (Some((from, at)), Some((to, to_at))) => self.driver.copy((&*from, at), (&*to, to_at), size),
@@ -26,7 +28,7 @@ impl Core {
         }
     }
 
-    /// The memory a range lies in, and its offset there in bytes.
+    /// The memory that a span lies in, and its offset there in bytes.
     pub(crate) fn memory(&self, range: &Span) -> Option<(Arc<dyn Memory>, u64)> {
         let (memory, address) = if range.is_fallback() {
             self.fallback.memory(range)?
@@ -36,7 +38,7 @@ impl Core {
         Some((memory, range.address - address))
     }
 
-    /// Gives ranges back to their heaps; to this thread's own without a lock.
+    /// Gives spans back to their heaps. Those of this thread's own heaps go back without a lock.
     #[inline]
     pub(crate) fn release(&self, heaps: &mut OwnHeaps, ranges: impl IntoIterator<Item = Span>) {
         if !matches!(heaps, OwnHeaps::Pair(_)) {
@@ -50,7 +52,7 @@ impl Core {
         }
     }
 
-    /// Gives a range back to its heap or the device, past all caches.
+    /// Gives a span back to its heap or to the device, past all caches.
     pub(crate) fn put_back(&self, range: Span) {
         if range.class() == FALLBACK {
             self.note_end(self.fallback.free(&self.driver, &range));

@@ -1,4 +1,7 @@
 //! The calling thread's part of a pool: entering it, and threads that come and go.
+//!
+//! The module owns how a thread enters its thread state, and how the state ends. It never lets another thread
+//! enter a heap as its owner.
 #![forbid(unsafe_code)]
 
 use std::iter;
@@ -15,7 +18,8 @@ use crate::pool::heaps::thread_owned::Home;
 use crate::sync::lock;
 
 impl Core {
-    /// Ends a thread's share: its ranges go back, its counts are kept, its home is anyone's.
+    /// Ends a thread state: its spans go back, its counts are kept, and its heaps are free for a later
+    /// thread.
     pub(crate) fn absorb(&self, local: &ThreadState) {
         let mut own = local.own.take();
         own.heaps.leave(&self.heaps);
@@ -32,20 +36,21 @@ impl Core {
         self.session(|session| session.own.heaps.places())
     }
 
-    /// Whether this heap is the own one of a thread other than that at home in `home`.
+    /// Whether another thread owns this heap. `home` names the heaps of the calling thread.
     pub(crate) fn is_others(&self, heap: u16, home: Option<Home>) -> bool {
         self.heaps.slot(heap).is_home() && !home.is_some_and(|home| home.owns(heap))
     }
 
-    /// Whether ranges of a class lie in this heap: in one of two, if threads have heaps of their own.
+    /// Whether spans of a class lie in this heap. If threads have heaps of their own, they lie in one heap of
+    /// each pair.
     pub(crate) fn is_for_class(&self, heap: u16, class: u16) -> bool {
         let pair = heap & !1;
         let homes = self.sizing.has_thread_heaps();
         !homes || Home { large: pair, small: pair + 1 }.for_class(class) == heap
     }
 
-    /// Counts a request that was answered, and then that it fell back: in one visit, so that a reset
-    /// of statistics has both or neither, and no fallback is seen without its allocation.
+    /// Counts a request that was served, and then its fallback. Both happen in one visit: a reset of
+    /// statistics sees both or neither, and no fallback is seen without its allocation.
     #[inline]
     pub(crate) fn count_allocation(&self, size: u64, fallback: bool) {
         let fell_back = || {
@@ -67,7 +72,7 @@ impl Core {
         });
     }
 
-    /// Counts a buffer freed and its range allocated again, by the way of a queue.
+    /// Counts a buffer as freed and its span as allocated again, by early reuse.
     pub(crate) fn recount(&self, freed: u64, allocated: u64) {
         if self.config.track_statistics {
             let shard = |local: &ThreadState| {
@@ -81,8 +86,8 @@ impl Core {
         }
     }
 
-    /// Works inside this thread's cache, attaching it first if need be. `None` if the thread can
-    /// have no cache, or another thread is at it now, or the work yields nothing.
+    /// Runs `work` inside this thread's cache, and creates its thread state first if need be. Returns `None`
+    /// if the thread can have no cache, if another thread is in it now, or if `work` returns nothing.
     #[inline]
     pub(crate) fn session<R>(&self, mut work: impl FnMut(&mut CacheGuard<'_>) -> Option<R>) -> Option<R> {
         match thread_state::enter(self, |mut session| work(&mut session)) {
@@ -94,7 +99,7 @@ impl Core {
         }
     }
 
-    /// Works on a heap: as its owner, if this thread is.
+    /// Runs `work` on a heap, as its owner if this thread is that.
     pub(crate) fn open<R>(&self, heap: u16, mut work: impl FnMut(&mut HeapGuard<'_>) -> R) -> R {
         let slot = self.heaps.slot(heap);
         let at_home = thread_state::enter(self, |mut session| {
@@ -103,7 +108,7 @@ impl Core {
         at_home.flatten().unwrap_or_else(|| slot.with(work))
     }
 
-    /// Counts on this thread's shard, or among the past if the thread has none.
+    /// Counts on this thread's shard, or with the counts of threads that are gone if the thread has none.
     #[inline]
     pub(crate) fn count(&self, shard: impl Fn(&ThreadState), past: impl FnOnce(&mut Totals)) {
         let counted = self.session(|session| {

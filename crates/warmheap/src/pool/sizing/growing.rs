@@ -43,8 +43,8 @@ impl Growing {
         Self { thread_heaps: wants_thread_heaps(config), slack: RetainedSlack::default() }
     }
 
-    /// Commits a planned page run. At the soft limit, free pages elsewhere make way first, and only then is
-    /// the limit passed.
+    /// Commits a planned page run. If the device or the soft limit refuses, free pages elsewhere make way
+    /// first. Only then is the soft limit passed.
     fn commit_or_take(
         &self,
         core: &Core,
