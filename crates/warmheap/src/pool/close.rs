@@ -1,4 +1,6 @@
-//! The pool's end: its last handle closes it.
+//! The end of a pool: its last handle closes it.
+//!
+//! The module owns the order of the end. It never frees memory that a buffer or work in flight still uses.
 #![forbid(unsafe_code)]
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -20,13 +22,15 @@ pub(crate) struct Handle {
 impl Drop for Handle {
     fn drop(&mut self) {
         if !self.shared.process.is_current() {
-            // The thread is the parent's, and so is the rest, down to locks that nobody will open.
+            // The thread is the parent's. So is the rest, down to locks that no thread of this process will
+            // open.
             std::mem::forget((self.maintainer.take(), Arc::clone(&self.shared)));
             return;
         }
-        // First, so that no other thread is at work on the pool when it ends.
+        // The thread ends first, so that no other thread works on the pool when it ends.
         self.maintainer = None;
-        // Before the report, as callbacks may hold buffers. The pool closes even if one's end panics.
+        // Callbacks are dropped before the report, because they may hold buffers. The pool closes even if
+        // dropping one panics.
         let callbacks = self.shared.callbacks.end();
         let ended = catch_unwind(AssertUnwindSafe(|| drop(callbacks)));
         let report = close(&self.shared);
@@ -42,9 +46,9 @@ impl Drop for Handle {
     }
 }
 
-/// Ends the pool: work in flight of queues that are gone is waited for, caches are emptied and refuse
-/// from now on, what is still out is reported, and if anything is, the memory stays until the last
-/// of it is back.
+/// Ends the pool. Waits for work in flight of queues without a handle, for a limited time. Empties the
+/// caches, which take nothing from now on. Returns the report of what is still out. If anything is, the
+/// memory stays until the last buffer is back.
 pub(crate) fn close(core: &Core) -> LeakReport {
     queues::poll_queues(core);
     queues::wait_for_left(core);

@@ -2,14 +2,14 @@
 //!
 //! ```text
 //! handles                     what callers hold: queues, movable buffers, buffers that grow
-//! background                  the pool's own thread, memory that decays
+//! background                  the pool's own thread, decay
 //! path                        hit, miss, slow path, free, compaction
 //! sizing                      fixed, growing and discrete heaps; trimming, purgeable heaps
-//! core                        the parts together, and tools over them
-//! in_flight  cache            queues' lists; what each thread keeps
+//! core                        the state of a pool, and tools over it
+//! in_flight  cache            timelines of queues; thread caches, the depot
 //! heaps                       heaps, the spans cut from them, fallback buffers
 //! accounting                  the device's calls, limits, quotas, counters
-//! interface                   what callers say and are told
+//! interface                   requests, call sites, errors, reports
 //! ```
 //!
 //! A folder uses those below it. This layer owns policy: which heap serves, what is kept, when to grow, when
@@ -58,18 +58,18 @@ use crate::pool::sizing::{purgeable, trim};
 use crate::stats::Statistics;
 use crate::sync::lock;
 
-/// A pool of device memory. Cheap to clone; all clones are the same pool.
+/// A pool of device memory. Cheap to clone; all clones are the same pool. Any thread may use it.
 ///
 /// A child by `fork` cannot use a pool that it inherited: see [`fork`](crate::fork). Calls that can fail
-/// return [`Forked`] there, figures are empty, and what is dropped is left alone.
+/// return [`Forked`] there, figures are empty, and dropping a handle or a buffer changes nothing.
 ///
-/// When the last clone is dropped the pool closes: if buffers are still alive, a leak report is
-/// logged, and the memory goes back to the device with the last of them. Work in flight of queues that
-/// are gone is waited for, up to five seconds. Dropping a buffer never waits.
+/// When the last clone is dropped the pool closes. If buffers are still alive, a leak report is logged, and
+/// the memory goes back to the device with the last of them. The close waits for work in flight of queues
+/// that are gone, up to five seconds. Dropping a buffer never waits.
 ///
-/// The code that a pool calls (callbacks, subscribers to the log, devices, queues) may use it and may
-/// panic; `docs/memory-in-flight.md` has the few exceptions. Signal handlers and global allocators must
-/// not use a pool: they can run while their thread is inside its cache.
+/// The code that a pool calls (callbacks, subscribers to the log, devices, queues) may use it and may panic;
+/// `docs/memory-in-flight.md` has the few exceptions. Signal handlers and global allocators must not use a
+/// pool: they can run while their thread is inside its cache.
 ///
 /// ```
 /// use std::sync::Arc;
@@ -99,8 +99,8 @@ impl Pool {
     /// Creates the pool's heaps on `device` and warms them.
     ///
     /// # Errors
-    /// [`StartError`] names the heap that failed, what was asked and what was free. Heaps created
-    /// before it are given back.
+    /// [`StartError`] names the heap that failed, what was asked and what was free. Heaps created before it
+    /// are given back.
     pub fn new(device: Arc<dyn Device>, config: PoolConfig) -> Result<Self, StartError> {
         let shared = open::start(device, config)?;
         let maintainer = open::start_maintainer(&shared)?;
@@ -108,22 +108,22 @@ impl Pool {
         Ok(Self { handle })
     }
 
-    /// Answers a request: from the calling thread's cache, from a heap, from a heap that grows, or
-    /// straight from the device. The caller's place in the source is kept for leak reports.
+    /// Serves a request: from the calling thread's cache, from a heap, from a heap that grows, or straight
+    /// from the device. Keeps the call site for leak reports.
     ///
     /// # Errors
     /// [`AllocError::OutOfMemory`] if even the device has no memory; [`AllocError::ZeroSize`] and
     /// [`AllocError::BadAlignment`] for requests that make no sense. Nothing has changed then.
     #[track_caller]
-    // Forced: the hit, some sixty instructions, belongs into the caller, and the size of the function
-    // makes the compiler think otherwise.
+    // Inlining is forced: the hit, some sixty instructions, belongs in the caller, but the size of the
+    // function makes the compiler decide otherwise.
     #[inline(always)]
     pub fn allocate(&self, request: impl Into<Request>) -> Result<Buffer, AllocError> {
         self.answer(request.into(), true, CallSite::caller())
     }
 
-    /// As [`Pool::allocate`], with the place to keep for leak reports: for bindings, whose callers
-    /// are not the line of Rust that calls this.
+    /// As [`Pool::allocate`], with the call site for leak reports. For bindings, whose callers are not the
+    /// line of Rust that calls this.
     ///
     /// # Errors
     /// As [`Pool::allocate`].
@@ -136,9 +136,10 @@ impl Pool {
         self.answer(request.into(), true, site.into())
     }
 
-    /// A buffer out of what the calling thread holds, or out of a heap that no other thread is at, or
-    /// `None`: no device call, and no waiting for another thread. For callers that must not wait where they are, with a lock of their own, and
-    /// can call [`Pool::allocate_at`] once they may. `None` says nothing about memory.
+    /// Serves a request from what the calling thread caches, or from a heap that no other thread is in.
+    /// Returns `None` instead of calling the device or waiting for another thread; `None` says nothing about
+    /// memory. For callers holding a lock of their own, which can call [`Pool::allocate_at`] after they
+    /// release it.
     #[inline]
     #[must_use]
     pub fn allocate_at_once(&self, request: impl Into<Request>, site: impl Into<CallSite>) -> Option<Buffer> {
@@ -148,7 +149,7 @@ impl Pool {
         Some(Buffer::new(shared, range, request.size))
     }
 
-    /// As [`Pool::allocate`], but never straight from the device: what no heap can serve fails.
+    /// As [`Pool::allocate`], but never straight from the device: a request that no heap can serve fails.
     ///
     /// # Errors
     /// As [`Pool::allocate`].
@@ -158,7 +159,7 @@ impl Pool {
         self.answer(request.into(), false, CallSite::caller())
     }
 
-    /// As [`Pool::try_allocate`], with the place to keep for leak reports.
+    /// As [`Pool::try_allocate`], with the call site for leak reports.
     ///
     /// # Errors
     /// As [`Pool::allocate`].
@@ -181,13 +182,13 @@ impl Pool {
         if let Some(range) = hit::cut_at_once(shared, &request, site) {
             return Ok(Buffer::new(shared, range, request.size));
         }
-        // A copy of its own, so that the request is put into memory on this way only.
+        // The copy makes the compiler put the request into memory on this way only.
         let range = allocate::serve(shared, &{ request }, site, may_fall_back)?;
         Ok(Buffer::new(shared, range, request.size))
     }
 
-    /// Makes one of the device's queues known to the pool, so that buffers can wait for its work
-    /// and the pool can look there when memory is short.
+    /// Registers one of the device's queues with the pool. Buffers can then wait for its work, and the pool
+    /// polls it when memory is short.
     #[must_use]
     pub fn queue(&self, queue: Arc<dyn Queue>) -> PoolQueue {
         let queue = PoolQueue::new(self.clone(), queue);
@@ -197,7 +198,7 @@ impl Pool {
         queue
     }
 
-    /// Does something, and then what came of it is told.
+    /// Runs `work`, and then writes the lines for the log that it noted.
     fn and_speak<R>(&self, work: impl FnOnce(&Core) -> R) -> R {
         let done = work(self.shared());
         notes::speak(self.shared());
@@ -208,7 +209,7 @@ impl Pool {
         &self.handle.shared
     }
 
-    /// The process that the pool was made in, the only one that can use it.
+    /// The process that created the pool, and the only one that can use it.
     #[must_use]
     pub fn process(&self) -> Process {
         self.handle.shared.process
@@ -225,83 +226,82 @@ impl Pool {
         self.here().map(figures::statistics).unwrap_or_default()
     }
 
-    /// Zeroes the counters; gauges (heaps, live buffers, capacity) keep their values and peaks
-    /// start from them.
+    /// Zeroes the counters. Gauges (heaps, live buffers, capacity) keep their values, and peaks start from
+    /// them.
     pub fn reset_statistics(&self) {
         if let Ok(shared) = self.here() {
             figures::reset_statistics(shared);
         }
     }
 
-    /// Gives free memory back to the device until at most `target` bytes are held, or nothing more
-    /// can go; 0 asks for all that is free. Answers the bytes given back.
+    /// Gives free memory back to the device until at most `target` bytes are held, or nothing more can go; 0
+    /// asks for all that is free. Returns the bytes given back.
     ///
-    /// Buffers whose work has completed are freed first. Thread caches are given up if the rest is
-    /// not enough. Of heaps of a fixed size, those beyond the configured `num_heaps` can go, where
-    /// nobody uses them. May be called from any thread, and while others allocate.
+    /// Buffers whose work has completed are freed first. Thread caches are given up if the rest is not
+    /// enough. Of fixed heaps, those beyond the configured `num_heaps` can go, where no buffer uses them. Any
+    /// thread may call it, also while other threads allocate.
     ///
     /// # Errors
-    /// The device's, when it does not take memory back; the pool is as usable as before.
+    /// The device's error, when it does not take memory back; the pool is as usable as before.
     pub fn trim(&self, target: u64) -> Result<u64, DeviceError> {
         self.here()?;
         self.and_speak(|shared| trim::trim(shared, target))
     }
 
-    /// Gives memory back that nobody has needed for about as long as `idle`, a little at each call, and
-    /// frees what queues are done with. Answers how soon it wants to be called again: a twelfth of
-    /// `idle` or less; calls before that do nothing, and calls further apart only make it later.
+    /// Gives back memory that no request has needed for about as long as `idle`, a little at each call, and
+    /// frees what queues have completed. Returns the time until the next call is due: a twelfth of `idle` or
+    /// less. Calls before that do nothing, and later calls only delay the effect.
     ///
-    /// For programs that have a thread for such things. With the setting `trim_after` the pool has
-    /// one of its own. Waits for no thread that allocates, and may be called from any; not while a
+    /// For programs that have a thread for such things. With the setting `trim_after` the pool has one of its
+    /// own. The call waits for no thread that allocates, and any thread may make it. Do not call it while a
     /// GPU's work is being captured, if the device's calls are not allowed then.
     ///
     /// # Errors
-    /// The device's, when it does not take memory back; the pool is as usable as before.
+    /// The device's error, when it does not take memory back; the pool is as usable as before.
     pub fn maintain(&self, idle: Duration) -> Result<Duration, DeviceError> {
         self.here()?;
         self.and_speak(|shared| decay::look(shared, idle))
     }
 
-    /// Lets the system take the memory of heaps that no buffer lies in, thread caches included, until
-    /// requests need those heaps again; answers how many bytes that is. For an engine that goes
-    /// idle and may not be asked again: it keeps its heaps, and others can use their pages.
+    /// Makes heaps without buffers purgeable, and gives up thread caches for that: the system may take their
+    /// memory until requests need those heaps again. Returns the bytes of those heaps. For an engine that
+    /// goes idle and may not be asked again: it keeps its heaps, and other programs can use their pages.
     ///
-    /// A heap at rest still counts as held. It is claimed back, which costs one device call and
-    /// perhaps new pages, when no other heap can serve a request; it is destroyed when the device
-    /// has no memory or objects for anything else. Work on the GPU must be done with every buffer
-    /// that was dropped; buffers that were retired see to that themselves.
+    /// A purgeable heap still counts as held. When no other heap can serve a request, the pool takes it back
+    /// into use, which costs one device call and perhaps new pages. The pool destroys it when the device has
+    /// no memory or objects for anything else. Work on the GPU must be done with every buffer that was
+    /// dropped. Retired buffers wait for their work by themselves.
     ///
     /// On devices without such a state (see [`Memory::set_volatile`](crate::device::Memory::set_volatile))
-    /// and for heaps that grow in place, which [`Pool::trim`] empties, nothing happens and the
-    /// answer is 0.
+    /// and for heaps that grow in place, which [`Pool::trim`] empties, nothing happens and the result is 0.
     ///
     /// # Errors
-    /// The device's; the pool is as usable as before.
+    /// The device's error; the pool is as usable as before.
     pub fn rest(&self) -> Result<u64, DeviceError> {
         self.here()?;
         self.and_speak(purgeable::rest)
     }
 
-    /// The settings the pool was made with.
+    /// The settings that the pool was made with.
     #[must_use]
     pub fn config(&self) -> &PoolConfig {
         &self.handle.shared.config
     }
 
-    /// The device the pool's memory comes from.
+    /// The device that the pool's memory comes from.
     #[must_use]
     pub fn device(&self) -> &Arc<dyn Device> {
         self.handle.shared.driver.device()
     }
 
-    /// Has the program told when memory is short: when more is held than a soft limit says, and
-    /// when a request is about to fail, which is then tried once more. A callback may free, allocate,
-    /// trim and register others: no lock of the pool is held while it runs. It runs on the thread
-    /// whose request met the pressure, and is not called again from within itself. If it panics, that
-    /// request has changed nothing, and the panic goes on to its caller.
+    /// Registers a memory-pressure callback. The pool calls it when more is held than a soft limit says, and
+    /// when a request is about to fail, which is then tried once more. A callback may free, allocate, trim
+    /// and register others: no lock of the pool is held while it runs. It runs on the thread whose request
+    /// met the pressure, and is not called again from within itself. If it panics, that request has changed
+    /// nothing, and the panic goes on to its caller.
     ///
     /// Callbacks stay until the last handle of the pool is dropped, and are dropped then. They may own
-    /// buffers. One that keeps a `Pool` keeps it open: use the one that it is given.
+    /// buffers. A callback that keeps a `Pool` keeps it open: use the one that it is given.
     pub fn on_pressure(&self, callback: impl Fn(&Self, Pressure) + Send + Sync + 'static) {
         if let Ok(shared) = self.here() {
             let handle = Arc::downgrade(&self.handle);
@@ -314,8 +314,8 @@ impl Pool {
         }
     }
 
-    /// Sets or lifts (`None`) the most requested bytes that may be alive under `tag`, those in
-    /// flight included. Buffers allocated before their tag first had a quota do not count.
+    /// Sets or lifts (`None`) the most requested bytes that may be alive under `tag`, those in flight
+    /// included. Buffers allocated before their tag first had a quota do not count.
     pub fn set_quota(&self, tag: impl Into<Tag>, quota: Option<u64>) {
         let tag = tag.into();
         if let Ok(shared) = self.here()
@@ -349,7 +349,7 @@ impl Pool {
         self.handle.shared.driver.account().peak_bytes()
     }
 
-    /// Bytes of bookkeeping kept for heaps and buffers, outside device memory.
+    /// Bytes of metadata kept for heaps and buffers, outside device memory.
     #[must_use]
     pub fn metadata_bytes(&self) -> usize {
         let Ok(Core { heaps, resting, .. }) = self.here() else { return 0 };
@@ -357,7 +357,7 @@ impl Pool {
         heaps.slots().iter().map(HeapSlot::metadata_bytes).sum::<usize>() + resting
     }
 
-    /// The buffers that are alive, with the place each was asked for.
+    /// The buffers that are alive, with the call site of each.
     #[must_use]
     pub fn leaks(&self) -> LeakReport {
         if self.here().is_err() {

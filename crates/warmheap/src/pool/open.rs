@@ -1,4 +1,6 @@
-//! Making a pool: heaps created and warmed before the first request.
+//! The start of a pool: its heaps are created and warmed before the first request.
+//!
+//! The module owns the order of the start. A start that fails never leaves a heap behind.
 #![forbid(unsafe_code)]
 
 use std::sync::Arc;
@@ -88,7 +90,7 @@ pub(crate) fn start(device: Arc<dyn Device>, config: PoolConfig) -> Result<Arc<C
     Ok(shared)
 }
 
-/// Starts the thread that keeps the pool in order, if the settings ask for one.
+/// Starts the pool's own thread, if the settings ask for one.
 pub(crate) fn start_maintainer(core: &Core) -> Result<Option<BackgroundThread>, StartError> {
     let PoolConfig { enabled, trim_after, ref compaction, .. } = core.config;
     let wanted = Wanted { looks: enabled && !trim_after.is_zero(), steps: enabled && compaction.enabled };

@@ -1,12 +1,11 @@
-//! Memory that nobody has needed for a while, and its way back to the device.
+//! Decay: memory that no request has needed for a while goes back to the device.
 //!
-//! The pool is looked at now and then. The least that was free in a heap over a row of looks is what
-//! no request missed in that time: a spike's leftover, not the breathing of a steady load. Ranges that a
-//! thread has kept without touching its cache go back to their heaps first.
+//! The pool takes a sample now and then. The least that was free in a heap over several samples is what no
+//! request missed in that time: the rest of a spike, not the normal variation of a steady load. First, spans
+//! that a thread has cached without touching its cache go back to their heaps.
 //!
-//! Owns what is known from earlier looks. A look never waits for a thread that makes memory
-//! available, and lets such threads in between two steps; what the settings promise stays, and so
-//! does memory that was put to rest.
+//! The module owns what earlier samples found. A sample never waits for a thread that makes memory available,
+//! and lets such threads in between two steps. What the settings promise stays, and so does purgeable memory.
 #![forbid(unsafe_code)]
 
 use std::sync::Arc;
@@ -21,19 +20,19 @@ use crate::pool::core::{Core, caches, queues};
 use crate::pool::heaps::slot::Heap;
 use crate::sync::{lock, try_lock};
 
-/// Looks in the time after which idle memory is to be gone: those of a cache, those of the heaps that
-/// its ranges went back to, and one because a row begins between two looks.
+/// The samples in the time after which idle memory is to be gone: those of a cache, those of the heaps that
+/// its spans went back to, and one because that time begins between two samples.
 const LOOKS: u32 = (STILL + ROW) as u32 + 1;
-/// Less than one part in this many of what is held is not worth a call of the device.
+/// Less than one part in this many of the committed memory is not worth a call of the device.
 const SHARE: u64 = 32;
-/// The most bytes given back while others are kept from making memory available.
+/// The most bytes given back before other threads may make memory available again.
 const STEP: u64 = 64 * MIB;
 
-/// Looks at the pool if that is due, and gives back what has been idle for about as long as
-/// `idle`. Answers how long it is until the next look.
+/// Takes a sample of the pool if one is due, and gives back what has been idle for about as long as `idle`.
+/// Returns the time until the next sample.
 pub(crate) fn look(core: &Core, idle: Duration) -> Result<Duration, DeviceError> {
     let pause = idle / LOOKS;
-    // Somebody may be at it.
+    // Another thread may be taking a sample.
     let Some(mut looks) = try_lock(&core.looks) else { return Ok(pause) };
     let now = Instant::now();
     if let Some(due) = looks.due.filter(|due| *due > now) {
@@ -48,7 +47,7 @@ pub(crate) fn look(core: &Core, idle: Duration) -> Result<Duration, DeviceError>
     Ok(pause)
 }
 
-/// Gives ranges back to their heaps that no thread has touched for some looks.
+/// Gives spans of unchanged caches back to their heaps: caches that no thread has touched for some samples.
 fn give_up_still_caches(core: &Core, looks: &mut Looks) {
     let mut known = std::mem::take(&mut looks.threads);
     for local in &*lock(&core.locals) {
@@ -87,7 +86,7 @@ fn give_back_idle(core: &Core, looks: &mut Looks) -> Result<(), DeviceError> {
     Ok(())
 }
 
-/// Gives back up to `idle` granules of a heap, or a heap as a whole. Answers how much that was.
+/// Gives back up to `idle` granules of a heap, or a heap as a whole. Returns how much that was.
 fn give_back_from(core: &Core, index: u16, idle: u32) -> Result<u32, DeviceError> {
     let step = u32::try_from(STEP >> core.shift).unwrap_or(u32::MAX);
     let mut given = 0;

@@ -1,9 +1,8 @@
-//! The thread that keeps a pool in order, if the settings ask for one: idle memory goes back, and
-//! fragmented heaps are compacted.
+//! The pool's own thread, if the settings ask for one: gives idle memory back, and compacts fragmented heaps.
 //!
-//! Owns that thread and its clock; what it does are looks of `idle` and steps of `compact`. It keeps no
-//! pool alive, holds nothing while it sleeps, and ends with its pool: closing wakes it and waits for
-//! the step it is at.
+//! The module owns that thread and its clock. What the thread runs are samples of `decay` and steps of
+//! `compact`. It never keeps a pool alive, and holds nothing while it sleeps. It ends with its pool: closing
+//! wakes it and waits for its present step.
 #![forbid(unsafe_code)]
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
@@ -22,7 +21,7 @@ use crate::pool::path::compact;
 /// How long to sleep if nothing is due.
 const FOR_LONG: Duration = Duration::from_secs(86_400);
 
-/// See the module's essay. Dropping it ends the thread.
+/// See the module's documentation. Dropping it ends the thread.
 #[derive(Debug)]
 pub(crate) struct BackgroundThread {
     end: Arc<End>,
@@ -32,9 +31,9 @@ pub(crate) struct BackgroundThread {
 /// What the settings ask for.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Wanted {
-    /// For idle memory.
+    /// Samples for idle memory.
     pub(crate) looks: bool,
-    /// Of compaction.
+    /// Steps of compaction.
     pub(crate) steps: bool,
 }
 
@@ -60,11 +59,11 @@ impl Drop for BackgroundThread {
     fn drop(&mut self) {
         *self.end.lock() = true;
         self.end.changed.notify_all();
-        // The thread itself may drop the last handle, if something it frees holds one.
+        // The thread itself may drop the last handle, if something that it frees holds one.
         if let Some(thread) =
             self.thread.take().filter(|thread| thread.thread().id() != thread::current().id())
         {
-            // It has nothing to say but that it ended.
+            // The thread returns nothing but that it ended.
             let _ = thread.join();
         }
     }
@@ -87,8 +86,9 @@ fn maintain(pool: &Weak<Core>, wanted: Wanted, end: &End) {
     }
 }
 
-/// Does something if it is due, and notes when it is due again: as it says itself, or after `otherwise`
-/// if it fails. The program is told, and the thread outlives a panic of its code.
+/// Runs `work` if it is due, and notes when it is due again: after the time that `work` returns, or after
+/// `otherwise` if it fails. The program is told of a failure, and the thread outlives a panic of the
+/// program's code.
 fn settle(
     pool: &Core,
     due: &mut Option<Instant>,
@@ -121,7 +121,7 @@ impl End {
         self.reached.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Sleeps for `time`, or less if the pool ends, which is what the answer says.
+    /// Sleeps for `time`, or less if the pool ends. Returns whether it ends.
     fn is_reached_within(&self, time: Duration) -> bool {
         let sleep = self.changed.wait_timeout_while(self.lock(), time, |reached| !*reached);
         *sleep.unwrap_or_else(PoisonError::into_inner).0

@@ -1,7 +1,7 @@
 //! Emptying thread caches and the depot: the spans that they keep go back to the heaps.
 //!
-//! The module owns which caches are emptied, and whose. It never calls the device, except to clear
-//! quarantined memory again.
+//! The module owns which caches are emptied, and whose. It never calls the device, except for quarantined
+//! memory.
 #![forbid(unsafe_code)]
 
 use std::sync::atomic::AtomicU64;

@@ -1,7 +1,7 @@
 //! What is still alive in a pool, and the end of a closed pool with its last buffer.
 //!
-//! The module owns the reference that keeps a closed pool alive. It never lets a pool end while a span is
-//! out.
+//! The module owns what a leak report lists, and when a closed pool ends. It never lets a pool end while a
+//! span is out.
 #![forbid(unsafe_code)]
 
 use std::sync::Arc;

@@ -1,4 +1,6 @@
 //! What callers hold beside the pool and its buffers: queues, movable buffers, buffers that grow.
+//!
+//! The folder owns these handles. It never keeps state of the pool.
 
 pub(crate) mod movable;
 pub(crate) mod queue;

@@ -1,8 +1,8 @@
-//! Buffers that the pool may move: handles that resolve to the present place.
+//! Movable buffers: handles that resolve to a buffer's present place.
 //!
-//! Owns the promise not to move a buffer under anyone who uses it: a pin holds it for as long as an
-//! address is in use on the CPU's side, a ticket for as long as the device is at work on it. Which
-//! buffers move, and where to, is compaction's business.
+//! The module owns the promise not to move a buffer that is in use. A pin holds the buffer for as long as the
+//! CPU's side uses an address. A ticket holds it for as long as the device works on it. The module never
+//! decides which buffers move, and where to: compaction does.
 #![forbid(unsafe_code)]
 
 use std::ops::Deref;
@@ -18,11 +18,11 @@ use crate::pool::interface::error::AllocError;
 use crate::pool::interface::request::Request;
 use crate::sync::{Mutex, lock};
 
-/// A buffer that compaction may move while nobody uses it. Made by [`Pool::allocate_movable`]; given
-/// back when dropped, as a [`Buffer`] is.
+/// A buffer that compaction may move while it is not in use. [`Pool::allocate_movable`] creates one. It is
+/// given back when dropped, as a [`Buffer`] is.
 ///
-/// There is no address to ask for but that of a [`Pinned`]: whoever needs one pins the buffer, and
-/// says with [`Movable::in_flight_until`] which work of the device still uses it afterwards.
+/// Only a [`Pinned`] has an address. A caller that needs one pins the buffer, and notes with
+/// [`Movable::in_flight_until`] which work of the device still uses it afterwards.
 ///
 /// ```
 /// use std::sync::Arc;
@@ -52,7 +52,7 @@ pub struct Pinned<'a>(Held<'a>);
 #[derive(Debug)]
 enum Held<'a> {
     Here(RwLockReadGuard<'a, Buffer>),
-    /// In the child of a fork, whose parent may have been moving the buffer.
+    /// The buffer in the child of a fork, whose parent may have been moving it.
     Nowhere(Buffer),
 }
 
@@ -68,8 +68,8 @@ impl Deref for Pinned<'_> {
 }
 
 impl Pool {
-    /// As [`Pool::allocate`], for a buffer that the pool may move to other places of its heaps when
-    /// it compacts. Room to grow is not kept for it.
+    /// As [`Pool::allocate`], for a buffer that the pool may move to other places of its heaps when it
+    /// compacts. The pool keeps no room to grow for it.
     ///
     /// # Errors
     /// As [`Pool::allocate`].
@@ -91,9 +91,9 @@ impl Pool {
 }
 
 impl Movable {
-    /// Keeps the buffer where it is for as long as the answer lives, and says where that is. Waits
-    /// for the end of a move that is under way: the copy of this one buffer. In the child of a fork the buffer
-    /// has its size, and neither address nor memory.
+    /// Keeps the buffer where it is while the returned pin lives, which shows where that is. Waits for the
+    /// end of a move that is under way: the copy of this one buffer. In the child of a fork the buffer has
+    /// its size, and neither address nor memory.
     #[must_use]
     pub fn pin(&self) -> Pinned<'_> {
         let Place { pool, size, buffer, .. } = &*self.place;
@@ -104,9 +104,12 @@ impl Movable {
         })
     }
 
-    /// Says that work up to `ticket` uses the buffer: it is not moved before that has completed or,
-    /// where the queue is lost, before the last handle and ticket of the queue are gone. To be called while the buffer is still pinned; dropping it early is as wrong as dropping any
-    /// buffer early: [`Movable::retire`] it.
+    /// Notes that work up to `ticket` uses the buffer. The pool does not move the buffer before that work has
+    /// completed. If the queue is lost, it does not move the buffer before the last handle and ticket of the
+    /// queue are gone.
+    ///
+    /// Call this while the buffer is still pinned. Dropping the movable buffer early is as wrong as dropping
+    /// any buffer early: use [`Movable::retire`].
     pub fn in_flight_until(&self, ticket: &Ticket) {
         if !self.place.pool.process.is_current() {
             return;
@@ -121,7 +124,7 @@ impl Movable {
         self.into_buffer().retire(ticket);
     }
 
-    /// The buffer as one that does not move any more. Waits for the end of a move that is under way.
+    /// Converts into a buffer that does not move any more. Waits for the end of a move that is under way.
     #[must_use]
     pub fn into_buffer(self) -> Buffer {
         let mut place = self.place;
@@ -134,7 +137,7 @@ impl Movable {
             match Arc::try_unwrap(place) {
                 Ok(place) => return place.buffer.into_inner().unwrap_or_else(PoisonError::into_inner),
                 Err(shared) => {
-                    // Compaction holds it, for as long as it takes to copy.
+                    // Compaction holds a reference, for as long as it takes to copy.
                     drop(shared.write());
                     std::thread::yield_now();
                     place = shared;
@@ -149,7 +152,7 @@ impl Movable {
         self.place.size
     }
 
-    /// How often the buffer has been moved: addresses taken before the last move are stale.
+    /// The number of times that the buffer has been moved. Addresses taken before the last move are stale.
     #[must_use]
     pub fn moves(&self) -> u64 {
         self.place.moves.load(Relaxed)

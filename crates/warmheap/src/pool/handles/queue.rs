@@ -1,8 +1,9 @@
 //! Memory in flight: buffers that wait for work on a queue.
 //!
-//! A retired buffer belongs to its queue's [`Timeline`] until the queue has passed the ticket; then
-//! it is dropped, which is what gives its range back. So nothing else in the pool needs to know about
-//! work in flight, and nobody can be given a range early: until then the range is simply still held.
+//! The module owns the handle of a queue. A retired buffer belongs to its queue's [`Timeline`] until the
+//! queue has passed the ticket. Then it is dropped, which gives its span back. So the rest of the pool need
+//! not know about work in flight, and no other caller can get a span early: until then the span is simply
+//! still taken.
 #![forbid(unsafe_code)]
 
 use std::sync::Arc;
@@ -41,7 +42,7 @@ use crate::pool::interface::request::Request;
 /// ```
 #[derive(Debug, Clone)]
 pub struct PoolQueue {
-    /// Goes first: what the queue is done with is free by the time that the pool may close.
+    /// The timeline is dropped first, so that what the queue has completed is free when the pool may close.
     timeline: Arc<Timeline<Buffer>>,
     pool: Pool,
 }
@@ -61,11 +62,12 @@ impl PoolQueue {
         Ticket { timeline: Arc::clone(&self.timeline), value }
     }
 
-    /// As [`Pool::allocate`], for work that will be submitted to this queue: a range of the right
-    /// length that the queue has retired may be reused at once, before its ticket completes,
-    /// because later work of the same queue comes after it. The caller orders hazards within the
-    /// queue and does not write such a buffer from the CPU. Nobody else gets the range before that
-    /// ticket has completed, whatever becomes of the buffer.
+    /// As [`Pool::allocate`], for work that will be submitted to this queue. A span of the right length that
+    /// the queue has retired may be reused at once, before its ticket completes, because later work of the
+    /// same queue comes after it.
+    ///
+    /// The caller orders hazards within the queue and does not write such a buffer from the CPU. No other
+    /// queue or caller gets the span before that ticket has completed, whatever becomes of the buffer.
     ///
     /// # Errors
     /// As [`Pool::allocate`].
@@ -74,7 +76,7 @@ impl PoolQueue {
         self.allocate_at(request, CallSite::caller())
     }
 
-    /// As [`PoolQueue::allocate`], with the place to keep for leak reports.
+    /// As [`PoolQueue::allocate`], with the call site for leak reports.
     ///
     /// # Errors
     /// As [`Pool::allocate`].
@@ -94,11 +96,11 @@ impl PoolQueue {
         }
     }
 
-    /// Frees the retired buffers whose work has completed, and says how many those were.
+    /// Frees the retired buffers whose work has completed. Returns their number.
     ///
     /// # Errors
-    /// [`DeviceError::Lost`] if the queue makes no more progress. Its retired buffers stay where
-    /// they are, out of everyone's reach, until the last handle and ticket of the queue are gone.
+    /// [`DeviceError::Lost`] if the queue makes no more progress. Its retired buffers stay where they are,
+    /// and no caller can get their memory, until the last handle and ticket of the queue are gone.
     pub fn poll(&self) -> Result<usize, DeviceError> {
         self.timeline.poll(usize::MAX)
     }

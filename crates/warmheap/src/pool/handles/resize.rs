@@ -1,9 +1,10 @@
-//! Buffers that grow: in place where there is room behind them, else by a move.
+//! Buffers that grow: in place where there is room behind them, otherwise by a move.
 //!
-//! A buffer made to grow lies in whole pages of its own, with addresses kept behind it; it grows by
-//! committing the next of them, which nobody else can be given. Addresses are kept only where heaps
-//! grow in place: there they cost nothing. Elsewhere such a buffer gets a little more than it asks,
-//! so that it need not move each time. Any buffer grows into free memory that lies behind it.
+//! The module owns how a buffer gets longer. It never gives a buffer addresses that another buffer has. A
+//! buffer made to grow lies in whole pages of its own, with a reserved tail behind it. It grows by committing
+//! the next pages of the tail, which no other buffer can get. Tails are reserved only where heaps grow in
+//! place: there they cost nothing. Elsewhere such a buffer gets a little more than it asks, so that it need
+//! not move each time. Any buffer grows into free memory that lies behind it.
 #![forbid(unsafe_code)]
 
 use crate::device::DeviceError;
@@ -18,18 +19,18 @@ use crate::pool::interface::error::AllocError;
 use crate::pool::interface::request::{Request, Tag};
 use crate::pool::path::allocate;
 
-/// Room for a buffer that had to be moved to grow: so many times its size, or this part of the
-/// addresses that a heap has, whichever is more.
+/// The room for a buffer that had to be moved to grow: the larger of [`ROOM`] times its size and one part in
+/// [`SHARE`] of a heap's address range.
 const ROOM: u64 = 16;
 const SHARE: u64 = 64;
 
 impl Buffer {
-    /// Makes the buffer `size` bytes long where it is: its address stays, and so do its contents.
-    /// What is new is uninitialised. A size that it has already changes nothing.
+    /// Makes the buffer `size` bytes long where it is: its address and its contents stay. The new bytes are
+    /// uninitialised. A size that is not larger changes nothing.
     ///
-    /// Works within the rounding of the buffer's own range, into free memory behind it, and where
-    /// the device can map more memory behind it; the latter surely up to what
-    /// [`Request::growable`] asked room for, as long as the device has memory.
+    /// The buffer grows within the rounding of its own span, into free memory behind it, and where the device
+    /// can map more memory behind it. The last is sure up to the room that [`Request::growable`] asked for,
+    /// as long as the device has memory.
     ///
     /// # Errors
     /// [`AllocError::CannotGrow`] if there is no room, see [`Buffer::grow_or_move`];
@@ -64,24 +65,24 @@ impl Buffer {
         Ok(())
     }
 
-    /// As [`Buffer::grow`]; where that is not possible, the contents are copied to a new range, as
-    /// `request` says, and the buffer is there from now on. Its alignment is that of the request,
-    /// its tag too unless the request has none. A request without room to grow gets some, so that
-    /// a buffer that grows for long moves seldom.
+    /// As [`Buffer::grow`]. Where that is not possible, copies the contents to a new span, as `request` says,
+    /// and the buffer is there from now on. Its alignment is that of the request. So is its tag, unless the
+    /// request has none. A request without room to grow gets some, so that a buffer that grows for long
+    /// seldom moves.
     ///
-    /// Answers the buffer that was left behind, if it was: to be dropped, or retired if work in
-    /// flight still reads it. Work that writes to it must have completed before the call. A move
-    /// counts as an allocation, and as a free once the old buffer is gone.
+    /// Returns the old buffer if it moved. The caller drops it, or retires it if work in flight still reads
+    /// it. Work that writes to it must have completed before the call. A move counts as an allocation, and as
+    /// a free once the old buffer is gone.
     ///
     /// # Errors
-    /// As [`Pool::allocate`](crate::Pool::allocate), and [`AllocError::Device`] if the device cannot
-    /// copy; the buffer is as it was then.
+    /// As [`Pool::allocate`](crate::Pool::allocate), and [`AllocError::Device`] if the device cannot copy;
+    /// the buffer is as it was then.
     #[track_caller]
     pub fn grow_or_move(&mut self, request: impl Into<Request>) -> Result<Option<Self>, AllocError> {
         self.grow_or_move_at(request, CallSite::caller())
     }
 
-    /// As [`Buffer::grow_or_move`], with the place to keep for leak reports of a buffer that moves.
+    /// As [`Buffer::grow_or_move`], with the call site for leak reports of a buffer that moves.
     ///
     /// # Errors
     /// As [`Buffer::grow_or_move`].
@@ -113,7 +114,7 @@ impl Buffer {
     }
 }
 
-/// Makes a range long enough for `size` bytes, if that can be done where it is.
+/// Makes a span long enough for `size` bytes, if that is possible where it is. Returns whether it was.
 fn extend(core: &Core, range: &mut Span, size: u64) -> Result<bool, DeviceError> {
     let Some(len) = core.granules(size).filter(|_| !range.is_fallback()) else { return Ok(false) };
     if len <= range.len() {
@@ -134,7 +135,7 @@ fn extend(core: &Core, range: &mut Span, size: u64) -> Result<bool, DeviceError>
     Ok(extended)
 }
 
-/// Tells the books of a buffer that has grown.
+/// Writes a buffer's new size to its record and to the counters.
 fn count_growth(core: &Core, range: &Span, old: u64, new: u64) {
     range.record().resize(new);
     if core.config.track_statistics {
