@@ -1,9 +1,10 @@
-//! Ranges that a queue has back before its earlier work on them is done.
+//! Pending tickets of spans that a queue reused before its earlier work on them was done.
 //!
-//! For that queue this is safe: its later work comes after. For everyone else it is not, so such a
-//! range is marked, and this table remembers which ticket it still owes. A holder that retires it
-//! to the same queue pays the debt with the new ticket. One that drops it, or retires it elsewhere,
-//! does not: then the range waits for the old ticket before anyone else gets it.
+//! Early reuse is safe for that queue, because its later work runs after. It is not safe for any other use.
+//! Such a span is therefore marked, and this table remembers the ticket that the span still waits for. A
+//! holder that retires the span to the same queue resolves the pending ticket with the new one. A holder that
+//! drops the span, or retires it elsewhere, does not resolve it. The span then waits for the old ticket
+//! before any other use gets it. The table must never lose a pending ticket while its span is marked.
 #![forbid(unsafe_code)]
 
 use std::collections::HashMap;
@@ -14,15 +15,16 @@ use crate::pool::heaps::span::Span;
 use crate::pool::in_flight::timeline::{Timeline, Waiting, completed};
 use crate::sync::{Mutex, lock};
 
-/// Debts by the address of the range.
+/// Pending tickets by the address of the span.
 #[derive(Debug)]
 pub(crate) struct EarlyReuse<T: Waiting>(Mutex<HashMap<u64, PendingTicket<T>>>);
 
-/// A queue's work that a range still has to wait for.
+/// A queue's work that a span still has to wait for.
 #[derive(Debug)]
 pub(crate) struct PendingTicket<T: Waiting> {
-    /// Where the range waits if it must. Debts keep no list alive: two lists could keep each other, and
-    /// what a lost queue holds comes back with its last handle.
+    /// The list in which the span waits if it must. A pending ticket keeps no list alive, for two reasons.
+    /// Two lists could keep each other alive, and what a lost queue holds comes back with the queue's last
+    /// handle.
     pub(crate) timeline: Weak<Timeline<T>>,
     pub(crate) queue: Arc<dyn Queue>,
     pub(crate) value: u64,
@@ -39,8 +41,8 @@ impl<T: Waiting> PendingTicket<T> {
         Self { timeline: Arc::downgrade(timeline), queue: Arc::clone(timeline.queue()), value }
     }
 
-    /// Whether the work touches memory no more: it has completed, or its queue is lost and nobody has
-    /// a handle of that any more.
+    /// Whether the work touches memory no more: it has completed, or its queue is lost and has no handle
+    /// left.
     pub(crate) fn is_over(&self) -> bool {
         match completed(&*self.queue) {
             Ok(completed) => completed >= self.value,
@@ -49,7 +51,7 @@ impl<T: Waiting> PendingTicket<T> {
         }
     }
 
-    /// Whether `other` is of the same queue, and this not after it.
+    /// Whether `other` is of the same queue, and `self` is not after it.
     pub(crate) fn comes_before(&self, other: &Self) -> bool {
         Weak::ptr_eq(&self.timeline, &other.timeline) && self.value <= other.value
     }
@@ -59,7 +61,7 @@ impl<T: Waiting> PendingTicket<T> {
         Weak::ptr_eq(&self.timeline, &other.timeline) && self.value == other.value
     }
 
-    /// Whether whoever waits for `value` on `timeline` has waited for this, too.
+    /// Whether a wait for `value` on `timeline` includes the wait for this work.
     pub(crate) fn is_covered(&self, timeline: &Arc<Timeline<T>>, value: u64) -> bool {
         self.timeline.as_ptr() == Arc::as_ptr(timeline) && self.value <= value
     }
@@ -74,11 +76,11 @@ impl<T: Waiting> Default for EarlyReuse<T> {
 impl<T: Waiting> EarlyReuse<T> {
     pub(crate) fn note(&self, range: &Span, debt: PendingTicket<T>) {
         let before = lock(&self.0).insert(range.address, debt);
-        // A queue may end with it: without the lock.
+        // Dropping the old ticket may end its queue, so it happens without the lock.
         drop(before);
     }
 
-    /// Takes a range's debt off the table if `paid` says so.
+    /// Takes a span's pending ticket off the table if `paid` returns `true` for it.
     pub(crate) fn settle(
         &self,
         range: &Span,

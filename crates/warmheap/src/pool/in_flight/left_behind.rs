@@ -1,4 +1,4 @@
-//! What waits for queues that no handle is left of.
+//! The timelines of queues whose last handle is gone while buffers still wait for them.
 #![forbid(unsafe_code)]
 
 use std::sync::Arc;
@@ -7,14 +7,14 @@ use std::time::Instant;
 use crate::pool::in_flight::timeline::{Timeline, Waiting};
 use crate::sync::{Mutex, lock};
 
-/// See the module's essay.
+/// See the module's documentation.
 #[derive(Debug)]
 pub(crate) struct Left<T: Waiting>(pub(crate) Mutex<Lists<T>>);
 
 #[derive(Debug)]
 pub(crate) struct Lists<T: Waiting> {
     pub(crate) lists: Vec<Arc<Timeline<T>>>,
-    /// A closed pool's thread looks until then.
+    /// The time until which a closed pool's thread polls these lists.
     pub(crate) watched: Option<Instant>,
 }
 
@@ -29,7 +29,7 @@ impl<T: Waiting> Left<T> {
         lock(&self.0).lists.clone()
     }
 
-    /// Ends the lists that have nothing left to wait for; `true` if that freed something.
+    /// Drops the lists that have nothing left to wait for. Returns `true` if that freed a buffer.
     pub(crate) fn tidy(&self) -> bool {
         let over: Vec<_> =
             self.lists().into_iter().filter(|list| list.len() == 0 || list.is_lost()).collect();
@@ -38,11 +38,12 @@ impl<T: Waiting> Left<T> {
         }
         let is_over = |list: &mut Arc<_>| over.iter().any(|over| Arc::ptr_eq(over, list));
         let gone: Vec<_> = lock(&self.0).lists.extract_if(.., is_over).collect();
-        // Queues end with their lists, and buffers of lost ones: without the lock.
+        // Dropping a list may end its queue and frees the buffers of a lost queue, so it happens without the
+        // lock.
         gone.iter().any(|list| list.len() > 0)
     }
 
-    /// Buffers that wait, and their bytes.
+    /// The number of buffers that wait, and their bytes.
     pub(crate) fn waiting(&self) -> (usize, u64) {
         self.lists()
             .iter()

@@ -1,15 +1,15 @@
-//! What waits for a queue: one list, in the order of retiring, and one counter.
+//! The list of what is retired to one queue, in the order of retiring, with a count of its bytes.
 //!
-//! Whatever is retired belongs to the list until the queue's counter has reached its value; then it
-//! is dropped, which is what frees it. One read of the counter finds all that is ready at the front;
-//! no event object is made per item. The lock is never held while an item is dropped or the queue
-//! is asked or waited for, so completion handlers may retire and free.
+//! A retired item belongs to the list until the queue's counter has reached the item's value. The list then
+//! drops the item, which frees it. One read of the counter finds all items at the front that are ready, so no
+//! event object is made per item. The list must never hold its lock while it drops an item, or reads or waits
+//! for the queue's counter. Completion handlers may therefore retire and free.
 //!
-//! A list never waits by itself. When its last handle goes, what the queue is not done with yet is
-//! handed on ([`Waiting::outlive`]).
+//! A list never waits by itself. When its last handle goes, it hands on the items that the queue is not done
+//! with ([`Waiting::outlive`]).
 //!
-//! The list does not know what it holds. The pool keeps buffers in it; the model in `timeline/model`
-//! keeps tokens, and tries every interleaving over this very code.
+//! The list does not know what it holds. The pool keeps buffers in it. The model in `timeline/model` keeps
+//! tokens, and tries every interleaving over this very code.
 #![forbid(unsafe_code)]
 
 use std::collections::VecDeque;
@@ -25,16 +25,16 @@ use crate::sync::{AtomicU64, Mutex, MutexGuard};
 #[cfg(all(test, loom))]
 mod model;
 
-/// How far back a queue looks for a range that it has just retired.
+/// The number of items, from the newest, that a queue searches for a span to reuse.
 const LOOK: usize = 16;
 
-/// What can wait for a queue. Dropping it frees it.
+/// An item that can wait for a queue. Dropping it frees it.
 pub(crate) trait Waiting: Sized {
-    /// The list is gone, and the queue has not reached `value` yet.
+    /// Takes over the item when the list is gone before the queue has reached `value`.
     fn outlive(self, queue: &Arc<dyn Queue>, value: u64);
 }
 
-/// See the module's essay.
+/// See the module's documentation.
 #[derive(Debug)]
 pub(crate) struct Timeline<T: Waiting> {
     process: Process,
@@ -69,12 +69,12 @@ impl<T: Waiting> Timeline<T> {
         &self.queue
     }
 
-    /// Whether this process has made the list; one that has inherited it leaves it alone.
+    /// Whether this process made the list. A process that inherited the list leaves it alone.
     pub(crate) fn is_here(&self) -> bool {
         self.process.is_current()
     }
 
-    /// Bytes that wait.
+    /// The bytes that wait.
     pub(crate) fn bytes(&self) -> u64 {
         self.bytes.load(Relaxed)
     }
@@ -85,20 +85,21 @@ impl<T: Waiting> Timeline<T> {
         self.list().push_back(Retired { value, bytes, item });
     }
 
-    /// Drops up to `most` items from the front whose work has completed, and says how many.
+    /// Drops up to `most` items from the front whose work has completed. Returns how many it dropped.
     pub(crate) fn poll(&self, most: usize) -> Result<usize, DeviceError> {
         self.process.check()?;
         let completed = completed(&*self.queue)?;
         let mut freed = 0;
         while freed < most {
-            // The lock is let go before the item is: dropping may take any other lock.
+            // The lock is released before the item is dropped, because dropping may take any other lock.
             let ready = {
                 let mut list = self.list();
                 let ready = list.front().is_some_and(|retired| retired.value <= completed);
                 if ready { list.pop_front() } else { None }
             };
             let Some(Retired { bytes, item, .. }) = ready else { break };
-            // Counted until the item is gone, for those who wait for it; also if its drop panics.
+            // The bytes count until the item is gone, because threads wait for them to go. They leave the
+            // count even if the item's drop panics.
             let _counted = Counted { all: &self.bytes, bytes };
             drop(item);
             freed += 1;
@@ -106,8 +107,9 @@ impl<T: Waiting> Timeline<T> {
         Ok(freed)
     }
 
-    /// Waits for the work of the oldest item; `true` once that is done and all that was ready has
-    /// been dropped, by whomever. `false` if time ran out first or nothing is retired.
+    /// Waits for the work of the oldest item. Returns `true` once that work is done and no ready item is left
+    /// in the list. Another thread may still be dropping one that it took. Returns `false` if time ran out
+    /// first or nothing is retired.
     pub(crate) fn wait(&self, deadline: Instant) -> Result<bool, DeviceError> {
         let Some(value) = self.first() else { return Ok(false) };
         let left = deadline.saturating_duration_since(Instant::now());
@@ -123,18 +125,18 @@ impl<T: Waiting> Timeline<T> {
         self.is_here() && completed(&*self.queue).is_ok_and(|completed| completed >= value)
     }
 
-    /// Whether its queue is lost.
+    /// Whether the queue is lost.
     pub(crate) fn is_lost(&self) -> bool {
         matches!(completed(&*self.queue), Err(DeviceError::Lost { .. }))
     }
 
-    /// How many items wait.
+    /// The number of items that wait.
     pub(crate) fn len(&self) -> usize {
         self.list().len()
     }
 
-    /// Takes the item retired last, of those that suit, before its work has completed: for use by
-    /// the same queue, whose next work comes after it. Answers the value it waited for, too.
+    /// Takes the newest item that suits, before its work has completed. The item is for use by the same
+    /// queue, whose next work runs after that work. Also returns the value that the item waited for.
     pub(crate) fn take_back(&self, mut suits: impl FnMut(&mut T) -> bool) -> Option<(T, u64)> {
         let mut list = self.list();
         let from = list.len().saturating_sub(LOOK);
@@ -155,11 +157,11 @@ impl<T: Waiting> Timeline<T> {
 }
 
 impl<T: Waiting> Drop for Timeline<T> {
-    /// No thread can submit to or ask about the queue any more. What has completed is dropped, and so
-    /// is what a lost queue held: a device that has given up no longer touches memory.
+    /// Drops the items whose work has completed, because no thread can submit to the queue or poll it any
+    /// more. Also drops the items of a lost queue, because a lost device no longer touches memory.
     fn drop(&mut self) {
         if !self.is_here() {
-            // The queue's thread, if it has one, is the parent's.
+            // A thread of the queue, if there is one, belongs to the parent process.
             return std::mem::forget(Arc::clone(&self.queue));
         }
         let retired = std::mem::take(&mut *self.list());
@@ -170,13 +172,13 @@ impl<T: Waiting> Drop for Timeline<T> {
         };
         let (done, open): (Vec<_>, Vec<_>) =
             retired.into_iter().partition(|retired| retired.value <= completed);
-        // First, so that no panic in the other's drops frees what is in use.
+        // These come first, so that a panic in the drop of a finished item frees nothing that is in use.
         open.into_iter().for_each(|Retired { item, value, .. }| item.outlive(&self.queue, value));
         drop(done);
     }
 }
 
-/// Bytes that are part of a sum. Dropped, they leave it.
+/// Bytes that are part of a sum. Dropping this value takes them off the sum.
 struct Counted<'a> {
     all: &'a AtomicU64,
     bytes: u64,

@@ -1,8 +1,13 @@
-//! The list of what is retired, under the interleavings that loom produces.
+//! A loom model of the timeline, under the interleavings that loom produces.
 //!
-//! A token stands for a range, and knows how much work is due on it. The device does that work before
-//! it moves its counter; whoever gets the range looks whether it sees the work done. Reads are
-//! unordered by themselves, so only the list and its reading of the counter make that so. Run with `RUSTFLAGS="--cfg loom" cargo test -p warmheap --lib --release model`.
+//! A token stands for a span, and knows how much work is due on it. The device does that work before it
+//! advances its counter. The thread that gets the span checks whether it sees the work done. The reads are
+//! not ordered by themselves, so only the list and its reading of the counter can order them. Run the model
+//! with
+//!
+//! ```sh
+//! RUSTFLAGS="--cfg loom" cargo test -p warmheap --lib --release model
+//! ```
 
 use std::time::Duration;
 
@@ -18,7 +23,7 @@ use crate::sync::model::model;
 struct Counter {
     value: AtomicU64,
     lost: AtomicBool,
-    /// Says more than is true: the planted bug.
+    /// How far the counter runs ahead of the truth: the planted bug.
     lie: u64,
 }
 
@@ -44,12 +49,12 @@ impl Queue for Counter {
     }
 }
 
-/// A range: the work done on it, and how often it was freed.
+/// A span: the work done on it, and how often it was freed.
 #[derive(Debug)]
 struct Memory {
     work: AtomicUsize,
     freed: AtomicUsize,
-    /// Left in use by the end of its queue.
+    /// How often the end of a queue left the span in use.
     left: AtomicUsize,
     freed_early: AtomicBool,
 }
@@ -77,12 +82,12 @@ impl Memory {
     }
 }
 
-/// The right to a range on which `due` pieces of work have been submitted.
+/// The right to a span on which `due` pieces of work have been submitted.
 #[derive(Debug)]
 struct Token {
     memory: Arc<Memory>,
     due: usize,
-    /// Handed on, not freed.
+    /// The token was handed on and must not count as freed.
     left: bool,
 }
 
@@ -111,7 +116,7 @@ impl Waiting for Token {
     }
 }
 
-/// A device thread that does one piece of work on each range, in order.
+/// Starts a device thread that does one piece of work on each span, in order.
 fn device(counter: &std::sync::Arc<Counter>, work: Vec<Arc<Memory>>) -> thread::JoinHandle<()> {
     let counter = std::sync::Arc::clone(counter);
     thread::spawn(move || {
@@ -122,7 +127,7 @@ fn device(counter: &std::sync::Arc<Counter>, work: Vec<Arc<Memory>>) -> thread::
     })
 }
 
-/// One thread retires what another polls while the device works. Answers whether all was in order.
+/// Retires from one thread what another polls while the device works. Returns whether all was in order.
 fn retired_and_polled(lie: u64) -> bool {
     let counter = Counter::new(lie);
     let timeline = Arc::new(Timeline::new(counter.clone()));
@@ -159,7 +164,7 @@ fn a_counter_that_runs_ahead_is_found_out() {
     assert!(found.load(std::sync::atomic::Ordering::Relaxed));
 }
 
-/// The same queue takes a range back and submits more work to it, while another thread frees.
+/// The same queue takes a span back and submits more work to it, while another thread frees.
 #[test]
 fn a_range_is_taken_back_or_freed_never_both() {
     model(|| {
@@ -211,7 +216,8 @@ fn whoever_waits_sees_the_work_done() {
             let timeline = Arc::clone(&timeline);
             thread::spawn(move || timeline.poll(usize::MAX).unwrap())
         };
-        // `false` if the other thread has emptied the list before, which it may be about to free.
+        // The result is `false` if the other thread has already emptied the list. That thread may then be
+        // about to free.
         let waited = timeline.wait(Instant::now()).unwrap();
         assert!(!waited || counter.completed() == Ok(1));
         poller.join().unwrap();
@@ -220,7 +226,7 @@ fn whoever_waits_sees_the_work_done() {
     });
 }
 
-/// The last handle goes while the device works, or as it is lost.
+/// The last handle goes while the device works, or as the queue is lost.
 #[test]
 fn the_end_of_a_queue_frees_what_is_done_or_lost_and_hands_on_the_rest() {
     for lost in [false, true] {
