@@ -1,4 +1,5 @@
-//! Buffers straight from the device, for requests that no heap can serve.
+//! Buffers straight from the device, for requests that no heap can serve. This module owns the live fallback
+//! buffers and their records. It must never call the device while it holds its lock.
 #![forbid(unsafe_code)]
 
 use std::sync::Arc;
@@ -43,7 +44,7 @@ impl Fallback {
         Ok(Span::new(start, 0, FALLBACK, u16::MAX))
     }
 
-    /// Gives a buffer back to the device. It is gone, whatever the answer.
+    /// Gives a buffer back to the device. The buffer is gone even if the device returns an error.
     pub(crate) fn free(&self, driver: &DeviceCalls, range: &Span) -> Result<(), DeviceError> {
         let held = lock(&self.books).held.try_remove(range.record().block() as usize);
         let Some(Held { memory, size, .. }) = held else { return Ok(()) };
@@ -51,7 +52,7 @@ impl Fallback {
         driver.give_back(memory, size)
     }
 
-    /// The memory of a buffer, and its address.
+    /// The memory of a buffer and its address.
     pub(crate) fn memory(&self, range: &Span) -> Option<(Arc<dyn Memory>, u64)> {
         let books = lock(&self.books);
         let Held { memory, address, .. } = books.held.get(range.record().block() as usize)?;
@@ -63,7 +64,7 @@ impl Fallback {
         lock(&self.books).held.get(range.record().block() as usize).map_or(0, |held| held.size)
     }
 
-    /// Bytes held from the device.
+    /// The bytes held from the device.
     pub(crate) fn bytes(&self) -> u64 {
         self.bytes.load(Relaxed)
     }

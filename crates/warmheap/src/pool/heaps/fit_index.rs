@@ -1,8 +1,10 @@
-//! Which heaps have holes of about which length, for those who choose a heap without taking any.
+//! An index of which heaps have free blocks of about which length. Threads choose a heap with it without
+//! taking any.
 //!
-//! One bit for each heap in the word of the octave (a doubling of lengths) that its longest hole is in, so that the
-//! heaps whose holes are just long enough are found without a look at every heap. Hints, as old as
-//! the last visit to a heap; a heap on its way from one octave to another is in both.
+//! The index has a word for each octave, which is a doubling of lengths. Each heap has one bit, in the word
+//! of the octave that its longest free block is in. A thread thus finds the heaps whose free blocks are just
+//! long enough without looking at every heap. The bits are hints, as old as the last visit to a heap, and
+//! must never be taken for a promise. A heap on its way from one octave to another is in both.
 #![forbid(unsafe_code)]
 
 use std::sync::atomic::AtomicU64;
@@ -13,7 +15,8 @@ use crate::config::MAX_HEAPS;
 const OCTAVES: usize = u32::BITS as usize + 1;
 const _: () = assert!(MAX_HEAPS <= u64::BITS as usize);
 
-/// See the module's essay. Lengths are granules. On cache lines of its own, as all threads read it.
+/// See the module's documentation. Lengths are granules. The index has cache lines of its own, as all threads
+/// read it.
 #[derive(Debug)]
 #[repr(align(128))]
 pub(crate) struct FitIndex([AtomicU64; OCTAVES]);
@@ -25,7 +28,8 @@ impl Default for FitIndex {
 }
 
 impl FitIndex {
-    /// Notes how the longest hole of a heap has changed. Called by one thread at a time for each heap.
+    /// Notes how the longest free block of a heap has changed. Only one thread at a time may call it for a
+    /// heap.
     #[inline]
     pub(crate) fn note(&self, heap: u16, was: u32, now: u32) {
         let (was, now) = (octave(was), octave(now));
@@ -35,7 +39,8 @@ impl FitIndex {
         }
     }
 
-    /// The heaps that may have a hole of `len` granules, as a bit for each, an octave at a time, the tightest first.
+    /// The heaps that may have a free block of `len` granules, as a bit for each. Yields one octave at a
+    /// time, the tightest first.
     #[inline]
     pub(crate) fn from(&self, len: u32) -> impl Iterator<Item = u64> {
         self.0[octave(len)..].iter().map(|heaps| heaps.load(Relaxed))

@@ -1,4 +1,6 @@
-//! Heaps, the spans cut from them, and buffers straight from the device.
+//! Heaps, the spans cut from them, and buffers straight from the device. These modules own the table of
+//! heaps, the lock of each heap and the allocation records. They must never create or destroy device memory
+//! for a heap, nor decide when the pool grows or shrinks.
 
 pub(crate) mod fallback;
 pub(crate) mod fit_index;

@@ -1,8 +1,7 @@
-//! Who holds what: one record per range handed out, outside the memory it describes.
+//! The allocation records: one for each span that is handed out, outside the memory that it describes.
 //!
-//! Records never move, so a buffer keeps a pointer to its own and writes it without any lock.
-//! Fields are atomics only so that a leak report may read while holders write; nothing is ordered
-//! by them.
+//! A record must never move. A buffer therefore keeps a pointer to its record and writes it without any lock.
+//! The fields are atomic only so that a leak report may read while holders write. They order nothing.
 #![allow(unsafe_code)]
 
 use std::ptr;
@@ -12,13 +11,13 @@ use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64};
 use crate::pool::interface::call_site::CallSite;
 use crate::pool::interface::request::Tag;
 
-/// The record of one range.
+/// The record of one span.
 #[derive(Debug, Default)]
 pub(crate) struct AllocRecord {
     site: AtomicPtr<()>,
     size: AtomicU64,
     tag: AtomicU32,
-    /// The range's block in its heap.
+    /// The span's block in its heap.
     block: u32,
 }
 
@@ -30,14 +29,14 @@ impl AllocRecord {
         self.tag.store(tag.index(), Relaxed);
     }
 
-    /// The holder of another range has moved here.
+    /// Copies the record of another span, whose holder has moved to this one.
     pub(crate) fn copy_from(&self, other: &Self) {
         self.site.store(other.site.load(Relaxed), Relaxed);
         self.size.store(other.size(), Relaxed);
         self.tag.store(other.tag.load(Relaxed), Relaxed);
     }
 
-    /// The holder has more, or less, than it asked for at first.
+    /// Notes that the holder now has more, or less, than it first asked for.
     pub(crate) fn resize(&self, size: u64) {
         self.size.store(size, Relaxed);
     }
@@ -55,14 +54,14 @@ impl AllocRecord {
         self.size.load(Relaxed)
     }
 
-    /// Where the holder asked; `None` before the first.
+    /// The call site of the holder's request. Returns `None` before the first holder.
     pub(crate) fn site(&self) -> Option<CallSite> {
-        // SAFETY: the field is null or was stored from a site's word.
+        // SAFETY: the field is null or was stored from a call site's word.
         unsafe { CallSite::from_word(self.site.load(Relaxed)) }
     }
 }
 
-/// The record of a buffer that lies nowhere.
+/// The record of a buffer that has no memory.
 pub(crate) static NOBODY: AllocRecord = AllocRecord {
     site: AtomicPtr::new(ptr::null_mut()),
     size: AtomicU64::new(0),
@@ -81,7 +80,7 @@ pub(crate) struct RecordTable {
 }
 
 impl RecordTable {
-    /// The record of `block`, made if it is the first of its chunk.
+    /// The record of `block`. Makes it if it is the first of its chunk.
     #[inline(always)]
     pub(crate) fn record(&mut self, block: u32) -> &AllocRecord {
         let (chunk, place) = place(block);
@@ -91,7 +90,7 @@ impl RecordTable {
         &self.chunks[chunk][place]
     }
 
-    /// The record of `block`, if it was ever asked for.
+    /// The record of `block`. Returns `None` if no chunk reaches that far.
     pub(crate) fn get(&self, block: u32) -> Option<&AllocRecord> {
         let (chunk, place) = place(block);
         self.chunks.get(chunk).map(|chunk| &chunk[place])
@@ -108,13 +107,13 @@ impl RecordTable {
         }
     }
 
-    /// Bytes of records kept.
+    /// The bytes of all records.
     pub(crate) fn metadata_bytes(&self) -> usize {
         self.chunks.len() * size_of::<[AllocRecord; CHUNK]>() + self.chunks.capacity() * size_of::<usize>()
     }
 }
 
-/// The chunk of a block's record, and its place there.
+/// The chunk of a block's record, and its index in that chunk.
 #[inline(always)]
 fn place(block: u32) -> (usize, usize) {
     ((block >> CHUNK_BITS) as usize, block as usize % CHUNK)

@@ -1,8 +1,8 @@
-//! One heap of the pool: memory from the device, the books over it, and the lock around both.
+//! One heap of the pool: memory from the device, the metadata about it, and the lock around both.
 //!
-//! A heap may be some thread's home. That thread works on it without locked instructions; ranges
-//! that others free are left in the heap's inbox, which is emptied by its owner when it next
-//! allocates, and by anybody who takes the heap.
+//! A thread may own the heap. The owner works on it without locked instructions. Other threads leave the
+//! spans that they free in the heap's remote free list. The owner empties that list when it next allocates,
+//! and so does any thread that takes the heap. The heap must never be touched without its lock.
 #![forbid(unsafe_code)]
 
 use std::sync::Arc;
@@ -16,8 +16,8 @@ use crate::pool::heaps::span::{GROWING, Span, SpanHead, SpanRequest};
 use crate::sync::Ordering::Relaxed;
 use crate::sync::{AtomicBool, AtomicU32, AtomicU64, Biased, Mutex, Owner, Taken, lock};
 
-/// The right to work on a heap as its owner. There is one for each heap that is a home; whoever holds
-/// it is at home there.
+/// The right to work on a heap as its owner. Each thread-owned heap has exactly one, and the thread that
+/// holds it is the owner.
 #[derive(Debug)]
 pub(crate) struct OwnHeap {
     index: u16,
@@ -25,51 +25,52 @@ pub(crate) struct OwnHeap {
 }
 
 impl OwnHeap {
-    /// The heap's place.
+    /// The index of the heap's slot.
     #[inline(always)]
     pub(crate) fn index(&self) -> u16 {
         self.index
     }
 }
 
-/// A place for a heap. Places exist for the whole life of the pool; heaps come and go in them. On cache
-/// lines of its own, two at a time as processors fetch them: the one beside it may be another thread's.
+/// A slot for a heap. Slots exist for the whole life of the pool, and heaps come and go in them. A slot has
+/// cache lines of its own, two at a time as processors fetch them, because the slot beside it may be another
+/// thread's.
 #[derive(Debug)]
 #[repr(align(128))]
 pub(crate) struct HeapSlot {
     index: u16,
     /// log2 of the bytes in a granule.
     shift: u32,
-    /// What may be known of the heap without its lock; right when somebody last left it.
+    /// The heap's levels, to be read without its lock. They were right when a thread last left the heap.
     levels: AtomicU64,
-    /// A bound on the longest free block; right when somebody other than the owner last left it.
+    /// A bound on the longest free block. It was right when a thread other than the owner last left the heap.
     longest: AtomicU32,
-    /// Where the pool keeps that for all heaps.
+    /// The pool's index of that bound over all heaps.
     holes: Arc<FitIndex>,
     body: Biased<Body>,
-    /// Whether the heap is some thread's home. Advice: it says where a free should go.
+    /// Whether a thread owns the heap. This is advice: it says where a free should go.
     owned: AtomicBool,
     inbox: Mutex<Vec<Span>>,
-    /// Granules in the inbox.
+    /// The granules in the remote free list.
     mail: AtomicU32,
 }
 
-/// What is behind a place's lock.
+/// What the slot's lock guards.
 #[derive(Debug, Default)]
 struct Body {
     heap: Option<Heap>,
-    /// Records by block number, of whichever heap is here: they outlive it.
+    /// Records by block number, for whichever heap is here. They outlive it.
     records: RecordTable,
 }
 
-/// What a slot holds.
+/// A heap in its slot.
 #[derive(Debug)]
 pub(crate) struct Heap {
     pub(crate) space: RangeAllocator,
     pub(crate) memory: Arc<dyn Memory>,
     pub(crate) elastic: bool,
     address: u64,
-    /// Bytes that the device gave, or reserved where the heap grows in place.
+    /// The bytes that the device gave, or reserved if the heap grows in place.
     size: u64,
 }
 
@@ -79,12 +80,12 @@ impl Heap {
         Self { space, memory, elastic, address, size }
     }
 
-    /// Bytes held from the device, where a granule is `1 << shift` bytes.
+    /// The bytes held from the device, where a granule is `1 << shift` bytes.
     pub(crate) fn held(&self, shift: u32) -> u64 {
         if self.elastic { u64::from(self.space.committed()) << shift } else { self.size }
     }
 
-    /// The memory, and its address.
+    /// The memory and its address.
     pub(crate) fn place(&self) -> (Arc<dyn Memory>, u64) {
         (Arc::clone(&self.memory), self.address)
     }
@@ -105,19 +106,20 @@ impl HeapSlot {
         }
     }
 
-    /// What is committed and free, without taking the heap; what is in the inbox counts as free.
+    /// The committed and the free granules, read without taking the heap. Spans in the remote free list count
+    /// as free.
     pub(crate) fn levels(&self) -> Levels {
         let Levels { committed, free } = Levels::from_word(self.levels.load(Relaxed));
         Levels { committed, free: free.saturating_add(self.mail.load(Relaxed)).min(committed) }
     }
 
-    /// A hint, without taking the heap: at least the length of the longest free block.
+    /// A hint, read without taking the heap: at least the length of the longest free block.
     #[inline]
     pub(crate) fn longest(&self) -> u32 {
         self.longest.load(Relaxed)
     }
 
-    /// Makes the heap a home, that of whoever holds the answer; `None` if it is one.
+    /// Makes the caller the owner of the heap. Returns `None` if the heap has an owner already.
     pub(crate) fn adopt(&self) -> Option<OwnHeap> {
         let owner = self.body.adopt()?;
         self.owned.store(true, Relaxed);
@@ -128,13 +130,13 @@ impl HeapSlot {
         self.owned.load(Relaxed)
     }
 
-    /// Ends the home here.
+    /// Ends the ownership of this heap.
     pub(crate) fn leave(&self, own: OwnHeap) {
         self.owned.store(false, Relaxed);
         self.body.leave(own.owner);
     }
 
-    /// Works on the heap as its owner, without locked instructions unless another thread is at it.
+    /// Works on the heap as its owner. Uses no locked instructions unless another thread is at the heap.
     #[inline(always)]
     pub(crate) fn at_home<R>(&self, own: &mut OwnHeap, work: impl FnOnce(&mut HeapGuard<'_>) -> R) -> R {
         match self.body.enter(&mut own.owner) {
@@ -143,7 +145,7 @@ impl HeapSlot {
         }
     }
 
-    /// Out of line: seldom is another thread at an owner's heap.
+    /// Out of line, because another thread is seldom at a heap that has an owner.
     #[cold]
     #[inline(never)]
     fn at_home_later<R>(&self, work: impl FnOnce(&mut HeapGuard<'_>) -> R) -> R {
@@ -155,7 +157,8 @@ impl HeapSlot {
         self.taken(self.body.take(), work)
     }
 
-    /// As [`HeapSlot::with`], without waiting: `None` if another thread is at the heap, or it is a home.
+    /// As [`HeapSlot::with`], without waiting. Returns `None` if another thread is at the heap or the heap
+    /// has an owner.
     #[inline]
     pub(crate) fn at_once<R>(&self, work: impl FnOnce(&mut HeapGuard<'_>) -> R) -> Option<R> {
         Some(self.taken(self.body.try_take()?, work))
@@ -165,7 +168,7 @@ impl HeapSlot {
     fn taken<R>(&self, mut body: Taken<'_, Body>, work: impl FnOnce(&mut HeapGuard<'_>) -> R) -> R {
         let done = self.open(&mut body, work);
         let longest = body.heap.as_ref().map_or(0, |heap| heap.space.longest_at_most());
-        // Mostly it is the same, and then nobody who looks is disturbed.
+        // The bound is mostly unchanged. Skipping the store then leaves the readers' cache lines alone.
         let was = self.longest.load(Relaxed);
         if longest != was {
             self.longest.store(longest, Relaxed);
@@ -196,8 +199,8 @@ impl HeapSlot {
         Span::new(self.start(records, base, placed), want.len, want.class, self.index)
     }
 
-    /// Gives back ranges without waiting for the heap's owner, if it has one. They are asked for while the
-    /// heap or its inbox is locked: getting them must take no lock.
+    /// Gives back spans without waiting for the heap's owner, if it has one. The iterator runs while the heap
+    /// or its remote free list is locked, so it must take no lock.
     pub(crate) fn release(&self, ranges: impl Iterator<Item = Span>) {
         if self.is_home() {
             let mut inbox = lock(&self.inbox);
@@ -210,7 +213,7 @@ impl HeapSlot {
         }
     }
 
-    /// Puts a heap into an empty place.
+    /// Puts a heap into an empty slot.
     pub(crate) fn install(&self, mut heap: Heap) {
         heap.space.set_base((heap.address >> self.shift) as u32);
         self.with(|open| open.body.heap = Some(heap));
@@ -224,7 +227,7 @@ impl HeapSlot {
     }
 }
 
-/// A slot that this thread is at.
+/// Access to a slot that this thread has taken.
 #[derive(Debug)]
 pub(crate) struct HeapGuard<'a> {
     slot: &'a HeapSlot,
@@ -240,17 +243,17 @@ impl HeapGuard<'_> {
         self.body.heap.as_mut()
     }
 
-    /// Takes the heap out of its place.
+    /// Takes the heap out of its slot.
     pub(crate) fn remove(&mut self) -> Option<Heap> {
         self.body.heap.take()
     }
 
-    /// Takes the heap out of its place if it is as wanted.
+    /// Takes the heap out of its slot if `wanted` accepts it.
     pub(crate) fn remove_if(&mut self, wanted: impl FnOnce(&Heap) -> bool) -> Option<Heap> {
         self.body.heap.take_if(|heap| wanted(heap))
     }
 
-    /// Cuts `len` granules for a range at any address.
+    /// Cuts `len` granules for a span at any address.
     #[inline(always)]
     pub(crate) fn begin(&mut self, len: u32) -> Option<SpanHead> {
         let Body { heap: Some(heap), records } = &mut *self.body else { return None };
@@ -258,7 +261,7 @@ impl HeapGuard<'_> {
         Some(self.slot.start(records, heap.address, placed))
     }
 
-    /// Cuts one range.
+    /// Cuts one span.
     #[inline(always)]
     pub(crate) fn allocate(&mut self, want: SpanRequest) -> Option<Span> {
         let Body { heap: Some(heap), records } = &mut *self.body else { return None };
@@ -266,7 +269,7 @@ impl HeapGuard<'_> {
         Some(self.slot.range(records, heap.address, placed, want))
     }
 
-    /// As [`HeapGuard::allocate`], from a hole below `address`.
+    /// As [`HeapGuard::allocate`], from a free block below `address`.
     pub(crate) fn allocate_below(&mut self, want: SpanRequest, address: u64) -> Option<Span> {
         let Body { heap: Some(heap), records } = &mut *self.body else { return None };
         let limit = u32::try_from(address.checked_sub(heap.address)? >> self.slot.shift).ok()?;
@@ -274,8 +277,7 @@ impl HeapGuard<'_> {
         Some(self.slot.range(records, heap.address, placed, want))
     }
 
-    /// Cuts up to `count` neighbouring ranges, and at least one, which is returned. The others go
-    /// to `keep`.
+    /// Cuts up to `count` neighbouring spans, and at least one, which it returns. The others go to `keep`.
     pub(crate) fn allocate_some(
         &mut self,
         want: SpanRequest,
@@ -295,13 +297,13 @@ impl HeapGuard<'_> {
         Some(self.slot.range(records, heap.address, first, want))
     }
 
-    /// The range of a block that has just been handed out.
+    /// The span of a block that the range allocator has just handed out.
     pub(crate) fn range(&mut self, placed: Placed, want: SpanRequest) -> Option<Span> {
         let Body { heap: Some(heap), records } = &mut *self.body else { return None };
         Some(self.slot.range(records, heap.address, placed, want))
     }
 
-    /// Gives back a range of this heap.
+    /// Gives back a span of this heap.
     #[inline(always)]
     pub(crate) fn release(&mut self, range: Span) {
         debug_assert_eq!(range.heap(), self.slot.index);
@@ -314,7 +316,7 @@ impl HeapGuard<'_> {
         self.join(block);
     }
 
-    /// Gives back the block of a range of this heap that does not grow.
+    /// Gives back the block of a span of this heap that does not grow.
     #[inline(always)]
     pub(crate) fn join(&mut self, block: u32) {
         if let Some(heap) = &mut self.body.heap {

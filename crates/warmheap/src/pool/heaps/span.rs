@@ -1,25 +1,28 @@
-//! A range of memory on its way between heap, caches and buffers.
+//! A span of memory on its way between heap, caches and buffers. A span must never have two owners, so it has
+//! no copy.
 #![allow(unsafe_code)]
 
 use std::ptr::NonNull;
 
 use crate::pool::heaps::records::AllocRecord;
 
-/// The class of a range that is not rounded to one: too large for classes, or aligned by request.
+/// The class of a span that is not rounded to a size class, because it is too large or was aligned by
+/// request.
 pub(crate) const EXACT: u16 = EARLY - 2;
-/// The class of a range of whole pages that has addresses kept behind it.
+/// The class of a span of whole pages that has a reserved tail.
 pub(crate) const GROWING: u16 = EARLY - 3;
-/// The class of a range that came straight from the device.
+/// The class of a span that came straight from the device.
 pub(crate) const FALLBACK: u16 = EARLY - 1;
-/// Marks beside the class. No cache knows such a class, so the buffer's free takes the long way, where
-/// the marks are seen to.
+/// The marks beside the class. No cache knows a class with a mark, so the buffer's free takes the long way,
+/// which handles the marks.
 const MARKS: u16 = METERED | EARLY;
 /// The holder's tag has a quota.
 const METERED: u16 = 1 << 15;
-/// A queue has the range back before its earlier work on it is done.
+/// The span has a pending ticket: a queue reuses it before the queue's earlier work on it is done.
 const EARLY: u16 = 1 << 14;
 
-/// Where a range begins, and the record of whoever will hold it. Two words, so that it is answered in registers.
+/// The address of a span, and the record of its holder. It has two words, so that it is returned in
+/// registers.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct SpanHead {
     record: NonNull<AllocRecord>,
@@ -27,7 +30,7 @@ pub(crate) struct SpanHead {
 }
 
 impl SpanHead {
-    /// `record` belongs to a ledger of the pool that will hold every use of the range.
+    /// `record` must belong to a record table of the pool in which the span is used.
     #[inline(always)]
     pub(crate) fn new(record: &AllocRecord, address: u64) -> Self {
         Self { record: NonNull::from(record), address }
@@ -40,17 +43,18 @@ impl SpanHead {
     }
 }
 
-/// Everything needed to use a range and to give it back, in 24 bytes. Whoever has the `Span` owns
-/// the memory: there is one for each block that a heap has handed out.
+/// Everything needed to use a span and to give it back, in 24 bytes. The holder of the `Span` owns the
+/// memory: there is one for each block that a heap has handed out.
 ///
-/// In three words, as ranges travel through memory: what has just been stored in parts cannot be
-/// loaded as a whole without a wait of tens of cycles.
+/// A span has three words, because spans travel through memory. Loading a value just written by several
+/// narrower stores defeats store forwarding, and stalls for tens of cycles.
 #[derive(Debug)]
 #[repr(C)]
 pub(crate) struct Span {
     record: NonNull<AllocRecord>,
     pub(crate) address: u64,
-    /// From the lowest bit: 32 of the length in granules, 16 of the class with its marks, 16 of the heap.
+    /// From the lowest bit: 32 bits of the length in granules, 16 of the class with its marks, 16 of the
+    /// heap.
     shape: u64,
 }
 
@@ -62,7 +66,7 @@ fn shape(len: u32, class: u16, heap: u16) -> u64 {
     u64::from(len) | u64::from(class) << CLASS | u64::from(heap) << HEAP
 }
 
-// SAFETY: the pointer leads to a `AllocRecord`, which is only read but for its atomics.
+// SAFETY: the pointer leads to an `AllocRecord`. Other threads only read it, except for its atomics.
 unsafe impl Send for Span {}
 // SAFETY: as above.
 unsafe impl Sync for Span {}
@@ -73,7 +77,7 @@ impl Span {
         Self { record, address, shape: shape(len, class, heap) }
     }
 
-    /// Granules.
+    /// The length in granules.
     #[inline(always)]
     pub(crate) fn len(&self) -> u32 {
         self.shape as u32
@@ -90,7 +94,7 @@ impl Span {
         (self.shape >> HEAP) as u16
     }
 
-    /// Whether the range is none for caches and heaps as it is: it has a mark, or came straight from the
+    /// Whether caches and heaps must not take the span as it is: it has a mark, or came straight from the
     /// device.
     #[inline]
     pub(crate) fn is_special(&self) -> bool {
@@ -102,34 +106,34 @@ impl Span {
         self.shape |= u64::from(mark) << CLASS;
     }
 
-    /// Removes a mark, and says whether there was one.
+    /// Removes a mark. Returns whether there was one.
     fn unmark(&mut self, mark: u16) -> bool {
         let marked = self.class() & mark != 0;
         self.shape &= !(u64::from(mark) << CLASS);
         marked
     }
 
-    /// Marks the range as held under a quota.
+    /// Marks the span as quota-charged.
     pub(crate) fn meter(&mut self) {
         self.mark(METERED);
     }
 
-    /// Removes the mark, and says whether there was one.
+    /// Removes the mark. Returns whether there was one.
     pub(crate) fn unmeter(&mut self) -> bool {
         self.unmark(METERED)
     }
 
-    /// Marks the range as owing a ticket.
+    /// Marks the span as having a pending ticket.
     pub(crate) fn owe(&mut self) {
         self.mark(EARLY);
     }
 
-    /// Removes the mark, and says whether there was one.
+    /// Removes the mark. Returns whether there was one.
     pub(crate) fn forget_debt(&mut self) -> bool {
         self.unmark(EARLY)
     }
 
-    /// Whether a queue's earlier work on the range may still run.
+    /// Whether a queue's earlier work on the span may still run.
     #[inline]
     pub(crate) fn owes(&self) -> bool {
         self.class() & EARLY != 0
@@ -140,38 +144,38 @@ impl Span {
         self.class() & METERED != 0
     }
 
-    /// Whether a request for `len` granules of `class` would be given such a range.
+    /// Whether the pool would give such a span to a request for `len` granules of `class`.
     pub(crate) fn serves(&self, class: u16, len: u32) -> bool {
         (self.class() & !MARKS, self.len()) == (class, len)
     }
 
-    /// Whether addresses are kept behind the range.
+    /// Whether the span has a reserved tail.
     pub(crate) fn is_growing(&self) -> bool {
         self.class() & !MARKS == GROWING
     }
 
-    /// The range is as long as its block now, not as its class says.
+    /// Makes the span as long as its block now is. Its class no longer says the length.
     pub(crate) fn lengthen(&mut self, len: u32) {
         let class = if self.is_growing() { GROWING } else { EXACT };
         self.shape = shape(len, class | self.class() & MARKS, self.heap());
     }
 
-    /// Whether the range came straight from the device.
+    /// Whether the span came straight from the device.
     #[inline]
     pub(crate) fn is_fallback(&self) -> bool {
         self.class() & !MARKS == FALLBACK
     }
 
-    /// The record of whoever holds the range.
+    /// The record of the span's holder.
     #[inline(always)]
     pub(crate) fn record(&self) -> &AllocRecord {
-        // SAFETY: ledgers never move or drop a record before the pool's own end, and the pool ends
-        // only when no range is held outside it.
+        // SAFETY: record tables never move or drop a record before the pool's own end, and the pool ends only
+        // when no span is held outside it.
         unsafe { self.record.as_ref() }
     }
 }
 
-/// What is wanted of a heap. Lengths are granules.
+/// What a request needs from a heap. Lengths are granules.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct SpanRequest {
     pub(crate) class: u16,

@@ -1,7 +1,8 @@
-//! The pool's heaps, and which of them serves a request.
+//! The table of the pool's heaps, and the choice of the heap that serves a request.
 //!
-//! Every heap has its own lock; there is no lock over all of them. Choosing looks at hints, which
-//! need no lock, and a heap that turns out not to fit is simply passed over.
+//! Every heap has its own lock, and no lock covers all of them. The choice reads hints, which need no lock.
+//! The table skips a heap that turns out not to fit. A thread that holds one heap must never wait for
+//! another.
 #![forbid(unsafe_code)]
 
 use std::iter;
@@ -14,7 +15,7 @@ use crate::pool::heaps::fit_index::FitIndex;
 use crate::pool::heaps::slot::{Heap, HeapGuard, HeapSlot, OwnHeap};
 use crate::pool::heaps::span::{Span, SpanRequest};
 
-/// See the module's essay.
+/// See the module's documentation.
 #[derive(Debug)]
 pub(crate) struct HeapTable {
     slots: Box<[HeapSlot]>,
@@ -53,7 +54,7 @@ impl HeapTable {
         &self.slots[..self.known.load(Acquire)]
     }
 
-    /// How many heaps there can be.
+    /// The most heaps that there can be.
     pub(crate) fn places(&self) -> usize {
         self.slots.len()
     }
@@ -69,24 +70,24 @@ impl HeapTable {
         self.slot(own.index()).at_home(own, work)
     }
 
-    /// The first empty place, if there is one.
+    /// The first empty slot, if there is one.
     pub(crate) fn vacant(&self) -> Option<u16> {
         let place = self.slots.iter().position(|slot| slot.with(|open| open.heap().is_none()))?;
         Some(place as u16)
     }
 
-    /// Puts a heap into an empty place.
+    /// Puts a heap into an empty slot.
     pub(crate) fn install(&self, place: u16, heap: Heap) {
         self.slot(place).install(heap);
         self.known.fetch_max(usize::from(place) + 1, Release);
     }
 
-    /// Takes a range from the heap the strategy prefers, else from any other that fits.
+    /// Takes a span from the heap that the strategy prefers, else from any other that fits.
     pub(crate) fn allocate(&self, want: SpanRequest) -> Option<Span> {
         self.allocate_with(want, |open| open.allocate(want))
     }
 
-    /// As [`HeapTable::allocate`], where `cut` takes the range out of the heap.
+    /// As [`HeapTable::allocate`], where `cut` takes the span out of the heap.
     pub(crate) fn allocate_with(
         &self,
         want: SpanRequest,
@@ -108,15 +109,16 @@ impl HeapTable {
         None
     }
 
-    /// The two heaps whose longest holes are shortest, among those that may fit. The older one comes
-    /// first: where both do equally well it is filled up, and the younger one may be given back.
+    /// The two heaps whose longest free blocks are shortest, among those that may fit. The older one comes
+    /// first. Where both fit equally well, the older heap fills up and the pool may give the younger one
+    /// back.
     fn tightest(&self, len: u32, tried: Tried) -> Option<(usize, Option<usize>)> {
         const NONE: u64 = u64::MAX;
         let (mut first, mut second) = (NONE, NONE);
         for heaps in self.holes.from(len) {
             for index in ones(heaps & !tried.0) {
                 let longest = self.slots[index].longest();
-                // Selected, not jumped to: which of them fit, nobody can foresee.
+                // Selected without a jump, because a branch on which of them fit is unpredictable.
                 let key = if longest < len { NONE } else { u64::from(longest) << 32 | index as u64 };
                 second = second.min(first.max(key));
                 first = first.min(key);
@@ -134,14 +136,14 @@ impl HeapTable {
         }
     }
 
-    /// The heaps that may have room, but those in `tried`, and bounds on their longest holes.
+    /// The heaps that may have room, except those in `tried`, with bounds on their longest free blocks.
     fn fitting(&self, len: u32, tried: Tried) -> impl Iterator<Item = (usize, u32)> {
         let hints = self.slots().iter().map(HeapSlot::longest).enumerate();
         hints.filter(move |(index, longest)| *longest >= len && !tried.contains(*index))
     }
 
-    /// As [`HeapTable::allocate`], without waiting for another thread; `None` if that takes more than one
-    /// choice.
+    /// As [`HeapTable::allocate`], without waiting for another thread. Returns `None` if the first choice
+    /// cannot serve the request.
     pub(crate) fn allocate_at_once(&self, want: SpanRequest) -> Option<Span> {
         let cut = |open: &mut HeapGuard<'_>| open.allocate(want);
         if let [only] = self.slots() {
@@ -153,32 +155,33 @@ impl HeapTable {
         }
     }
 
-    /// Free granules in all heaps, nobody disturbed; what threads hold back counts as used.
+    /// The free granules in all heaps, read without disturbing any thread. What threads hold back counts as
+    /// used.
     pub(crate) fn free(&self) -> u64 {
         self.slots().iter().map(|slot| u64::from(slot.levels().free)).sum()
     }
 
-    /// How many threads have heaps of their own; each has two.
+    /// The number of threads that have heaps of their own. Each has two.
     pub(crate) fn homes(&self) -> usize {
         self.slots().iter().filter(|slot| slot.is_home()).count() / 2
     }
 
-    /// Brings the hints of heaps that have owners up to date; those of the others always are.
+    /// Brings the hints of thread-owned heaps up to date. The hints of the others always are.
     pub(crate) fn refresh_hints(&self) {
         self.slots().iter().filter(|slot| slot.is_home()).for_each(|slot| slot.with(|_| ()));
     }
 
-    /// Gives ranges back to their heaps. They are asked for under locks, see [`HeapSlot::release`].
+    /// Gives spans back to their heaps. The iterator runs under locks; see [`HeapSlot::release`].
     pub(crate) fn release(&self, ranges: impl IntoIterator<Item = Span>) {
         let mut ranges = ranges.into_iter().peekable();
         while let Some(heap) = ranges.peek().map(Span::heap) {
-            // All that follow for the same heap, in one visit.
+            // One visit returns all the spans that follow for the same heap.
             self.slot(heap).release(iter::from_fn(|| ranges.next_if(|range| range.heap() == heap)));
         }
     }
 
-    /// The next heap to try, and one that may do better. A heap that looks as if it fitted may not; the
-    /// caller comes again.
+    /// The next heap to try, and one that may do better. A heap that seems to fit may not; the caller then
+    /// asks again.
     fn choose(&self, want: SpanRequest, tried: &mut Tried) -> Option<(&HeapSlot, Option<&HeapSlot>)> {
         let fitting = |tried| self.fitting(want.len, tried);
         let (index, other) = match self.strategy {
@@ -201,7 +204,7 @@ impl HeapTable {
     }
 }
 
-/// The places of the ones in a word.
+/// The positions of the ones in a word, highest first.
 fn ones(mut word: u64) -> impl Iterator<Item = usize> {
     iter::from_fn(move || {
         let place = word.checked_ilog2()?;
@@ -210,7 +213,8 @@ fn ones(mut word: u64) -> impl Iterator<Item = usize> {
     })
 }
 
-/// Cuts from the heap whose hole is tighter, without waiting for another thread.
+/// Cuts from the heap whose free block fits more tightly. It may hold both heaps at once, so it waits for
+/// neither.
 fn cut_tighter(
     slot: &HeapSlot,
     other: &HeapSlot,
@@ -223,7 +227,7 @@ fn cut_tighter(
             let tighter = other.heap()?.space.best_fit(len)? < hole.unwrap_or(u32::MAX);
             if tighter { cut(other) } else { None }
         };
-        // An exact hole will do.
+        // A free block of the exact length cannot be bettered.
         let found = if hole == Some(len) { None } else { other.at_once(if_tighter).flatten() };
         found.or_else(|| hole.and_then(|_| cut(open)))
     });

@@ -1,14 +1,15 @@
-//! What a thread has of the pool's heaps: the right to a pair of its own, or none.
+//! The heaps that one thread owns: the right to a pair of them, or none. A heap must never belong to two
+//! threads.
 #![forbid(unsafe_code)]
 
 use crate::pool::heaps::slot::{HeapSlot, OwnHeap};
 use crate::pool::heaps::span::EXACT;
 use crate::pool::heaps::table::HeapTable;
 
-/// Where a thread's own heaps are: one for ranges of a class, one for all others. Apart, small buffers
-/// that stay do not end up in the holes that large ones come back to.
+/// The slots of a thread's own heaps: one heap for spans of a size class, one for all others. The two are
+/// apart so that small buffers that stay do not end up in the free blocks that large ones come back to.
 ///
-/// Knowing the places gives no right to them: that is [`Pair`]'s.
+/// Knowing the slots gives no right to them. [`Pair`] is that right.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Home {
     pub(crate) large: u16,
@@ -35,7 +36,7 @@ pub(crate) struct Pair {
 }
 
 impl Pair {
-    /// Both are adopted and left together, the first one first and last.
+    /// Adopts both heaps or neither. The large heap is adopted first and left last.
     pub(crate) fn adopt(large: &HeapSlot, small: &HeapSlot) -> Option<Self> {
         let first = large.adopt()?;
         match small.adopt() {
@@ -63,12 +64,12 @@ impl Pair {
 /// What a thread has of the pool's heaps.
 #[derive(Debug)]
 pub(crate) enum OwnHeaps {
-    /// Nothing was cut for it yet. A thread that only frees never needs heaps of its own, and
-    /// must not keep a thread that ends and is replaced from finding its predecessor's.
+    /// The thread has not allocated yet. A thread that only frees never needs heaps of its own, and must not
+    /// occupy heaps that a replacement thread should inherit.
     Undecided,
-    /// Heaps of its own.
+    /// The thread has heaps of its own.
     Pair(Pair),
-    /// It uses those that all share; or it is past its end, or the pool's.
+    /// The thread uses the heaps that all threads share, or the thread or the pool has ended.
     Shared,
 }
 
@@ -86,7 +87,7 @@ impl OwnHeaps {
         }
     }
 
-    /// The own heap for ranges of no class.
+    /// The thread's own heap for spans of no size class.
     #[inline(always)]
     pub(crate) fn large(&mut self) -> Option<&mut OwnHeap> {
         match self {
@@ -95,7 +96,7 @@ impl OwnHeaps {
         }
     }
 
-    /// The own heap at this place.
+    /// The thread's own heap in this slot.
     #[inline]
     pub(crate) fn at(&mut self, heap: u16) -> Option<&mut OwnHeap> {
         match self {
@@ -104,7 +105,7 @@ impl OwnHeaps {
         }
     }
 
-    /// Ends them: from now on the thread has none.
+    /// Leaves the heaps. The thread has none from now on.
     pub(crate) fn leave(&mut self, heaps: &HeapTable) {
         if let Self::Pair(pair) = std::mem::replace(self, Self::Shared) {
             pair.leave(heaps);
