@@ -1,8 +1,9 @@
-//! Ranges between threads: what one thread frees in plenty, another takes in plenty.
+//! The depot: free spans that threads leave for each other.
 //!
-//! When a thread only frees (a completion thread) and another only allocates, ranges travel here in
-//! batches, one short lock for tens of them. The depot is bounded in bytes; what does not fit goes
-//! back to the heaps, where it can merge with its neighbours.
+//! One thread may only free, such as a completion thread, while another only allocates. Spans then travel
+//! here in batches, with one short lock for tens of them. The depot is bounded in bytes. Spans that do not
+//! fit go back to the heaps, where they can merge with their neighbours. The depot must never lock a heap or
+//! call a device.
 #![forbid(unsafe_code)]
 
 use crate::pool::cache::size_class::CLASSES;
@@ -10,11 +11,12 @@ use crate::pool::heaps::span::Span;
 use crate::sync::Ordering::Relaxed;
 use crate::sync::{AtomicU64, Mutex, lock};
 
-/// See the module's essay. On cache lines of its own: threads write to it, and read what is beside it.
+/// See the module's documentation. The depot has cache lines of its own, because threads write to it while
+/// they read what lies beside it.
 #[derive(Debug)]
 #[repr(align(128))]
 pub(crate) struct Depot {
-    /// One bit per class that may hold ranges, so that a miss need not lock to find nothing.
+    /// One bit for each class that may hold spans, so that a miss need not lock to find nothing.
     filled: [AtomicU64; CLASSES.div_ceil(64)],
     stacks: Box<[Mutex<Vec<Span>>]>,
     held: AtomicU64,
@@ -32,7 +34,7 @@ impl Depot {
         }
     }
 
-    /// Granules held.
+    /// The granules held.
     pub(crate) fn held(&self) -> u64 {
         self.held.load(Relaxed)
     }
@@ -42,7 +44,7 @@ impl Depot {
         self.held() + len <= self.limit
     }
 
-    /// Takes in ranges, all of `class`.
+    /// Takes in spans, all of `class`.
     pub(crate) fn put(&self, class: u16, ranges: impl Iterator<Item = Span>) {
         let class = usize::from(class);
         let mut stack = lock(&self.stacks[class]);
@@ -50,13 +52,13 @@ impl Depot {
         stack.extend(ranges);
         self.held.fetch_add(granules(&stack[before..]), Relaxed);
         let bit = 1 << (class % 64);
-        // Mostly it is there: no need to take the line from other threads.
+        // The bit is mostly set already. A plain read then leaves the cache line with the other threads.
         if self.filled[class / 64].load(Relaxed) & bit == 0 {
             self.filled[class / 64].fetch_or(bit, Relaxed);
         }
     }
 
-    /// Moves up to `count` ranges of `class` to the end of `to`.
+    /// Moves up to `count` spans of `class` to the end of `to`.
     pub(crate) fn take(&self, class: u32, count: usize, to: &mut Vec<Span>) {
         let class = class as usize;
         let bit = 1 << (class % 64);
@@ -82,7 +84,7 @@ impl Depot {
     }
 }
 
-/// The lengths of ranges of one class, together.
+/// The total length of spans of one class.
 fn granules(ranges: &[Span]) -> u64 {
     ranges.first().map_or(0, |range| u64::from(range.len()) * ranges.len() as u64)
 }

@@ -1,4 +1,5 @@
-//! What each thread keeps: its magazines, its counters, and the depot between threads.
+//! What each thread keeps of a pool: its magazines, its counters and its thread state, and the depot between
+//! threads. These modules own the cached spans. They must never call a device or lock a heap.
 
 pub(crate) mod depot;
 pub(crate) mod size_class;

@@ -1,9 +1,9 @@
-//! Size classes: which requests may share cached ranges.
+//! Size classes: which requests may share cached spans.
 //!
-//! Small requests are rounded up to a class, so that a range freed by one serves the next of about
-//! its size: exact up to 32 granules, then 16 classes per doubling (at most 6.25 % of a range is
-//! rounding, about 3 % on average). Requests above [`LARGEST`] keep their exact size, since there a
-//! few percent are megabytes; their cached ranges are found by equal length.
+//! A small request is rounded up to a class, so that a span freed by one request serves the next of about its
+//! size. Classes are exact up to 32 granules. Above that there are 16 classes for each doubling. Rounding
+//! takes at most 6.25 % of a span, and about 3 % on average. A request above [`LARGEST`] must never be
+//! rounded to a class, because a few percent are megabytes there. No cache keeps its span.
 #![forbid(unsafe_code)]
 
 const SUB_BITS: u32 = 4;
@@ -11,19 +11,19 @@ const SUB_BITS: u32 = 4;
 /// The largest request, in granules, that is rounded to a class.
 pub(crate) const LARGEST: u32 = 1 << 12;
 
-/// How many classes there are: 16 exact ones, and 16 for each of 8 doublings.
+/// The number of classes: 16 exact ones, and 16 for each of 8 doublings.
 pub(crate) const CLASSES: usize = class_of(LARGEST) as usize + 1;
 
 /// The class that serves `len` granules; `len` is from 1 to [`LARGEST`].
 #[inline(always)]
 pub(crate) const fn class_of(len: u32) -> u32 {
-    // Rounding up to a multiple of 2^shift, where shift leaves SUB_BITS + 1 significant bits.
+    // Rounds up to a multiple of 2^shift, where shift leaves SUB_BITS + 1 significant bits.
     let last = len - 1;
     let shift = (31 - (last | (1 << SUB_BITS)).leading_zeros()) - SUB_BITS;
     (shift << SUB_BITS) + (last >> shift)
 }
 
-/// The granules that every range of `class` has.
+/// The granules that every span of `class` has.
 #[inline]
 pub(crate) const fn len_of(class: u32) -> u32 {
     let shift = (class >> SUB_BITS).saturating_sub(1);

@@ -1,13 +1,15 @@
-//! One thread's own free ranges: where nearly every request ends.
+//! The thread cache: one thread's own free spans, which serve nearly every request.
 //!
-//! A stack of ranges for each class, newest first: its record is the likeliest to be in the CPU's
-//! cache. The cache owns what it holds until it is asked for it back; it never talks to heaps or
-//! devices, it only says which ranges should leave. Large ranges are not kept: holding them back
-//! costs more in packing than it saves in time. Only those on their way to another thread's heap wait
-//! for a few more, as far as the bounds allow, so that the two threads need not meet for each.
+//! The cache has a magazine of spans for each class, newest first, because the record of the newest span is
+//! the likeliest to be in the CPU's cache. The cache owns its spans until it is asked for them. It must never
+//! talk to heaps or devices; it only says which spans should leave.
 //!
-//! Two bounds keep it honest: ranges in one stack, and bytes in all. Past the bytes, a hand goes
-//! round the stacks and evicts from those that were not used since its last visit.
+//! The cache does not keep large spans, because that would cost more in packing than it saves in time. Only
+//! large spans on their way to another thread's heap wait here for a few more, within the bounds, so that the
+//! two threads need not meet for each span.
+//!
+//! Two bounds limit the cache: the spans in one magazine, and the bytes in all. Past the bound on bytes, a
+//! clock hand goes round the magazines and evicts from those that were not used since its last visit.
 #![allow(unsafe_code)]
 
 use std::sync::atomic::AtomicU64;
@@ -19,14 +21,14 @@ use arrayvec::ArrayVec;
 use crate::pool::cache::size_class::CLASSES;
 use crate::pool::heaps::span::Span;
 
-/// The most ranges in one stack; half of them move at a time.
+/// The most spans in one magazine. Half of them move at a time.
 pub(crate) const MAGAZINE: usize = 64;
-/// The most ranges that leave to make room for one.
+/// The most spans that leave to make room for one.
 const EVICTED: usize = 8;
-/// The most large ranges that go to other threads' heaps together.
+/// The most large spans that go to other threads' heaps together.
 const POSTED: usize = 8;
 
-/// Ranges on their way out of a cache.
+/// Spans on their way out of a cache.
 pub(crate) type Leaving = ArrayVec<Span, EVICTED>;
 
 #[derive(Debug, Default)]
@@ -35,7 +37,7 @@ struct Magazine {
     used: bool,
 }
 
-/// The newest range of a stack.
+/// The newest span of a magazine.
 #[derive(Debug)]
 pub(crate) struct Top<'a> {
     stack: &'a mut Magazine,
@@ -47,8 +49,8 @@ impl Top<'_> {
     pub(crate) fn take(self, held: &AtomicU64) -> Span {
         self.stack.used = true;
         let ranges = &mut self.stack.ranges;
-        // SAFETY: `last` is the last index of this stack, which has been borrowed since it was
-        // read; the range is moved out and no longer counted.
+        // SAFETY: `last` is the last index of this magazine, which has been borrowed since the index was
+        // read. The span is moved out and no longer counted.
         let range = unsafe {
             ranges.set_len(self.last);
             ranges.as_ptr().add(self.last).read()
@@ -58,7 +60,7 @@ impl Top<'_> {
     }
 }
 
-/// A free place in a stack.
+/// Room for one span in a magazine.
 #[derive(Debug)]
 pub(crate) struct Room<'a> {
     stack: &'a mut Magazine,
@@ -70,7 +72,7 @@ impl Room<'_> {
     pub(crate) fn fill(self, range: Span, held: &AtomicU64) {
         let ranges = &mut self.stack.ranges;
         let len = ranges.len();
-        // SAFETY: the stack was found to have capacity for one more, and has been borrowed since.
+        // SAFETY: the magazine was found to have capacity for one more span, and has been borrowed since.
         unsafe {
             ranges.as_mut_ptr().add(len).write(range);
             ranges.set_len(len + 1);
@@ -79,14 +81,14 @@ impl Room<'_> {
     }
 }
 
-/// See the module's essay. Lengths are granules.
+/// See the module's documentation. Lengths are granules.
 ///
-/// The granules held are counted in a `held` beside the cache, which every method is given: it is
-/// read by statistics at any time, while the cache itself is its thread's alone.
+/// A `held` beside the cache counts the granules in it, and every method receives that counter. Statistics
+/// read it at any time, while only its thread uses the cache itself.
 #[derive(Debug)]
 pub(crate) struct ThreadCache {
     stacks: Box<[Magazine; CLASSES]>,
-    /// Large ranges on their way to other threads' heaps.
+    /// The remote cache: large spans on their way to other threads' heaps.
     posted: ArrayVec<Span, POSTED>,
     hand: usize,
     limit: u64,
@@ -100,7 +102,7 @@ impl ThreadCache {
         Self { stacks, posted: ArrayVec::new(), hand: 0, limit, closed: false }
     }
 
-    /// Changes the bound. What is over it leaves as ranges come in.
+    /// Changes the bound. Spans over the new bound leave as other spans come in.
     #[inline]
     pub(crate) fn set_limit(&mut self, limit: u64) {
         if !self.closed {
@@ -108,7 +110,7 @@ impl ThreadCache {
         }
     }
 
-    /// Refuses every range from now on: the pool is shutting down.
+    /// Refuses every span from now on, because the pool is closing.
     pub(crate) fn close(&mut self) {
         self.closed = true;
         self.limit = 0;
@@ -118,7 +120,7 @@ impl ThreadCache {
         self.closed
     }
 
-    /// The newest range of a class, which stays until it is taken.
+    /// The newest span of a class, which stays until it is taken.
     #[inline(always)]
     pub(crate) fn top(&mut self, class: u32) -> Option<Top<'_>> {
         let stack = self.stacks.get_mut(class as usize)?;
@@ -126,25 +128,25 @@ impl ThreadCache {
         Some(Top { stack, last })
     }
 
-    /// Takes the newest range of a class.
+    /// Takes the newest span of a class.
     pub(crate) fn pop(&mut self, class: u32, held: &AtomicU64) -> Option<Span> {
         self.top(class).map(|top| top.take(held))
     }
 
-    /// Room for a range of `len` granules in a class; `None` if a bound is in the way, or the class
-    /// is none that is cached.
+    /// Room for a span of `len` granules in a class. Returns `None` if a bound prevents it or no cache keeps
+    /// the class.
     #[inline(always)]
     pub(crate) fn room(&mut self, class: u16, len: u32, held: &AtomicU64) -> Option<Room<'_>> {
         let stack = self.stacks.get_mut(usize::from(class))?;
         let after = held.load(Relaxed) + u64::from(len);
-        // A stack's capacity is 0 at first and MAGAZINE from its first range on.
+        // A magazine's capacity is 0 at first, and `MAGAZINE` from its first span on.
         if after > self.limit || stack.ranges.len() == stack.ranges.capacity() {
             return None;
         }
         Some(Room { stack, after })
     }
 
-    /// Keeps a range, or hands it back if there is no room.
+    /// Keeps a span, or returns it as the error if there is no room.
     #[inline(always)]
     pub(crate) fn push(&mut self, range: Span, held: &AtomicU64) -> Result<(), Span> {
         if let Some(stack) = self.stacks.get_mut(usize::from(range.class()))
@@ -161,8 +163,9 @@ impl ThreadCache {
         }
     }
 
-    /// Takes in ranges of `class`, of which none are left, all of `len` granules, and answers one of
-    /// them. `fill` puts them on the stack it is given, up to the number it is told.
+    /// Takes in spans of `class`, all of `len` granules, when the cache has none of that class left. Returns
+    /// one of them. `fill` pushes the spans onto the magazine that it is given, up to the number that it is
+    /// given.
     pub(crate) fn take_in(
         &mut self,
         class: u32,
@@ -172,7 +175,7 @@ impl ThreadCache {
     ) -> Option<Span> {
         let stack = self.stacks.get_mut(class as usize)?;
         let in_bytes = self.limit.saturating_sub(held.load(Relaxed)) / u64::from(len);
-        // One more: it does not stay.
+        // One more than the bound allows, because that one does not stay.
         let most = (MAGAZINE / 2).min(in_bytes as usize + 1);
         stack.ranges.reserve_exact(MAGAZINE);
         fill(&mut stack.ranges, most);
@@ -181,8 +184,8 @@ impl ThreadCache {
         Some(range)
     }
 
-    /// Takes the older ranges of a class's stack, all but the newest `kept`, if they are enough to be
-    /// worth a way to the depot.
+    /// Takes the older spans of a class's magazine, all but the newest `kept`. Returns `None` if they are too
+    /// few to be worth a way to the depot.
     pub(crate) fn overflow(&mut self, class: u16, kept: usize, held: &AtomicU64) -> Option<Drain<'_, Span>> {
         let stack = self.stacks.get_mut(usize::from(class))?;
         let older = stack.ranges.len().checked_sub(kept).filter(|older| *older >= MAGAZINE / 2)?;
@@ -191,8 +194,8 @@ impl ThreadCache {
         Some(older)
     }
 
-    /// Keeps a large range of another thread's heap for a while, or hands it back if it is time for it
-    /// to go there, with those that [`ThreadCache::mail`] has.
+    /// Keeps a large span of another thread's heap for a while. Returns it as the error once it is time for
+    /// it to go there, together with those that [`ThreadCache::mail`] returns.
     pub(crate) fn post(&mut self, range: Span, held: &AtomicU64) -> Result<(), Span> {
         let after = held.load(Relaxed) + u64::from(range.len());
         if after > self.limit || self.posted.is_full() {
@@ -203,14 +206,14 @@ impl ThreadCache {
         Ok(())
     }
 
-    /// Takes the large ranges that are on their way to other threads' heaps.
+    /// Takes the large spans that are on their way to other threads' heaps.
     pub(crate) fn mail(&mut self, held: &AtomicU64) -> impl Iterator<Item = Span> {
         take_from(held, self.posted.iter().map(|range| u64::from(range.len())).sum());
         self.posted.drain(..)
     }
 
-    /// Makes room for `len` granules: ranges that were not used lately, oldest first, up to a few.
-    /// Nothing if the room is there already, or if one range would take too much of it.
+    /// Makes room for `len` granules. Takes a few spans that were not used lately, oldest first. Takes none
+    /// if the room is there already, or if one span would use too much of it.
     pub(crate) fn make_room(&mut self, len: u32, held: &AtomicU64) -> Leaving {
         let mut leaving = Leaving::new();
         let goal = self.limit.saturating_sub(len.into());
@@ -221,8 +224,8 @@ impl ThreadCache {
         leaving
     }
 
-    /// Takes a part of what is there, large ranges and those that were not used lately first; everything, if that
-    /// is not much.
+    /// Takes a part of what is there, large spans and those that were not used lately first. Takes everything
+    /// if that is not much.
     pub(crate) fn shed(&mut self, held: &AtomicU64) -> Vec<Span> {
         let before = held.load(Relaxed);
         let mut leaving: Vec<Span> = self.mail(held).collect();
@@ -231,11 +234,11 @@ impl ThreadCache {
         leaving
     }
 
-    /// Takes ranges that were not used lately, oldest first, up to `most`, until no more than `goal`
-    /// granules are held.
+    /// Takes spans that were not used lately, oldest first and up to `most`, until the cache holds no more
+    /// than `goal` granules.
     fn evict(&mut self, goal: u64, most: usize, held: &AtomicU64, mut leave: impl FnMut(Span)) {
         let mut left = most;
-        // Twice round: the first visit may only clear the marks.
+        // The hand goes round twice, because its first visit may only clear the marks.
         for _ in 0..2 * CLASSES {
             if held.load(Relaxed) <= goal || left == 0 {
                 break;

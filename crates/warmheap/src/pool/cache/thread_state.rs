@@ -1,10 +1,10 @@
-//! What each thread has of each pool it uses: its cache, its counters, and on elastic devices
-//! heaps of its own.
+//! Thread states: what each thread has of each pool that it uses. That is its cache, its counters and, on
+//! devices whose heaps grow, heaps of its own.
 //!
-//! The hot path reads one thread-local pointer: the pool used last. If that is another pool, the
-//! thread's own short list is searched. A thread's share lives as long as the thread or the pool,
-//! whichever ends first: a thread's end gives its ranges back, and a pool's end closes the cache
-//! from outside.
+//! The hot path reads one thread-local pointer: the pool used last. If the thread uses another pool, it
+//! searches its own short list. A thread state lives as long as the thread or the pool, whichever ends first.
+//! The end of the thread gives its spans back. The end of the pool closes the cache from outside. A thread
+//! must never reach the state of another thread through this module.
 #![allow(unsafe_code)]
 
 use std::cell::{Cell, RefCell};
@@ -20,7 +20,7 @@ use crate::sync::{Biased, Inside};
 
 /// A pool as its threads know it: they join it, and leave it when they end.
 pub(crate) trait Threads: std::fmt::Debug + Send + Sync {
-    /// The calling thread's share of the pool; `None` once the pool is closed.
+    /// Makes the calling thread's state in the pool. Returns `None` once the pool is closed.
     fn new_local(&self) -> Option<Arc<ThreadState>>;
 
     /// Whether the calling process made the pool, and did not inherit it by a fork.
@@ -30,21 +30,21 @@ pub(crate) trait Threads: std::fmt::Debug + Send + Sync {
     fn detach(&self, local: &Arc<ThreadState>);
 }
 
-/// A thread's share of a pool.
+/// What a thread has of a pool.
 #[derive(Debug)]
 pub(crate) struct ThreadState {
     /// The address of the pool, for comparison only.
     pool: usize,
     pool_handle: Weak<dyn Threads>,
     pub(crate) counters: Counters,
-    /// Granules in `cache`.
+    /// The granules in `cache`.
     pub(crate) held: AtomicU64,
-    /// Owned by the thread for as long as the share lives.
+    /// The thread owns this lock for as long as the thread state lives.
     pub(crate) own: Biased<Own>,
 }
 
-/// What a thread owns of a pool. It stands behind one lock, so that whoever ends the share takes all
-/// of it at once, and the thread reaches none of it afterwards.
+/// What a thread owns of a pool. One lock guards all of it, so that the thread that ends the thread state
+/// takes it all at once, and the owner reaches none of it afterwards.
 #[derive(Debug)]
 pub(crate) struct Own {
     pub(crate) cache: ThreadCache,
@@ -52,10 +52,10 @@ pub(crate) struct Own {
 }
 
 impl ThreadState {
-    /// The calling thread's share, without heaps of its own so far.
+    /// The calling thread's state, without heaps of its own so far.
     pub(crate) fn new(pool: Weak<dyn Threads>, limit: u64, counters: Counters) -> Self {
         let own = Biased::new(Own { cache: ThreadCache::new(limit), heaps: OwnHeaps::Undecided });
-        // The right to it is the thread's for good: see `enter`.
+        // The thread keeps the right to the lock for good: see `enter`.
         let _ = own.adopt();
         Self {
             pool: pool.as_ptr().cast::<()>() as usize,
@@ -67,7 +67,7 @@ impl ThreadState {
     }
 }
 
-/// This thread, inside what it owns of a pool. While it is, an open pool cannot close.
+/// The calling thread's access to what it owns of a pool. An open pool cannot close while a guard exists.
 #[derive(Debug)]
 pub(crate) struct CacheGuard<'a> {
     pub(crate) own: Inside<'a, Own>,
@@ -75,8 +75,8 @@ pub(crate) struct CacheGuard<'a> {
 }
 
 crate::sync::thread_local! {
-    /// The pool used last and this thread's share of it. Has no destructor, so that reading it is
-    /// one instruction.
+    /// The pool used last and this thread's state in it. It has no destructor, so that reading it is one
+    /// instruction.
     static CURRENT: Current = const { Current { pool: Cell::new(ptr::null()), local: Cell::new(ptr::null()) } };
     static MINE: Mine = const { Mine(RefCell::new(Vec::new())) };
 }
@@ -93,17 +93,17 @@ impl Current {
     }
 }
 
-/// All shares of this thread.
+/// All states of this thread.
 struct Mine(RefCell<Vec<Arc<ThreadState>>>);
 
 impl Drop for Mine {
     fn drop(&mut self) {
-        // Always there, but in a model, which also ends variables that have no destructor.
+        // The variable always exists, except in a model, which also ends variables that have no destructor.
         let _ = CURRENT.try_with(|current| current.set(ptr::null(), ptr::null()));
         for local in self.0.borrow_mut().drain(..) {
             match local.pool_handle.upgrade() {
                 Some(pool) if pool.is_here() => pool.detach(&local),
-                // The parent's, and nobody's here.
+                // The state belongs to the parent process and must not be dropped here.
                 Some(_) => std::mem::forget(local),
                 None => {}
             }
@@ -111,23 +111,23 @@ impl Drop for Mine {
     }
 }
 
-/// Enters this thread's cache for `pool`, if it was the one used last and is not wanted by
-/// another thread at this moment.
+/// Enters this thread's cache for `pool`, if that pool was the one used last and no other thread wants the
+/// cache at this moment.
 #[inline(always)]
 pub(crate) fn enter<P, R>(pool: *const P, work: impl FnOnce(CacheGuard<'_>) -> R) -> Option<R> {
-    // SAFETY: the share is not used past this call.
+    // SAFETY: the thread state is not used past this call.
     let local = unsafe { current(pool)? };
-    // SAFETY: shares are reached through the list of the thread that made them, which adopted the
-    // lock then, and no code ends that. No session is begun inside another: what runs inside one is
-    // the pool's own, and calls no device, no subscriber and no destructor of others.
+    // SAFETY: a thread reaches only the states in its own list. It made them and adopted their locks then,
+    // and no code ends that ownership. No guard is made inside another: what runs inside one is the pool's
+    // own code, which calls no device, no subscriber and no destructor of others.
     let own = unsafe { local.own.enter_as_owner()? };
     Some(work(CacheGuard { own, local }))
 }
 
-/// Looks at this thread's share of `pool` from outside of it, attaching it first if need be. `None` if
-/// there can be none.
+/// Looks at this thread's state in `pool` without entering it, and attaches the thread first if need be.
+/// Returns `None` if the thread cannot have a state.
 pub(crate) fn share<P: Threads, R>(pool: &P, look: impl FnOnce(&ThreadState) -> R) -> Option<R> {
-    // SAFETY: the share is not used past this call.
+    // SAFETY: the thread state is not used past this call.
     unsafe {
         let local = match current(pool) {
             None if attach(pool) => current(pool),
@@ -137,28 +137,29 @@ pub(crate) fn share<P: Threads, R>(pool: &P, look: impl FnOnce(&ThreadState) -> 
     }
 }
 
-/// This thread's share of `pool`, if it was the one used last.
+/// This thread's state in `pool`, if that pool was the one used last.
 ///
 /// # Safety
-/// The reference must not outlive the caller's own call: the next use of another pool may end the share.
+/// The reference must not outlive the caller's own call, because the next use of another pool may end the
+/// state.
 #[inline(always)]
 unsafe fn current<'a, P>(pool: *const P) -> Option<&'a ThreadState> {
     let local = CURRENT
         .try_with(|current| (current.pool.get() == pool.cast()).then(|| current.local.get()))
         .ok()??;
-    // SAFETY: a share was stored together with this pool. `MINE` keeps it alive; it lets go of
-    // shares only in `attach` and at the thread's end, and neither runs during the caller's call.
+    // SAFETY: a thread state was stored together with this pool. `MINE` keeps it alive. `MINE` drops states
+    // only in `attach` and at the thread's end, and neither runs during the caller's call.
     Some(unsafe { &*local })
 }
 
-/// Has the child of a fork look before it uses a pool, as it does for one that it has not used last. That
-/// is all that the hot path needs to know of forks.
+/// Makes the child of a fork take the slow way to its next pool, as for a pool that it did not use last. The
+/// hot path needs to know no more of forks.
 unsafe extern "C" fn forget_current() {
     CURRENT.with(|current| current.set(ptr::null(), ptr::null()));
 }
 
-/// Makes this thread's share of `pool` the current one, creating it if needed. `false` if there
-/// can be none: the thread is ending, the pool is, or it is that of a parent process.
+/// Makes this thread's state in `pool` the current one, and creates it if needed. Returns `false` if there
+/// can be none: the thread is ending, the pool is closing, or the pool belongs to a parent process.
 #[cold]
 pub(crate) fn attach<P: Threads>(pool: &P) -> bool {
     if !pool.is_here() {
@@ -168,7 +169,7 @@ pub(crate) fn attach<P: Threads>(pool: &P) -> bool {
     fork::in_children(&KNOWN, forget_current);
     let attached = MINE.try_with(|mine| {
         let mut mine = mine.0.borrow_mut();
-        // What the retain below lets go of may be the current one.
+        // The state that the retain below drops may be the current one.
         CURRENT.with(|current| current.set(ptr::null(), ptr::null()));
         mine.retain(|local| local.pool_handle.strong_count() > 0);
         let address = ptr::from_ref(pool) as usize;
