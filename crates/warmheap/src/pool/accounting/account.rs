@@ -1,10 +1,12 @@
-//! What is held from the device, and how much may be.
+//! The account: what the pool holds from the device, and how much it may hold.
 //!
-//! Bytes and objects are claimed before the device is asked and given back after the device has
-//! them again, so what is claimed is never below what is held and a hard limit is never exceeded, at
-//! no moment and by no interleaving. Limits go by what is claimed, and nothing else does: the device
-//! may still refuse a claim. What the device has given is a figure of its own, which is shown, makes
-//! the peak and guides policy. Only calls of the device move either: hits never come here.
+//! The account claims bytes and objects before the device is asked, and returns them after the device has
+//! them again. What is claimed is therefore never below what is held. A hard limit must never be exceeded, at
+//! no moment and by no interleaving. Limits go by what is claimed, and nothing else does. The device may
+//! still refuse a claim.
+//!
+//! What the device has given is a figure of its own. It is shown, makes the peak and guides policy. Only
+//! device calls change either figure: hits never come here.
 #![forbid(unsafe_code)]
 
 use crate::config::Limits;
@@ -15,16 +17,16 @@ use crate::sync::{AtomicBool, AtomicU64, Mutex, lock};
 /// How far a call may go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum UpTo {
-    /// The soft limits: what is free should make way first.
+    /// Up to the soft limits. The pool should first give back what is free.
     Soft,
-    /// The hard limits.
+    /// Up to the hard limits.
     Hard,
 }
 
 /// A figure and its limits.
 #[derive(Debug)]
 struct Gauge {
-    /// What calls have set aside: held, or asked of the device at this moment.
+    /// What calls have set aside: what is held, or asked of the device at this moment.
     claimed: AtomicU64,
     /// What the device has given.
     held: AtomicU64,
@@ -32,29 +34,29 @@ struct Gauge {
     hard: Limit,
 }
 
-/// At most so much, by this key.
+/// A limit and its configuration key.
 #[derive(Debug, Clone, Copy)]
 struct Limit {
     key: &'static str,
     most: u64,
 }
 
-/// See the module's essay.
+/// See the module's documentation.
 #[derive(Debug)]
 pub(crate) struct Account {
     bytes: Gauge,
     objects: Gauge,
     peak_bytes: AtomicU64,
-    /// Taken to change what is held, so that the peak is never seen below it.
+    /// Every change of what is held takes this lock, so that no thread sees the peak below what is held.
     settling: Mutex<()>,
-    /// A soft limit has been crossed and the program has not been told.
+    /// Whether a soft limit has been crossed and the program has not been told.
     untold: AtomicBool,
     crossings: AtomicU64,
     /// How often memory went back to the device.
     returns: AtomicU64,
 }
 
-/// Bytes and objects that a call is about to take. Dropped, they are given back.
+/// Bytes and objects that a call is about to take. Dropping the claim gives them back.
 #[derive(Debug)]
 pub(crate) struct Claim<'a> {
     account: &'a Account,
@@ -63,7 +65,7 @@ pub(crate) struct Claim<'a> {
 }
 
 impl Account {
-    /// `budget` is the device's, for settings that want it kept.
+    /// `budget` is the device's budget. It counts if the settings want it kept.
     pub(crate) fn new(limits: &Limits, budget: Option<u64>) -> Self {
         let limit = |key, most: Option<u64>| Limit { key, most: most.unwrap_or(u64::MAX) };
         let budget = limit("limits.device_budget", budget.filter(|_| limits.device_budget));
@@ -89,12 +91,12 @@ impl Account {
         }
     }
 
-    /// Bytes that the device has given.
+    /// The bytes that the device has given.
     pub(crate) fn bytes(&self) -> u64 {
         self.bytes.held.load(Relaxed)
     }
 
-    /// Objects that the device has given.
+    /// The objects that the device has given.
     pub(crate) fn objects(&self) -> u64 {
         self.objects.held.load(Relaxed)
     }
@@ -104,14 +106,15 @@ impl Account {
         Some(self.bytes.hard.most).filter(|most| *most < u64::MAX)
     }
 
-    /// The most bytes held at once since the last reset; no less than [`Account::bytes`] before.
+    /// The most bytes held at once since the last reset. It is no less than any result of [`Account::bytes`]
+    /// in that time.
     pub(crate) fn peak_bytes(&self) -> u64 {
         let _settling = lock(&self.settling);
         self.peak_bytes.load(Relaxed)
     }
 
-    /// How often memory went back to the device: if this has changed, a call that failed for want of
-    /// memory is worth another try. What is held says less, as other threads move it both ways.
+    /// How often memory went back to the device. If this has changed, a call that failed for want of memory
+    /// is worth another try. The held bytes say less, because other threads move them both ways.
     pub(crate) fn returns(&self) -> u64 {
         self.returns.load(Relaxed)
     }
@@ -121,37 +124,37 @@ impl Account {
         self.crossings.load(Relaxed)
     }
 
-    /// Whether [`Account::crossed`] has something to say.
+    /// Whether [`Account::crossed`] would return `true`.
     pub(crate) fn has_crossed(&self) -> bool {
         self.untold.load(Relaxed)
     }
 
-    /// Whether a soft limit has been crossed since this was last asked.
+    /// Whether a soft limit has been crossed since the last call.
     pub(crate) fn crossed(&self) -> bool {
         self.untold.load(Relaxed) && self.untold.swap(false, Relaxed)
     }
 
-    /// Peak and crossings start from now.
+    /// Restarts the peak and the crossings from now.
     pub(crate) fn reset(&self) {
         let _settling = lock(&self.settling);
         self.peak_bytes.store(self.bytes(), Relaxed);
         self.crossings.store(0, Relaxed);
     }
 
-    /// Sets bytes and objects aside for a call of the device.
+    /// Sets bytes and objects aside for a device call.
     ///
     /// # Errors
-    /// [`DeviceError::PastLimit`], and nothing is set aside.
+    /// [`DeviceError::PastLimit`]; the claim then sets nothing aside.
     pub(crate) fn claim(&self, bytes: u64, objects: u64, up_to: UpTo) -> Result<Claim<'_>, DeviceError> {
         self.bytes.claim(bytes, up_to)?;
-        // From here on dropping the claim gives back what it has.
+        // From here on, dropping the claim gives back what it has.
         let mut claim = Claim { account: self, bytes, objects: 0 };
         self.objects.claim(objects, up_to)?;
         claim.objects = objects;
         Ok(claim)
     }
 
-    /// The device has these back.
+    /// Returns bytes and objects that the device has back.
     pub(crate) fn give(&self, bytes: u64, objects: u64) {
         {
             let _settling = lock(&self.settling);
@@ -179,7 +182,8 @@ impl Gauge {
         })
     }
 
-    /// The device has given what was claimed. `true` if that is what takes it past the soft limit.
+    /// Adds what the device has given of a claim. Returns `true` if that takes the figure past the soft
+    /// limit.
     fn settle(&self, more: u64) -> bool {
         let before = self.held.fetch_add(more, Relaxed);
         before <= self.soft.most && before + more > self.soft.most
@@ -187,11 +191,11 @@ impl Gauge {
 }
 
 impl Claim<'_> {
-    /// The device has given `bytes`, which may be more than was asked of it.
+    /// Settles the claim for the `bytes` that the device has given, which may be more than was asked of it.
     ///
     /// # Errors
-    /// [`DeviceError::PastLimit`] if that is too much; the claim is given back, and the caller gives
-    /// the memory back.
+    /// [`DeviceError::PastLimit`] if that is too much. The claim is then given back, and the caller gives the
+    /// memory back.
     pub(crate) fn settle(mut self, bytes: u64) -> Result<(), DeviceError> {
         let account = self.account;
         account.bytes.claim(bytes.saturating_sub(self.bytes), UpTo::Hard)?;
@@ -210,7 +214,7 @@ impl Claim<'_> {
 }
 
 impl Drop for Claim<'_> {
-    /// The call failed, or has settled and left nothing here.
+    /// Gives back the claim of a failed call. A claim that has settled holds nothing any more.
     fn drop(&mut self) {
         self.account.bytes.claimed.fetch_sub(self.bytes, Relaxed);
         self.account.objects.claimed.fetch_sub(self.objects, Relaxed);

@@ -1,25 +1,25 @@
 //! Statistics that cost a few plain additions.
 //!
-//! Every thread counts in its own shard, which it alone writes; a snapshot adds the shards up.
-//! Fields are atomics so that others may read them; a load and a store of the owner's own line is
-//! one ordinary instruction, not a locked one.
+//! Every thread counts in its own shard, which it alone writes. A snapshot adds the shards up. The fields are
+//! atomics so that other threads may read them. The owner updates its own line with one ordinary instruction
+//! and must never need a locked one.
 //!
-//! The peak of live bytes is the one figure that a sum cannot give. Each thread publishes its net
-//! bytes whenever they have moved by [`STEP`], and remembers the highest point in between, which is
-//! always reached just before a free: exact with one thread, and within two steps per thread with
-//! more.
+//! The peak of live bytes is the one figure that a sum cannot give. Each thread publishes its net bytes
+//! whenever they have changed by [`STEP`]. It remembers the highest point in between, which it always reaches
+//! just before a free. The peak is exact with one thread, and within two steps per thread with more.
 //!
-//! Shards are read while their threads count. A free is published after all that came before it, the
-//! allocation on whichever thread included, and frees are read first: so no sum has the end of a
-//! buffer without its beginning.
+//! Snapshots read the shards while their threads count. A free is published after all that came before it,
+//! including the allocation, on whichever thread that was. Snapshots read the frees first, so no sum has the
+//! end of a buffer without its beginning.
 #![forbid(unsafe_code)]
 
 use crate::sync::Ordering::{Acquire, Relaxed, Release};
 use crate::sync::{AtomicI64, AtomicU64};
 
-/// Bytes a thread's net may move before the others hear of it.
+/// The bytes by which a thread's net may change before the thread publishes it.
 const STEP: i64 = 64 << 20;
-/// How often shards are read for a moment at which no thread freed. The one with fewest frees will do.
+/// How often a snapshot reads the shards to find a moment at which no thread freed. It settles for the
+/// reading with the fewest frees.
 const READINGS: usize = 8;
 
 /// One thread's counters.
@@ -27,23 +27,25 @@ const READINGS: usize = 8;
 pub(crate) struct Counters {
     allocations: AtomicU64,
     deallocations: AtomicU64,
-    /// Bytes, the low word of their sum: it wraps,
+    /// The requested bytes: the low word of their sum, which wraps.
     requested: AtomicU64,
-    /// and so many times half of it had passed by the last publication, which comes sooner than the next half.
+    /// How many times half of the low word's range had passed at the last publication. The next publication
+    /// comes sooner than the next half.
     halves: AtomicU64,
     largest: AtomicU64,
-    /// Bytes that may still be allocated before the others hear of it: [`STEP`] after each
-    /// publication, and at most twice that.
+    /// The bytes that the thread may still allocate before it publishes: [`STEP`] after each publication, and
+    /// at most twice that.
     room: AtomicI64,
-    /// The least `room` seen by a free since.
+    /// The least `room` that a free has seen since the last publication.
     least: AtomicI64,
-    /// Requests up to this size are counted by one addition each: they are not the largest.
+    /// Requests up to this size are counted by one addition each, because they are not the largest.
     quick: AtomicU64,
     /// The most that `quick` may become.
     quick_most: u64,
 }
 
-/// Live bytes of all threads, as far as published. On cache lines of its own, as all threads write to it.
+/// The live bytes of all threads, as far as published. They have cache lines of their own, because all
+/// threads write to them.
 #[derive(Debug, Default)]
 #[repr(align(128))]
 pub(crate) struct Peak {
@@ -56,31 +58,31 @@ pub(crate) struct Peak {
 pub(crate) struct Totals {
     pub(crate) allocations: u64,
     pub(crate) deallocations: u64,
-    /// Bytes. A few months fill 64 bits.
+    /// Requested bytes. 64 bits would be full after a few months.
     pub(crate) requested: u128,
     pub(crate) largest: u64,
     /// How far above its published net a shard has been since it published; may be negative.
     excess: i64,
-    /// Buffers that were alive when counting began.
+    /// The buffers that were alive when counting began.
     before: u64,
 }
 
-/// Adds to a counter that only this thread writes. A reader who acquires the sum sees all that came
-/// before it.
+/// Adds to a counter that only this thread writes. A reader that acquires the sum sees all that came before
+/// it.
 #[inline(always)]
 fn bump(counter: &AtomicU64, by: u64) {
     counter.store(counter.load(Relaxed).wrapping_add(by), Release);
 }
 
-/// Sizes as differences: no device has more bytes than these can say.
+/// A size as a difference. No device has more bytes than an `i64` can hold.
 #[inline(always)]
 fn signed(size: u64) -> i64 {
     i64::try_from(size).unwrap_or(i64::MAX)
 }
 
 impl Counters {
-    /// Counters of a thread whose cache serves requests up to `quick_most` bytes. Where nothing is
-    /// counted, all of those are quick from the start.
+    /// Counters of a thread whose cache serves requests up to `quick_most` bytes. Without `counting`, all of
+    /// those requests are quick from the start.
     pub(crate) fn new(quick_most: u64, counting: bool) -> Self {
         let zero = || AtomicU64::new(0);
         Self {
@@ -102,12 +104,12 @@ impl Counters {
         self.quick.load(Relaxed)
     }
 
-    /// Counts a request that is not the largest so far; `false`, and nothing counted, if the others
-    /// should hear of it. Called by the shard's thread alone, as all that follow.
+    /// Counts a request that is not the largest so far. Returns `false`, and counts nothing, if the thread
+    /// should publish. Only the shard's thread may call this and the counting methods that follow.
     #[inline(always)]
     pub(crate) fn quickly_allocated(&self, size: u64) -> bool {
         let room = self.room.load(Relaxed);
-        // Room is above 0; said without a sign, so that no size is taken for a negative one.
+        // `room` is above 0. The comparison is unsigned, so that no size is taken for a negative one.
         let quick = room as u64 > size;
         if quick {
             self.room.store(room - size as i64, Relaxed);
@@ -117,7 +119,7 @@ impl Counters {
         quick
     }
 
-    /// Prepares to count a buffer given back; `None` if the others should hear of it.
+    /// Prepares to count a buffer that is given back. Returns `None` if the thread should publish.
     #[inline(always)]
     pub(crate) fn count_free(&self, size: u64) -> Option<Freeing<'_>> {
         let room = self.room.load(Relaxed);
@@ -125,7 +127,7 @@ impl Counters {
         ((after as u64) < 2 * STEP as u64).then_some(Freeing { counters: self, room, after })
     }
 
-    /// Counts a request that was answered.
+    /// Counts a request that was served.
     pub(crate) fn allocated(&self, size: u64, peak: &Peak) {
         self.largest_is_at_least(size);
         if !self.quickly_allocated(size) {
@@ -156,7 +158,7 @@ impl Counters {
         }
     }
 
-    /// Counts a buffer given back.
+    /// Counts a buffer that was given back.
     pub(crate) fn freed(&self, size: u64, peak: &Peak) {
         match self.count_free(size) {
             Some(count) => count.done(),
@@ -167,7 +169,7 @@ impl Counters {
         }
     }
 
-    /// Tells the others of this thread's net bytes after a change.
+    /// Publishes this thread's net bytes after a change.
     #[cold]
     fn publish_and(&self, change: i64, peak: &Peak) {
         let after = (STEP - self.room.load(Relaxed)).wrapping_add(change);
@@ -182,8 +184,8 @@ impl Counters {
         STEP - self.room.load(Relaxed).min(self.least.load(Relaxed))
     }
 
-    /// Requested bytes, the high word included. Halves are read first: then the low word is at most
-    /// one further.
+    /// The requested bytes, the high word included. Reads the halves first, so the low word is at most one
+    /// half further.
     fn requested(&self) -> u128 {
         let halves = self.halves.load(Acquire);
         let low = self.requested.load(Acquire);
@@ -191,7 +193,7 @@ impl Counters {
         u128::from(halves) << 63 | u128::from(low & (u64::MAX >> 1))
     }
 
-    /// Tells the others of this thread's net bytes.
+    /// Publishes this thread's net bytes.
     pub(crate) fn publish(&self, peak: &Peak) {
         self.publish_and(0, peak);
     }
@@ -225,29 +227,29 @@ impl Freeing<'_> {
 }
 
 impl Peak {
-    /// Moves the live bytes, which have been so far above what they were in between. Wraps like a
-    /// shard's net, so that what frees take away again comes out right.
+    /// Adds `bytes` to the live bytes, which in between were up to `highest` above their value before. The
+    /// sum wraps as a shard's net does, so that the bytes that frees take away come out right.
     fn add(&self, bytes: i64, highest: i64) {
         let before = self.live.fetch_add(bytes, Relaxed);
         self.highest.fetch_max(before.wrapping_add(highest), Relaxed);
     }
 
-    /// The most live bytes at once, given the sum of the shards: no less than the largest buffer's.
+    /// The most live bytes at once, given the sum of the shards. It is no less than the largest buffer.
     pub(crate) fn bytes(&self, totals: &Totals) -> u64 {
         let now = self.live.load(Relaxed).saturating_add(totals.excess);
         let highest = self.highest.load(Relaxed).max(now);
         u64::try_from(highest).unwrap_or(0).max(totals.largest)
     }
 
-    /// Forgets the past; every shard has been reset.
+    /// Forgets the past. The caller has reset every shard.
     pub(crate) fn reset(&self) {
         self.highest.store(self.live.load(Relaxed), Relaxed);
     }
 }
 
 impl Totals {
-    /// What threads that are gone have counted, `past`, and these shards, whose threads go on.
-    /// The caller keeps `past` as it is, and shards from coming, going and being reset.
+    /// Sums `past`, which is what ended threads have counted, and these shards, whose threads go on. The
+    /// caller keeps `past` as it is, and keeps shards from coming, going and being reset.
     pub(crate) fn of<'a>(past: &Self, shards: impl Iterator<Item = &'a Counters> + Clone) -> Self {
         let frees = || {
             past.deallocations + shards.clone().map(|shard| shard.deallocations.load(Acquire)).sum::<u64>()
@@ -256,7 +258,7 @@ impl Totals {
         for _ in 0..READINGS {
             let deallocations = frees();
             let mut seen = Self { deallocations, ..*past };
-            // Bytes before the allocations that they belong to, which may be another shard's.
+            // Bytes are read before the allocations that they belong to, which may be in another shard.
             seen.requested += shards.clone().map(Counters::requested).sum::<u128>();
             for shard in shards.clone() {
                 seen.allocations += shard.allocations.load(Relaxed);
@@ -274,7 +276,7 @@ impl Totals {
         best.1
     }
 
-    /// Counts a request without a shard: for threads that have none.
+    /// Counts a request without a shard, for threads that have none.
     pub(crate) fn allocated(&mut self, size: u64, peak: &Peak) {
         self.allocations += 1;
         self.requested += u128::from(size);
@@ -289,18 +291,18 @@ impl Totals {
         peak.add(signed(new - old), signed(new - old));
     }
 
-    /// Counts a buffer given back without a shard.
+    /// Counts a buffer that was given back, without a shard.
     pub(crate) fn freed(&mut self, size: u64, peak: &Peak) {
         self.deallocations += 1;
         peak.add(-signed(size), 0);
     }
 
-    /// Buffers alive.
+    /// The buffers that are alive.
     pub(crate) fn active(&self) -> u64 {
         (self.before + self.allocations).saturating_sub(self.deallocations)
     }
 
-    /// Bytes of the mean request, no more than those of the largest: buffers that were allocated before
+    /// The bytes of the mean request, no more than those of the largest. Buffers that were allocated before
     /// counting began may have grown since.
     pub(crate) fn mean(&self) -> f64 {
         if self.allocations == 0 {

@@ -1,9 +1,11 @@
-//! The device as the pool calls it: every call counted, every byte and object held from it accounted for.
+//! The device as the pool calls it. This module counts every call, and accounts for every byte and object
+//! that the pool holds.
 //!
-//! Nothing else in the pool calls a device, so `device_calls` and the account cannot drift. A call
-//! that panics counts as failed. What the device says of its memory is read once, when it comes. What the
-//! unsafe calls of [`Memory`] ask for, the pool's metadata gives: a span is cut for one holder at a time,
-//! and only that holder's request, or the thread that takes it back, brings it here.
+//! No other part of the pool may call a device, so `device_calls` and the account cannot drift. A call that
+//! panics counts as failed. What the device says of its memory is read once, when the memory comes.
+//!
+//! The unsafe calls of [`Memory`] have requirements. The pool's metadata meets them: a span is cut for one
+//! holder at a time, and only that holder's request, or the thread that takes the span back, brings it here.
 #![allow(unsafe_code)]
 
 use std::sync::Arc;
@@ -15,7 +17,7 @@ use crate::device::{Contents, Device, DeviceError, HeapKind, HeapRequest, Limits
 use crate::pool::accounting::account::{Account, Claim, UpTo};
 use crate::pool::accounting::foreign;
 
-/// Memory that the device gave, and what it said of that.
+/// Memory that the device gave, with the address and size that the device named.
 #[derive(Debug)]
 pub(crate) struct Held {
     pub(crate) memory: Arc<dyn Memory>,
@@ -30,7 +32,7 @@ impl Held {
     }
 }
 
-/// See the module's essay.
+/// See the module's documentation.
 #[derive(Debug)]
 pub(crate) struct DeviceCalls {
     device: Arc<dyn Device>,
@@ -62,7 +64,7 @@ impl DeviceCalls {
         &self.account
     }
 
-    /// Bytes held from the device. What calls are asking it for at this moment is not among them.
+    /// The bytes held from the device. They do not include what calls are asking of it at this moment.
     pub(crate) fn reserved(&self) -> u64 {
         self.account.bytes()
     }
@@ -80,8 +82,8 @@ impl DeviceCalls {
         self.take_in(held, size, true, claim)
     }
 
-    /// Accounts for memory from the device, or drops it. Memory shorter than `asked` would have buffers end
-    /// past it.
+    /// Accounts for memory from the device, or drops it. It drops memory shorter than `asked`, because
+    /// buffers would end past it.
     fn take_in(
         &self,
         held: Held,
@@ -103,7 +105,8 @@ impl DeviceCalls {
         }
     }
 
-    /// Drops memory of which `committed` bytes are backed. It is gone, whatever the answer.
+    /// Drops memory of which `committed` bytes are backed. The memory is gone even if the device returns an
+    /// error.
     pub(crate) fn give_back(&self, memory: Arc<dyn Memory>, committed: u64) -> Result<(), DeviceError> {
         self.count();
         let ended = foreign::end(memory);
@@ -137,7 +140,7 @@ impl DeviceCalls {
     }
 
     pub(crate) fn fill(&self, memory: &dyn Memory, offset: u64, len: u64) -> Result<(), DeviceError> {
-        // SAFETY: the span is out, and not yet or no longer in a buffer.
+        // SAFETY: the span is handed out, and not yet or no longer in a buffer.
         self.call("fill", || unsafe { memory.fill(offset..offset + len, 0) })
     }
 
@@ -148,13 +151,13 @@ impl DeviceCalls {
         (to, to_offset): (&dyn Memory, u64),
         len: u64,
     ) -> Result<(), DeviceError> {
-        // SAFETY: the destination is out and in no buffer yet; the source is the caller's buffer, to be
-        // grown or moved, which it holds alone.
+        // SAFETY: the destination is handed out and in no buffer yet. The source is the caller's buffer, to
+        // be grown or moved, which the caller holds alone.
         self.call("copy_from", || unsafe { to.copy_from(to_offset, from, from_offset..from_offset + len) })
     }
 
     pub(crate) fn set_volatile(&self, memory: &dyn Memory, volatile: bool) -> Result<Contents, DeviceError> {
-        // SAFETY: a purgeable heap is in no slot, so nothing of it is held.
+        // SAFETY: a purgeable heap is in no slot, so no span of it is held.
         self.call("set_volatile", || unsafe { memory.set_volatile(volatile) })
     }
 

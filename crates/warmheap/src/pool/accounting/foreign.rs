@@ -1,8 +1,8 @@
-//! Calls of code that is not the pool's: a device's methods, a queue's, and the destructors of what
-//! they gave.
+//! Calls of code that is not the pool's: the methods of a device or a queue, and the destructors of what they
+//! gave.
 //!
-//! Such code may panic. A call that does counts as failed, so that every caller goes on as it would
-//! after any other failure and nothing in its hands is lost.
+//! Such code may panic, and a panic must never pass through the pool. A call that panics counts as failed.
+//! Every caller then goes on as after any other failure, and loses nothing that it holds.
 #![forbid(unsafe_code)]
 
 use std::any::Any;
@@ -10,7 +10,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use crate::device::DeviceError;
 
-/// Makes a call; a panic is an error that has the panic's words.
+/// Makes a call. Turns a panic into an error with the panic's message.
 pub(crate) fn call<R>(
     name: &'static str,
     work: impl FnOnce() -> Result<R, DeviceError>,
@@ -19,7 +19,7 @@ pub(crate) fn call<R>(
     catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| Err(panicked(name, &*panic)))
 }
 
-/// Ends a foreign value; a destructor that panics has ended it, too.
+/// Drops a foreign value. A destructor that panics has ended the value, too.
 pub(crate) fn end<T>(value: T) -> Result<(), DeviceError> {
     call("drop", || {
         drop(value);

@@ -1,4 +1,6 @@
-//! What the pool holds, counts and may have: the device's calls, limits, quotas, counters.
+//! What the pool holds, counts and may have: device calls, limits, quotas and counters. These modules own
+//! every figure of the account and make every device call. They must never decide what the pool does about a
+//! figure.
 
 pub(crate) mod account;
 pub(crate) mod counters;

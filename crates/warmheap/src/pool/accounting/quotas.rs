@@ -1,11 +1,11 @@
 //! Quotas: how many requested bytes may be alive under a tag.
 //!
-//! Only requests whose tag has a quota are metered, and only they pay: they are kept off the quick
-//! path, and their ranges carry a mark that keeps their frees off it. For all others a quota costs a
-//! look at one word, and nothing at all where the tag is known to be none.
+//! Only requests whose tag has a quota are quota-charged, and only they pay for it: they must never take the
+//! quick path. Their spans carry a mark that keeps their frees off it, too. For all other requests a quota
+//! costs a look at one word, and nothing at all where the tag is known to be none.
 //!
-//! A quota goes by what is charged: what is used, and what requests under way ask for, which may
-//! still be refused. What is used is a figure of its own, and the one that is shown.
+//! A quota goes by what is charged: what is used, and what requests under way ask for, which may still be
+//! refused. What is used is a figure of its own, and the one that is shown.
 #![forbid(unsafe_code)]
 
 use std::collections::BTreeMap;
@@ -16,11 +16,11 @@ use crate::pool::interface::request::Tag;
 use crate::sync::Ordering::Relaxed;
 use crate::sync::{AtomicU64, Mutex, lock};
 
-/// See the module's essay.
+/// See the module's documentation.
 #[derive(Debug, Default)]
 pub(crate) struct Quotas {
-    /// One bit for each tag with a quota. Tags may share bits: those of a metered one go the long
-    /// way for nothing.
+    /// One bit for each tag with a quota. Tags may share bits. A tag that shares the bit of a tag with a
+    /// quota goes the long way for nothing.
     metered: AtomicU64,
     meters: Mutex<BTreeMap<Tag, Meter>>,
 }
@@ -33,20 +33,20 @@ struct Meter {
     used: u64,
 }
 
-/// Bytes charged for a request that is under way. Dropped, they are given back.
+/// Bytes charged for a request that is under way. Dropping the charge gives them back.
 #[derive(Debug)]
 #[must_use]
 pub(crate) struct Charge<'a> {
     quotas: &'a Quotas,
     tag: Tag,
-    /// Bytes to be used,
+    /// The bytes to be used.
     size: u64,
-    /// in exchange for these.
+    /// The bytes given in exchange.
     returned: u64,
 }
 
 impl Charge<'_> {
-    /// The request has been answered: its bytes are used until they are given back.
+    /// Makes the bytes of a served request used until they are given back.
     pub(crate) fn settle(self) {
         if let Some(meter) = lock(&self.quotas.meters).get_mut(&self.tag) {
             meter.used = meter.used - self.returned + self.size;
@@ -70,7 +70,7 @@ impl Quotas {
         made
     }
 
-    /// Whether requests under `tag` may be metered.
+    /// Whether requests under `tag` may be quota-charged.
     #[inline(always)]
     pub(crate) fn cover(&self, tag: Tag) -> bool {
         tag != Tag::NONE && self.metered.load(Relaxed) >> (tag.index() % 64) & 1 != 0
@@ -85,14 +85,14 @@ impl Quotas {
         self.metered.store(bits, Relaxed);
     }
 
-    /// The quota of a tag, and what of it is used.
+    /// The quota of a tag, and how much of it is used.
     pub(crate) fn get(&self, tag: Tag) -> Option<(u64, u64)> {
         let meter = lock(&self.meters).get(&tag).copied()?;
         Some((meter.quota?, meter.used))
     }
 
-    /// Charges a request for `size` bytes, in exchange for `returned` bytes that are used. `None` if
-    /// its tag has no quota, and nothing is charged; what was returned is given back anyway.
+    /// Charges a request for `size` bytes, in exchange for `returned` bytes that are used. Returns `None`,
+    /// and charges nothing, if the tag has no quota. The returned bytes are given back anyway.
     ///
     /// # Errors
     /// [`AllocError::QuotaExceeded`]; nothing has changed.
@@ -121,7 +121,7 @@ impl Quotas {
         }
     }
 
-    /// Gives back what is used.
+    /// Gives back bytes that are used.
     pub(crate) fn give(&self, tag: Tag, size: u64) {
         if let Some(meter) = lock(&self.meters).get_mut(&tag) {
             meter.charged -= size;

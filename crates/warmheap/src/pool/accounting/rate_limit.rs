@@ -1,4 +1,5 @@
-//! Telling the first of many.
+//! A limit on how often the log repeats itself: only the first event of a burst is told. This module never
+//! writes to the log itself.
 #![forbid(unsafe_code)]
 
 use std::time::{Duration, Instant};
@@ -15,12 +16,12 @@ pub(crate) struct RateLimit {
 }
 
 impl RateLimit {
-    /// Whether the last burst began a short while ago.
+    /// Whether the last burst began less than [`BURST`] ago.
     pub(crate) fn lately(&self) -> bool {
         lock(&self.told).is_some_and(|told| told.elapsed() < BURST)
     }
 
-    /// Notes an event, and says whether it begins a burst.
+    /// Notes an event. Returns whether it begins a burst.
     pub(crate) fn begins(&self) -> bool {
         let mut told = lock(&self.told);
         let begins = told.is_none_or(|told| told.elapsed() >= BURST);

@@ -1,4 +1,5 @@
-//! How often each stage of the slow path was tried, and how often it served.
+//! How often each stage of the slow path was tried, and how often it served. This module must never choose a
+//! stage.
 #![forbid(unsafe_code)]
 
 use std::sync::atomic::AtomicU64;
@@ -6,7 +7,7 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use crate::stats;
 
-/// A step of the ladder.
+/// A stage of the slow path.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Step {
     Retired,
@@ -19,17 +20,17 @@ pub(crate) enum Step {
     Callbacks,
 }
 
-/// How often each step was tried, and how often it served.
+/// How often each stage was tried, and how often it served.
 #[derive(Debug, Default)]
 pub(crate) struct StageCounters([[AtomicU64; 2]; 8]);
 
 impl StageCounters {
-    /// Notes that a step was tried.
+    /// Notes that a stage was tried.
     pub(crate) fn tried(&self, step: Step) {
         self.0[step as usize][0].fetch_add(1, Relaxed);
     }
 
-    /// Notes that a step was tried before and has served, if it has.
+    /// Notes that a stage that was tried has served, if it has.
     pub(crate) fn served<T>(&self, step: Step, found: Option<T>) -> Option<T> {
         if found.is_some() {
             self.0[step as usize][1].fetch_add(1, Relaxed);
@@ -45,7 +46,7 @@ impl StageCounters {
         let step = |step: Step| {
             let [tried, served] = &self.0[step as usize];
             let tried = tried.load(Relaxed);
-            // A step that was tried before a reset, or after the first reading, may have served since.
+            // A stage that was tried before a reset, or after the first reading, may have served since.
             stats::Stage { tried, served: served.load(Relaxed).min(tried) }
         };
         stats::SlowPath {
