@@ -42,8 +42,8 @@ impl Place {
         lock(&self.in_flight).is_empty().then_some(buffer)
     }
 
-    /// Removes completed work from the list. Queues are asked, and end with their last work, without the
-    /// lock.
+    /// Removes the work for which `is_over` is true. Queues are asked, and end with their last work, without
+    /// the lock.
     pub(crate) fn forget(&self, is_over: impl Fn(&PendingTicket<Buffer>) -> bool) {
         let mut over = lock(&self.in_flight).clone();
         over.retain(is_over);

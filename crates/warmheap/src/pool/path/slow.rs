@@ -2,7 +2,7 @@
 //!
 //! 1. *retired*: frees retired buffers whose work on a queue has completed
 //! 2. *caches*: gives up spans that threads have cached
-//! 3. *empty heaps*: takes purgeable heaps back into use
+//! 3. *purgeable*: takes purgeable heaps back into use
 //! 4. *compaction*: moves movable buffers, one step's worth, if the settings allow
 //! 5. *growth*: gets memory from the device for a heap; unused memory makes way for it
 //! 6. *fallback*: gets memory from the device for this request alone
@@ -10,7 +10,7 @@
 //! 8. *callbacks*: asks the program to free something
 //!
 //! Then the request fails, with the figures. The module owns the order of the stages and counts each. One
-//! thread at a time holds the growth lock, which *caches*, *empty heaps* and *growth* need; the others wait
+//! thread at a time holds the growth lock, which *caches*, *purgeable* and *growth* need; the others wait
 //! for it and search again. No lock of the pool is held in the last two stages. Neither the growth lock nor a
 //! heap's is held while buffers are moved. The device is never called under a heap's lock, so frees and hits
 //! go on meanwhile.
