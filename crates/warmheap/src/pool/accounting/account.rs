@@ -1,9 +1,9 @@
 //! The account: what the pool holds from the device, and how much it may hold.
 //!
 //! The account claims bytes and objects before the device is asked, and returns them after the device has
-//! them again. What is claimed is therefore never below what is held. A hard limit must never be exceeded, at
-//! no moment and by no interleaving. Limits go by what is claimed, and nothing else does. The device may
-//! still refuse a claim.
+//! them again. What is claimed is therefore never below what is held, and a hard limit must never be
+//! exceeded, at any moment or by any interleaving. Limits go by what is claimed, and nothing else does. The
+//! device may still refuse a claim.
 //!
 //! What the device has given is a figure of its own. It is shown, makes the peak and guides policy. Only
 //! device calls change either figure: hits never come here.
