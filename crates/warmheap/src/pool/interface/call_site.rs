@@ -1,8 +1,8 @@
-//! Where buffers are asked for: a line of Rust, or of another language whose bindings call in.
+//! Call sites: the lines that ask for buffers, in Rust or in another language whose bindings call in.
 //!
-//! A site is one word, so that passing it along and writing it down costs what a pointer costs. The
-//! word leads to data that lives as long as the process; its lowest bit, which both kinds of data
-//! leave free, says which kind. Nothing here knows of pools.
+//! A call site is one word, so that passing it along and writing it down costs what a pointer costs. The word
+//! leads to data that lives as long as the process. Its lowest bit, which both kinds of data leave free, says
+//! which kind. This module must never know of pools.
 #![allow(unsafe_code)]
 
 use std::cmp::Ordering;
@@ -13,7 +13,7 @@ use std::ptr::NonNull;
 
 use crate::pool::interface::intern::Interned;
 
-/// A place in a program's source. Cheap to copy; usable from any thread.
+/// A line of a program's source. Cheap to copy; usable from any thread.
 ///
 /// ```
 /// use warmheap::CallSite;
@@ -30,19 +30,19 @@ unsafe impl Send for CallSite {}
 // SAFETY: as above.
 unsafe impl Sync for CallSite {}
 
-/// A place that no Rust compiler has seen.
+/// A call site in a language other than Rust.
 #[derive(Debug)]
 struct Foreign {
     file: Box<str>,
     line: u32,
 }
 
-/// Set in the word of a [`Foreign`].
+/// The bit that is set in the word of a [`Foreign`].
 const FOREIGN: usize = 1;
 const _: () = assert!(align_of::<Location<'_>>() > FOREIGN && align_of::<Foreign>() > FOREIGN);
 
 impl CallSite {
-    /// The caller's place.
+    /// The line of the caller.
     #[track_caller]
     #[inline]
     #[must_use]
@@ -50,10 +50,10 @@ impl CallSite {
         Location::caller().into()
     }
 
-    /// A line of another language, counted from 1, for bindings: the place that called them.
+    /// A line of another language, counted from 1. Bindings use it for the line that called them.
     ///
-    /// Making one looks it up in a table of the process that keeps every place it has seen; keep
-    /// the `CallSite` where requests are frequent. Meant for lines of source, which are finite.
+    /// Each call looks the line up in a table of the process that keeps every line it has seen. Keep the
+    /// `CallSite` where requests are frequent. Meant for lines of source, which are finite.
     #[must_use]
     pub fn foreign(file: &str, line: u32) -> Self {
         const LISTS: usize = 256;
@@ -91,13 +91,13 @@ impl CallSite {
         }
     }
 
-    /// The word, for a record that others read without a lock.
+    /// The word, for a record that other threads read without a lock.
     #[inline(always)]
     pub(crate) fn into_word(self) -> *mut () {
         self.0.as_ptr()
     }
 
-    /// The site behind a word; `None` for null.
+    /// The call site behind a word. Returns `None` for null.
     ///
     /// # Safety
     /// The word is null or came from [`CallSite::into_word`].

@@ -1,17 +1,17 @@
-//! What an error says at length, behind one pointer.
+//! A box for the details of an error, whose drop keeps the caller's `Result` out of memory.
 //!
-//! Errors are never made on the hot path, but code that would drop one is all over it, wherever a
-//! caller looks at a `Result`. A plain box's drop is code enough for the compiler to leave it out of
-//! line and hand it the address of the whole result, which must then lie in memory, the buffer of
-//! the good case with it: written in parts, read back at once in larger ones, which processors
-//! cannot do without a wait of tens of cycles. Hence this box, whose drop takes the pointer by value.
+//! Errors are never made on the hot path, but the code that would drop one is all over it, wherever a caller
+//! looks at a `Result`. The compiler leaves the drop of a plain `Box` out of line and passes it the address
+//! of the whole `Result`. That forces the `Ok` value into memory. The value is then written in parts and at
+//! once read back in larger ones, which makes a processor wait tens of cycles. The drop of this box therefore
+//! takes the pointer by value. The address of the `Result` must never reach code that is not inlined.
 #![allow(unsafe_code)]
 
 use std::fmt;
 use std::mem::ManuallyDrop;
 use std::ops::Deref;
 
-/// Details of an error, to be read as if they were in it.
+/// The details of an error, which read as if they were in it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct ColdBox<T>(ManuallyDrop<Box<T>>);
 

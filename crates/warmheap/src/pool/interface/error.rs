@@ -1,4 +1,5 @@
-//! What a pool answers instead of a buffer, or instead of itself.
+//! The errors that a pool returns instead of a buffer, or instead of itself. Every error says what was short,
+//! with numbers, and what helps. This module must never change the pool.
 #![forbid(unsafe_code)]
 
 use std::time::Duration;
@@ -9,21 +10,21 @@ use crate::fork::Forked;
 use crate::pool::interface::cold_box::ColdBox;
 use crate::pool::interface::request::Tag;
 
-/// Why a request was not answered. Nothing has changed: the next request is served as if this one
+/// Why the pool did not serve a request. Nothing has changed: the pool serves the next request as if this one
 /// had not been made.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum AllocError {
-    /// A buffer of no bytes was asked for.
+    /// The request was for a buffer of no bytes.
     #[error("a buffer of 0 bytes was asked for; the smallest is 1 byte")]
     ZeroSize,
     /// The alignment is not a power of two.
     #[error("an alignment of {align} bytes was asked for; it must be a power of two")]
     BadAlignment {
-        /// What was asked for.
+        /// The alignment in the request.
         align: u64,
     },
-    /// The request's tag has a quota, and this would pass it.
+    /// The request's tag has a quota, and this request would pass it.
     #[error(transparent)]
     QuotaExceeded(ColdBox<QuotaExceeded>),
     /// Neither the heaps nor the device have the memory.
@@ -36,17 +37,18 @@ pub enum AllocError {
         .device.as_ref().map(|error| format!(" ({error})")).unwrap_or_default()
     )]
     CannotGrow {
-        /// Bytes it has.
+        /// The bytes it has.
         size: u64,
-        /// Bytes it was to have.
+        /// The bytes it was to have.
         requested: u64,
-        /// The device's answer, if it was asked for more memory.
+        /// The device's error, if it was asked for more memory.
         device: Option<ColdBox<DeviceError>>,
     },
-    /// The pool is that of a parent process, of which this one is a fork.
+    /// The pool belongs to a parent process, of which this one is a fork.
     #[error(transparent)]
     Forked(#[from] Forked),
-    /// The device failed while the buffer was prepared (cleared, say). The memory is back.
+    /// The device failed while it prepared the buffer, for example while it cleared it. The memory has been
+    /// given back.
     #[error("a buffer could not be prepared: {0}")]
     Device(ColdBox<DeviceError>),
 }
@@ -55,21 +57,21 @@ pub enum AllocError {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct OutOfMemory {
-    /// Bytes asked for.
+    /// The bytes in the request.
     pub requested: u64,
-    /// Free bytes in all heaps together.
+    /// The free bytes in all heaps together.
     pub free: u64,
     /// The longest free block of any heap.
     pub largest_free: u64,
-    /// Bytes held from the device.
+    /// The bytes held from the device.
     pub reserved: u64,
-    /// Requested bytes that are freed once queues have completed their work.
+    /// The requested bytes that are freed once queues have completed their work.
     pub in_flight: u64,
-    /// How long the request waited for those.
+    /// How long the request waited for the bytes in flight.
     pub waited: Duration,
     /// The most bytes that the settings allow the pool to hold.
     pub limit: Option<u64>,
-    /// The device's answer to the fallback; `None` if the request ruled fallback out.
+    /// The device's error in the fallback; `None` if the request ruled fallback out.
     pub device: Option<DeviceError>,
 }
 
@@ -117,7 +119,7 @@ impl OutOfMemory {
     }
 }
 
-/// Which quota, and by how much.
+/// Which quota the request would pass, and by how much.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
     "{} requested under the tag {:?}, whose quota is {}, of which {} are used; free buffers of that tag, or raise its quota",
@@ -129,9 +131,9 @@ pub struct QuotaExceeded {
     pub tag: Tag,
     /// The most requested bytes that may be alive under it.
     pub quota: u64,
-    /// How many are, those that other requests are asking for at this moment included.
+    /// How many are alive. The figure includes the bytes that other requests are asking for at this moment.
     pub used: u64,
-    /// Bytes asked for.
+    /// The bytes in the request.
     pub requested: u64,
 }
 
@@ -162,9 +164,9 @@ pub enum StartError {
         number: usize,
         /// How many were to be made.
         heaps: usize,
-        /// Bytes of each.
+        /// The bytes of each.
         size: u64,
-        /// The device's answer.
+        /// The device's error.
         source: DeviceError,
     },
     /// A heap was created but could not be warmed.
@@ -180,7 +182,7 @@ pub enum StartError {
         heaps: usize,
         /// The warm-up size in bytes.
         size: u64,
-        /// The device's answer.
+        /// The device's error.
         source: DeviceError,
     },
     /// A setting that this device or version cannot honour.

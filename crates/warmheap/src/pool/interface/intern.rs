@@ -1,19 +1,20 @@
 //! Values that are kept as long as the process lives, each once: names of tags, lines of source.
 //!
-//! Owns a list that only grows. It is searched and lengthened without a lock, since the child of a fork would
-//! wait for ever for a lock that another thread held. Meant for few values, or few in each of many lists.
+//! This module owns lists that only grow. A search and an addition must never take a lock, because the child
+//! of a fork would wait for ever for a lock that another thread held. Meant for few values, or few in each of
+//! many lists.
 #![allow(unsafe_code)]
 
 use std::sync::atomic::{AtomicPtr, Ordering};
 use std::{iter, ptr};
 
-/// See the module's essay.
+/// See the module's documentation.
 #[derive(Debug)]
 pub(crate) struct Interned<T: 'static> {
     last: AtomicPtr<Kept<T>>,
 }
 
-/// A value, and its place in the order of the list, from 1.
+/// A value, and its position in the order of the list, from 1.
 #[derive(Debug)]
 pub(crate) struct Kept<T: 'static> {
     pub(crate) value: T,
@@ -26,12 +27,12 @@ impl<T: Sync> Interned<T> {
         Self { last: AtomicPtr::new(ptr::null_mut()) }
     }
 
-    /// All of them, the newest first.
+    /// All values, the newest first.
     pub(crate) fn iter(&self) -> impl Iterator<Item = &'static Kept<T>> {
         iter::successors(self.last(), |kept| kept.before)
     }
 
-    /// The one that is as wanted; made, if there is none.
+    /// The value that `wanted` accepts. Makes it if there is none.
     pub(crate) fn find_or_add(
         &self,
         wanted: impl Fn(&T) -> bool,
@@ -52,16 +53,16 @@ impl<T: Sync> Interned<T> {
             kept.number = last.map_or(0, |last| last.number) + 1;
             let (old, new) = (last.map_or(ptr::null(), ptr::from_ref), Box::into_raw(kept));
             match self.last.compare_exchange(old.cast_mut(), new, Ordering::AcqRel, Ordering::Relaxed) {
-                // SAFETY: it is in the list now, and never changed or freed again.
+                // SAFETY: the value is in the list now, and is never changed or freed again.
                 Ok(_) => return unsafe { &*new },
-                // SAFETY: it has not come into the list, so it still is this thread's alone.
+                // SAFETY: the value has not come into the list, so it still belongs to this thread alone.
                 Err(_) => kept = unsafe { Box::from_raw(new) },
             }
         }
     }
 
     fn last(&self) -> Option<&'static Kept<T>> {
-        // SAFETY: the pointer is null or to a node in the list, which is never changed or freed.
+        // SAFETY: the pointer is null or leads to a node in the list, which is never changed or freed.
         unsafe { self.last.load(Ordering::Acquire).as_ref() }
     }
 }

@@ -1,4 +1,5 @@
-//! Who still holds what.
+//! The leak report: the buffers that are still alive, and the lines that asked for them. It is a copy; it
+//! must never keep a buffer alive.
 #![forbid(unsafe_code)]
 
 use std::collections::BTreeMap;
@@ -11,23 +12,24 @@ use crate::pool::interface::request::Tag;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Leak {
-    /// Bytes asked for.
+    /// The bytes in the request.
     pub size: u64,
     /// The request's tag.
     pub tag: Tag,
-    /// Where it was asked for.
+    /// The line that asked for it, if it is known.
     pub site: Option<CallSite>,
 }
 
 /// The buffers that are alive, and how many were made and freed.
 ///
-/// Displays as the guide's report, with a line for each call site, most bytes first.
+/// The `Display` form begins with `Acquired: …, Released: …, Leaked: … buffers`. A line follows for each call
+/// site and tag, most bytes first.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct LeakReport {
-    /// Buffers made since the last reset of statistics; 0 if they are off.
+    /// The buffers made since the last reset of statistics; 0 if statistics are off.
     pub acquired: u64,
-    /// Buffers given back since then.
+    /// The buffers given back since then.
     pub released: u64,
     /// The buffers that are alive.
     pub leaks: Vec<Leak>,
@@ -40,7 +42,7 @@ impl LeakReport {
         self.leaks.is_empty()
     }
 
-    /// Requested bytes that are alive.
+    /// The requested bytes that are alive.
     #[must_use]
     pub fn bytes(&self) -> u64 {
         self.leaks.iter().map(|leak| leak.size).sum()

@@ -1,4 +1,6 @@
-//! What callers say and are told: requests, errors, call sites, leak reports, pressure.
+//! What callers say to the pool and what it tells them: requests, errors, call sites, leak reports and
+//! pressure. These modules own plain values, and the tables of the process for tags and call sites. They must
+//! never call the pool.
 
 pub(crate) mod call_site;
 pub(crate) mod cold_box;

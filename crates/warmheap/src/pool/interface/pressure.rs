@@ -1,22 +1,22 @@
-//! Why the program is told that memory is short.
+//! Why the pool tells the program that memory is short. This module must never free memory itself.
 #![forbid(unsafe_code)]
 
-/// Why a callback of [`Pool::on_pressure`] is called.
+/// Why the pool calls a callback of [`Pool::on_pressure`](crate::Pool::on_pressure).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Pressure {
-    /// More is held from the device than a soft limit says. Everything that no buffer uses has been
-    /// given back before.
+    /// The pool holds more from the device than a soft limit says. It has already given back everything that
+    /// no buffer uses.
     SoftLimit {
-        /// Bytes held.
+        /// The bytes held.
         reserved: u64,
-        /// Heaps and fallback buffers held.
+        /// The heaps and fallback buffers held.
         objects: u64,
     },
-    /// A request is about to fail: neither heaps nor the device can serve it. It is tried once more
-    /// after the callbacks.
+    /// A request is about to fail, because neither heaps nor the device can serve it. The pool tries it once
+    /// more after the callbacks.
     Exhausted {
-        /// Bytes asked for.
+        /// The bytes in the request.
         requested: u64,
     },
 }

@@ -1,4 +1,4 @@
-//! What a caller asks for.
+//! What a caller asks for. This module owns requests and tags. It must never look at a pool.
 #![forbid(unsafe_code)]
 
 use std::hash::Hash;
@@ -17,15 +17,15 @@ use crate::pool::interface::intern::Interned;
 #[must_use]
 pub struct Request {
     pub(crate) size: u64,
-    /// 0 means the device's own alignment.
+    /// The alignment in bytes. 0 means the device's own.
     pub(crate) align: u64,
     pub(crate) tag: Tag,
     /// Milliseconds; [`AS_SET`] means the pool's setting.
     wait: u32,
     pub(crate) zeroed: bool,
-    /// Bytes that the buffer may grow to; 0 if it is not said to grow.
+    /// The bytes that the buffer may grow to; 0 if the buffer was not announced to grow.
     pub(crate) room: u64,
-    /// Nothing is asked for but bytes: any range will do as it is.
+    /// Whether the request asks for nothing but bytes, so that any span will do as it is.
     pub(crate) plain: bool,
 }
 
@@ -38,7 +38,7 @@ impl Request {
         Self { size, align: 0, tag: Tag::NONE, wait: AS_SET, zeroed: false, room: 0, plain: true }
     }
 
-    /// The bytes asked for.
+    /// The bytes in the request.
     #[inline]
     #[must_use]
     pub const fn bytes(&self) -> u64 {
@@ -60,12 +60,12 @@ impl Request {
         self
     }
 
-    /// Asks for room to grow to `most` bytes in place, see [`Buffer::grow`](crate::Buffer::grow): for
-    /// a key-value cache, the bytes of the longest context.
+    /// Asks for room to grow to `most` bytes in place, see [`Buffer::grow`](crate::Buffer::grow). For a
+    /// key-value cache, these are the bytes of the longest context.
     ///
-    /// Where heaps grow in place the room is addresses, which cost no memory, and the buffer takes
-    /// whole pages of the device (2 MiB on most). Elsewhere the buffer gets an eighth more than it asks
-    /// for, at most the room, so that it need not move at each step.
+    /// Where heaps grow in place the room is addresses, which cost no memory, and the buffer takes whole
+    /// pages of the device (2 MiB on most). Elsewhere the buffer gets an eighth more than it asks for, at
+    /// most the room, so that it need not move at each step.
     #[inline]
     pub const fn growable(mut self, most: u64) -> Self {
         self.room = most;
@@ -73,8 +73,8 @@ impl Request {
         self
     }
 
-    /// Where the request cannot be served otherwise, waits up to this long for memory in flight;
-    /// zero refuses to wait. Without this the pool's `wait_ms` holds. Counted in milliseconds,
+    /// Lets the request wait up to this long for memory in flight, where the pool cannot serve it otherwise.
+    /// Zero refuses to wait. Without this call the pool's `wait_ms` holds. The time counts in milliseconds,
     /// rounded up, at most 49 days.
     #[inline]
     pub const fn wait(mut self, patience: Duration) -> Self {
@@ -83,7 +83,7 @@ impl Request {
         self
     }
 
-    /// How long the request itself says it waits.
+    /// How long the request itself says that it waits.
     pub(crate) fn patience(&self) -> Option<Duration> {
         (self.wait != AS_SET).then(|| Duration::from_millis(self.wait.into()))
     }
@@ -112,8 +112,8 @@ impl From<usize> for Request {
 
 /// A name for what buffers are used for: `"weights"`, `"kv-cache"`.
 ///
-/// Making one from text looks it up in a table of the process that keeps every name it has seen;
-/// keep the `Tag` where requests are frequent. Meant for tens of names, not millions.
+/// Making a tag from text looks it up in a table of the process that keeps every name it has seen. Keep the
+/// `Tag` where requests are frequent. Meant for tens of names, not millions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, PartialOrd, Ord)]
 pub struct Tag(u32);
 
@@ -123,7 +123,7 @@ impl Tag {
     /// No tag.
     pub const NONE: Self = Self(0);
 
-    /// The tag named `name`; the empty name is [`Tag::NONE`].
+    /// The tag named `name`. The empty name gives [`Tag::NONE`].
     #[must_use]
     pub fn new(name: &str) -> Self {
         if name.is_empty() {
