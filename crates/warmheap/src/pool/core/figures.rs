@@ -92,7 +92,7 @@ pub(crate) fn statistics(core: &Core) -> Statistics {
     let ratio = |part: u64, whole: u64| if whole == 0 { 0.0 } else { part as f64 / whole as f64 };
     let counted = |count: u64| if core.config.track_statistics { count } else { 0 };
 
-    // Cached ranges are free, but not part of any free block.
+    // Cached spans are free, but not part of any free block.
     let free = gauges.free + cached;
     let done = core.compactor.done();
     let fallbacks = counted(fallbacks);

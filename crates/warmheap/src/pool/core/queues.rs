@@ -63,7 +63,7 @@ pub(crate) fn wait_for_left(core: &Core) {
     core.left.tidy();
 }
 
-/// Starts a thread for what the pool, which is closed now, leaves behind.
+/// Starts a thread for what the pool, which is closed now, leaves behind, if there is anything.
 pub(crate) fn close_left(core: &Core) {
     let mut left = lock(&core.left.0);
     if !left.lists.is_empty() {

@@ -1,7 +1,7 @@
 //! How heaps come and go: one file for each of fixed, growing and discrete heaps.
 //!
-//! The folder owns how much memory is taken from the device and given back, and where it lies. It never
-//! decides when: the slow path, trim and decay do.
+//! The folder owns how much memory is taken from the device and given back, and where it lies. It never acts
+//! on its own: the miss, the slow path, `Pool::trim` and decay call it.
 #![forbid(unsafe_code)]
 
 pub(crate) mod discrete;
