@@ -13,6 +13,9 @@
 //! end of a buffer without its beginning.
 #![forbid(unsafe_code)]
 
+#[cfg(all(test, loom))]
+mod model;
+
 use crate::sync::Ordering::{Acquire, Relaxed, Release};
 use crate::sync::{AtomicI64, AtomicU64};
 

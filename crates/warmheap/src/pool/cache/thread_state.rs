@@ -7,6 +7,9 @@
 //! must never reach the state of another thread through this module.
 #![allow(unsafe_code)]
 
+#[cfg(all(test, loom))]
+mod model;
+
 use std::cell::{Cell, RefCell};
 use std::ptr;
 use std::sync::atomic::{AtomicBool, AtomicU64};
@@ -15,8 +18,9 @@ use std::sync::{Arc, Weak};
 use crate::fork;
 use crate::pool::accounting::counters::Counters;
 use crate::pool::cache::thread_cache::ThreadCache;
+use crate::pool::heaps::table::HeapTable;
 use crate::pool::heaps::thread_owned::OwnHeaps;
-use crate::sync::{Biased, Inside};
+use crate::sync::{Biased, Inside, Taken};
 
 /// A pool as its threads know it: they join it, and leave it when they end.
 pub(crate) trait Threads: std::fmt::Debug + Send + Sync {
@@ -64,6 +68,17 @@ impl ThreadState {
             held: AtomicU64::new(0),
             own,
         }
+    }
+
+    /// Ends the thread state: its heaps are free for a later thread, its spans go back, and its cache refuses
+    /// from now on. The owner is kept out until the caller drops the lock that this returns.
+    pub(crate) fn end(&self, heaps: &HeapTable) -> Taken<'_, Own> {
+        let mut own = self.own.take();
+        own.heaps.leave(heaps);
+        own.cache.close();
+        let spans = own.cache.empty(&self.held);
+        heaps.release(spans);
+        own
     }
 }
 

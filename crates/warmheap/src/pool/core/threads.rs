@@ -21,11 +21,7 @@ impl Core {
     /// Ends a thread state: its spans go back, its counts are kept, and its heaps are free for a later
     /// thread.
     pub(crate) fn absorb(&self, local: &ThreadState) {
-        let mut own = local.own.take();
-        own.heaps.leave(&self.heaps);
-        own.cache.close();
-        let ranges = own.cache.empty(&local.held);
-        self.heaps.release(ranges);
+        let _kept_out = local.end(&self.heaps);
         local.counters.publish(&self.peak);
         let mut past = lock(&self.past);
         *past = Totals::of(&past, iter::once(&local.counters));
