@@ -15,6 +15,9 @@
 //! With the fences, at least one of the two threads sees the other's store. A mutex serialises the other
 //! threads. The owner also takes that mutex after it had to step back. A lock without an owner is just
 //! the mutex.
+//!
+//! If the system stops helping with the heavy fence, a second bit of `revoked` tells the owner for good to
+//! use [`Biased::enter_fenced`]. So the hot path has nothing more to look at.
 #![allow(unsafe_code)]
 
 use std::fmt;
@@ -22,12 +25,18 @@ use std::num::NonZeroUsize;
 use std::ops::{Deref, DerefMut};
 use std::ptr::NonNull;
 
-use super::fence::Fences;
+use super::fence::{self, Fences};
 use super::{AtomicU32, Mutex, MutexGuard, Ordering, UnsafeCell, lock, try_lock, yield_now};
+
+/// Another thread has the value or waits for it.
+const WANTED: u32 = 1;
+/// The light fence is not enough any more.
+const DEMOTED: u32 = 2;
 
 /// A value that one thread uses all the time and others rarely.
 pub(crate) struct Biased<T> {
     busy: AtomicU32,
+    /// A sum of [`WANTED`] and [`DEMOTED`]. Only threads that hold `others` change it.
     revoked: AtomicU32,
     fences: Fences,
     /// The mutex of the threads that take the value. Its content tells whether the lock has an owner.
@@ -103,19 +112,47 @@ impl<T> Biased<T> {
         Some(Inside { lock: self })
     }
 
+    /// As [`Biased::enter_as_owner`], with a full fence. The owner of a lock whose light fence is not enough
+    /// any more enters in this way alone.
+    ///
+    /// # Safety
+    /// As for [`Biased::enter_as_owner`].
+    #[cold]
+    pub(crate) unsafe fn enter_fenced(&self) -> Option<Inside<'_, T>> {
+        self.busy.store(1, Ordering::Relaxed);
+        fence::full();
+        if self.revoked.load(Ordering::Acquire) & WANTED != 0 {
+            self.busy.store(0, Ordering::Release);
+            return None;
+        }
+        Some(Inside { lock: self })
+    }
+
     /// Takes the value. Any thread may call this; the owner only while it is not inside. The call waits
     /// for the owner to leave, and for other takers.
     pub(crate) fn take(&self) -> Taken<'_, T> {
         let owned = self.turn();
         if *owned {
-            self.revoked.store(1, Ordering::Relaxed);
-            self.fences.heavy();
+            self.revoke();
             while self.busy.load(Ordering::Acquire) != 0 {
                 // The owner's stay is some tens of instructions. A longer wait means that it lost its core.
                 yield_now();
             }
         }
         Taken { lock: self, owned }
+    }
+
+    /// Makes the owner keep out. On return, `busy` tells whether the owner is inside, and it will not enter.
+    /// The caller holds `others`.
+    fn revoke(&self) {
+        let demoted = self.revoked.load(Ordering::Relaxed) & DEMOTED;
+        self.revoked.store(demoted | WANTED, Ordering::Relaxed);
+        if demoted != 0 {
+            fence::full();
+        } else if !self.fences.heavy() {
+            self.revoked.store(DEMOTED | WANTED, Ordering::Relaxed);
+            fence::switch_all();
+        }
     }
 
     /// As [`Biased::take`], without waiting. Returns `None` if another thread has the value, or if the
@@ -164,7 +201,8 @@ impl<T> Drop for Inside<'_, T> {
 
 impl<T> Drop for Taken<'_, T> {
     fn drop(&mut self) {
-        self.lock.revoked.store(0, Ordering::Release);
+        let demoted = self.lock.revoked.load(Ordering::Relaxed) & DEMOTED;
+        self.lock.revoked.store(demoted, Ordering::Release);
     }
 }
 

@@ -16,11 +16,12 @@ use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
 
 /// The fences of one lock. Both of its sides use the same ones.
-#[derive(Debug)]
-pub(crate) struct Fences {
-    /// Whether [`Fences::heavy`] reaches every thread of the process. Then [`Fences::light`] is free. Once
-    /// cleared, this stays false.
-    asymmetric: AtomicBool,
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fences {
+    /// [`Fences::heavy`] reaches every thread of the process, so [`Fences::light`] is free.
+    Asymmetric,
+    /// Both sides use a full fence.
+    Symmetric,
 }
 
 /// Whether the system refused `membarrier` after it had worked.
@@ -29,38 +30,40 @@ static REFUSED: AtomicBool = AtomicBool::new(false);
 impl Fences {
     /// Chooses the cheapest fences that work here. Registers the process where the system needs that.
     pub(crate) fn detect() -> Self {
-        Self { asymmetric: AtomicBool::new(!REFUSED.load(Relaxed) && system::register()) }
+        if !REFUSED.load(Relaxed) && system::register() { Self::Asymmetric } else { Self::Symmetric }
     }
 
     /// Fences on the frequent side.
     #[inline(always)]
-    pub(crate) fn light(&self) {
-        #[cfg(not(loom))]
-        if self.asymmetric.load(Relaxed) {
-            return std::sync::atomic::compiler_fence(std::sync::atomic::Ordering::SeqCst);
+    pub(crate) fn light(self) {
+        match self {
+            #[cfg(not(any(loom, shuttle)))]
+            Self::Asymmetric => std::sync::atomic::compiler_fence(std::sync::atomic::Ordering::SeqCst),
+            _ => full(),
         }
-        full();
     }
 
     /// Fences on the rare side. On return, every thread has either published what it wrote before its last
     /// [`Fences::light`], or will see what this thread wrote before this call.
-    pub(crate) fn heavy(&self) {
-        if self.asymmetric.load(Relaxed) && !system::interrupt_all() {
-            self.demote();
-        }
+    ///
+    /// Returns `false` if the system refuses that now. Then the frequent side must be told to use [`full`],
+    /// and [`switch_all`] makes sure that it knows.
+    pub(crate) fn heavy(self) -> bool {
+        let done = self == Self::Symmetric || system::interrupt_all();
         full();
+        done
     }
+}
 
-    /// Makes the frequent side use a full fence from now on, and waits until every thread does.
-    #[cold]
-    fn demote(&self) {
-        REFUSED.store(true, Relaxed);
-        self.asymmetric.store(false, Relaxed);
-        full();
-        if let Err(reason) = system::switch_all() {
-            system::end(&reason);
-        }
+/// As [`Fences::heavy`], for a system that refuses that. Ends the process if the system refuses this too.
+#[cold]
+pub(crate) fn switch_all() {
+    REFUSED.store(true, Relaxed);
+    full();
+    if let Err(reason) = system::switch_all() {
+        system::end(&reason);
     }
+    full();
 }
 
 #[cfg(all(target_os = "linux", not(any(loom, shuttle, warmheap_symmetric))))]
@@ -123,7 +126,8 @@ mod system {
     pub(super) fn end(_: &str) {}
 }
 
+/// A full fence, for either side.
 #[inline(always)]
-fn full() {
+pub(crate) fn full() {
     super::fence(super::Ordering::SeqCst);
 }

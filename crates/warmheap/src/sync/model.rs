@@ -17,9 +17,12 @@ pub(crate) fn model(program: impl Fn() + Send + Sync + 'static) {
     builder.check(program);
 }
 
-/// Enters as the owner. If it has to step back, it takes the value as other threads do.
+/// Enters as the owner, the second time as the owner of a demoted lock does. If it has to step back again, it
+/// takes the value as other threads do.
 fn add_as_owner(lock: &Biased<u32>, owner: &mut Owner) {
-    match lock.enter(owner) {
+    // SAFETY: the caller has the right to the lock, and is not inside.
+    let fenced = || unsafe { lock.enter_fenced() };
+    match lock.enter(owner).or_else(fenced) {
         Some(mut value) => *value += 1,
         None => *lock.take() += 1,
     }

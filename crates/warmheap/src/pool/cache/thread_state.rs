@@ -139,6 +139,15 @@ pub(crate) fn enter<P, R>(pool: *const P, work: impl FnOnce(CacheGuard<'_>) -> R
     Some(work(CacheGuard { own, local }))
 }
 
+/// As [`enter`], also for a cache whose lock has been demoted because the system refuses its help.
+pub(crate) fn enter_fenced<P, R>(pool: *const P, work: impl FnOnce(CacheGuard<'_>) -> R) -> Option<R> {
+    // SAFETY: as in `enter`.
+    let local = unsafe { current(pool)? };
+    // SAFETY: as in `enter`.
+    let own = unsafe { local.own.enter_fenced()? };
+    Some(work(CacheGuard { own, local }))
+}
+
 /// Looks at this thread's state in `pool` without entering it, and attaches the thread first if need be.
 /// Returns `None` if the thread cannot have a state.
 pub(crate) fn share<P: Threads, R>(pool: &P, look: impl FnOnce(&ThreadState) -> R) -> Option<R> {

@@ -89,7 +89,7 @@ impl Core {
         match thread_state::enter(self, |mut session| work(&mut session)) {
             Some(done) => done,
             None if thread_state::attach(self) => {
-                thread_state::enter(self, |mut session| work(&mut session))?
+                thread_state::enter_fenced(self, |mut session| work(&mut session))?
             }
             None => None,
         }
