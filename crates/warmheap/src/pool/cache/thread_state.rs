@@ -168,9 +168,13 @@ pub(crate) fn share<P: Threads, R>(pool: &P, look: impl FnOnce(&ThreadState) -> 
 /// state.
 #[inline(always)]
 unsafe fn current<'a, P>(pool: *const P) -> Option<&'a ThreadState> {
-    let local = CURRENT
-        .try_with(|current| (current.pool.get() == pool.cast()).then(|| current.local.get()))
-        .ok()??;
+    let look = |current: &Current| (current.pool.get() == pool.cast()).then(|| current.local.get());
+    // A thread-local without a destructor can be read at any time, and `with` costs nothing then. Shuttle ends
+    // all of them.
+    #[cfg(not(shuttle))]
+    let local = CURRENT.with(look)?;
+    #[cfg(shuttle)]
+    let local = CURRENT.try_with(look).ok()??;
     // SAFETY: a thread state was stored together with this pool. `MINE` keeps it alive. `MINE` drops states
     // only in `attach` and at the thread's end, and neither runs during the caller's call.
     Some(unsafe { &*local })
