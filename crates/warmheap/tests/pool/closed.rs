@@ -20,9 +20,9 @@ const THREADS: &[usize] = if cfg!(miri) { &[2] } else { &[1, 3, 16] };
 /// Buffers of each kind that the test of overlaps makes in all.
 const BUFFERS: usize = if cfg!(miri) { 24 } else { 6_000 };
 /// Buffers that each thread makes in the test of everything, those of them that may move, and its steps.
-const HELD: usize = if cfg!(miri) { 16 } else { 200 };
-const MOVABLE: usize = if cfg!(miri) { 4 } else { 20 };
-const STEPS: usize = if cfg!(miri) { 40 } else { 600 };
+const HELD: usize = if cfg!(miri) { 6 } else { 200 };
+const MOVABLE: usize = if cfg!(miri) { 2 } else { 20 };
+const STEPS: usize = if cfg!(miri) { 20 } else { 600 };
 
 /// Runs a program once for each way and number of threads, under a clock.
 fn everywhere(program: impl Fn(SimDevice, PoolConfig, usize) + Copy + Send + 'static) {
