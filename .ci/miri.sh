@@ -7,7 +7,7 @@
 # Miri has no mmap, fork or membarrier: the lock has its symmetric form, and tests of real memory are left out.
 # Needs a nightly toolchain with Miri; where rustup has none to give, the script says so and ends well.
 #
-#   scripts/miri.sh [SEEDS (1)]      WARMHEAP_RACE_STEPS=N: steps of each thread (20)
+#   .ci/miri.sh [SEEDS (1)]      WARMHEAP_RACE_STEPS=N: steps of each thread (20)
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
