@@ -117,7 +117,7 @@ impl<D: Device> Device for Flawed<D> {
         assert!(self.flaw != Flaw::PanicOnAllocate, "no buffers here");
         let memory = self.inner.allocate(size, align)?;
         if self.flaw == Flaw::DirtyButZeroed {
-            // SAFETY: nobody has it yet.
+            // SAFETY: the memory is in no buffer yet.
             unsafe { memory.fill(0..size, 7) }?;
         }
         Ok(self.memory(memory, false))

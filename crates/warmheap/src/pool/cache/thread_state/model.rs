@@ -60,7 +60,7 @@ fn heaps() -> Arc<HeapTable> {
     Arc::new(heaps)
 }
 
-/// The calling thread's state, with heaps of its own if nobody has them.
+/// The calling thread's state, with heaps of its own if no thread has them.
 fn share(heaps: &HeapTable) -> Arc<ThreadState> {
     let local = ThreadState::new(Weak::<NoPool>::new() as Weak<dyn Threads>, 64, Counters::new(0, false));
     if let Some(pair) = Pair::adopt(heaps.slot(0), heaps.slot(1)) {
@@ -69,7 +69,7 @@ fn share(heaps: &HeapTable) -> Arc<ThreadState> {
     Arc::new(local)
 }
 
-/// Cuts a span as a request on this thread does, from its own heap or as anybody.
+/// Cuts a span as a request on this thread does, from its own heap or from those that all threads share.
 fn cut(heaps: &HeapTable, local: &ThreadState) -> Span {
     let work = |open: &mut HeapGuard<'_>| open.allocate(WANT).expect("the heap has room");
     // SAFETY: each thread state is used by the one thread that made it, which is not inside now.
