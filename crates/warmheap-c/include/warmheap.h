@@ -83,7 +83,7 @@ typedef struct wh_stage {
 typedef struct wh_slow_path {
   // The pool frees retired buffers whose work has completed.
   struct wh_stage retired;
-  // Thread caches give up the spans they keep.
+  // Thread caches give up the spans that they keep.
   struct wh_stage caches;
   // The pool takes purgeable heaps back into use.
   struct wh_stage purgeable;
@@ -107,7 +107,7 @@ typedef struct wh_statistics {
   uint64_t total_deallocations;
   // Requests that the device served, because no heap could.
   uint64_t fallback_allocations;
-  // Requests that failed, because neither a heap nor the device could serve them.
+  // Requests that failed, because memory or a quota was short, or the device could not clear the memory.
   uint64_t failed_allocations;
   // Buffers alive now.
   uint64_t active_allocations;
@@ -115,46 +115,46 @@ typedef struct wh_statistics {
   double hit_rate;
   // Heaps held from the device.
   uint64_t total_heaps;
-  // Heaps with at least one live buffer.
+  // Heaps that have a span out: in a live buffer, a cache or quarantine.
   uint64_t active_heaps;
   // `used_capacity_mb / total_capacity_mb`, 0 to 1; 0 without heaps.
   double utilization;
   // `1 - largest free block / free`, 0 to 1, over all heaps; 0 if nothing is free.
   double fragmentation;
-  // The size of the largest request served since the last reset.
+  // The size of the largest request served since the last reset, growth included.
   double largest_allocation_mb;
-  // The mean size of the requests served since the last reset.
+  // The mean size of the requests served since the last reset, growth included.
   double avg_allocation_mb;
   // Heap memory held from the device.
   double total_capacity_mb;
   // Heap memory of live buffers, rounding included.
   double used_capacity_mb;
-  // The most requested bytes alive at once since the last reset, heaps and fallback together. Exact where
-  // one thread uses the pool; where several do, right to 128 MiB for each.
+  // The most requested bytes alive at once since the last reset, heaps and fallback together. The figure
+  // is exact where one thread uses the pool. Where several do, it is right to 128 MiB for each thread.
   double peak_used_mb;
   // Memory of live fallback buffers.
   double fallback_mb;
   // Free memory that thread caches and the depot keep for later requests.
   double cached_mb;
-  // Freed memory in quarantine, because the device could not clear it yet; heaps and fallback together.
+  // Freed memory in quarantine, which the device could not clear yet, heaps and fallback together.
   double quarantined_mb;
-  // Calls made to the device since start-up began, warm-up included.
+  // Calls made to the device since start-up began, warm-up included. A reset does not zero them.
   uint64_t device_calls;
-  // Driver objects held now, on a device that limits their number; 0 elsewhere.
+  // Driver objects held now, such as MTLHeaps and MTLBuffers; 0 on a device without a limit on them.
   uint64_t device_objects;
   // The most driver objects that the device may hold; 0 without such a limit.
   uint64_t device_object_limit;
   // Requested bytes of retired buffers that wait for their queues.
   double in_flight_mb;
-  // The number of times that the memory held from the device passed a soft limit.
+  // How often the bytes or objects held from the device passed a soft limit.
   uint64_t soft_limit_crossings;
-  // Compactions, on request and in the background.
+  // Compactions, on demand and in the background.
   uint64_t compactions;
   // Buffers that compaction has moved.
   uint64_t moved_buffers;
-  // The requested bytes of those buffers.
+  // Requested bytes of the buffers that compaction has moved.
   double moved_mb;
-  // Memory that compaction joined into whole free pages or heaps.
+  // Memory that compaction joined into whole free pages or heaps, which a trim can give back.
   double recovered_mb;
   // How often each stage of the slow path was tried, and how often it served the request.
   struct wh_slow_path slow_path;

@@ -37,7 +37,7 @@ pub struct wh_stage {
 pub struct wh_slow_path {
     /// The pool frees retired buffers whose work has completed.
     pub retired: wh_stage,
-    /// Thread caches give up the spans they keep.
+    /// Thread caches give up the spans that they keep.
     pub caches: wh_stage,
     /// The pool takes purgeable heaps back into use.
     pub purgeable: wh_stage,
@@ -85,7 +85,7 @@ pub struct wh_statistics {
     pub total_deallocations: u64,
     /// Requests that the device served, because no heap could.
     pub fallback_allocations: u64,
-    /// Requests that failed, because neither a heap nor the device could serve them.
+    /// Requests that failed, because memory or a quota was short, or the device could not clear the memory.
     pub failed_allocations: u64,
     /// Buffers alive now.
     pub active_allocations: u64,
@@ -93,46 +93,46 @@ pub struct wh_statistics {
     pub hit_rate: f64,
     /// Heaps held from the device.
     pub total_heaps: u64,
-    /// Heaps with at least one live buffer.
+    /// Heaps that have a span out: in a live buffer, a cache or quarantine.
     pub active_heaps: u64,
     /// `used_capacity_mb / total_capacity_mb`, 0 to 1; 0 without heaps.
     pub utilization: f64,
     /// `1 - largest free block / free`, 0 to 1, over all heaps; 0 if nothing is free.
     pub fragmentation: f64,
-    /// The size of the largest request served since the last reset.
+    /// The size of the largest request served since the last reset, growth included.
     pub largest_allocation_mb: f64,
-    /// The mean size of the requests served since the last reset.
+    /// The mean size of the requests served since the last reset, growth included.
     pub avg_allocation_mb: f64,
     /// Heap memory held from the device.
     pub total_capacity_mb: f64,
     /// Heap memory of live buffers, rounding included.
     pub used_capacity_mb: f64,
-    /// The most requested bytes alive at once since the last reset, heaps and fallback together. Exact where
-    /// one thread uses the pool; where several do, right to 128 MiB for each.
+    /// The most requested bytes alive at once since the last reset, heaps and fallback together. The figure
+    /// is exact where one thread uses the pool. Where several do, it is right to 128 MiB for each thread.
     pub peak_used_mb: f64,
     /// Memory of live fallback buffers.
     pub fallback_mb: f64,
     /// Free memory that thread caches and the depot keep for later requests.
     pub cached_mb: f64,
-    /// Freed memory in quarantine, because the device could not clear it yet; heaps and fallback together.
+    /// Freed memory in quarantine, which the device could not clear yet, heaps and fallback together.
     pub quarantined_mb: f64,
-    /// Calls made to the device since start-up began, warm-up included.
+    /// Calls made to the device since start-up began, warm-up included. A reset does not zero them.
     pub device_calls: u64,
-    /// Driver objects held now, on a device that limits their number; 0 elsewhere.
+    /// Driver objects held now, such as MTLHeaps and MTLBuffers; 0 on a device without a limit on them.
     pub device_objects: u64,
     /// The most driver objects that the device may hold; 0 without such a limit.
     pub device_object_limit: u64,
     /// Requested bytes of retired buffers that wait for their queues.
     pub in_flight_mb: f64,
-    /// The number of times that the memory held from the device passed a soft limit.
+    /// How often the bytes or objects held from the device passed a soft limit.
     pub soft_limit_crossings: u64,
-    /// Compactions, on request and in the background.
+    /// Compactions, on demand and in the background.
     pub compactions: u64,
     /// Buffers that compaction has moved.
     pub moved_buffers: u64,
-    /// The requested bytes of those buffers.
+    /// Requested bytes of the buffers that compaction has moved.
     pub moved_mb: f64,
-    /// Memory that compaction joined into whole free pages or heaps.
+    /// Memory that compaction joined into whole free pages or heaps, which a trim can give back.
     pub recovered_mb: f64,
     /// How often each stage of the slow path was tried, and how often it served the request.
     pub slow_path: wh_slow_path,

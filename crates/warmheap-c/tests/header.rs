@@ -20,12 +20,41 @@ fn header_is_current() {
     assert!(kept == made, "include/warmheap.h is not current; run with UPDATE_HEADER=1");
 }
 
-/// Cbindgen reads the struct as it is written, so it is written by hand; nothing may be left out.
+/// Returns the comment above the line with `item`, as one line.
+fn comment(source: &str, item: &str, mark: &str) -> String {
+    let (before, _) = source.split_once(item).unwrap_or_else(|| panic!("there is no `{item}`"));
+    let lines = before.lines().rev().skip(1).map(str::trim);
+    let mut words: Vec<_> = lines.map_while(|line| line.strip_prefix(mark)).map(str::trim).collect();
+    words.reverse();
+    words.join(" ")
+}
+
+/// Cbindgen reads the struct as it is written, so it is written by hand.
 #[test]
-fn every_statistic_has_its_field() {
+fn every_statistic_has_its_field_and_the_librarys_description() {
     let header = include_str!("../include/warmheap.h");
-    let all: serde_json::Value = serde_json::from_str(&warmheap::Statistics::default().to_json()).unwrap();
-    for name in all.as_object().unwrap().keys() {
-        assert!(header.contains(&format!(" {name};")), "wh_statistics has no {name}");
+    for figure in warmheap::Statistics::figures() {
+        let described = comment(header, &format!(" {};", figure.name), "// ");
+        assert_eq!(described, figure.help.trim(), "{}", figure.name);
+    }
+    let declared = include_str!("../../warmheap/src/stats/slow_path.rs");
+    for (stage, _) in warmheap::Statistics::default().slow_path.stages() {
+        let described = comment(header, &format!(" {stage};"), "// ");
+        assert_eq!(described, comment(declared, &format!(" {stage}: Stage,"), "/// "), "{stage}");
+    }
+}
+
+#[test]
+fn every_function_that_the_documents_name_is_in_the_header() {
+    let header = include_str!("../include/warmheap.h");
+    let documents = [include_str!("../../../docs/pytorch.md"), include_str!("../../../docs/c.md")];
+    let names = documents
+        .iter()
+        .flat_map(|text| text.split(|letter: char| !letter.is_alphanumeric() && letter != '_'));
+    let functions: Vec<_> =
+        names.filter(|name| name.starts_with("wh_") || name.starts_with("warmheap_")).collect();
+    assert!(functions.len() > 10, "{functions:?}");
+    for name in functions.into_iter().filter(|name| *name != "warmheap_c") {
+        assert!(header.contains(name), "the header has no {name}");
     }
 }

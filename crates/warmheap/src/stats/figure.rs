@@ -7,7 +7,8 @@ use super::Statistics;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Kind {
-    /// The figure only grows. [`Pool::reset_statistics`](crate::Pool::reset_statistics) sets it to 0.
+    /// The figure only grows. [`Pool::reset_statistics`](crate::Pool::reset_statistics) sets it to 0, except
+    /// `device_calls`.
     Counter,
     /// The figure rises and falls.
     Gauge,
@@ -56,15 +57,15 @@ macro_rules! figures {
         /// A snapshot of a pool. Figures whose names end in `_mb` are MiB (2^20 bytes).
         ///
         /// While other threads work, each figure is right for some moment of the call. While no thread
-        /// works, all figures are exact. With `track_statistics: false` the counters stay 0, and only the
-        /// gauges of heaps remain.
+        /// works, all figures are exact. With `track_statistics: false`, requests and buffers are not counted:
+        /// `docs/statistics.md` lists the figures that remain.
         #[derive(Debug, Clone, PartialEq, Default)]
         #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
         #[cfg_attr(feature = "serde", serde(default))]
         #[non_exhaustive]
         pub struct Statistics {
             $( $(#[doc = $help])+ pub $name: $type, )+
-            /// What the pool tried when no heap had room.
+            /// How often each stage of the slow path was tried, and how often it served the request.
             pub slow_path: SlowPath,
         }
 

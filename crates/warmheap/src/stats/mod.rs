@@ -20,7 +20,7 @@ figures! {
     total_deallocations: u64 = counter count "warmheap_deallocations_total",
     /// Requests that the device served, because no heap could.
     fallback_allocations: u64 = counter count "warmheap_fallback_allocations_total",
-    /// Requests that failed, because neither a heap nor the device could serve them.
+    /// Requests that failed, because memory or a quota was short, or the device could not clear the memory.
     failed_allocations: u64 = counter count "warmheap_failed_allocations_total",
     /// Buffers alive now.
     active_allocations: u64 = gauge count "warmheap_active_allocations",
@@ -28,46 +28,46 @@ figures! {
     hit_rate: f64 = gauge ratio "warmheap_hit_ratio",
     /// Heaps held from the device.
     total_heaps: u64 = gauge count "warmheap_heaps",
-    /// Heaps with at least one live buffer.
+    /// Heaps that have a span out: in a live buffer, a cache or quarantine.
     active_heaps: u64 = gauge count "warmheap_active_heaps",
     /// `used_capacity_mb / total_capacity_mb`, 0 to 1; 0 without heaps.
     utilization: f64 = gauge ratio "warmheap_utilization_ratio",
     /// `1 - largest free block / free`, 0 to 1, over all heaps; 0 if nothing is free.
     fragmentation: f64 = gauge ratio "warmheap_fragmentation_ratio",
-    /// The size of the largest request served since the last reset.
+    /// The size of the largest request served since the last reset, growth included.
     largest_allocation_mb: f64 = gauge mib "warmheap_largest_allocation_bytes",
-    /// The mean size of the requests served since the last reset.
+    /// The mean size of the requests served since the last reset, growth included.
     avg_allocation_mb: f64 = gauge mib "warmheap_mean_allocation_bytes",
     /// Heap memory held from the device.
     total_capacity_mb: f64 = gauge mib "warmheap_heap_capacity_bytes",
     /// Heap memory of live buffers, rounding included.
     used_capacity_mb: f64 = gauge mib "warmheap_heap_used_bytes",
-    /// The most requested bytes alive at once since the last reset, heaps and fallback
-    /// together. Exact where one thread uses the pool; where several do, right to 128 MiB for each.
+    /// The most requested bytes alive at once since the last reset, heaps and fallback together. The figure
+    /// is exact where one thread uses the pool. Where several do, it is right to 128 MiB for each thread.
     peak_used_mb: f64 = gauge mib "warmheap_peak_used_bytes",
     /// Memory of live fallback buffers.
     fallback_mb: f64 = gauge mib "warmheap_fallback_bytes",
     /// Free memory that thread caches and the depot keep for later requests.
     cached_mb: f64 = gauge mib "warmheap_cached_bytes",
-    /// Freed memory in quarantine, because the device could not clear it yet; heaps and fallback together.
+    /// Freed memory in quarantine, which the device could not clear yet, heaps and fallback together.
     quarantined_mb: f64 = gauge mib "warmheap_quarantined_bytes",
-    /// Calls made to the device since start-up began, warm-up included.
+    /// Calls made to the device since start-up began, warm-up included. A reset does not zero them.
     device_calls: u64 = counter count "warmheap_device_calls_total",
-    /// Driver objects held now, on a device that limits their number; 0 elsewhere.
+    /// Driver objects held now, such as MTLHeaps and MTLBuffers; 0 on a device without a limit on them.
     device_objects: u64 = gauge count "warmheap_device_objects",
     /// The most driver objects that the device may hold; 0 without such a limit.
     device_object_limit: u64 = gauge count "warmheap_device_object_limit",
     /// Requested bytes of retired buffers that wait for their queues.
     in_flight_mb: f64 = gauge mib "warmheap_in_flight_bytes",
-    /// The number of times that the memory held from the device passed a soft limit.
+    /// How often the bytes or objects held from the device passed a soft limit.
     soft_limit_crossings: u64 = counter count "warmheap_soft_limit_crossings_total",
-    /// Compactions, on request and in the background.
+    /// Compactions, on demand and in the background.
     compactions: u64 = counter count "warmheap_compactions_total",
     /// Buffers that compaction has moved.
     moved_buffers: u64 = counter count "warmheap_moved_buffers_total",
-    /// The requested bytes of those buffers.
+    /// Requested bytes of the buffers that compaction has moved.
     moved_mb: f64 = counter mib "warmheap_moved_bytes_total",
-    /// Memory that compaction joined into whole free pages or heaps.
+    /// Memory that compaction joined into whole free pages or heaps, which a trim can give back.
     recovered_mb: f64 = counter mib "warmheap_recovered_bytes_total",
 }
 

@@ -26,7 +26,11 @@ impl Statistics {
             let (metric, value) = (figure.metric, figure.value(self) * scale);
             text += &format!("{}{metric}{{pool=\"{pool}\"}} {value}\n", head(metric, kind, figure.help));
         }
-        text += &head(SLOW_PATH, "counter", "Stages tried when no heap had room, and which of them served.");
+        text += &head(
+            SLOW_PATH,
+            "counter",
+            "How often each stage of the slow path was tried, and how often it served the request.",
+        );
         for (stage, Stage { tried, served }) in self.slow_path.stages() {
             for (outcome, count) in [("tried", tried), ("served", served)] {
                 let labels = format!("pool=\"{pool}\",stage=\"{stage}\",outcome=\"{outcome}\"");

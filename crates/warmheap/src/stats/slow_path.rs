@@ -11,7 +11,7 @@
 pub struct SlowPath {
     /// The pool frees retired buffers whose work has completed.
     pub retired: Stage,
-    /// Thread caches give up the spans they keep.
+    /// Thread caches give up the spans that they keep.
     pub caches: Stage,
     /// The pool takes purgeable heaps back into use.
     pub purgeable: Stage,
@@ -23,7 +23,7 @@ pub struct SlowPath {
     pub fallback: Stage,
     /// The request waits for work in flight.
     pub wait: Stage,
-    /// The program's callbacks are asked to free something.
+    /// The pool asks the program's callbacks to free something.
     pub callbacks: Stage,
 }
 
@@ -34,7 +34,7 @@ pub struct SlowPath {
 pub struct Stage {
     /// Times tried.
     pub tried: u64,
-    /// Times it served.
+    /// Times that it served the request.
     pub served: u64,
 }
 

@@ -6,11 +6,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use warmheap::config::{MIB, RESERVED_VARIABLES, Strategy, keys};
+use warmheap::config::{MIB, RESERVED_VARIABLES, Scrub, Strategy, keys};
 use warmheap::device::Device;
 use warmheap::device::host::HostDevice;
-use warmheap::device::sim::SimDevice;
-use warmheap::{Pool, PoolConfig};
+use warmheap::device::sim::{Call, SimDevice, SimQueue};
+use warmheap::stats::Unit;
+use warmheap::{CompactionBudget, Pool, PoolConfig, Statistics};
 
 fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../..")
@@ -90,7 +91,7 @@ fn statistics_lists_every_figure_and_metric() {
     let text = document("statistics.md");
     let rows = rows(&text);
     let listed = first_cells(&rows);
-    let statistics = warmheap::Statistics::default();
+    let statistics = Statistics::default();
     let json: serde_json::Value = serde_json::from_str(&statistics.to_json()).unwrap();
     let figures: BTreeSet<_> = json.as_object().unwrap().keys().map(String::as_str).collect();
     assert_eq!(listed, figures);
@@ -103,6 +104,70 @@ fn statistics_lists_every_figure_and_metric() {
         .collect();
     let named: BTreeSet<_> = rows.iter().map(|row| row.last().unwrap().clone()).collect();
     assert_eq!(named, metrics);
+}
+
+#[test]
+fn statistics_describes_each_figure_as_the_library_does() {
+    let text = document("statistics.md");
+    let rows = rows(&text);
+    for (figure, row) in Statistics::figures().iter().zip(&rows) {
+        assert_eq!(row[0], format!("`{}`", figure.name), "the rows have the order of the fields");
+        assert_eq!(row[2], figure.help.trim(), "{}", figure.name);
+        let unit = match figure.unit {
+            Unit::Mib => Some("MiB"),
+            Unit::Ratio => Some("0 to 1"),
+            _ => None,
+        };
+        assert!(unit.is_none_or(|unit| unit == row[1]), "{}: {}", figure.name, row[1]);
+    }
+}
+
+#[test]
+fn statistics_describes_each_stage_as_the_library_does() {
+    let text = document("statistics.md");
+    let declared = include_str!("../../src/stats/slow_path.rs");
+    for (stage, _) in Statistics::default().slow_path.stages() {
+        let (before, _) = declared.split_once(&format!("pub {stage}: Stage,")).unwrap();
+        let sentence = before.trim_end().rsplit("/// ").next().unwrap();
+        assert!(text.contains(&format!("| {stage} | {sentence}")), "{stage}: {sentence}");
+    }
+}
+
+/// The figures of a pool that does not count, after requests of every kind. The simulated device has no
+/// driver objects.
+fn everything_that_can_happen(scrub: Scrub) -> Statistics {
+    let config = PoolConfig::default().with_heap_size(8 * MIB).with_num_heaps(2).with_warmup_sizes([]);
+    let mut config = config.with_log_exhaustion(false).with_track_statistics(false).with_scrub(scrub);
+    config.limits.soft_bytes = Some(16 * MIB);
+    let sim = SimDevice::new().budget(64 * MIB);
+    let pool = Pool::new(Arc::new(sim.clone()), config).unwrap();
+    let work = Arc::new(SimQueue::new());
+    let queue = pool.queue(work.clone());
+    let (_small, _fallback) = (pool.allocate(MIB).unwrap(), pool.allocate(20 * MIB).unwrap());
+    pool.allocate(MIB).unwrap().retire(&queue.ticket(work.submit()));
+    pool.allocate(100 * MIB).unwrap_err();
+    pool.compact(CompactionBudget::unlimited()).unwrap();
+    sim.fail_always(Call::Fill);
+    drop(pool.allocate(MIB / 1024).unwrap());
+    let seen = pool.statistics();
+    work.complete_all();
+    seen
+}
+
+#[test]
+fn statistics_names_the_figures_that_remain_when_nothing_is_counted() {
+    let text = document("statistics.md");
+    let (_, rest) = text.split_once("These figures remain:").unwrap();
+    let listed: BTreeSet<_> = rest.split_once(".\n").unwrap().0.split('`').skip(1).step_by(2).collect();
+
+    let mut remain = BTreeSet::from(["device_objects", "device_object_limit"]);
+    for scrub in [Scrub::Never, Scrub::OnFree] {
+        let seen = everything_that_can_happen(scrub);
+        assert_eq!(seen.hit_rate, 1.0);
+        let moved = Statistics::figures().iter().filter(|figure| figure.value(&seen) != 0.0);
+        remain.extend(moved.map(|figure| figure.name).filter(|name| *name != "hit_rate"));
+    }
+    assert_eq!(listed, remain);
 }
 
 #[test]
