@@ -6,9 +6,11 @@
 #![forbid(unsafe_code)]
 
 mod graph;
+mod members;
 mod methods;
 mod references;
 mod source;
 
 pub use graph::{Edge, circles};
+pub use members::Members;
 pub use source::{File, Source};

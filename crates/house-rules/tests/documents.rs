@@ -1,0 +1,229 @@
+//! What the documents name exists: files, the items of the library, tests, and the settings of tests. Figures
+//! that are kept twice are the same.
+//!
+//! The changelog and the decisions are left out, because they name what was.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use house_rules::{Members, Source};
+
+/// Names that belong to other projects.
+const FOREIGN: [&str; 5] = [
+    "Device::create_buffer_from_hal",
+    "Message::retain",
+    "MetalStorage::new",
+    "Tensor::from_storage",
+    "buffer_from_raw",
+];
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
+}
+
+/// Every file of the repository below `folder`, without what builds leave there.
+fn files(folder: &Path, found: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap().to_string_lossy();
+        if path.is_dir() && name != "target" && name != ".git" {
+            files(&path, found);
+        } else if path.is_file() {
+            found.push(path);
+        }
+    }
+}
+
+fn all_files() -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    files(&root(), &mut found);
+    found
+}
+
+/// The documents with their texts.
+fn documents() -> Vec<(String, String)> {
+    let files = all_files().into_iter();
+    let mut found: Vec<_> = files
+        .filter(|path| path.extension().is_some_and(|extension| extension == "md"))
+        .filter(|path| path.parent().is_some_and(|folder| folder.ends_with("docs") || folder == root()))
+        .map(|path| {
+            (path.file_name().unwrap().to_string_lossy().into_owned(), fs::read_to_string(path).unwrap())
+        })
+        .filter(|(name, _)| name != "CHANGELOG.md")
+        .collect();
+    found.sort();
+    assert!(found.len() > 15, "the documents are not where they were");
+    found
+}
+
+/// The words of a text; a word may have these signs in it, but not at its end.
+fn words<'a>(text: &'a str, signs: &'a str) -> impl Iterator<Item = &'a str> {
+    let within = move |letter: char| letter.is_alphanumeric() || letter == '_' || signs.contains(letter);
+    text.split(move |letter| !within(letter)).map(|word| word.trim_end_matches(['.', ':']))
+}
+
+/// The texts in code style within a line.
+fn spans(text: &str) -> impl Iterator<Item = &str> {
+    text.lines().flat_map(|line| line.split('`').skip(1).step_by(2))
+}
+
+fn members() -> Members {
+    let mut all = Members::new();
+    for name in ["warmheap", "warmheap-trace", "warmheap-testing"] {
+        let source = Source::read(&root().join("crates").join(name).join("src/lib.rs")).unwrap();
+        for (parent, names) in source.members() {
+            all.entry(parent).or_default().extend(names);
+        }
+    }
+    all
+}
+
+#[test]
+fn every_file_that_a_document_names_exists() {
+    let files: Vec<String> = all_files().iter().map(|path| path.display().to_string()).collect();
+    let mut missing = Vec::new();
+    let mut named = 0;
+    for (document, text) in documents() {
+        let names = words(&text, "./-").map(|name| name.trim_start_matches("./"));
+        let is_file = |name: &&str| name.ends_with(".rs") || name.ends_with(".sh") || name.ends_with(".py");
+        for name in names.filter(is_file).filter(|name| !name.starts_with('/')) {
+            named += 1;
+            let end = format!("/{name}");
+            if !files.iter().any(|file| file.ends_with(&end)) {
+                missing.push(format!("{document}: {name}"));
+            }
+        }
+    }
+    assert!(named > 100, "only {named} names were found");
+    assert!(missing.is_empty(), "{}", missing.join("\n"));
+}
+
+#[test]
+fn the_parts_of_the_pool_have_the_files_that_the_architecture_lists() {
+    let text = fs::read_to_string(root().join("docs/architecture.md")).unwrap();
+    let mut listed = 0;
+    for row in text.lines().filter(|line| line.starts_with("| `pool")) {
+        let mut names = spans(row);
+        let folder = root().join("crates/warmheap/src").join(names.next().unwrap());
+        for file in names.filter(|name| name.ends_with(".rs")) {
+            assert!(folder.join(file).exists(), "{} has no {file}", folder.display());
+            listed += 1;
+        }
+    }
+    assert!(listed > 40, "only {listed} files were found");
+}
+
+#[test]
+fn every_item_that_a_document_names_exists() {
+    let members = members();
+    let mut missing = Vec::new();
+    let mut found = 0;
+    for (document, text) in documents() {
+        for path in spans(&text).flat_map(|span| words(span, ":")).filter(|word| word.contains("::")) {
+            let parts: Vec<&str> = path.split("::").collect();
+            for pair in parts.windows(2).filter(|pair| !pair[1].is_empty()) {
+                let Some(names) = members.get(pair[0]) else { continue };
+                found += 1;
+                if !names.contains(pair[1]) && !FOREIGN.iter().any(|name| path.ends_with(name)) {
+                    missing.push(format!("{document}: {path}"));
+                }
+            }
+        }
+    }
+    assert!(found > 60, "only {found} names were found");
+    assert!(missing.is_empty(), "{}", missing.join("\n"));
+}
+
+#[test]
+fn every_test_and_every_setting_that_testing_names_exists() {
+    let text = fs::read_to_string(root().join("docs/testing.md")).unwrap();
+    let crates = root().join("crates");
+    let mut checked = 0;
+    for row in text.lines().filter(|line| line.starts_with("| `")) {
+        let cell = row[2..].split(" | ").next().unwrap();
+        let Some((areas, topics)) = cell.split_once(": ") else { continue };
+        for area in spans(areas) {
+            for topic in spans(topics).filter(|topic| !topic.contains(['/', '*'])) {
+                let of_crate = crates.join(area).join("tests");
+                let places = [
+                    of_crate.join(format!("{topic}.rs")),
+                    of_crate.join(format!("all/{topic}.rs")),
+                    of_crate.join(topic).join("main.rs"),
+                    crates.join("warmheap/tests").join(area).join(format!("{topic}.rs")),
+                ];
+                let is_there = places.iter().any(|place| place.exists());
+                checked += usize::from(is_there);
+                let elsewhere = spans(areas).count() > 1;
+                assert!(is_there || elsewhere, "{area}: {topic}");
+            }
+        }
+    }
+    assert!(checked > 25, "only {checked} tests were found");
+
+    let sources: String = all_files()
+        .iter()
+        .filter(|path| path.extension().is_some_and(|end| end == "rs" || end == "sh"))
+        .map(|path| fs::read_to_string(path).unwrap())
+        .collect();
+    let settings: BTreeSet<&str> = words(&text, "").filter(|word| word.starts_with("WARMHEAP_")).collect();
+    assert!(settings.len() > 4, "{settings:?}");
+    for setting in settings {
+        assert!(sources.contains(setting), "no test reads {setting}");
+    }
+}
+
+#[test]
+fn the_table_of_benchmarks_is_that_of_the_output_kept_beside_it() {
+    let text = fs::read_to_string(root().join("docs/benchmarks.md")).unwrap();
+    let output = fs::read_to_string(root().join("docs/benchmarks/peers.txt")).unwrap();
+    // The output has a table for each trace. Its lines are cells between bars of several kinds.
+    let cells = |line: &str| -> Vec<String> {
+        line.split(['│', '┆']).map(|cell| cell.trim().to_owned()).filter(|cell| !cell.is_empty()).collect()
+    };
+    let figures = |trace: &str, contestant: &str| {
+        let mut lines =
+            output.lines().map(cells).skip_while(|cells| cells.first().is_none_or(|c| c != trace));
+        lines.find(|cells| cells.first().is_some_and(|c| *c == contestant)).unwrap()
+    };
+    let rows: Vec<Vec<&str>> = text
+        .lines()
+        .filter(|line| line.starts_with("| ") && line.matches('|').count() == 6)
+        .map(|line| line.trim_matches('|').split('|').map(|cell| cell.trim().trim_matches('*')).collect())
+        .collect();
+    let traces = &rows[0][1..];
+    assert_eq!(traces.len(), 4, "{rows:?}");
+    for row in &rows[1..] {
+        for (trace, shown) in traces.iter().zip(&row[1..]) {
+            let kept = match row[0] {
+                "peak reserved / live, elastic" => figures(trace, "warmheap, elastic")[4].clone(),
+                "the same, discrete" => figures(trace, "warmheap, discrete")[4].clone(),
+                name => {
+                    let line = figures(trace, &name.replace("Warmheap", "warmheap"));
+                    format!("{} / {}", line[1], line[2])
+                }
+            };
+            assert_eq!(*shown, kept, "{} on {trace}", row[0]);
+        }
+    }
+}
+
+#[test]
+fn each_key_that_a_document_explains_is_in_the_file_that_has_it() {
+    let tables = [
+        ("metal.md", "| Key | What it tells |", "crates/warmheap/examples/metal_report.rs"),
+        ("benchmarks.md", "| Path | What happens |", "benches/gate/budget.json"),
+        ("traces.md", "| Key | What it says |", "traces/qwen05b_short.json"),
+    ];
+    for (document, header, file) in tables {
+        let text = fs::read_to_string(root().join("docs").join(document)).unwrap();
+        let source = fs::read_to_string(root().join(file)).unwrap();
+        let (_, table) = text.split_once(header).unwrap();
+        let rows: Vec<&str> =
+            table.lines().skip(1).take_while(|line| line.starts_with('|')).skip(1).collect();
+        assert!(rows.len() > 2, "{document}: {rows:?}");
+        for key in rows.iter().flat_map(|row| spans(row.split(" | ").next().unwrap())) {
+            assert!(source.contains(&format!("\"{key}\":")), "{document}: {file} has no {key}");
+        }
+    }
+}
