@@ -1,4 +1,4 @@
-//! The layout rules of this repository's source, as a program.
+//! The rules of this repository's source and documents, as a program.
 //!
 //! A [`Source`] is one crate's `src` folder, parsed. It says which modules use which, counted between
 //! siblings: the children of one folder. A child may use its parent's types, and a parent its children.
@@ -12,5 +12,5 @@ mod references;
 mod source;
 
 pub use graph::{Edge, circles};
-pub use members::Members;
+pub use members::{Members, members};
 pub use source::{File, Source};

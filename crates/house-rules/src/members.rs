@@ -10,20 +10,18 @@ use crate::source::{Source, walk_use};
 /// module's items and imports. The key is the last part of the path.
 pub type Members = BTreeMap<String, BTreeSet<String>>;
 
-impl Source {
-    /// Returns the names in this crate. The names within a macro's call belong to its module, and to each type
-    /// whose name is in the call.
-    #[must_use]
-    pub fn members(&self) -> Members {
-        let mut members = Members::new();
-        for file in &self.files {
-            let module = file.module.last().map_or("crate", String::as_str);
-            for item in &file.items {
-                note(item, module, &mut members);
-            }
+/// Returns the names in a crate. The names within a macro's call belong to its module, and to each type whose
+/// name is in the call.
+#[must_use]
+pub fn members(source: &Source) -> Members {
+    let mut members = Members::new();
+    for file in &source.files {
+        let module = file.module.last().map_or("crate", String::as_str);
+        for item in &file.items {
+            note(item, module, &mut members);
         }
-        members
     }
+    members
 }
 
 fn note(item: &Item, module: &str, members: &mut Members) {
