@@ -17,8 +17,8 @@ model() {
         cargo test -p warmheap --lib --release --no-default-features model
 }
 
-# Whole pools under random schedules.
-schedules() { # how many for each program and way to hold memory
+# Runs whole pools under random schedules.
+schedules() { # how many for each program and sizing
     WARMHEAP_SCHEDULES=$1 RUSTFLAGS="--cfg shuttle" CARGO_TARGET_DIR=target/shuttle \
         cargo test -p warmheap --lib --profile checked --no-default-features schedules
 }

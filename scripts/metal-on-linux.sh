@@ -1,7 +1,7 @@
 #!/bin/sh
-# Runs the Metal backend on Linux, unchanged, on the fake driver in crates/warmheap/tests/metal/double. It
-# runs natively with source coverage, under valgrind, under AddressSanitizer, and with mutants that must be
-# found. It installs the Debian packages it needs.
+# Runs the Metal backend on Linux, unchanged, on the double of Metal in crates/warmheap/tests/metal/double. It
+# runs natively with source coverage, under valgrind, under AddressSanitizer, and with planted bugs that the
+# tests must find. It installs the Debian packages it needs.
 #
 #   scripts/metal-on-linux.sh [tests|valgrind|asan|examples|trace|planted|coverage]...    all of them by default
 set -eu
@@ -31,7 +31,7 @@ run_examples() {
     for example in metal_pool metal_decode; do double_cargo asan run --quiet -p warmheap --example $example; done
 }
 
-# Replays a real model's allocations on the pool and the fake driver, and checks for overlaps.
+# Replays a real model's allocations on the pool and the double, and checks for overlaps.
 run_trace() {
     double_cargo asan run --quiet -p warmheap-cli --bin warmheap -- \
         replay traces/qwen05b_short.csv.zst --device metal --verify

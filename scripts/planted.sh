@@ -1,9 +1,9 @@
 #!/bin/sh
-# Checks the tests with mutants of the pool, one at a time. The soak, the oracles and the tests must find each
-# mutant and say what is wrong. The mutants are the patches of scripts/planted. Each patch names the test that
-# must find it, as arguments of `cargo test`.
+# Checks the tests with planted bugs, one at a time. The soak, the oracles and the tests must find each bug
+# and say what is wrong. The bugs are the patches of scripts/planted. Each patch names the test that must find
+# it, as arguments of `cargo test`.
 #
-#   scripts/planted.sh [NAME]   runs only this mutant
+#   scripts/planted.sh [NAME]   runs only this bug
 set -eu
 cd "$(dirname "$0")/.."
 . scripts/planted/plant.sh

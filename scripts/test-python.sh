@@ -49,7 +49,7 @@ cp -r $crate/krserve-native "$work/env/krserve-native"
 "$work/env/build/bin/python" -m pip wheel --quiet --no-deps --no-build-isolation --wheel-dir "$work/wheels" \
     "$work/env/krserve-native"
 
-# The tests of CUDA load the fake driver.
+# The tests of CUDA load the double of the driver.
 CARGO_PROFILE_DEV_DEBUG=line-tables-only cargo build --quiet --locked -p cuda-double
 export CUDA_DOUBLE=${CARGO_TARGET_DIR:-$PWD/target}/debug/libcuda_double.so
 

@@ -1,5 +1,5 @@
 //! Gives the shared library the driver's name. If a program then loads the driver, the loader finds the
-//! fake driver that is loaded already. Only tests on Linux need this.
+//! double that is loaded already. Only tests on Linux need this.
 
 fn main() {
     if std::env::var("CARGO_CFG_TARGET_OS").as_deref() == Ok("linux") {

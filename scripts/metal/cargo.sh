@@ -1,4 +1,4 @@
-# metal-on-linux.sh sources this file: cargo for the Metal backend on Linux, with the fake driver.
+# metal-on-linux.sh sources this file: cargo for the Metal backend on Linux, with the double of Metal.
 #
 #   double_cargo FLAVOUR ARGS...   FLAVOUR: cover (source coverage) or asan (AddressSanitizer)
 #
@@ -7,8 +7,8 @@ root=$(git rev-parse --show-toplevel)
 METAL_DOUBLE=$root/target/metal-double
 export METAL_DOUBLE
 
-# Builds the fake driver as one object and prints its name. The name has a hash of the content, because cargo
-# does not see that the content of a link argument changed.
+# Builds the double as one object and prints its name. The name has a hash of the content, because cargo does
+# not see that the content of a link argument changed.
 double_object() { # flavour
     dir=$METAL_DOUBLE/$1
     mkdir -p "$dir"

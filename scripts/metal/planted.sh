@@ -1,7 +1,7 @@
 #!/bin/sh
-# Applies each mutant of scripts/metal/planted to a copy of the sources and runs the Metal tests on it.
+# Applies each planted bug of scripts/metal/planted to a copy of the sources and runs the Metal tests on it.
 #
-#   scripts/metal/planted.sh [NAME]   runs only this mutant
+#   scripts/metal/planted.sh [NAME]   runs only this bug
 set -eu
 cd "$(dirname "$0")/../.."
 . scripts/metal/cargo.sh

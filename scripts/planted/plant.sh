@@ -1,10 +1,10 @@
-# The scripts that run mutants source this file.
+# Scripts that plant bugs source this file.
 #
 #   plant FOLDER WORK [NAME]   applies each patch of FOLDER, or that one, to a copy of the sources in
 #                              WORK/planted, one at a time, and runs `tests` there
 #
 # The caller defines `tests PATCH ARGS...`. It runs cargo test with ARGS, and must fail with the text that the
-# patch expects. A mutant that no test finds fails the script.
+# patch expects. A planted bug that no test finds fails the script.
 root=$(git rev-parse --show-toplevel)
 
 plant() {
@@ -37,7 +37,7 @@ plant() {
         fi
         echo "planted $name: found"
         found=$((found + 1))
-        cp "$root/$file" "$file" # newer than what was built from the mutant
+        cp "$root/$file" "$file" # newer than what was built from the patch
     done
     echo "$found of $found planted bugs were found"
 }

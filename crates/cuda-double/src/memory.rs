@@ -8,7 +8,7 @@ use rustix::mm::{MapFlags, ProtFlags, mmap_anonymous, munmap};
 use crate::contexts::current;
 use crate::state::{State, lock, status};
 
-/// Maps new pages of the host. The fake driver's addresses are host addresses.
+/// Maps new pages of the host. The double's addresses are host addresses.
 pub(crate) fn pages(size: u64, access: bool) -> Result<u64, CUresult> {
     let protection = if access { ProtFlags::READ | ProtFlags::WRITE } else { ProtFlags::empty() };
     let flags = MapFlags::PRIVATE | MapFlags::NORESERVE;

@@ -1,4 +1,4 @@
-//! The whole state of the fake driver, behind one lock.
+//! The whole state of the double, behind one lock.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Mutex, MutexGuard, PoisonError};

@@ -1,4 +1,4 @@
-//! Loads and steers the fake driver from a test.
+//! Loads and steers the double from a test.
 //!
 //! The shared library has its own state, apart from the copy of this code inside the test. So a test steers
 //! it through exported functions only.
@@ -25,12 +25,12 @@ pub fn library() -> PathBuf {
     places.find(|path| path.exists()).expect("the double is built with this crate")
 }
 
-/// The loaded fake driver. A process has one, and all its tests share its state.
+/// The loaded double. A process has one, and all its tests share its state.
 #[derive(Debug)]
 pub struct Double(Library);
 
 impl Double {
-    /// Loads the fake driver in place of the driver. Call it before anything uses CUDA.
+    /// Loads the double in place of the driver. Call it before anything uses CUDA.
     ///
     /// # Panics
     /// Panics if the shared library was not built beside the test.

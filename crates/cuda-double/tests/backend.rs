@@ -1,4 +1,4 @@
-//! The CUDA backend on the fake driver: what it promises, and each call failing in turn.
+//! The CUDA backend on the double of the driver: its promises, and each call failing in turn.
 
 use std::any::Any;
 use std::ffi::c_void;
@@ -16,8 +16,7 @@ const MIB: u64 = 1 << 20;
 const GRANULE: u64 = 32 * MIB;
 const STREAM: usize = 7;
 
-/// The tests of this process share the state of the fake driver, so they take turns. Each leaves nothing
-/// behind.
+/// The tests of this process share the state of the double, so they take turns. Each leaves nothing behind.
 struct Turn(MutexGuard<'static, ()>);
 
 impl Turn {
@@ -45,7 +44,7 @@ fn elastic(device: &CudaDevice, size: u64) -> Result<Box<dyn Memory>, DeviceErro
 fn read(address: u64, len: usize) -> Vec<u8> {
     let mut bytes = vec![0; len];
     let mut context = std::ptr::null_mut();
-    // SAFETY: context and memory are those of the fake driver, and the buffer has the given length.
+    // SAFETY: the context and the memory are the double's, and the buffer has the given length.
     unsafe {
         assert_eq!(sys::cuDevicePrimaryCtxRetain(&mut context, 0), CUresult::CUDA_SUCCESS);
         assert_eq!(sys::cuCtxPushCurrent_v2(context), CUresult::CUDA_SUCCESS);
@@ -220,7 +219,7 @@ fn a_ticket_completes_when_the_stream_gets_there() {
         let (turn, double) = Turn::take();
         double.configure(1 << 30, true, stream_writes);
         let device = CudaDevice::open(0).unwrap();
-        // SAFETY: the fake driver accepts any handle as a stream.
+        // SAFETY: the double accepts any handle as a stream.
         let queue = unsafe { device.queue(STREAM as *mut c_void) }.unwrap();
         assert_eq!(queue.completed().unwrap(), 0);
         let early = queue.signal().unwrap();
@@ -246,7 +245,7 @@ fn a_ticket_completes_when_the_stream_gets_there() {
 fn giving_memory_back_waits_for_the_gpu() {
     let (turn, double) = Turn::take();
     let device = CudaDevice::open(0).unwrap();
-    // SAFETY: the fake driver accepts any handle as a stream.
+    // SAFETY: the double accepts any handle as a stream.
     let queue = unsafe { device.queue(STREAM as *mut c_void) }.unwrap();
     let heap = elastic(&device, 64 * MIB).unwrap();
     own::commit(&*heap, 0..2 * GRANULE).unwrap();
@@ -264,7 +263,7 @@ fn giving_memory_back_waits_for_the_gpu() {
 fn a_lost_device_is_reported_from_then_on() {
     let (turn, double) = Turn::take();
     let device = CudaDevice::open(0).unwrap();
-    // SAFETY: the fake driver accepts any handle as a stream.
+    // SAFETY: the double accepts any handle as a stream.
     let queue = unsafe { device.queue(STREAM as *mut c_void) }.unwrap();
     double.fail("cuMemAlloc", 1, CUresult::CUDA_ERROR_ILLEGAL_ADDRESS);
     let error = device.allocate(MIB, 1).unwrap_err();
@@ -278,7 +277,7 @@ fn a_lost_device_is_reported_from_then_on() {
 /// caller to drop.
 fn life(kept: &mut Vec<Box<dyn Any>>) -> Result<(), DeviceError> {
     let device = CudaDevice::open_shared(0, &[1])?;
-    // SAFETY: the fake driver accepts any handle as a stream.
+    // SAFETY: the double accepts any handle as a stream.
     let queue = unsafe { device.queue(STREAM as *mut c_void) }?;
     let heap = Arc::new(elastic(&device, 4 * GRANULE)?);
     kept.push(Box::new(Arc::clone(&heap)));

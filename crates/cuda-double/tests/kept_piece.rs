@@ -1,5 +1,5 @@
 //! If the driver does not take back the handle of a piece, it keeps the piece, and the heap stays usable.
-//! This test has its own process, because the fake driver then holds the piece until the end.
+//! This test has its own process, because the double then holds the piece until the end.
 
 use cuda_double::Double;
 use cudarc::driver::sys::CUresult;

@@ -1,5 +1,5 @@
-//! The C functions in children of a process whose threads are busy with them: what was inherited is refused with
-//! its own code, nothing hangs, and pools of the child's own work.
+//! The C functions in children of a process whose threads use them. Inherited handles are refused with a
+//! status of their own, no call hangs, and a child can use pools of its own.
 
 use std::ffi::CStr;
 use std::ptr;
@@ -18,7 +18,7 @@ const SETTINGS: &CStr =
 
 fn open() -> wh_pool {
     let mut pool = wh_pool::default();
-    // SAFETY: texts that end with zero bytes, and room for the result.
+    // SAFETY: the texts end with zero bytes, and there is room for the result.
     assert_eq!(unsafe { wh_pool_open(c"host".as_ptr(), SETTINGS.as_ptr(), &mut pool) }, WH_OK);
     pool
 }
@@ -34,7 +34,8 @@ fn work(pool: wh_pool, ended: &AtomicBool) {
     while !ended.load(Relaxed) {
         let held: Vec<_> = (1..20).map(|size| allocate(pool, size * 3000).1).collect();
         let mut info = wh_buffer_info { address: 0, host: ptr::null_mut(), size: 0, is_fallback: false };
-        // SAFETY: room for the result. Each look holds a table of handles, most of this thread's time.
+        // SAFETY: there is room for the result. Each call holds the lock of a table of handles for most of
+        // its time.
         (0..2000).for_each(|look| unsafe { _ = wh_inspect(held[look % held.len()], &mut info) });
         held.into_iter().for_each(|buffer| assert_eq!(wh_free(buffer), WH_OK));
         assert_eq!(wh_pool_close(open()), WH_OK);
@@ -45,7 +46,7 @@ fn refused(pool: wh_pool, buffer: wh_buffer) {
     let mut info = wh_buffer_info { address: 0, host: ptr::null_mut(), size: 0, is_fallback: false };
     let mut statistics = wh_statistics::default();
     assert_eq!(allocate(pool, 64), (WH_FORKED, wh_buffer::default()));
-    // SAFETY: room for the results.
+    // SAFETY: there is room for the results.
     let looked = unsafe { (wh_inspect(buffer, &mut info), wh_pool_statistics(pool, &mut statistics)) };
     assert_eq!(looked, (WH_FORKED, WH_FORKED));
     assert_eq!((wh_pool_trim(pool, 0), wh_pool_reset_statistics(pool)), (WH_FORKED, WH_FORKED));
@@ -57,18 +58,18 @@ fn refused(pool: wh_pool, buffer: wh_buffer) {
 }
 
 fn in_child(body: impl FnOnce()) {
-    // SAFETY: the child makes calls that bear a fork, and ends.
+    // SAFETY: the child makes only calls that are allowed after a fork, and then exits.
     let child = unsafe { libc::fork() };
     if child == 0 {
         let done = std::panic::catch_unwind(std::panic::AssertUnwindSafe(body));
-        // SAFETY: ends the process.
+        // SAFETY: this ends the process.
         unsafe { libc::exit(i32::from(done.is_err())) }
     }
     let (begun, mut status) = (Instant::now(), 0);
-    // SAFETY: waits for our own child, and writes to a local.
+    // SAFETY: this waits for our own child, and writes to a local variable.
     while unsafe { libc::waitpid(child, &mut status, libc::WNOHANG) } == 0 {
         if begun.elapsed() > Duration::from_secs(10) {
-            // SAFETY: ends our own child.
+            // SAFETY: this ends our own child.
             unsafe { libc::kill(child, libc::SIGKILL) };
             panic!("the child hangs");
         }
@@ -81,7 +82,7 @@ fn in_child(body: impl FnOnce()) {
 fn inherited_handles_are_refused_while_other_threads_are_busy() {
     for threads in [1, 3, 16] {
         let (pool, ended) = (open(), AtomicBool::new(false));
-        // Each thread adds to a table of its own, until there are 16.
+        // Each thread adds to a table of its own, up to 16 tables.
         let buffers: Vec<_> =
             (0..16).map(|_| thread::spawn(move || allocate(pool, 1000).1).join().unwrap()).collect();
         thread::scope(|scope| {

@@ -1,5 +1,5 @@
-//! The header in the repository is the one the source makes. To renew it, run this test with
-//! `UPDATE_HEADER=1`.
+//! The header in the repository is the one that the source makes. Run this test with `UPDATE_HEADER=1` to
+//! renew it.
 
 use std::path::Path;
 
@@ -29,7 +29,7 @@ fn comment(source: &str, item: &str, mark: &str) -> String {
     words.join(" ")
 }
 
-/// Cbindgen reads the struct as it is written, so it is written by hand.
+/// Cbindgen needs the struct written out, so its comments are copies.
 #[test]
 fn every_statistic_has_its_field_and_the_librarys_description() {
     let header = include_str!("../include/warmheap.h");

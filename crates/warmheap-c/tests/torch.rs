@@ -1,5 +1,5 @@
-//! The functions for PyTorch, on the double of the driver: streams, sharing between them, memory
-//! running out, statistics.
+//! The functions for PyTorch, on the double of the driver: streams, sharing between them, memory running out,
+//! statistics.
 
 use std::collections::BTreeMap;
 use std::ffi::c_void;
@@ -18,17 +18,17 @@ const MIB: usize = 1 << 20;
 const MAIN: usize = 0;
 const SIDE: usize = 0x51DE;
 
-/// The pools are the process's, so tests take turns and start with nothing reserved.
+/// The pools belong to the process, so tests take turns and begin with nothing reserved.
 fn turn() -> (MutexGuard<'static, ()>, &'static Double) {
     static TURNS: Mutex<()> = Mutex::new(());
     static DOUBLE: OnceLock<Double> = OnceLock::new();
     let turn = TURNS.lock().unwrap_or_else(PoisonError::into_inner);
     let double = DOUBLE.get_or_init(|| {
-        // Pools take every variable with this prefix for a setting; those that size tests are none.
+        // Pools take every variable with this prefix for a setting, but those that size tests are none.
         let ours = std::env::vars_os().map(|(name, _)| name);
         let ours = ours.filter(|name| name.to_string_lossy().starts_with("WARMHEAP_")).collect::<Vec<_>>();
-        // SAFETY: the first test to get here does this, before any thread but the tests' exists,
-        // and those wait for their turn.
+        // SAFETY: the first test does this. Only the tests' own threads exist then, and the others wait for
+        // their turn.
         unsafe {
             ours.iter().for_each(|name| std::env::remove_var(name));
             std::env::set_var("WARMHEAP_STATS", statistics_file());
@@ -54,7 +54,7 @@ fn free(address: *mut c_void, size: usize, stream: usize) {
 }
 
 fn statistics() -> serde_json::Value {
-    // SAFETY: asks for the length alone, then passes a buffer of that length.
+    // SAFETY: this asks for the length, and then passes a buffer of that length.
     let text = unsafe {
         let mut text = vec![0_u8; warmheap_statistics_json(ptr::null_mut(), 0) + 100];
         let len = warmheap_statistics_json(text.as_mut_ptr().cast(), text.len());
@@ -126,7 +126,7 @@ fn out_of_memory_passes_and_the_process_goes_on() {
     let (_turn, double) = turn();
     let most = malloc(900 * MIB, MAIN);
     assert!(!most.is_null());
-    // There is no C++ in this process, so there is nothing to throw.
+    // There is no C++ in this process, so the function throws nothing.
     assert!(malloc(200 * MIB, MAIN).is_null());
     assert!(malloc(200 * MIB, SIDE).is_null());
     free(most, 900 * MIB, MAIN);
@@ -138,7 +138,7 @@ fn out_of_memory_passes_and_the_process_goes_on() {
 
 const GRAPH: warmheap_pool_id = warmheap_pool_id { first: 1, second: 0 };
 
-/// Captures on the side stream, into private pool [`GRAPH`], what `work` does.
+/// Runs `work` while the side stream is captured into private pool [`GRAPH`].
 fn captured<R>(double: &Double, work: impl FnOnce() -> R) -> R {
     warmheap_begin_allocate_to_pool(0, GRAPH, ptr::null());
     double.capture(SIDE, true);
@@ -158,7 +158,7 @@ fn memory_of_a_graph_stays_with_it() {
         let larger = malloc(80 * MIB, SIDE);
         free(larger, 80 * MIB, SIDE);
         free(scratch, 8 * MIB, SIDE);
-        // Refused while the capture lasts: the device must not be waited for.
+        // This is refused during the capture, because the device must not be waited for.
         warmheap_empty_cache();
         (scratch, malloc(MIB, SIDE))
     });
@@ -179,7 +179,7 @@ fn memory_of_a_graph_stays_with_it() {
     warmheap_empty_cache();
     assert_eq!(double.used(0), held, "one graph is left");
 
-    // Both graphs are gone, then the last buffer.
+    // First both graphs go, then the last buffer.
     warmheap_release_pool(0, GRAPH);
     assert_eq!(double.used(0), held, "the output is still in use");
     free(output, MIB, SIDE);
@@ -221,7 +221,7 @@ fn captures_that_were_not_announced_or_overlap_are_refused() {
         assert!(!more.is_null(), "the first capture goes on");
         free(more, MIB, SIDE);
     });
-    // A capture that broke off without its end does not stand in the way of the next.
+    // A capture that was broken off without its end does not block the next.
     warmheap_begin_allocate_to_pool(0, other, ptr::null());
     double.capture(SIDE, true);
     free(malloc(MIB, SIDE), MIB, SIDE);
@@ -260,7 +260,7 @@ fn frees_of_nothing_do_nothing() {
 fn statistics_that_do_not_fit_are_cut() {
     let (_turn, _double) = turn();
     let mut text = [0xA5_u8; 9];
-    // SAFETY: eight of the nine bytes are offered; none is, or nothing to write to.
+    // SAFETY: the calls offer eight of the nine bytes, then none, then no memory at all.
     unsafe {
         assert!(warmheap_statistics_json(text.as_mut_ptr().cast(), 8) > 8);
         assert!(warmheap_statistics_json(text.as_mut_ptr().cast(), 0) > 8);
@@ -291,8 +291,8 @@ fn statistics_are_readable_while_running() {
     free(buffer, 32 * MIB, MAIN);
 }
 
-/// Random work on three streams against an oracle: no two live buffers overlap, and none overlaps
-/// one that a held stream may still use.
+/// Random work on three streams, compared with an oracle. No two live buffers overlap, and none overlaps
+/// memory that a held stream may still use.
 #[test]
 fn no_range_is_handed_out_twice() {
     let (_turn, double) = turn();
@@ -314,7 +314,7 @@ fn no_range_is_handed_out_twice() {
             let start = address.addr();
             let before = live.range(..start + size).next_back();
             assert!(before.is_none_or(|(at, (len, _))| at + len <= start), "two live buffers overlap");
-            // SAFETY: the double's memory is the host's; a range without memory behind it faults.
+            // SAFETY: the double's memory is host memory, and a range without memory behind it faults.
             unsafe { address.cast::<u8>().write(1) };
             live.insert(start, (size, stream));
         } else if let Some((&start, &(size, stream))) = live.iter().nth(next(live.len().max(1))) {

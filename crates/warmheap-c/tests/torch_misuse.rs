@@ -1,5 +1,5 @@
-//! PyTorch's functions given what they should not be: wrong devices, wild addresses, unknown pools, children of
-//! a fork. A process of its own, in which one GPU alone is used.
+//! PyTorch's functions with wrong arguments: wrong devices, wild addresses, unknown pools, children of a
+//! fork. The test has a process of its own, in which only one GPU is used.
 
 use std::ffi::c_void;
 use std::ptr;
@@ -17,12 +17,12 @@ const WRONG: [i32; 6] = [1, -1, 63, 64, i32::MAX, i32::MIN];
 
 fn statistics() -> serde_json::Value {
     let mut text = vec![0_u8; 1 << 16];
-    // SAFETY: the buffer is as long as said.
+    // SAFETY: the buffer is as long as stated.
     let len = unsafe { warmheap_statistics_json(text.as_mut_ptr().cast(), text.len()) };
     serde_json::from_slice(&text[..len - 1]).unwrap()
 }
 
-/// Live buffers, over all pools of all GPUs that were opened.
+/// Returns the number of live buffers, over all pools of all GPUs in use.
 fn alive() -> (usize, u64) {
     let statistics = statistics();
     let gpus = statistics["devices"].as_array().unwrap();
@@ -45,7 +45,7 @@ fn wild_calls(address: *mut c_void) {
 
 #[test]
 fn misuse_opens_no_gpu_and_frees_what_it_names() {
-    // SAFETY: no other thread reads the environment: this is the process's only test.
+    // SAFETY: no other thread reads the environment, because this is the only test of the process.
     unsafe {
         std::env::vars()
             .filter(|(name, _)| name.starts_with("WARMHEAP_"))
@@ -91,15 +91,15 @@ fn misuse_opens_no_gpu_and_frees_what_it_names() {
 }
 
 fn in_child(body: impl FnOnce()) {
-    // SAFETY: the child makes calls that bear a fork, and ends.
+    // SAFETY: the child makes only calls that are allowed after a fork, and then exits.
     let child = unsafe { libc::fork() };
     if child == 0 {
         let done = std::panic::catch_unwind(std::panic::AssertUnwindSafe(body));
-        // SAFETY: ends the process.
+        // SAFETY: this ends the process.
         unsafe { libc::exit(i32::from(done.is_err())) }
     }
     let (begun, mut status) = (Instant::now(), 0);
-    // SAFETY: waits for our own child, and writes to a local.
+    // SAFETY: this waits for our own child, and writes to a local variable.
     while unsafe { libc::waitpid(child, &mut status, libc::WNOHANG) } == 0 {
         assert!(begun.elapsed() < Duration::from_secs(10), "the child hangs");
         std::thread::sleep(Duration::from_millis(1));

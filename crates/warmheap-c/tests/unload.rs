@@ -19,9 +19,10 @@ fn library() -> PathBuf {
 #[test]
 fn unloading_the_library_leaves_the_pools_thread_its_code() {
     const SETTINGS: &[u8] = b"metal_optimizations: {memory_pool: {trim_after_ms: 12}}\0";
-    // In a thread that ends, so that none of its destructors keeps the library.
+    // The thread ends, so that none of its destructors keeps the library.
     let used = thread::spawn(|| {
-        // SAFETY: our own library, and a function of this type in it, with texts that end with zero bytes.
+        // SAFETY: this is our own library, the function has this type in it, and the texts end with zero
+        // bytes.
         unsafe {
             let library = Library::new(library()).unwrap();
             let mut pool = 0;
@@ -32,6 +33,6 @@ fn unloading_the_library_leaves_the_pools_thread_its_code() {
     });
     let library = used.join().unwrap();
     library.close().unwrap();
-    // The pool's thread looks every millisecond.
+    // The pool's thread takes a sample every millisecond.
     thread::sleep(Duration::from_millis(100));
 }

@@ -1,4 +1,4 @@
-//! The command on a GPU: the driver's double in place of the driver, a process for each call.
+//! The command on a GPU. The double takes the driver's place, and each call has a process of its own.
 
 use assert_cmd::Command;
 use serde_json::Value;
@@ -28,7 +28,7 @@ fn a_trace_replays_on_a_gpu_without_fallback_and_close_to_its_live_memory() {
     let report = json(&["replay", TRACE, "--device", "cuda", "--rounds", "1"]);
     assert_eq!(report["failed"], 0);
     assert_eq!(report["fallback_allocations"], 0);
-    // What is live still grows then, and so does what is held: a few calls for 68,000 operations.
+    // Live memory still grows then, and so does held memory: a few calls for 68,000 operations.
     assert!(report["device_calls"]["second_half"].as_u64().unwrap() <= 16);
     let bytes = |key: &str| report[key].as_f64().unwrap();
     assert!(bytes("peak_reserved_bytes") < 1.08 * bytes("peak_live_bytes"));
@@ -39,7 +39,7 @@ fn a_first_batch_finds_its_memory_without_pages_moved_under_it() {
     let batch = concat!(env!("CARGO_MANIFEST_DIR"), "/../../traces/qwen7b_batch.csv.zst");
     let report = json(&["replay", batch, "--device", "cuda", "--rounds", "1"]);
     let calls = |part: &str| report["device_calls"][part].as_u64().unwrap();
-    // Weights and what a batch needs, and that is all. A page that is moved waits for the GPU.
+    // The weights and a batch take this much, and nothing else does. Page migration waits for the GPU.
     assert!(calls("setup") + calls("first_half") <= 165, "{report}");
     assert_eq!(calls("second_half"), 0, "{report}");
     let bytes = |key: &str| report[key].as_f64().unwrap();
@@ -47,7 +47,7 @@ fn a_first_batch_finds_its_memory_without_pages_moved_under_it() {
 }
 
 #[test]
-fn both_of_the_drivers_allocators_are_compared_with() {
+fn both_allocators_of_the_driver_take_part() {
     let bench = |device| json(&["bench", "--trace", TRACE, "--device", device, "--rounds", "1"]);
     let (plain, ordered) = (bench("cuda:0"), bench("cuda:1,ordered"));
     assert!(plain["baseline"]["ns_per_op"].as_f64() > Some(0.0), "{plain}");
@@ -84,7 +84,7 @@ fn watch_shows_what_a_program_wrote() {
     assert!(text.contains("process 42") && text.contains("5.0 MiB"), "{text}");
     assert!(assert.get_output().stderr.is_empty());
 
-    // The program has ended: its last figures, and that they are the last.
+    // The program has ended. The command shows its last figures, and says that they are the last.
     let long_ago = std::time::SystemTime::now() - std::time::Duration::from_secs(60);
     std::fs::File::options().write(true).open(path).unwrap().set_modified(long_ago).unwrap();
     let assert = warmheap(&["watch", path]).assert().success();

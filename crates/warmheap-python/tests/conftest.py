@@ -1,4 +1,4 @@
-"""What the tests share."""
+"""What several tests use."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ MIB = 1 << 20
 
 
 def at_once(work: Callable[..., object], each: Iterable[Any]) -> None:
-    """Has a thread for each argument do the work, and waits for all."""
+    """Runs the work in a thread for each argument, and waits for all of them."""
     threads = [threading.Thread(target=work, args=(argument,)) for argument in each]
     for thread in threads:
         thread.start()
@@ -25,13 +25,13 @@ def at_once(work: Callable[..., object], each: Iterable[Any]) -> None:
 
 
 def run(program: str, *options: str) -> subprocess.CompletedProcess[str]:
-    """Runs a program in an interpreter of its own, for a minute at most."""
+    """Runs a program in an interpreter of its own, for at most a minute."""
     command = [sys.executable, *options, "-c", textwrap.dedent(program)]
     return subprocess.run(command, capture_output=True, text=True, timeout=60)
 
 
 def quiet(program: str, *options: str) -> str:
-    """Runs a program that must end well and say nothing on standard error."""
+    """Runs a program that must end well and write nothing to standard error."""
     ended = run(program, *options)
     assert (ended.returncode, ended.stderr) == (0, ""), ended
     return ended.stdout
@@ -39,7 +39,7 @@ def quiet(program: str, *options: str) -> str:
 
 @pytest.fixture
 def unraisable(monkeypatch: pytest.MonkeyPatch) -> List[Any]:
-    """What reaches :func:`sys.unraisablehook`, as the exceptions."""
+    """Collects the exceptions that reach :func:`sys.unraisablehook`."""
     seen: List[Any] = []
     monkeypatch.setattr(sys, "unraisablehook", lambda told: seen.append(told.exc_value))
     return seen
@@ -47,12 +47,12 @@ def unraisable(monkeypatch: pytest.MonkeyPatch) -> List[Any]:
 
 @pytest.fixture
 def pool() -> Iterator[warmheap.MemoryPool]:
-    """A pool of two heaps of 8 MiB in host memory."""
+    """Opens a pool of two heaps of 8 MiB in host memory."""
     with warmheap.MemoryPool(heap_size_mb=8, num_heaps=2, warmup_sizes=[4], log_exhaustion=False) as pool:
         yield pool
 
 
 @pytest.fixture
 def real_trace() -> Path:
-    """The bundled trace of a language model."""
+    """Returns the path of the bundled trace of a language model."""
     return Path(__file__).parents[3] / "traces" / "qwen05b_short.csv.zst"

@@ -1,4 +1,4 @@
-"""Settings: every way to make them, and what is refused."""
+"""Settings: every way to make them, and the errors of wrong ones."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""CUDA: on a GPU where PyTorch sees one, and on the driver's double where scripts/test-python.sh built it."""
+"""CUDA on a GPU where PyTorch sees one, and on the double of the driver that scripts/test-python.sh
+builds."""
 
 from __future__ import annotations
 
@@ -24,7 +25,7 @@ on_double = pytest.mark.skipif(not DOUBLE, reason="CUDA_DOUBLE does not name the
 
 
 def run(program: str, **variables: str) -> Any:
-    """What a program of its own prints last, as JSON."""
+    """Runs a program of its own, and returns the last line that it prints, as JSON."""
     environment = {**os.environ, **variables}
     environment.pop("CUDA_DOUBLE", None)
     command = [sys.executable, "-c", textwrap.dedent(program)]
@@ -35,7 +36,7 @@ def run(program: str, **variables: str) -> Any:
 
 @on_double
 def test_memory_waits_for_a_stream() -> None:
-    """Work on the stream is held: its scratch memory comes back when it is let go, and not before."""
+    """Work on the stream is held up. Its scratch memory comes back when the work goes on, and not before."""
     said = run(
         """
         import ctypes, json, os, warmheap
@@ -111,7 +112,7 @@ def test_torch_and_the_pool_lend_each_other_memory() -> None:
         assert torch.from_dlpack(buffer).view(torch.float32)[4095].item() == 4095
         with pytest.raises(BufferError):
             memoryview(buffer)
-        # The other way: PyTorch's own protocol takes the pool's memory on, still without a copy.
+        # The other way: PyTorch's own protocol takes the pool's memory, still without a copy.
         again = torch.from_dlpack(numbers)
         assert again.data_ptr() == buffer.address
         buffer.free()
@@ -132,7 +133,7 @@ def test_memory_waits_for_a_real_stream() -> None:
         scratch = pool.allocate(64 << 20)
         with torch.cuda.stream(stream):
             tensor = torch.from_dlpack(scratch)
-            # The first use of a kernel loads it, which waits for the work before.
+            # The first use of a kernel loads it, which waits for earlier work.
             for cycles in [1, 500_000_000]:
                 stream.synchronize()
                 torch.cuda._sleep(cycles)
@@ -142,7 +143,7 @@ def test_memory_waits_for_a_real_stream() -> None:
         scratch.retire(ticket)
         assert (queue.poll(), queue.retired_bytes) == (0, 64 << 20)
         assert not queue.wait(ticket, 0.001)
-        # On the stream itself it may be had again before the work is done.
+        # On the same stream, the memory may be used again before the work is done.
         assert queue.allocate(64 << 20).size == 64 << 20
         stream.synchronize()
         assert total.item() == 7 * (64 << 20)
@@ -190,6 +191,6 @@ def test_a_model_trains_on_the_pool() -> None:
     assert not said["twice"] and said["last"] < said["first"]
     assert said["asked"] > 1000 and said["live"] > 100 and said["hit_rate"] == 1.0
     assert said["reserved"] > 10 << 20
-    # With settings, as MemoryPool takes them.
+    # This call takes settings, as MemoryPool does.
     fixed: Dict[str, Any] = run(INSTALLED % "dict(heap_size_mb=512, num_heaps=1), thread_heaps=False")
     assert fixed["last"] == pytest.approx(said["last"], rel=0.05) and fixed["reserved"] >= 512 << 20

@@ -1,4 +1,4 @@
-"""Callbacks that hold what they free: such pools and buffers end like any others."""
+"""Callbacks that own what they free. Such pools and buffers end like any others."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ def test_collecting_ends_no_callback_of_a_pool_in_use() -> None:
 
 
 def test_memory_comes_back_from_cycles() -> None:
-    """A device of 64 MiB serves ten pools in turn, none of which is closed by name."""
+    """A device of 64 MiB serves ten pools in turn, and the program closes none of them."""
     for _ in range(10):
         pool = warmheap.MemoryPool(device="host:budget=64")
         a_cache(pool)

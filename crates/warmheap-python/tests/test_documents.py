@@ -1,4 +1,4 @@
-"""The examples in the texts of the package and in docs/python.md run."""
+"""The examples in the docstrings of the package and in docs/python.md run."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def test_examples_of_the_package(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_examples_of_the_document(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """One program: each snippet goes on where the last ended. Those marked `no-run` need a GPU."""
+    """Runs all snippets as one program. Those marked `no-run` need a GPU."""
     pytest.importorskip("numpy")
     monkeypatch.chdir(tmp_path)
     text = (ROOT / "docs" / "python.md").read_text(encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Buffers that grow, where they are or elsewhere, and what forbids it."""
+"""Buffers that grow, in place or elsewhere, and what forbids it."""
 
 from __future__ import annotations
 

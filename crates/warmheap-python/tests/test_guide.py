@@ -1,4 +1,4 @@
-"""Every Python snippet of the guide, as it stands there, on a pool of host memory."""
+"""Every Python snippet of the guide, unchanged, on a pool of host memory."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ GUIDE = (Path(__file__).parent / "data" / "guide.md").read_text(encoding="utf-8"
 
 
 def snippets() -> List[Tuple[int, str]]:
-    """The line and the text of each."""
+    """Returns the line and the text of each snippet."""
     found = re.finditer(r"^( *)```python\n(.*?)^\1```$", GUIDE, re.MULTILINE | re.DOTALL)
     return [(GUIDE[: match.start(2)].count("\n") + 1, textwrap.dedent(match[2])) for match in found]
 
@@ -27,7 +27,7 @@ def run(line: int, snippet: str, scope: Dict[str, Any]) -> None:
 
 @pytest.fixture
 def scope() -> Dict[str, Any]:
-    """What the guide's snippets find: a pool in use, its settings, its figures, a size."""
+    """Returns the names that the guide's snippets use: a pool in use, its settings, its figures, a size."""
     pytest.importorskip("krserve_native")
     config = warmheap.MetalMemoryPoolConfig(heap_size_mb=16, num_heaps=2, warmup_sizes=[4], log_exhaustion=False)
     pool = warmheap.MemoryPool(config, device="host")
@@ -47,7 +47,7 @@ def test_the_guide_has_its_snippets() -> None:
 def test_it_runs(line: int, snippet: str, scope: Dict[str, Any], capsys: pytest.CaptureFixture[str]) -> None:
     run(line, snippet, scope)
     printed = capsys.readouterr().out.splitlines()
-    # Every `print` at the margin prints; those of a chain of conditions at most once.
+    # Every `print` at the margin prints. Those in a chain of conditions print at most once.
     plain = len(re.findall(r"^print\(", snippet, re.MULTILINE))
     chains = len(re.findall(r"^if ", snippet, re.MULTILINE))
     assert plain <= len(printed) <= plain + chains, printed
@@ -55,7 +55,7 @@ def test_it_runs(line: int, snippet: str, scope: Dict[str, Any], capsys: pytest.
 
 
 def printed_by(start: str, scope: Dict[str, Any], capsys: pytest.CaptureFixture[str]) -> List[str]:
-    """What the one snippet prints that has this text."""
+    """Runs the one snippet with this text, and returns what it prints."""
     line, snippet = next((line, snippet) for line, snippet in snippets() if start in snippet)
     run(line, snippet, scope)
     return capsys.readouterr().out.splitlines()

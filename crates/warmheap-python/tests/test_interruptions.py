@@ -1,4 +1,5 @@
-"""Exceptions, handlers, callbacks: what a program raises, or does at an odd moment, is neither lost nor stuck."""
+"""Exceptions, handlers and callbacks. What a program raises, or does at an odd moment, is never lost and
+never blocks."""
 
 from __future__ import annotations
 
@@ -14,13 +15,13 @@ from conftest import MIB, at_once, quiet
 
 
 def tight() -> warmheap.MemoryPool:
-    """A pool that can hold 64 MiB in all."""
+    """Opens a pool that can hold 64 MiB in all."""
     return warmheap.MemoryPool(device="sim:discrete,budget=64", heap_size_mb=8, num_heaps=1, warmup_sizes=[])
 
 
 @contextlib.contextmanager
 def handling(emit: Callable[[logging.LogRecord], object], level: int = logging.DEBUG) -> Iterator[None]:
-    """Has `emit` called with the package's records."""
+    """Calls `emit` with the package's records."""
     handler, logger = logging.Handler(level), logging.getLogger("warmheap")
     handler.emit = emit  # type: ignore[method-assign,assignment]
     before = logger.level
@@ -68,7 +69,7 @@ def test_an_exception_survives_what_ends_meanwhile(make: Callable[[], object]) -
         with pytest.raises(ZeroDivisionError):
             [make(), 1 / 0]
         warmheap.MemoryPool().close()
-    # What was logged meanwhile is handed over later, not dropped: each of the two pools has ended.
+    # Records made meanwhile are delivered later, and none is dropped: each of the two pools has ended.
     assert len([text for text in told if "eak" in text]) >= 2, told
 
 
@@ -216,7 +217,7 @@ def test_a_callback_may_do_anything(act: Act, device: str, unraisable: List[Any]
         served = pool.allocate(30 * MIB)
     assert len(calls) == 1 and len(later) == 1
     assert all(isinstance(error, (ZeroDivisionError, warmheap.OutOfMemoryError)) for error in unraisable)
-    # Served exactly if room was made; what was not freed is where it was.
+    # The request succeeds exactly if there was room. What was not freed is unchanged.
     assert (served is not None) == (not any(not buffer.is_freed and buffer.size > 1000 for buffer in cached[:1]))
     assert not cached or cached[0].is_freed or cached[0].address == address
     if pool.closed:
@@ -242,7 +243,7 @@ def test_a_callback_may_drop_the_last_handle() -> None:
 
 @pytest.mark.parametrize("threads", [1, 2, 3, 16, 64])
 def test_buffers_are_used_freed_and_viewed_by_all_threads_at_once(threads: int) -> None:
-    """Each object is met by several threads, and its state is never found in use."""
+    """Several threads use each object at once, and no call finds its state in use."""
     pool = warmheap.MemoryPool()
     wrong: List[BaseException] = []
     shared: List[warmheap.Buffer] = [pool.allocate(1000)]

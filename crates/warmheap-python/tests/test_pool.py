@@ -1,4 +1,4 @@
-"""Pools and buffers: what they give, when they take it back, what they say."""
+"""Pools and buffers: what a pool gives, when it takes it back, and what it reports."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def test_the_line_that_asked_is_kept(pool: warmheap.MemoryPool) -> None:
     here = ask.__code__.co_firstlineno + 1
     for _ in range(3):
         assert ask().site == f"{__file__}:{here}"
-    # Two calls on lines of one function are told apart, and so are functions made at run time.
+    # Two calls on different lines of one function are told apart, and so are functions made at run time.
     first = pool.allocate(100)
     second = pool.allocate(100)
     assert first.site is not None and second.site is not None

@@ -1,4 +1,4 @@
-"""What happens around a program: its log, its forks, its end."""
+"""A program's surroundings: its log, its forks, its end."""
 
 from __future__ import annotations
 
@@ -217,7 +217,7 @@ def test_a_child_does_not_log_for_its_parent() -> None:
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
 def test_a_child_that_python_does_not_know_of_is_refused_too() -> None:
-    """By the C library's fork, as an extension calls it: none of Python's hooks run."""
+    """The C library's fork, as an extension calls it, runs none of Python's hooks."""
     out = quiet("""
         import ctypes, logging, os, warmheap
         pool = warmheap.MemoryPool(heap_size_mb=1, num_heaps=1, warmup_sizes=[])
@@ -237,7 +237,8 @@ def test_a_child_that_python_does_not_know_of_is_refused_too() -> None:
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
 def test_a_child_ends_well_with_all_that_it_inherited() -> None:
-    """Exit code 0 through the interpreter's own end, with a maintainer, a queue and a recording."""
+    """The child ends through the interpreter's own end with exit code 0, with a pool that has a thread, a
+    queue and a recording."""
     quiet("""
         import os, sys, tempfile, warmheap
         path = os.path.join(tempfile.mkdtemp(), "trace.csv")

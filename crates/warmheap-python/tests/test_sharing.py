@@ -1,4 +1,4 @@
-"""Memory lent to others: buffer protocol and DLPack, without a copy, kept for as long as it is used."""
+"""Memory lent through the buffer protocol and DLPack, without a copy, and kept as long as it is used."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def test_memory_that_the_cpu_cannot_reach_is_not_lent() -> None:
 
 
 @pytest.mark.parametrize("version", [None, (1, 0)])
-def test_a_capsule_that_nobody_takes_gives_the_memory_back(pool: warmheap.MemoryPool, version: Any) -> None:
+def test_a_capsule_that_no_consumer_takes_gives_the_memory_back(pool: warmheap.MemoryPool, version: Any) -> None:
     buffer = pool.allocate(1000)
     capsule = buffer.__dlpack__(max_version=version)
     assert ("versioned" in repr(capsule)) == (version is not None)
@@ -116,7 +116,7 @@ def test_torch_uses_pool_memory(pool: warmheap.MemoryPool) -> None:
 
 
 def test_no_object_is_left_behind(pool: warmheap.MemoryPool) -> None:
-    """Counts references and blocks of memory over thousands of everything."""
+    """Counts references and blocks of memory over thousands of calls of every kind."""
     queue = pool.queue()
 
     def everything() -> None:
@@ -147,6 +147,6 @@ def test_no_object_is_left_behind(pool: warmheap.MemoryPool) -> None:
     for _ in range(1000):
         everything()
     after = count()
-    # A few references come and go with the test's own machinery; a leak would be a thousand.
+    # A few references come and go with the test's own machinery. A leak would be a thousand.
     assert all(abs(b - a) < 100 for a, b in zip(before, after)), (before, after)
     assert sys.getallocatedblocks() - blocks < 500

@@ -1,4 +1,4 @@
-"""The stubs name every setting and every figure, and no other."""
+"""The stub names every setting and every figure, and no others."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import warmheap
 
 
 def attributes(name: str) -> Set[str]:
-    """What the stub of a class lists as attributes and properties."""
+    """Returns the attributes and properties of a class in the stub."""
     stub = Path(warmheap.__file__).with_name("_native.pyi").read_text(encoding="utf-8")
     body = next(node.body for node in ast.parse(stub).body if isinstance(node, ast.ClassDef) and node.name == name)
     named = {node.target.id for node in body if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name)}

@@ -1,4 +1,5 @@
-"""What waits, waits while other Python threads run: for devices, queues, files, and in what ends objects too."""
+"""Calls that wait let other Python threads run: for devices, queues and files, and at the end of objects
+too."""
 
 from __future__ import annotations
 
@@ -17,7 +18,7 @@ from conftest import MIB, at_once, quiet
 
 
 class Meanwhile:
-    """Counts the milliseconds in which another thread could run, of those that a block took."""
+    """Counts the milliseconds of a block in which another thread could run."""
 
     def __enter__(self) -> Meanwhile:
         self.ran, self.ended = 0, False
@@ -38,7 +39,7 @@ class Meanwhile:
 
     def check(self, at_least: float = 0.0) -> None:
         assert self.took >= at_least
-        # Busy machines wake a thread late; one that holds the lock lets it run once.
+        # A busy machine wakes a thread late. A call that holds the interpreter's lock lets it run only once.
         assert self.took < 0.1 or self.ran_meanwhile >= 20 * self.took, (self.took, self.ran_meanwhile)
 
 
@@ -56,7 +57,7 @@ def test_a_buffer_reused_early_outlives_its_queue_without_a_halt() -> None:
 
 
 SLOW = "sim:discrete,latency=300000"
-"""Each call of the device takes 0.3 seconds."""
+"""Every call of the device takes 0.3 seconds."""
 
 
 def slow(**settings: Any) -> warmheap.MemoryPool:
@@ -137,7 +138,7 @@ def test_other_threads_run_while_the_device_is_slow(prepare: Callable[[], Callab
 
 @pytest.fixture
 def pipe(tmp_path: Path) -> Iterator[Path]:
-    """A named pipe: opening it waits for the other side, reading and writing too."""
+    """Makes a named pipe. Opening it waits for the other side, and so do reading and writing."""
     if not hasattr(os, "mkfifo"):
         pytest.skip("no named pipes here")
     path = tmp_path / "pipe"
@@ -165,7 +166,7 @@ def test_files_are_read_while_other_threads_run(pipe: Path, read: str) -> None:
 
 @pytest.mark.parametrize("end", ["", ".free()", ".retire(queue.signal())"])
 def test_frees_are_recorded_while_other_threads_run(pipe: Path, end: str) -> None:
-    """The pipe takes 64 KiB and more only as the other thread reads."""
+    """The pipe takes more than 64 KiB only as the other thread reads."""
     out = quiet(f"""
         import threading, time, warmheap
         pool = warmheap.MemoryPool(device="sim")
@@ -192,7 +193,7 @@ def test_frees_are_recorded_while_other_threads_run(pipe: Path, end: str) -> Non
 
 
 def test_handlers_wait_while_other_threads_run_and_log() -> None:
-    """A slow handler in one thread does not keep the records of others."""
+    """A slow handler in one thread does not hold up the records of other threads."""
     import logging
 
     began, go_on = threading.Event(), threading.Event()
@@ -225,7 +226,7 @@ def test_handlers_wait_while_other_threads_run_and_log() -> None:
 
 @pytest.mark.parametrize("threads", [1, 2, 3, 16, 64])
 def test_a_pool_is_closed_amid_calls_of_other_threads(threads: int) -> None:
-    """Whichever thread has the last handle, none waits for another that waits for it."""
+    """Whichever thread has the last handle, it waits for no thread that waits for it."""
     for _ in range(max(1, 64 // threads)):
         pool = warmheap.MemoryPool(heap_size_mb=1, num_heaps=1, warmup_sizes=[], log_exhaustion=False)
         ready = threading.Barrier(threads + 1)
@@ -266,7 +267,7 @@ def test_snapshots_taken_amid_threads_count_no_more_than_is_alive(threads: int) 
         while time.monotonic() < end:
             statistics = pool.get_statistics()
             assert 0 <= statistics.active_allocations <= statistics.total_allocations < 1 << 40
-            # Each thread has one buffer at most; a snapshot reads their counts one after the other.
+            # Each thread has one buffer at most. A snapshot reads their counts one after the other.
             assert statistics.active_allocations < 1 << 32
     finally:
         ended = True

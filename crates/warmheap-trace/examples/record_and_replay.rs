@@ -1,4 +1,4 @@
-//! Records what a program asks of its pool, then replays it on another pool:
+//! Records what a program requests from its pool, then replays it on another pool:
 //! `cargo run -p warmheap-trace --example record_and_replay`
 
 use std::sync::Arc;
@@ -22,7 +22,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     }
     println!("recorded {} events in {}", recorder.finish()?, path.display());
 
-    // Another day, another configuration: would it have served the program?
+    // The recording shows whether another configuration would have served the program.
     let program = Program::compile(TraceReader::open(&path)?, Compile::default())?;
     let config = PoolConfig::default().with_heap_size(32 * MIB).with_num_heaps(1).with_warmup_sizes([]);
     let pool = Pool::new(Arc::new(SimDevice::new()), config)?;

@@ -1,5 +1,5 @@
-//! Children by `fork` of processes whose threads are busy: what they inherited is refused or left alone, they
-//! never hang, they end cleanly, and pools of their own work.
+//! Children by `fork` of processes whose threads are busy. Every call on what a child inherited is refused or
+//! does nothing. Children never hang, they end cleanly, and they can use pools of their own.
 #![cfg(unix)]
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -19,29 +19,29 @@ use warmheap::{Tag, Ticket};
 
 const MIB: u64 = 1 << 20;
 
-/// Runs `body` in a child, which must end well within a second (and is given more on a busy machine). The
-/// parent gets it back, with all that it owns.
+/// Runs `body` in a child, which must end well within a second, or a little more on a busy machine. The
+/// parent gets `body` back with all that it owns.
 fn in_child<F: FnOnce()>(body: F) -> F {
-    // SAFETY: the child runs code that the library promises to bear after a fork, and ends.
+    // SAFETY: the child runs only code that the library allows after a fork, and then exits.
     let child = unsafe { libc::fork() };
     assert!(child >= 0);
     if child == 0 {
-        // Past the test harness, which would keep the words.
+        // This goes past the test harness, which would swallow the message.
         std::panic::set_hook(Box::new(|panic| {
             let words = format!("in the child: {panic}\n");
-            // SAFETY: the words are as long as said.
+            // SAFETY: the text is as long as stated.
             unsafe { libc::write(2, words.as_ptr().cast(), words.len()) };
         }));
         let code = i32::from(catch_unwind(AssertUnwindSafe(body)).is_err());
-        // SAFETY: ends the process, destructors of the thread's own values included.
+        // SAFETY: this ends the process without running destructors.
         unsafe { libc::exit(code) }
     }
     let deadline = Instant::now() + Duration::from_secs(10);
     let mut status = 0;
-    // SAFETY: waits for our own child, and writes to a local.
+    // SAFETY: this waits for our own child, and writes to a local variable.
     while unsafe { libc::waitpid(child, &mut status, libc::WNOHANG) } == 0 {
         if Instant::now() > deadline {
-            // SAFETY: ends our own child.
+            // SAFETY: this ends our own child.
             unsafe { libc::kill(child, libc::SIGKILL) };
             panic!("the child hangs");
         }
@@ -54,7 +54,7 @@ fn in_child<F: FnOnce()>(body: F) -> F {
     body
 }
 
-/// What a program may hold when it forks.
+/// Everything that a program may hold when it forks.
 struct Held {
     pool: Pool,
     small: Buffer,
@@ -86,7 +86,7 @@ impl Held {
         }
     }
 
-    /// Makes every call, and drops what it has.
+    /// Makes every call, and drops what it holds.
     fn use_all(mut self, parent: u32) {
         let child = std::process::id();
         let refused = Forked { parent, child };
@@ -156,7 +156,7 @@ impl Held {
     }
 }
 
-/// A pool of the child's own, with threads.
+/// Uses a pool of the child's own, with threads.
 fn own_pool(device: Arc<dyn Device>) {
     let mut config = PoolConfig::elastic();
     config.trim_after = Duration::from_millis(50);
@@ -177,7 +177,7 @@ fn own_pool(device: Arc<dyn Device>) {
     assert!(pool.leaks().is_clean());
 }
 
-/// A thread's work: everything that takes locks.
+/// One thread's work: everything that takes locks.
 fn work(pool: &Pool, number: usize, ended: &AtomicBool) {
     let queue = pool.queue(Arc::new(SimQueue::new()));
     let mut rng = fastrand::Rng::with_seed(number as u64);
@@ -215,7 +215,7 @@ fn fixed() -> PoolConfig {
     config
 }
 
-/// Forks again and again while threads are busy with the pool.
+/// Forks again and again while threads use the pool.
 fn forks_amid(threads: usize, device: Arc<dyn Device>, mut config: PoolConfig) {
     config.quotas.insert("metered".into(), 64 * MIB);
     config.trim_after = Duration::from_millis(20);
@@ -234,7 +234,7 @@ fn forks_amid(threads: usize, device: Arc<dyn Device>, mut config: PoolConfig) {
                 let held = Held::take(&pool, &worker);
                 let device = if round % 2 == 0 { Arc::clone(&device) } else { Arc::new(HostDevice::new()) };
                 let body = in_child(|| {
-                    // In a new thread, too: one that has never used the pool.
+                    // A new thread, which has never used the pool, tries as well.
                     thread::scope(|scope| _ = scope.spawn(|| assert!(held.pool.allocate(64_u64).is_err())));
                     held.use_all(parent);
                     own_pool(device);

@@ -1,5 +1,5 @@
-//! The host device refuses what the machine does not have, with figures and before it touches a page, instead of
-//! being ended by the kernel.
+//! The host device refuses what the machine does not have, with figures, before it touches a page. Otherwise
+//! the kernel would end the process.
 #![cfg(target_os = "linux")]
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -13,29 +13,29 @@ use warmheap::{AllocError, Pool, PoolConfig};
 const MIB: u64 = 1 << 20;
 const GIB: u64 = 1 << 30;
 
-/// Bytes of this process in memory.
+/// Returns the bytes of this process that are in memory.
 fn resident() -> u64 {
     let figures = std::fs::read_to_string("/proc/self/statm").unwrap();
     figures.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() * 4096
 }
 
-/// Runs `body` in a child with less room, and insists that it ends well.
+/// Runs `body` in a child with a lower limit. The child must end well.
 fn limited(resource: libc::__rlimit_resource_t, bytes: u64, body: impl FnOnce()) {
-    // SAFETY: the child makes pools of its own, and ends.
+    // SAFETY: the child makes pools of its own, and then exits.
     let child = unsafe { libc::fork() };
     if child == 0 {
         let limit = libc::rlimit { rlim_cur: bytes, rlim_max: bytes };
-        // SAFETY: reads a local.
+        // SAFETY: this reads a local variable.
         let set = unsafe { libc::setrlimit(resource, &limit) };
         let done = catch_unwind(AssertUnwindSafe(|| {
             assert_eq!(set, 0);
             body();
         }));
-        // SAFETY: ends the process.
+        // SAFETY: this ends the process.
         unsafe { libc::_exit(i32::from(done.is_err())) }
     }
     let mut status = 0;
-    // SAFETY: waits for our own child, and writes to a local.
+    // SAFETY: this waits for our own child, and writes to a local variable.
     assert_eq!(unsafe { libc::waitpid(child, &mut status, 0) }, child);
     assert_eq!(status, 0, "how the child ended");
 }
@@ -97,7 +97,8 @@ fn the_limit_on_private_memory_is_the_figure_where_it_is_the_least() {
         drop(host.allocate(64 * MIB, 64).unwrap());
         let pool = Pool::new(Arc::new(host), PoolConfig::elastic()).unwrap();
         assert!(matches!(pool.allocate(4 * GIB), Err(AllocError::OutOfMemory(_))));
-        // As much as there is, in small pieces: refused in the end, not before, and not by a signal.
+        // The child takes all there is in small pieces. The device refuses in the end, not before, and no
+        // signal comes.
         let held: Vec<_> = std::iter::repeat_with(|| pool.allocate(16 * MIB)).map_while(Result::ok).collect();
         assert!(held.len() > 20 && held.len() < 64, "{}", held.len());
     });

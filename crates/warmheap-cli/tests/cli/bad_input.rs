@@ -1,9 +1,10 @@
-//! Whatever the command is given, it answers with one line that says where and what to do, and
-//! exit code 1 or 2.
+//! Whatever its input, the command prints one line that says where the fault is and what to do, and exits
+//! with 1 or 2.
 
 use crate::run::{Folder, Run, small_trace, warmheap};
 
-/// One line on standard error, nothing on standard output, these words, this code.
+/// Asserts that a run printed one line with these words on standard error, nothing on standard output, and
+/// exited with this code.
 fn refused(run: &Run, code: i32, words: &[&str]) {
     assert_eq!(run.code, code, "{run:?}");
     assert_eq!(run.stdout, "", "{run:?}");

@@ -1,4 +1,4 @@
-//! Each command, run for real, prints what it found.
+//! Each command, run as it is, prints what it found.
 
 use crate::run::{Folder, small_trace, warmheap};
 use serde_json::json;
@@ -120,7 +120,7 @@ fn bench_compares_with_the_device_itself() {
     assert!(result["reduction"].as_f64().unwrap() > 0.5, "{result}");
     let per_token = |side: &str| result[side]["ms_per_token"].as_f64().unwrap();
     assert!(per_token("pool") < per_token("baseline"));
-    // 600 ms of trace over 10 tokens.
+    // The trace takes 600 ms for 10 tokens.
     assert!((result["compute_ms_per_token"].as_f64().unwrap() - 59.9).abs() < 0.1);
 
     let run = warmheap(&["compare", &output, &output]);
@@ -158,7 +158,7 @@ fn bench_without_tokens_models_no_throughput() {
     let result = warmheap(&[&args[..], &["--json"]].concat()).json();
     assert_eq!(result["pool"]["tokens_per_second"], json!(null));
     assert!(warmheap(&args).stdout.contains("--tokens N"));
-    // The sidecar knows, where there is one.
+    // If there is a sidecar, it has the figure.
     folder.file("small.json", r#"{"decode_steps": 5, "serving_from_event": 600}"#);
     let result = warmheap(&[&args[..], &["--json"]].concat()).json();
     assert_eq!(result["tokens"], json!(5));
@@ -198,7 +198,7 @@ fn check_judges_and_recommends() {
     assert!(run.stdout.contains("heap_size_mb = (8192 / 4) x 1.5 = 3072"), "{run:?}");
     let run = warmheap(&["check", &config, "--json"]);
     assert_eq!(run.json()["num_heaps"], json!(4));
-    // What it recommends is itself a configuration.
+    // The recommendation is itself a configuration.
     let recommended = run.json()["recommendation"]["config"].as_str().unwrap().to_owned();
     let recommended = folder.file("recommended.yaml", recommended);
     assert_eq!(warmheap(&["check", &recommended]).code, 0);

@@ -12,13 +12,13 @@ fn document(name: &str) -> String {
     fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(name)).unwrap()
 }
 
-/// The fenced blocks of a document that are plain text: what a command prints.
+/// Returns the fenced blocks of a document that are plain text: what a command prints.
 fn outputs(text: &str) -> Vec<&str> {
     let blocks = text.split("\n```text\n").skip(1);
     blocks.map(|rest| rest.split_once("```").unwrap().0).collect()
 }
 
-/// The commands that the help lists.
+/// Returns the commands that the help lists.
 fn commands() -> BTreeSet<String> {
     let help = warmheap(&["--help"]).stdout;
     let (_, list) = help.split_once("Commands:\n").unwrap();

@@ -1,4 +1,4 @@
-//! The real command, as people run it.
+//! The command, as users run it.
 
 mod bad_input;
 mod commands;

@@ -1,4 +1,4 @@
-//! The real command, run on files made for the test.
+//! Runs the command on files made for a test.
 
 use std::path::PathBuf;
 
@@ -8,7 +8,7 @@ use tempfile::TempDir;
 /// A folder for one test's files.
 pub(crate) struct Folder(TempDir);
 
-/// What a run left.
+/// The result of a run.
 #[derive(Debug)]
 pub(crate) struct Run {
     pub(crate) code: i32,
@@ -21,7 +21,7 @@ impl Folder {
         Self(tempfile::tempdir().unwrap())
     }
 
-    /// A file with these contents; its path.
+    /// Writes a file with these contents, and returns its path.
     pub(crate) fn file(&self, name: &str, contents: impl AsRef<[u8]>) -> String {
         let path = self.path(name);
         std::fs::write(&path, contents).unwrap();
@@ -33,10 +33,10 @@ impl Folder {
     }
 }
 
-/// Runs the command; a process killed by a signal has code -1.
+/// Runs the command. A process that a signal killed has code -1.
 pub(crate) fn warmheap(args: &[&str]) -> Run {
     let mut command = Command::cargo_bin("warmheap").unwrap();
-    // The command takes every variable with this prefix for its own; those of the tests are not.
+    // The command takes every variable with this prefix for its own, but those of the tests are not.
     for (name, _) in std::env::vars_os() {
         if name.to_string_lossy().starts_with("WARMHEAP_") {
             command.env_remove(name);
@@ -51,14 +51,14 @@ pub(crate) fn warmheap(args: &[&str]) -> Run {
 }
 
 impl Run {
-    /// The run ended well; what it printed as JSON.
+    /// Returns what the run printed as JSON. Asserts that it ended well.
     pub(crate) fn json(&self) -> serde_json::Value {
         assert_eq!(self.code, 0, "{self:?}");
         serde_json::from_str(&self.stdout).unwrap()
     }
 }
 
-/// A trace in which buffers of up to 64 KiB come and go.
+/// Returns a trace in which buffers of up to 64 KiB come and go.
 pub(crate) fn small_trace() -> String {
     let mut text = String::from("Thread,Time,Action,Pointer,Size,Stream\n");
     for i in 0..600_u64 {

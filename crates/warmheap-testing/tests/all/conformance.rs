@@ -1,5 +1,4 @@
-//! The conformance suite passes on the devices that are always there, and catches devices that
-//! break one rule.
+//! Devices that are always available pass the conformance suite. Devices that break one rule fail it.
 
 use std::sync::Arc;
 
@@ -39,7 +38,7 @@ fn every_simulated_device_conforms_and_gets_everything_back() {
     }
 }
 
-/// The checks that fail on a device with one flaw.
+/// Returns the checks that fail on a device with one flaw.
 fn caught(device: &dyn Device) -> Vec<Check> {
     let Err(failures) = conformance::run(device) else { return Vec::new() };
     let text = failures.to_string();

@@ -1,4 +1,4 @@
-//! A device that breaks one rule, over one that keeps them all.
+//! A device that breaks one rule. It wraps a device that keeps all rules.
 
 use std::any::Any;
 use std::ops::Range;
@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use warmheap::device::{Device, DeviceError, HeapKind, HeapRequest, Limits, Memory};
 
-/// The rule that is broken.
+/// The broken rule.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Flaw {
     None,
@@ -124,13 +124,13 @@ impl<D: Device> Device for Flawed<D> {
     }
 }
 
-// SAFETY: it owns what it wraps; where it lies about that, the conformance suite is what it lies to.
+// SAFETY: it owns the memory that it wraps. Where it misreports that, only the conformance suite uses it.
 unsafe impl Memory for FlawedMemory {
     fn address(&self) -> u64 {
         match self.flaw {
             Flaw::HeapOffAlignment if self.heap => self.inner.address() + 8,
             Flaw::BufferOffAlignment if !self.heap => self.inner.address() + 8,
-            // Heaps of one size, all in one place.
+            // All heaps of one size report the same place.
             Flaw::SameAddress => 1 << 45,
             _ => self.inner.address(),
         }
@@ -146,7 +146,7 @@ unsafe impl Memory for FlawedMemory {
 
     unsafe fn commit(&self, range: Range<u64>) -> Result<(), DeviceError> {
         enter(self.flaw, &self.busy)?;
-        // SAFETY: the caller's promise.
+        // SAFETY: the caller keeps this function's contract.
         unsafe { self.inner.commit(range) }
     }
 
@@ -155,7 +155,7 @@ unsafe impl Memory for FlawedMemory {
         if self.flaw == Flaw::DecommitDoesNothing {
             return Ok(());
         }
-        // SAFETY: the caller's promise.
+        // SAFETY: the caller keeps this function's contract.
         unsafe { self.inner.decommit(range) }
     }
 
@@ -164,7 +164,7 @@ unsafe impl Memory for FlawedMemory {
         if self.flaw == Flaw::WarmWorksOnce && self.warmed.fetch_add(1, SeqCst) > 0 && self.heap {
             return Err(DeviceError::Failed { call: "warm", reason: "warm already".into() });
         }
-        // SAFETY: the caller's promise.
+        // SAFETY: the caller keeps this function's contract.
         unsafe { self.inner.warm(range) }
     }
 
@@ -174,13 +174,14 @@ unsafe impl Memory for FlawedMemory {
         let range = match self.flaw {
             Flaw::FillOneTooFew => range.start..range.end - 1,
             Flaw::FillOneTooMany if short && self.heap => {
-                // Not past the memory itself.
+                // The range stays within the memory.
                 range.start..(range.end + 1).min(self.size())
             }
             Flaw::FillWhatIsInside => range.start.min(self.size())..range.end.min(self.size()),
             _ => range,
         };
-        // SAFETY: the caller's promise, and at most one byte more of memory that the suite has to itself.
+        // SAFETY: the caller keeps this function's contract. Only the suite uses the memory, so one byte more
+        // does no harm.
         unsafe { self.inner.fill(range, byte) }
     }
 
@@ -191,7 +192,7 @@ unsafe impl Memory for FlawedMemory {
             Flaw::CopyToTheStart => (0, range),
             _ => (at, range),
         };
-        // SAFETY: the caller's promise; the suite has all of the memory to itself.
+        // SAFETY: the caller keeps this function's contract, and only the suite uses the memory.
         unsafe { self.inner.copy_from(at, from, range) }
     }
 

@@ -1,5 +1,5 @@
-//! The conformance suite, the soak, and replays with many threads: sound devices and pools pass, flawed ones are
-//! found.
+//! The conformance suite, the soak, and replays with many threads. Sound devices and pools pass, and flawed
+//! ones are found.
 
 mod conformance;
 mod flawed;
@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use warmheap_trace::{Action, Compile, Event, Program};
 
-/// A program of so many buffers, a third of them alive until `kept` more have come. `size` chooses the bytes of
-/// each by its number.
+/// Returns a program of so many buffers, a third of which live until `kept` more have come. `size` chooses
+/// the bytes of each by its number.
 fn churn(buffers: u64, kept: u64, size: impl Fn(u64) -> u64) -> Program {
     let event = |action, pointer| {
         let (thread, stream, time) = (0, 0, Duration::from_secs(pointer));

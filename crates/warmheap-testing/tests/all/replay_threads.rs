@@ -12,15 +12,15 @@ use warmheap_trace::replay::{Replay, ReplayError};
 
 use crate::churn;
 
-/// Longer than any of these takes.
+/// Far longer than any replay here takes.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Small buffers and large ones, a third of them alive for long.
+/// Small buffers and large ones, a third of which live long.
 fn program(buffers: u64) -> Program {
     churn(buffers, 90, |i| 1 + i.wrapping_mul(0x9e37_79b9_7f4a_7c15) % (1 << (10 + i % 13)))
 }
 
-/// Replays about so many buffers in all.
+/// Replays so many buffers in all, or about as many.
 fn verified(device: impl Device + 'static, config: PoolConfig, threads: usize, buffers: u64) {
     let pool = Pool::new(Arc::new(device), config).unwrap();
     let program = program(buffers / threads.max(12) as u64);
@@ -61,7 +61,7 @@ fn contents_survive_dozens_of_threads_on_host_memory() {
     [3, 64].into_iter().for_each(|threads| verified(HostDevice::new(), PoolConfig::elastic(), threads, 3000));
 }
 
-/// What a replay ends with on a pool that runs out of memory and has a callback that panics then.
+/// Returns the end of a replay on a pool that runs out of memory and has a callback that then panics.
 fn ends_with(threads: usize, remote_free: bool) -> ReplayError {
     let (tell, hear) = mpsc::channel();
     thread::spawn(move || {

@@ -1,4 +1,4 @@
-//! Pools survive a soak; pools on devices and queues that break their promises do not.
+//! Pools survive a soak. Pools on devices and queues that break their promises do not.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
@@ -14,7 +14,7 @@ use warmheap_trace::Program;
 use crate::churn;
 use crate::flawed::{Flaw, Flawed};
 
-/// Buffers of many sizes, half of them whole granules, a third of them alive for long.
+/// Buffers of many sizes. Half of them are whole granules, and a third live long.
 fn program() -> Program {
     let size = |i: u64| 1 + (i.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 20) % (1 << (8 + i % 15));
     let size = |i: u64| if i.is_multiple_of(2) { size(i).next_multiple_of(256) } else { size(i) };
@@ -27,12 +27,12 @@ fn soak() -> Soak {
     Soak { time: Duration::from_secs(seconds), ..Soak::default() }
 }
 
-/// Soaks pools of a device until each hardship has come up.
+/// Soaks pools of a device until each hardship has occurred.
 fn survive(soak: &Soak, device: impl Device + 'static) {
     let devices: [Arc<dyn Device>; 1] = [Arc::new(device)];
     let mut all = [0; 12];
     for seed in (1..50_000).step_by(1000) {
-        // The first takes its time; the others are for hardships that did not come up in it.
+        // The first soak lasts the set time. Further ones wait for hardships that did not occur in it.
         let time = if seed == 1 { soak.time } else { Duration::from_secs(1) };
         let (survived, outcome) = Soak { seed, time, ..soak.clone() }.run(&[program()], &devices, &|_| ());
         outcome.unwrap_or_else(|broken| panic!("{broken}\n{survived:#?}"));
@@ -76,7 +76,7 @@ fn pools_survive_64_threads() {
     survive(&Soak { threads: 64, ..soak() }, SimDevice::new());
 }
 
-/// What a soak says of pools on a device that breaks a rule.
+/// Returns what a soak finds on a device that breaks a rule.
 fn finding(device: impl Device + 'static, flaw: Flaw) -> String {
     let devices: [Arc<dyn Device>; 1] = [Arc::new(Flawed::new(device, flaw))];
     let soak = Soak { time: Duration::from_secs(60), ..Soak::default() };

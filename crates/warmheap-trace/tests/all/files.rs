@@ -1,4 +1,4 @@
-//! Trace files: what is written reads back, and damage is named with its line.
+//! Trace files read back as written, and damage is reported with its line.
 
 use std::fs;
 use std::io::Write;
@@ -30,7 +30,7 @@ fn compile(lines: &str, how: Compile) -> Result<Program, TraceError> {
 #[test]
 fn every_compression_reads_back_as_written() {
     let folder = tempfile::tempdir().unwrap();
-    // Enough for several zstd frames.
+    // This is enough for several zstd frames.
     let events: Vec<Event> = (0..60_000)
         .map(|i| Event {
             thread: i % 3,
@@ -147,7 +147,7 @@ fn impossible_events_are_refused_or_skipped_and_counted() {
     assert_eq!((summary.peak_live_bytes, summary.end_live_bytes), (8, 0));
 }
 
-/// A small trace as this library compresses it.
+/// Returns a small trace as this library compresses it.
 fn compressed(ending: &str) -> Vec<u8> {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join(format!("t.csv.{ending}"));
@@ -168,7 +168,7 @@ fn compressed(ending: &str) -> Vec<u8> {
     fs::read(path).unwrap()
 }
 
-/// Reads whatever it is to the end; an error is one line.
+/// Reads a file of any content to its end. An error has one line.
 fn survives(bytes: Vec<u8>) -> Result<(), TestCaseError> {
     let read = TraceReader::new("t", std::io::Cursor::new(bytes));
     let compiled = read.and_then(|reader| Program::compile(reader, Compile::default()));

@@ -1,4 +1,4 @@
-//! Replays find out what is true of a pool, and a recorded run replays.
+//! Replays measure what is true of a pool, and a recorded run replays.
 
 use std::io::Cursor;
 use std::path::PathBuf;
@@ -15,7 +15,7 @@ fn bundled() -> Program {
     Program::compile(TraceReader::open(crate::bundled()).unwrap(), Compile::default()).unwrap()
 }
 
-/// Buffers of many sizes, a third of them alive for long, on few addresses.
+/// Buffers of many sizes, a third of which live long, at few addresses.
 fn churn(buffers: u64) -> Program {
     let mut text = String::from("Thread,Time,Action,Pointer,Size,Stream\n");
     let size = |i: u64| 1 + i.wrapping_mul(0x9e37_79b9_7f4a_7c15) % (200 << 10);
@@ -60,7 +60,7 @@ fn the_bundled_trace_is_served_without_overlap() {
 }
 
 #[test]
-fn contents_survive_on_host_memory_whoever_frees() {
+fn contents_survive_on_host_memory_whichever_thread_frees() {
     let program = churn(4000);
     for (threads, remote_free) in [(1, false), (2, false), (1, true), (3, true)] {
         let pool = pool(HostDevice::new(), PoolConfig::elastic());
@@ -96,7 +96,7 @@ fn device_calls_are_counted_where_they_happen() {
     assert_eq!(calls.setup, 0);
     assert!(calls.first_half > 0 && calls.second_half > 0);
     assert!(report.ns_per_op > 0.0 && report.alloc_ns.p50 <= report.alloc_ns.p999);
-    // The books are those of the first round; the others played as often.
+    // The counts are those of the first round. The other rounds played as much.
     let rounds = 5;
     assert_eq!(sim.calls(Call::Allocate), rounds * report.allocations);
 }
@@ -135,11 +135,11 @@ fn a_recorded_run_replays() {
         });
         assert!(recorder.allocate(1_u64 << 30).is_err());
         assert_eq!(kept.size(), 3 * MIB);
-        // A buffer that is retired is free from then on, as far as the program that ran goes.
+        // A retired buffer is free from then on, as far as the recorded program goes.
         recorder.allocate(MIB).unwrap().retire(&queue.ticket(sim.submit()));
         let late = recorder.clone();
         assert_eq!(recorder.finish().unwrap(), 4 + 4 * 499);
-        // What comes after the end is served, and not recorded.
+        // The pool serves what comes after the end, and the recorder does not write it.
         drop(late.allocate(64_u64).unwrap());
         drop(kept);
         sim.complete_all();

@@ -1,5 +1,5 @@
-//! Every YAML sample of the guide, as it stands there: it loads with the values a reader expects,
-//! or is refused with a message that says what to change.
+//! Every YAML sample of the guide, unchanged. A sample loads with the values that a reader expects, or the
+//! error says what to change.
 
 use std::fs;
 use std::path::PathBuf;
@@ -38,7 +38,7 @@ fn mib(sizes: &[u64]) -> Vec<u64> {
     sizes.iter().map(|size| size * MIB).collect()
 }
 
-/// The samples that set one key several times, as alternatives, or do arithmetic.
+/// The samples that set one key several times, as alternatives, or contain arithmetic.
 const REFUSED: [&str; 5] = ["02", "03", "05", "06", "07"];
 
 #[test]

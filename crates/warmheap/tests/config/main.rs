@@ -1,4 +1,4 @@
-//! Settings: from files, from variables, from code.
+//! Settings from files, from variables and from code.
 
 mod guide;
 mod roundtrip;

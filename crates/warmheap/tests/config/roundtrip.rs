@@ -1,5 +1,4 @@
-//! Whatever a valid configuration says, writing it and reading it back says the same, by file, by
-//! key and by variable.
+//! A valid configuration means the same after it is written and read back: as a file, by key and by variable.
 
 use std::time::Duration;
 

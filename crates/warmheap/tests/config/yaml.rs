@@ -1,5 +1,5 @@
-//! YAML that people write by mistake or in malice: one line for each fault, with its place and what
-//! is allowed, and never a panic or a wait.
+//! YAML with mistakes or malice in it. The error has a line for each fault, with its place and what is
+//! allowed. The reader never panics and never hangs.
 
 use std::fs;
 use std::time::{Duration, Instant};
@@ -196,7 +196,7 @@ fn files_that_cannot_be_settings_are_named() {
     let name = file.display();
     fs::write(&file, b"num_heaps: 4\n# caf\xe9\n").unwrap();
     assert_eq!(load(&file).to_string(), format!("{name}: line 2: not UTF-8 text; save the file as UTF-8"));
-    // The cut after the last byte looked at falls within a character.
+    // The limit cuts the text within a character.
     fs::write(&file, "#".to_owned() + &"\u{e9}".repeat(MAX_YAML_BYTES)).unwrap();
     assert!(load(&file).to_string().contains("has more than 1048576 bytes"));
     fs::write(&file, "num_heaps: 0\nnum_heeps: 1\n").unwrap();

@@ -1,5 +1,5 @@
-//! Memory of devices refuses what it does not have: wrong ranges and requests are errors with figures,
-//! and nothing is written.
+//! A device's memory refuses what it does not have. A wrong range or request is an error with figures, and
+//! the device writes nothing.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use warmheap::{Pool, PoolConfig};
 fn a_fill_past_the_end_of_a_block_is_an_error_with_figures() {
     let one = HostDevice::new().allocate(4096, 64).unwrap();
     let other = HostDevice::new().allocate(8192, 64).unwrap();
-    // SAFETY: nobody else has either; the ranges are what is tested.
+    // SAFETY: only this test has the memory, and the ranges are what it tests.
     let (filled, copied) = unsafe { (one.fill(0..1 << 36, 1), one.copy_from(4000, &*other, 0..97)) };
     assert_eq!(filled, Err(DeviceError::OutOfRange { start: 0, end: 1 << 36, size: 4096 }));
     assert_eq!(copied, Err(DeviceError::OutOfRange { start: 4000, end: 4097, size: 4096 }));
@@ -26,7 +26,7 @@ fn a_part_of_a_page_is_neither_committed_nor_taken_away_from_its_neighbour() {
     let request = HeapRequest { size: 8 << 20, kind: HeapKind::Elastic, label: "heap".into() };
     let host = HostDevice::with_budget(4 << 20);
     let heap = host.create_heap(&request).unwrap();
-    // SAFETY: nobody else has the heap, and the first two steps are committed once.
+    // SAFETY: only this test has the heap, and it commits the first two steps once.
     unsafe {
         heap.commit(0..4 << 20).unwrap();
         heap.fill(0..4 << 20, 7).unwrap();

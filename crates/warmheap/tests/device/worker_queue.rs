@@ -1,4 +1,4 @@
-//! A queue that works: in order, behind, held up, lost; and what a pool makes of it.
+//! A queue that runs closures: in order, slowed, held and lost; and a pool that uses it.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
@@ -102,14 +102,14 @@ fn work_may_own_its_queue() {
         }
     });
     drop(queue);
-    // Whoever dropped the last handle: neither thread waits for itself.
+    // Whichever thread drops the last handle, neither waits for itself.
     while Arc::strong_count(&counted) > 1 {
         std::thread::yield_now();
     }
 }
 
-/// Each buffer is written by the queue's thread after its owner has retired it; whoever had such a
-/// range too early would see bytes change.
+/// The queue's thread writes each buffer after its owner has retired it. If the pool gave out such a range
+/// too early, its new owner would see bytes change.
 #[test]
 fn retired_memory_is_the_works_own_until_it_is_done() {
     let pool = Pool::new(Arc::new(HostDevice::new()), PoolConfig::elastic()).unwrap();
@@ -124,17 +124,17 @@ fn retired_memory_is_the_works_own_until_it_is_done() {
         let buffer = pool.allocate(size).unwrap();
         let (at, torn, byte) = (buffer.host().unwrap().as_ptr() as usize, Arc::clone(&torn), step as u8);
         let value = workers[which].submit(move || {
-            // SAFETY: the buffer is retired to this queue below, so its range is this work's alone.
+            // SAFETY: the buffer is retired to this queue below, so only this work uses its range.
             let bytes = unsafe { std::slice::from_raw_parts_mut(at as *mut u8, size as usize) };
             bytes.fill(byte);
             std::hint::black_box(&mut *bytes);
             torn.fetch_add(bytes.iter().filter(|seen| **seen != byte).count() as u64, SeqCst);
         });
         buffer.retire(&queues[which].ticket(value));
-        // The CPU's own buffers, out of the same heaps.
+        // The CPU has buffers of its own from the same heaps.
         let own = pool.allocate(random.u64(1..64 << 10)).unwrap();
         let bytes = own.host().unwrap();
-        // SAFETY: the buffer is alive and this thread's.
+        // SAFETY: the buffer is alive, and only this thread uses it.
         unsafe { bytes.write_bytes(!byte, own.size() as usize) };
     }
     for (worker, queue) in workers.iter().zip(&queues) {

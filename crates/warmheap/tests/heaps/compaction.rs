@@ -1,5 +1,5 @@
-//! Movable buffers are packed together: contents stay, what is in use stays where it is, and the
-//! holes come back, whatever fails.
+//! Compaction packs movable buffers together, and free memory joins. Contents survive, and buffers in use
+//! stay in their place, whichever call fails.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -17,7 +17,7 @@ use crate::support::assert_apart;
 const UNLIMITED: CompactionBudget = CompactionBudget::unlimited();
 const HEAP: u64 = 4 * MIB;
 
-/// Heaps of a fixed size, one growing range for all threads, and the heaps of each thread.
+/// Fixed heaps, one growing heap for all threads, and heaps of each thread's own.
 fn kinds() -> [(&'static str, PoolConfig); 3] {
     let fixed = PoolConfig::default()
         .with_heap_size(HEAP)
@@ -34,11 +34,11 @@ fn kinds() -> [(&'static str, PoolConfig); 3] {
 
 fn bytes(buffer: &Buffer) -> &[u8] {
     let start = buffer.host().expect("the CPU sees this memory");
-    // SAFETY: the caller holds the buffer, and nobody writes to it meanwhile.
+    // SAFETY: the caller holds the buffer, and no thread writes to it meanwhile.
     unsafe { std::slice::from_raw_parts(start.as_ptr(), buffer.size() as usize) }
 }
 
-/// Contents of that many bytes.
+/// Returns contents of that many bytes.
 fn contents(size: u64, seed: u64) -> Vec<u8> {
     let mut bytes = vec![0; size as usize];
     Rng::with_seed(seed).fill(&mut bytes);
@@ -48,7 +48,7 @@ fn contents(size: u64, seed: u64) -> Vec<u8> {
 fn write(buffer: &Movable, seed: u64) {
     let pinned = buffer.pin();
     let bytes = contents(pinned.size(), seed);
-    // SAFETY: the buffer is that long, pinned, and nobody else is at it.
+    // SAFETY: the buffer is that long and pinned, and only this thread uses it.
     unsafe { pinned.host().unwrap().copy_from(std::ptr::NonNull::from(&bytes[..]).cast(), bytes.len()) };
 }
 
@@ -57,7 +57,7 @@ fn check(buffer: &Movable, seed: u64) {
     assert!(*bytes(&pinned) == contents(pinned.size(), seed), "contents of {seed} changed");
 }
 
-/// Buffers of many sizes, most of which go again.
+/// Allocates buffers of many sizes, and frees most of them.
 fn scattered(pool: &Pool, rng: &mut Rng, total: u64) -> Vec<(Movable, u64)> {
     let mut buffers = Vec::new();
     let mut sum = 0;
@@ -88,7 +88,7 @@ fn holes_come_back_and_contents_stay() {
             buffers.iter().for_each(|(buffer, seed)| write(buffer, *seed));
             pool.trim(0).unwrap();
             let before = pool.statistics();
-            // What cannot be recovered: what is in use, to the next heap.
+            // Memory in use, rounded up to whole heaps, cannot be recovered.
             let used = (before.used_capacity_mb * MIB as f64) as u64;
             let recoverable = pool.reserved_bytes() - used.next_multiple_of(HEAP);
             assert!(recoverable > 8 * MIB || name != "fixed", "{name}: {recoverable}");
@@ -294,7 +294,7 @@ fn threads_go_on_while_one_compacts() {
     }
 }
 
-/// Movable buffers and others come and go, and are looked at.
+/// Makes, reads and frees movable buffers and others.
 fn work(pool: &Pool, thread: u64) {
     let mut rng = Rng::with_seed(thread);
     let mut held: Vec<(Movable, u64)> = Vec::new();

@@ -1,5 +1,5 @@
-//! Memory that nobody needs goes back by itself, within the time that was set; what is needed now and
-//! then stays.
+//! Memory that no buffer needs goes back by itself within the set time. Memory that is needed now and then
+//! stays.
 
 use std::sync::Arc;
 use std::thread;
@@ -14,11 +14,11 @@ use warmheap::{Buffer, Pool, PoolConfig};
 use crate::support::{becomes, devices};
 
 const IDLE: Duration = Duration::from_millis(120);
-/// What a busy machine may add to any time.
+/// The time that a busy machine may add to any other.
 const GRACE: Duration = Duration::from_secs(5);
 
-/// Large buffers, every eighth of which stays, and small ones, the last of which their thread keeps
-/// for later.
+/// Allocates large buffers, of which every eighth stays, and small ones, the last of which the thread's cache
+/// keeps.
 fn spike(pool: &Pool) -> Vec<Buffer> {
     let buffers: Vec<_> = (0..64).map(|_| pool.allocate(4 * MIB).unwrap()).collect();
     drop((0..32).map(|_| pool.allocate(MIB / 2).unwrap()).collect::<Vec<_>>());
@@ -51,16 +51,16 @@ fn a_spike_is_gone_after_the_set_time() {
 }
 
 #[test]
-fn a_program_may_see_to_it_itself() {
+fn a_program_may_give_back_on_a_thread_of_its_own() {
     let pool = Pool::new(Arc::new(SimDevice::new()), PoolConfig::elastic()).unwrap();
     let kept = spike(&pool);
     let live: u64 = kept.iter().map(Buffer::size).sum();
     assert!(pool.maintain(IDLE).unwrap() <= IDLE / 12);
     thread::sleep(2 * IDLE);
-    // However late, one look is one look.
+    // However late it is, one call takes one sample.
     pool.maintain(IDLE).unwrap();
     assert!(!is_trim(&pool, live));
-    // The set time has twelve looks.
+    // The set time has twelve samples.
     for _ in 0..12 {
         thread::sleep(pool.maintain(IDLE).unwrap());
     }
@@ -74,7 +74,7 @@ fn what_is_needed_now_and_then_stays() {
     let work = || drop((0..32).map(|_| pool.allocate(3 * MIB).unwrap()).collect::<Vec<_>>());
     work();
     let (held, calls) = (pool.reserved_bytes(), pool.statistics().device_calls);
-    // No look finds any of it in use, but it was, between every fifth and the next.
+    // No sample finds any of it in use, but between every fifth sample and the next it was in use.
     for _ in 0..20 {
         work();
         for _ in 0..5 {
@@ -141,7 +141,7 @@ fn a_pool_ends_at_once_whatever_the_time() {
         drop(kept);
         assert_eq!(sim.live_bytes(), 0);
     }
-    // While it gives back, too.
+    // The pool ends at once even while it gives memory back.
     let sim = SimDevice::new();
     let pool =
         Pool::new(Arc::new(sim.clone()), PoolConfig::elastic().with_trim_after(Duration::from_millis(1)));

@@ -1,4 +1,4 @@
-//! Memory goes back to the device when it is asked for, as much as was asked for, whatever fails.
+//! Memory goes back to the device on request, as much as was requested, whichever call fails.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use warmheap::{Buffer, Pool, PoolConfig};
 
 use crate::support::devices;
 
-/// Buffers of a few MiB, every fourth of which stays.
+/// Allocates buffers of a few MiB, of which every fourth stays.
 fn spike(pool: &Pool, bytes: u64) -> Vec<Buffer> {
     let buffers: Vec<_> = (0..bytes / (4 * MIB)).map(|_| pool.allocate(4 * MIB).unwrap()).collect();
     buffers.into_iter().enumerate().filter(|(place, _)| place % 4 == 0).map(|(_, buffer)| buffer).collect()

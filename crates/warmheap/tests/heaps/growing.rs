@@ -1,4 +1,4 @@
-//! Buffers that grow: in place as long as there is room, and never at the cost of what is in them.
+//! Buffers grow in place while there is room, and never lose their contents.
 
 #[path = "../../examples/growing/caches.rs"]
 mod caches;
@@ -18,7 +18,7 @@ fn remapping() -> [Arc<dyn Device>; 2] {
 
 fn write(buffer: &Buffer, byte: u8) {
     let bytes = buffer.host().unwrap();
-    // SAFETY: the buffer is alive and nobody else uses it.
+    // SAFETY: the buffer is alive, and only this thread uses it.
     unsafe { bytes.write_bytes(byte, buffer.size() as usize) };
 }
 
@@ -44,7 +44,7 @@ fn caches_grow_to_32k_tokens_nearly_always_in_place() {
 }
 
 #[test]
-fn room_that_was_asked_for_is_nobody_elses() {
+fn room_that_was_asked_for_goes_to_no_other_buffer() {
     for device in remapping() {
         let pool = Pool::new(device, PoolConfig::elastic()).unwrap();
         let mut buffer = pool.allocate(Request::new(1000).growable(64 * MIB)).unwrap();
@@ -115,7 +115,7 @@ fn a_buffer_without_room_moves_with_its_contents_and_leaves_the_old_one() {
     assert!(holds(&buffer, 3 * MIB, 7) && holds(&left, 3 * MIB, 7));
     assert_eq!((buffer.size(), buffer.tag().name()), (5 * MIB, "kv-cache"));
     left.retire(&work.ticket(queue.submit()));
-    // Now it has room.
+    // Now there is room.
     for size in 6..200 {
         assert!(buffer.grow_or_move(size * MIB).unwrap().is_none(), "{size} MiB");
     }

@@ -1,4 +1,4 @@
-//! Elastic heaps settle: what a load did before costs no device call when it does it again.
+//! Growing heaps settle: a load that repeats makes no device call.
 
 use std::sync::Arc;
 
@@ -11,11 +11,11 @@ const LAYERS: usize = 28;
 const WIDTH: u64 = 3584;
 const INNER: u64 = 18944;
 const VOCABULARY: u64 = 152_064;
-/// Keys, or values, of a token in a layer.
+/// The bytes of a token's keys, or values, in one layer.
 const CACHED: u64 = 512;
 const BYTES: u64 = 2;
 
-/// The weights of a language model of seven billion.
+/// The bytes of a model's weights, of seven billion parameters.
 fn weights(pool: &Pool) -> Vec<Buffer> {
     let square = WIDTH * WIDTH;
     let layer =
@@ -27,7 +27,7 @@ fn weights(pool: &Pool) -> Vec<Buffer> {
     all.map(|count| pool.allocate(count * BYTES).unwrap()).collect()
 }
 
-/// Serves requests of `prompt` tokens as one batch: every layer's cache is made anew for each token.
+/// Serves requests of `prompt` tokens as one batch. Every layer gets a new cache for each token.
 fn serve(pool: &Pool, batch: u64, prompt: u64, answer: u64) {
     let take = |count: u64| pool.allocate(batch * count * BYTES).unwrap();
     let mut caches: Vec<_> = (0..LAYERS).map(|_| None).collect();

@@ -1,4 +1,4 @@
-//! What pools hold from their device: growing, giving back, compaction, buffers that grow.
+//! What pools hold from their device: growth, giving back, compaction, and buffers that grow.
 
 mod compaction;
 mod decay;

@@ -1,4 +1,4 @@
-//! Heaps at rest: the system may have their pages, and no request is served from them meanwhile.
+//! Purgeable heaps: the system may take their pages, and they serve no request meanwhile.
 
 use warmheap::config::MIB;
 use warmheap::device::DeviceError;
@@ -11,23 +11,23 @@ fn sim() -> SimDevice {
     SimDevice::new().discrete().purgeable()
 }
 
-/// A device call on the buffer's bytes, which volatile memory refuses.
+/// Makes a device call on the buffer's bytes, which volatile memory refuses.
 fn touch(buffer: &Buffer) {
     let memory = buffer.memory().unwrap();
-    // SAFETY: the bytes are this buffer's.
+    // SAFETY: the bytes belong to this buffer.
     unsafe { memory.fill(memory.offset()..memory.offset() + buffer.size(), 1) }.unwrap();
 }
 
 #[test]
-fn unused_heaps_rest_and_used_ones_do_not() {
+fn unused_heaps_become_purgeable_and_used_ones_do_not() {
     let sim = sim();
     let pool = start(&sim, fixed(4, 8 * MIB));
     let held = pool.allocate(3 * MIB).unwrap();
-    drop(pool.allocate(1000_u64).unwrap()); // stays in this thread's cache, until the pool rests
+    drop(pool.allocate(1000_u64).unwrap()); // stays in this thread's cache until the pool makes heaps purgeable
     let before = pool.statistics();
     assert_eq!(pool.rest(), Ok(24 * MIB));
     assert_eq!((sim.volatile_bytes(), pool.reserved_bytes()), (24 * MIB, 32 * MIB));
-    assert_eq!(pool.rest(), Ok(0), "what rests already is not counted again");
+    assert_eq!(pool.rest(), Ok(0), "a heap that is purgeable already does not count again");
     let after = pool.statistics();
     let held_back = |s: &warmheap::Statistics| (s.total_heaps, s.total_capacity_mb as u64);
     assert_eq!((held_back(&before), held_back(&after)), ((4, 32), (4, 32)));
@@ -35,7 +35,7 @@ fn unused_heaps_rest_and_used_ones_do_not() {
 }
 
 #[test]
-fn a_heap_is_claimed_back_before_anything_lies_in_it() {
+fn a_purgeable_heap_is_reclaimed_before_anything_lies_in_it() {
     for pressure in [false, true] {
         let sim = sim();
         sim.set_pressure(pressure);
@@ -58,7 +58,7 @@ fn a_heap_is_claimed_back_before_anything_lies_in_it() {
 }
 
 #[test]
-fn heaps_at_rest_make_way_for_the_device() {
+fn purgeable_heaps_make_way_for_the_device() {
     let sim = sim().budget(40 * MIB);
     let pool = start(&sim, fixed(4, 8 * MIB));
     assert!(matches!(pool.allocate(30 * MIB), Err(AllocError::OutOfMemory(_))), "heaps were promised");
@@ -66,7 +66,7 @@ fn heaps_at_rest_make_way_for_the_device() {
     let large = pool.allocate(30 * MIB).unwrap();
     assert!(large.is_fallback());
     assert_eq!((sim.volatile_bytes(), pool.reserved_bytes()), (0, 30 * MIB));
-    // What was promised is made again when there is room.
+    // The pool creates promised heaps again when there is room.
     let one = pool.allocate(6 * MIB).unwrap();
     assert!(!one.is_fallback());
     drop(large);
@@ -77,7 +77,7 @@ fn heaps_at_rest_make_way_for_the_device() {
 }
 
 #[test]
-fn a_pool_that_sizes_itself_wakes_what_fits_and_drops_what_does_not() {
+fn a_pool_that_sizes_itself_reclaims_heaps_that_fit_and_destroys_the_others() {
     let sim = sim();
     let pool = start(&sim, PoolConfig::elastic());
     let held: Vec<_> = [40, 64, 100].map(|mib| pool.allocate(mib * MIB).unwrap()).into();
@@ -121,7 +121,7 @@ fn calls_that_fail_lose_nothing_either() {
     assert!(matches!(pool.rest(), Err(DeviceError::Failed { .. })));
     assert_eq!((sim.volatile_bytes(), pool.statistics().total_heaps), (8 * MIB, 3));
     pool.rest().unwrap();
-    // A heap that cannot be claimed is destroyed, and the next one serves.
+    // The pool destroys a heap that it cannot reclaim, and the next one serves.
     sim.fail(Call::SetVolatile, 1);
     let buffer = pool.allocate(6 * MIB).unwrap();
     touch(&buffer);
@@ -129,7 +129,7 @@ fn calls_that_fail_lose_nothing_either() {
 }
 
 #[test]
-fn nobody_runs_dry_while_heaps_are_put_to_rest() {
+fn no_request_fails_while_heaps_are_made_purgeable() {
     let sim = sim();
     let pool = start(&sim, fixed(3, 8 * MIB));
     std::thread::scope(|scope| {

@@ -1,5 +1,5 @@
-//! Queues that end before their work does: no drop waits for it, the memory comes back once it is done,
-//! and nothing is reported that is not so.
+//! Queues that end before their work does. No drop waits for the work, the memory comes back once the work is
+//! done, and no false leak is reported.
 
 use std::sync::Arc;
 use std::thread;
@@ -14,18 +14,17 @@ use crate::support::foreign::Listener;
 use crate::support::watchdog::within_patience;
 use crate::support::{assert_all_back, becomes, fixed, start, ways};
 
-/// Much more than any drop here takes, much less than what a pool's end waits for.
-/// Far more than anything here takes.
+/// Far longer than anything here takes.
 const LONG: Duration = Duration::from_secs(60);
 const AT_ONCE: Duration = Duration::from_secs(1);
 
-/// A pool of each way to hold memory, with its device.
+/// Returns a pool of each sizing, with its device.
 fn pools() -> impl Iterator<Item = (SimDevice, Pool)> {
     let ways = ways(SimDevice::new, PoolConfig::elastic(), fixed(2, 16 * MIB));
     ways.into_iter().map(|(_, sim, config)| (sim.clone(), start(&sim, config)))
 }
 
-/// A buffer that its queue has back early, with the work before still to do.
+/// Returns a buffer that its queue reused early, while the work before is still to do.
 fn early(pool: &Pool) -> (Arc<SimQueue>, PoolQueue, Buffer) {
     let counter = Arc::new(SimQueue::new());
     let queue = pool.queue(counter.clone());
@@ -95,7 +94,7 @@ fn what_a_lost_queue_without_handles_held_comes_back() {
 fn a_closed_pool_gives_back_what_work_in_flight_used() {
     for (sim, pool) in pools() {
         let (counter, queue, buffer) = early(&pool);
-        // Gone with work in flight but the buffer: nothing to wait for yet.
+        // Everything but the buffer goes while work is in flight. There is nothing to wait for yet.
         at_once(|| drop((queue, pool)));
         at_once(|| drop(buffer));
         assert!(sim.live_bytes() >= MIB, "memory in use was given back");

@@ -1,8 +1,8 @@
-//! Random programs with several queues that lag, overtake each other and get lost, and an oracle that
-//! knows of every range which work may still be using it: nobody is given such a range, except the
-//! queue whose work that is. With a queue that claims to be further than it is, the oracle must object.
+//! Random programs with several queues that lag, overtake each other and get lost. An oracle knows all work
+//! that may still be using a range. The pool must give such a range to no other queue than the one whose work
+//! that is. The oracle must object to a queue that reports its counter as further than it is.
 //!
-//! 200,000 operations; `WARMHEAP_IN_FLIGHT_OPS` sets another number.
+//! The tests take 200,000 operations; `WARMHEAP_IN_FLIGHT_OPS` sets another number.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use warmheap::{AllocError, Buffer, Pool, PoolConfig, PoolQueue, Request};
 
 const QUEUES: usize = 4;
 
-/// Reports its counter as further than it is.
+/// A queue that reports its counter as further than it is.
 #[derive(Debug)]
 struct Liar {
     counter: Arc<SimQueue>,
@@ -34,7 +34,7 @@ impl Queue for Liar {
     }
 }
 
-/// A queue as the program knows it. `number` is never given to another.
+/// A queue as the program knows it. No other queue ever gets its `number`.
 struct Lane {
     number: usize,
     counter: Arc<SimQueue>,
@@ -44,7 +44,7 @@ struct Lane {
     lost: bool,
 }
 
-/// Work of a queue on a range: up to `end`, done when `value` has completed.
+/// A queue's work on a range that ends at `end`. The work is done when `value` has completed.
 #[derive(Debug, Clone, Copy)]
 struct Flight {
     end: u64,
@@ -53,14 +53,14 @@ struct Flight {
 }
 
 impl Flight {
-    /// What a lost queue had not completed stays in use until the queue's last handle is gone.
+    /// Work that a lost queue has not completed uses its range until the queue's last handle is gone.
     fn is_in_use(&self, lanes: &[Lane]) -> bool {
         let lane = lanes.iter().find(|lane| lane.number == self.queue);
         lane.is_some_and(|lane| self.value > lane.completed)
     }
 }
 
-/// Every range that work may be using, by its start. Ranges never overlap, unless the pool is wrong.
+/// Every range that work may be using, by its start. Ranges overlap only if the pool is wrong.
 #[derive(Default)]
 struct Oracle(BTreeMap<u64, Vec<Flight>>);
 
@@ -70,7 +70,7 @@ impl Oracle {
         self.0.entry(buffer.address()).or_default().push(Flight { end, queue, value });
     }
 
-    /// Somebody is given a range; `by` is the queue that allocates for itself.
+    /// Checks a range that the pool gave out. `by` is the queue that allocated for itself.
     fn claim(&self, buffer: &Buffer, by: Option<usize>, lanes: &[Lane]) -> Result<(), String> {
         let (start, end) = (buffer.address(), buffer.address() + buffer.size());
         for (other, flights) in self.0.range(..end).rev() {
@@ -88,7 +88,7 @@ impl Oracle {
         Ok(())
     }
 
-    /// Forgets what has landed.
+    /// Forgets work that has completed.
     fn sweep(&mut self, lanes: &[Lane]) {
         self.0.retain(|_, flights| {
             flights.retain(|flight| flight.is_in_use(lanes));
@@ -103,7 +103,7 @@ struct Program {
     made: usize,
     lie: u64,
     oracle: Oracle,
-    /// Buffers, each with the queue that it was allocated for, if any.
+    /// Buffers, each with the queue that allocated it, if one did.
     held: Vec<(Buffer, Option<usize>)>,
     rng: Rng,
 }
@@ -152,7 +152,7 @@ impl Program {
     }
 
     fn allocate(&mut self) -> Result<(), String> {
-        // Few sizes, so that queues find what they have retired.
+        // There are few sizes, so that queues find what they have retired.
         let size = (1 << self.rng.u32(8..23)) * self.rng.u64(2..4) / 2;
         let request = Request::new(size);
         let request = if self.rng.u8(..32) == 0 { request.zeroed() } else { request };
@@ -164,7 +164,7 @@ impl Program {
         match answer {
             Ok(buffer) => {
                 let by = lane.map(|lane| lane.number);
-                // What is cleared for a request is written by others than the queue.
+                // The device, not the queue, writes memory that is cleared for a request.
                 self.oracle.claim(&buffer, by.filter(|_| !request_is_cleared(&request)), &self.lanes)?;
                 self.held.push((buffer, by));
             }
@@ -174,8 +174,8 @@ impl Program {
         Ok(())
     }
 
-    /// Submits work on a buffer and retires it, to any queue: often to the one that it was made for,
-    /// else as a program does that has that queue wait for the other.
+    /// Submits work on a buffer and retires it. The queue is often the one that allocated the buffer.
+    /// Otherwise the program orders that queue after the other, as a real one does.
     fn retire(&mut self) {
         let (buffer, by) = self.held.swap_remove(self.rng.usize(..self.held.len()));
         let own = by.and_then(|number| self.lanes.iter().position(|lane| lane.number == number));
@@ -183,7 +183,7 @@ impl Program {
             own.filter(|_| self.rng.u8(..4) > 0).unwrap_or_else(|| self.rng.usize(..self.lanes.len()));
         let lane = &mut self.lanes[place];
         lane.submitted = lane.counter.submit();
-        // The work that used it may be older than the last.
+        // Older work may have been the last to use it.
         let value = lane.submitted.saturating_sub(self.rng.u64(..6)).max(1);
         self.oracle.takes_off(&buffer, lane.number, value);
         buffer.retire(&lane.queue.ticket(value));
@@ -192,7 +192,7 @@ impl Program {
     fn complete(&mut self) {
         let place = self.rng.usize(..self.lanes.len());
         let lane = &mut self.lanes[place];
-        // Seldom at once, often far behind: the others overtake it.
+        // Queues complete work late, and the others overtake them.
         let by = if self.rng.u8(..8) == 0 { u64::MAX } else { self.rng.u64(..12) };
         if lane.lost {
             return;
@@ -208,7 +208,7 @@ impl Program {
         lane.lost = true;
     }
 
-    /// A lost queue's last handle goes, and its memory with it: nothing of it runs any more.
+    /// Drops a lost queue's last handle. Its memory comes back, because none of its work runs any more.
     fn bury(&mut self) {
         if let Some(place) = self.lanes.iter().position(|lane| lane.lost) {
             self.lanes.swap_remove(place);
@@ -216,7 +216,7 @@ impl Program {
         }
     }
 
-    /// All work ends; every byte comes back.
+    /// Completes all work. Every byte must come back.
     fn finish(mut self) -> Result<(), String> {
         self.lanes.iter().for_each(|lane| lane.counter.complete_all());
         self.held.clear();
@@ -229,7 +229,7 @@ impl Program {
 }
 
 impl Drop for Program {
-    /// A program that failed keeps nobody waiting for its queues.
+    /// Completes all work also if the program failed, so that no queue waits.
     fn drop(&mut self) {
         self.lanes.iter().for_each(|lane| lane.counter.lose("over"));
     }
@@ -243,7 +243,7 @@ fn operations() -> u64 {
     std::env::var("WARMHEAP_IN_FLIGHT_OPS").map_or(200_000, |count| count.parse().unwrap())
 }
 
-/// Runs programs on every kind of pool until `operations` are done or one objects.
+/// Runs programs on every kind of pool until `operations` are done or one fails.
 fn run(operations: u64, lie: u64) -> Result<(), String> {
     const STEPS: u64 = 20_000;
     let tight = || SimDevice::new().budget(256 * MIB);
@@ -283,7 +283,7 @@ fn a_range_handed_out_early_is_seen() {
     }
 }
 
-/// A queue has its memory back before its work is done; nobody else does, whatever is done with it.
+/// A queue gets its memory back before its work is done. No other queue does, whatever happens to the buffer.
 #[test]
 fn what_a_queue_has_back_early_is_its_own_until_its_work_is_done() {
     let pool = Pool::new(Arc::new(SimDevice::new()), PoolConfig::elastic()).unwrap();
@@ -302,18 +302,18 @@ fn what_a_queue_has_back_early_is_its_own_until_its_work_is_done() {
             assert_eq!(again.address(), address);
             (again, address)
         };
-        // Dropped unused: it waits for the work of its first life.
+        // Dropped unused, it waits for the first work on its memory.
         let (again, address) = early();
         drop(again);
         assert!(!free(address, size));
         assert_eq!(queues[0].retired_bytes(), size);
-        // The queue itself still has it at once.
+        // The queue itself still gets it at once.
         assert_eq!(queues[0].allocate(size).unwrap().address(), address);
         counters[0].complete_all();
         queues[0].poll().unwrap();
         assert!(free(address, size));
 
-        // Retired to another queue: it waits for both.
+        // Retired to another queue, it waits for both.
         let (again, address) = early();
         again.retire(&queues[1].ticket(counters[1].submit()));
         counters[1].complete_all();
@@ -324,7 +324,7 @@ fn what_a_queue_has_back_early_is_its_own_until_its_work_is_done() {
         queues[0].poll().unwrap();
         assert!(free(address, size));
 
-        // Retired again to its own: the later ticket stands for both.
+        // Retired to its own queue again, it waits for the later ticket.
         let (again, address) = early();
         again.retire(&queues[0].ticket(counters[0].submit()));
         counters[0].complete_all();
@@ -334,7 +334,7 @@ fn what_a_queue_has_back_early_is_its_own_until_its_work_is_done() {
     assert_eq!(pool.statistics().active_allocations, 0);
 }
 
-/// The end of everything, in every order, with ranges that are owed to a queue.
+/// Ends everything in every order, with spans that have pending tickets.
 #[test]
 fn pools_queues_and_early_buffers_may_go_in_any_order() {
     for order in 0..6 {
@@ -348,7 +348,7 @@ fn pools_queues_and_early_buffers_may_go_in_any_order() {
         let done = AtomicBool::new(false);
         let (mut pool, mut queue, mut early) = (Some(pool), Some(queue), Some(early));
         std::thread::scope(|scope| {
-            // Whoever waits for the queue's end is not kept waiting for long.
+            // No thread that waits for the queue's end waits for long.
             scope.spawn(|| {
                 std::thread::sleep(Duration::from_millis(5));
                 counter.complete_all();

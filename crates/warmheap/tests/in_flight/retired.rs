@@ -1,4 +1,4 @@
-//! Memory that a queue still uses is nobody else's.
+//! Memory that a queue still uses goes to no other user.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -156,7 +156,7 @@ fn completion_threads_free_while_others_retire() {
             .collect();
         workers.into_iter().for_each(|worker| worker.join().unwrap());
         stop.store(true, Ordering::Relaxed);
-        // A scope alone does not wait for what its threads do when they end.
+        // The end of a scope does not wait for what its threads do when they end.
         completion.join().unwrap();
     });
     counter.complete_all();
@@ -167,7 +167,7 @@ fn completion_threads_free_while_others_retire() {
 }
 
 #[test]
-fn whoever_asks_a_lost_queue_is_told_and_its_memory_waits_for_its_end() {
+fn every_call_on_a_lost_queue_fails_and_its_memory_waits_for_its_end() {
     let (_, pool) = pool();
     let worker = Arc::new(WorkerQueue::start().unwrap());
     let queue = pool.queue(worker.clone());
@@ -181,7 +181,7 @@ fn whoever_asks_a_lost_queue_is_told_and_its_memory_waits_for_its_end() {
     worker.lose("the cable is out");
     let told = queue.poll().unwrap_err();
     assert_eq!(told.to_string(), "the device was lost: the cable is out; its queues make no more progress");
-    // What comes later waits with the rest, whichever way it goes.
+    // Memory retired later waits with the rest, whichever way it is given up.
     pool.allocate(4 * MIB).unwrap().retire(&ticket);
     drop(early);
     assert_eq!(queue.retired_bytes(), 12 * MIB);

@@ -1,4 +1,4 @@
-//! A device that refuses: every failure is an error that says what happened, and costs nothing.
+//! A device that refuses calls. Every failure is an error that says what happened, and changes nothing.
 
 use warmheap::device::metal::{MetalDevice, MetalOptions, Placement, own_buffer};
 use warmheap::device::{Device, DeviceError};
@@ -33,7 +33,7 @@ fn a_heap_that_does_not_fit_says_what_is_free() {
     });
 }
 
-/// Fails the n-th creation, for each n until none fails.
+/// Fails the n-th creation, for each n, until none fails.
 #[test]
 fn every_refused_creation_leaves_nothing() {
     for placement in [Placement::Placement, Placement::Automatic] {
@@ -81,7 +81,7 @@ fn without_residency_sets_work_goes_on() {
     });
 }
 
-/// The process's limit is below the pool's own budget here: the driver says no first.
+/// The process's limit is below the pool's own budget here, so the driver refuses first.
 #[test]
 fn the_drivers_own_object_limit_is_an_error() {
     on_device(|device| {
@@ -94,7 +94,7 @@ fn the_drivers_own_object_limit_is_an_error() {
     });
 }
 
-/// Nothing assumes 256: the device's own answer decides.
+/// The backend assumes no alignment: it takes the device's own.
 #[test]
 fn another_alignment_is_obeyed() {
     alone(|| {

@@ -1,4 +1,4 @@
-//! With a GPU that waits for the test: what is in flight, and what must not happen meanwhile.
+//! A GPU that runs work when the test says so. The tests look at memory in flight meanwhile.
 
 use std::time::Duration;
 
@@ -30,7 +30,7 @@ fn nothing_completes_before_the_gpu_says_so() {
     });
 }
 
-/// A fill runs on a queue of the device's own: it must be over before anyone else uses the range.
+/// A fill runs on a queue of the device's own. It must be over before another user gets the range.
 #[test]
 fn a_fill_is_done_when_it_returns() {
     on_device(|device| {
@@ -97,7 +97,7 @@ fn a_host_fill_waits_for_a_warm_up_in_flight() {
             });
             own::fill(&*memory, 0..64, 7).unwrap();
         });
-        // SAFETY: within the heap; nothing is in flight.
+        // SAFETY: the range is within the heap, and no work is in flight.
         assert_eq!(unsafe { memory.host().unwrap().read() }, 7);
     });
 }

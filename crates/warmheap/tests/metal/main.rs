@@ -1,5 +1,5 @@
-//! The Metal backend, on a real GPU on Apple systems and against the double on Linux
-//! (`scripts/metal-on-linux.sh`). What only the double can show is in `faults` and `held`.
+//! The Metal backend, on a real GPU on Apple systems and on the double of Metal on Linux
+//! (`scripts/metal-on-linux.sh`). `faults` and `held` have the tests that only the double can run.
 #![cfg(all(feature = "metal", any(target_vendor = "apple", metal_double)))]
 
 #[cfg(metal_double)]

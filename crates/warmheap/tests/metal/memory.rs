@@ -64,7 +64,7 @@ fn bytes_are_copied_between_heaps_and_fallback_buffers() {
         own::copy(&*other, MIB, &*one, 64 * KIB..64 * KIB + 1002).unwrap();
         let bytes = read(&queue, &*other, MIB - KIB..MIB + 2 * KIB);
         assert!(bytes[..1024].iter().all(|b| *b == 2) && bytes[1024..1024 + 1002].iter().all(|b| *b == 1));
-        // The last word is copied whole, and the next stays as it was.
+        // The device copies the last word whole, and leaves the next as it was.
         assert_eq!(bytes[1024 + 1004], 2);
         own::copy(&*other, 2 * MIB, &*lone, 0..MIB).unwrap();
         own::copy(&*other, 0, &*other, 2 * MIB..3 * MIB).unwrap();
@@ -86,7 +86,7 @@ fn a_heap_is_one_buffer_that_the_gpu_can_write() {
         let bytes = read(&queue, &*memory, 63 * KIB..66 * KIB);
         assert!(bytes[..1024].iter().all(|b| *b == 0x11));
         assert!(bytes[1024..1024 + 1002].iter().all(|b| *b == 0x22));
-        // The last word is filled whole, and the next stays as it was.
+        // The device fills the last word whole, and leaves the next as it was.
         assert_eq!(bytes[1024 + 1004], 0x11);
 
         let bound = binding(&*memory, 64 * KIB).unwrap();
@@ -134,7 +134,7 @@ fn shared_memory_is_the_same_bytes_for_cpu_and_gpu() {
         let queue = device.new_queue().unwrap();
         let memory = heap(&device, MIB);
         let host = memory.host().unwrap();
-        // SAFETY: within the heap, and no work on it is in flight.
+        // SAFETY: the range is within the heap, and no work on it is in flight.
         unsafe { host.add(4096).write_bytes(0x77, 16) };
         assert_eq!(read(&queue, &*memory, 4096..4112), [0x77; 16]);
     });
@@ -162,7 +162,7 @@ fn impossible_requests_are_refused_before_metal_is_asked() {
 fn fallback_buffers_start_on_any_alignment() {
     on_device(|device| {
         let queue = device.new_queue().unwrap();
-        // Several at once: one may lie right by chance.
+        // The test allocates several at once, because one may be aligned by chance.
         let held: Vec<_> = (0..4).map(|_| device.allocate(1001, 1 << 20).unwrap()).collect();
         for memory in &held {
             assert!(memory.address().is_multiple_of(1 << 20));
@@ -191,12 +191,12 @@ fn own_buffers_are_reused_with_their_range() {
         let again = own_buffer(&*memory, 4096..8192, None).unwrap();
         assert_eq!(&raw const *again, object);
         assert_eq!(objects(), bare + 1);
-        // Another cut of the same bytes: the old objects go.
+        // The test cuts the same bytes differently, so the old objects go.
         let wider = own_buffer(&*memory, 0..16384, None).unwrap();
         drop(again);
         assert_eq!(objects(), bare + 1);
         let inside = own_buffer(&*memory, 8192..12288, None).unwrap();
-        assert_eq!(objects(), bare + 2); // `wider` is still held here
+        assert_eq!(objects(), bare + 2); // the test still holds `wider`
         drop((wider, inside));
         assert_eq!(objects(), bare + 1);
 
@@ -230,10 +230,10 @@ fn own_buffers_that_cannot_be_are_refused() {
 fn the_object_limit_is_kept_and_idle_objects_give_way() {
     let options = MetalOptions { object_limit: 4, ..MetalOptions::default() };
     with_options(options, |device| {
-        let memory = heap(&device, MIB); // two: the heap and the buffer over it
+        let memory = heap(&device, MIB); // the heap and the buffer over it
         let held = own_buffer(&*memory, 0..4096, None).unwrap();
         drop(own_buffer(&*memory, 4096..8192, None).unwrap());
-        // The limit is reached, but the second object is only kept for reuse.
+        // The limit is reached, but the second object is kept only for reuse.
         let third = own_buffer(&*memory, 8192..12288, None).unwrap();
         let full = DeviceError::TooManyObjects { live: 4, limit: 4 };
         assert_eq!(own_buffer(&*memory, 12288..16384, None).unwrap_err(), full);

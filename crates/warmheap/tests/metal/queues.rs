@@ -1,4 +1,4 @@
-//! Tickets: what a queue's counter says, and waits between queues.
+//! Tickets: what a queue's counter says, and how queues wait for each other.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use warmheap::device::{Memory, Queue};
 
 use crate::support::{MIB, heap, on_device, own, read};
 
-/// Has the GPU set `memory[0..64]` on `queue`, after `encode`, and returns the ticket.
+/// Encodes that the GPU sets `memory[0..64]` on `queue`, after `encode`, and returns the ticket.
 pub(crate) fn set(
     queue: &MetalQueue,
     memory: &dyn Memory,

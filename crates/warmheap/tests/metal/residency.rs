@@ -1,4 +1,4 @@
-//! Residency through the device; the plan itself is tested where it is, without one.
+//! Residency through the device. The policy has its own tests, without a device.
 
 use objc2::rc::autoreleasepool;
 use objc2_metal::{MTLCommandBuffer, MTLCommandEncoder, MTLCommandQueue};

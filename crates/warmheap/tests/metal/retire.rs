@@ -1,5 +1,5 @@
-//! Memory in flight, through the pool: a range is nobody else's until the GPU has signalled, and
-//! heaps at rest are claimed before the GPU sees them.
+//! Memory in flight, through the pool. A range goes to no other user until the GPU has signalled, and the
+//! pool reclaims purgeable heaps before the GPU sees them.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,14 +16,14 @@ use crate::support::{MIB, on_device, read};
 
 const LONG: Duration = Duration::from_secs(10);
 
-/// One heap of 8 MiB, so that what is freed is what is next.
+/// Opens a pool with one heap of 8 MiB, so that the next request gets what was freed last.
 fn config() -> PoolConfig {
     let mut config = PoolConfig::default();
     (config.heap_size, config.num_heaps, config.warmup_sizes) = (8 * MIB, 1, vec![MIB]);
     config
 }
 
-/// Encodes the GPU setting all of `buffer` to `value`.
+/// Encodes that the GPU sets all of `buffer` to `value`.
 fn encode_set(commands: &ProtocolObject<dyn MTLCommandBuffer>, buffer: &Buffer, value: u8) {
     let place = buffer.metal().unwrap();
     let blit = commands.blitCommandEncoder().unwrap();
@@ -32,7 +32,7 @@ fn encode_set(commands: &ProtocolObject<dyn MTLCommandBuffer>, buffer: &Buffer, 
     blit.endEncoding();
 }
 
-/// Has the GPU set all of `buffer`, and returns the ticket.
+/// Submits that the GPU sets all of `buffer`, and returns the ticket.
 fn set(queue: &MetalQueue, buffer: &Buffer, value: u8) -> u64 {
     autoreleasepool(|_| {
         let commands = queue.raw().commandBuffer().unwrap();
@@ -75,7 +75,7 @@ fn work_that_an_engine_commits_itself_holds_its_memory_too() {
             encode_set(&commands, &buffer, 1);
             let ticket = queue.encode_signal(&commands);
             buffer.retire(&work.ticket(ticket));
-            // Nothing was committed, so nothing can have come back.
+            // Nothing was committed, so no memory can have come back.
             assert!(pool.try_allocate(6 * MIB).is_err());
             commands.commit();
             ticket
@@ -85,7 +85,7 @@ fn work_that_an_engine_commits_itself_holds_its_memory_too() {
     });
 }
 
-/// As completion handlers do: another thread frees, while this one allocates and submits.
+/// Another thread frees, as a completion handler does, while this one allocates and submits.
 #[test]
 fn completion_threads_free_what_the_gpu_has_done() {
     on_device(|device| {
@@ -119,16 +119,16 @@ fn completion_threads_free_what_the_gpu_has_done() {
 }
 
 #[test]
-fn heaps_at_rest_are_claimed_before_the_gpu_sees_them() {
+fn purgeable_heaps_are_reclaimed_before_the_gpu_sees_them() {
     on_device(|device| {
         let mut config = config();
         config.num_heaps = 3;
         let pool = MetalMemoryPool::on(device, config).unwrap();
         let queue = pool.metal().new_queue().unwrap();
         for round in 0..3_u8 {
-            // Two heaps are used in each round; the third sleeps on.
+            // Each round uses two heaps, and the third stays purgeable.
             assert_eq!(pool.rest().unwrap(), if round == 0 { 24 } else { 16 } * MIB);
-            // The second comes cleared by the device's own fill.
+            // The device's own fill clears the second.
             let first = pool.allocate(6 * MIB).unwrap();
             let second = pool.allocate(Request::new(6 * MIB).zeroed()).unwrap();
             let ticket = set(&queue, &first, 5 + round);
@@ -140,7 +140,7 @@ fn heaps_at_rest_are_claimed_before_the_gpu_sees_them() {
     });
 }
 
-/// With a GPU that waits for the test.
+/// These tests need a GPU that runs work when the test says so.
 #[cfg(metal_double)]
 mod held {
     use super::*;
@@ -148,7 +148,7 @@ mod held {
     use warmheap::device::Device;
     use warmheap::metal::{MetalDevice, MetalOptions};
 
-    /// The double ends the test if two queues use the same bytes with nothing between them.
+    /// The double ends the test if two queues use the same bytes without an order between them.
     #[test]
     fn nothing_in_flight_is_handed_out() {
         on_device(|device| {
@@ -173,8 +173,8 @@ mod held {
         });
     }
 
-    /// A fill runs on a queue of the device's own, so nothing that is in flight may reach it: not
-    /// even to the queue that may have its own ranges back early.
+    /// A fill runs on a queue of the device's own. So it must not reach memory in flight, not even that of
+    /// the queue that may reuse its own memory early.
     #[test]
     fn zeroed_memory_is_never_memory_in_flight() {
         on_device(|device| {
@@ -199,7 +199,7 @@ mod held {
     }
 
     #[test]
-    fn the_system_may_take_heaps_at_rest() {
+    fn the_system_may_take_purgeable_heaps() {
         on_device(|device| {
             let pool = MetalMemoryPool::on(device, config()).unwrap();
             let queue = pool.metal().new_queue().unwrap();
@@ -214,9 +214,9 @@ mod held {
         });
     }
 
-    /// At the limit of objects, as when bytes are short.
+    /// The pool reaches the limit of objects, not of bytes.
     #[test]
-    fn heaps_at_rest_make_way_for_objects() {
+    fn purgeable_heaps_make_way_for_objects() {
         crate::support::alone(|| {
             let options = MetalOptions { object_limit: 4, ..MetalOptions::default() };
             let device = MetalDevice::system_default(options).unwrap();

@@ -1,4 +1,4 @@
-//! The suite that every device passes.
+//! The conformance suite.
 
 use warmheap::metal::{MetalOptions, Placement, Storage, WarmUp};
 use warmheap_testing::conformance;

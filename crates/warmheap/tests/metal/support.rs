@@ -1,5 +1,5 @@
-//! What the tests share: a device, reading memory back through the GPU, and on the double the
-//! check that every object and byte is gone at the end.
+//! What the Metal tests share: a device, and reading memory back through the GPU. On the double, it also
+//! checks that every object and byte is gone at the end.
 
 use std::ops::Range;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -16,8 +16,8 @@ use warmheap::device::{HeapKind, HeapRequest, Memory, Queue};
 pub(crate) const KIB: u64 = 1 << 10;
 pub(crate) const MIB: u64 = 1 << 20;
 
-/// Runs `test` alone, on the default device; on the double, with fresh knobs, and asserts
-/// afterwards that nothing is left.
+/// Runs `test` alone, on the default device. On the double, it resets the knobs first and asserts afterwards
+/// that nothing is left.
 pub(crate) fn on_device(test: impl FnOnce(MetalDevice)) {
     with_options(MetalOptions::default(), test);
 }
@@ -48,19 +48,19 @@ pub(crate) fn request(size: u64) -> HeapRequest {
     HeapRequest { size, kind: HeapKind::Fixed, label: "test heap".into() }
 }
 
-/// What changes memory, on memory that the test made and has to itself.
+/// Changes memory that the test made and does not share.
 pub(crate) mod own {
     use std::ops::Range;
 
     use warmheap::device::{Contents, DeviceError, Memory};
 
     pub(crate) fn commit(memory: &dyn Memory, range: Range<u64>) -> Result<(), DeviceError> {
-        // SAFETY: nobody else has any of it.
+        // SAFETY: only the test uses the memory.
         unsafe { memory.commit(range) }
     }
 
     pub(crate) fn warm(memory: &dyn Memory, range: Range<u64>) -> Result<(), DeviceError> {
-        // SAFETY: nobody else has any of it.
+        // SAFETY: only the test uses the memory.
         unsafe { memory.warm(range) }
     }
 
@@ -85,7 +85,7 @@ pub(crate) mod own {
     }
 }
 
-/// The bytes of a range, copied out by the GPU.
+/// Returns the bytes of a range, which the GPU copies out.
 pub(crate) fn read(queue: &MetalQueue, memory: &dyn Memory, range: Range<u64>) -> Vec<u8> {
     autoreleasepool(|_| {
         let length = (range.end - range.start) as usize;
@@ -109,17 +109,17 @@ pub(crate) fn read(queue: &MetalQueue, memory: &dyn Memory, range: Range<u64>) -
         blit.endEncoding();
         let ticket = queue.submit(&commands);
         assert!(queue.wait(ticket, Duration::from_secs(10)).expect("the GPU's copy"));
-        // SAFETY: `length` bytes, which the GPU has finished writing.
+        // SAFETY: the length is that of the buffer, and the GPU has finished writing.
         unsafe { std::slice::from_raw_parts(target.contents().as_ptr().cast::<u8>(), length) }.to_vec()
     })
 }
 
-/// The double's knobs and counters.
+/// The knobs and counters of the double.
 #[cfg(metal_double)]
 pub(crate) mod double {
     use std::time::{Duration, Instant};
 
-    /// What the double does; `double.h` says what each means.
+    /// What the double does; `double.h` explains each field.
     #[repr(C)]
     pub(crate) struct Knobs {
         pub(crate) budget: u64,
@@ -160,18 +160,18 @@ pub(crate) mod double {
     }
 
     pub(crate) fn counts_now() -> Counts {
-        // SAFETY: a plain read of integers; the double writes them atomically.
+        // SAFETY: this reads integers, which the double writes atomically.
         unsafe { (&raw const counts).read_volatile() }
     }
 
-    /// Has the GPU accept work without running it, or run all it has.
+    /// Makes the GPU accept work without running it, or run all that it has.
     pub(crate) fn hold(yes: bool) {
-        // SAFETY: takes the double's own lock.
+        // SAFETY: the double takes its own lock.
         unsafe { metal_double_hold(i32::from(yes)) };
     }
 
     pub(crate) fn no_gpu(no: bool) {
-        // SAFETY: a flag read at the next creation of a device.
+        // SAFETY: the double reads this flag when it next creates a device.
         unsafe { metal_double_no_gpu(i32::from(no)) };
     }
 
@@ -193,9 +193,9 @@ pub(crate) mod double {
         unsafe { counts = Counts::default() };
     }
 
-    /// Every object and byte must go.
+    /// Asserts that every object and byte is gone.
     pub(crate) fn end() {
-        // SAFETY: the system's own reference to the device; nobody uses it any more.
+        // SAFETY: this is the system's own reference to the device, and nothing uses it any more.
         unsafe { metal_double_drop_shared_device() };
         // A joined thread may still be running the destructors of its thread-local caches.
         let deadline = Instant::now() + Duration::from_secs(5);

@@ -1,5 +1,5 @@
-//! Buffers that outlive their pool: they grow, move, are freed and handed on by any number of threads
-//! after the last handle is gone, and every byte comes back with the last of them.
+//! Buffers that outlive their pool. Any number of threads grow, move, free and hand them over after the last
+//! handle is gone. Every byte comes back with the last of them.
 
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::mpsc::channel;
@@ -14,17 +14,17 @@ use warmheap::{Buffer, Pool, PoolConfig, Request};
 use crate::support::watchdog::within_patience;
 use crate::support::{assert_all_back, assert_apart, fixed, ways};
 
-/// Miri, which takes a thousand times as long, has less of everything.
+/// Miri takes a thousand times as long, so it gets less of everything.
 const THREADS: &[usize] = if cfg!(miri) { &[2] } else { &[1, 3, 16] };
 
-/// Buffers of each kind that the test of overlaps makes in all.
+/// The buffers of each kind that the test of overlaps makes in all.
 const BUFFERS: usize = if cfg!(miri) { 24 } else { 6_000 };
-/// Buffers that each thread makes in the test of everything, those of them that may move, and its steps.
+/// The buffers that each thread makes in the test of every call, the movable ones among them, and its steps.
 const HELD: usize = if cfg!(miri) { 6 } else { 200 };
 const MOVABLE: usize = if cfg!(miri) { 2 } else { 20 };
 const STEPS: usize = if cfg!(miri) { 20 } else { 600 };
 
-/// Runs a program once for each way and number of threads, under a clock.
+/// Runs a program once for each sizing and number of threads, under a clock.
 fn everywhere(program: impl Fn(SimDevice, PoolConfig, usize) + Copy + Send + 'static) {
     for &threads in THREADS {
         for (way, sim, config) in ways(SimDevice::new, PoolConfig::elastic(), fixed(16, 4096 * MIB)) {
@@ -35,8 +35,8 @@ fn everywhere(program: impl Fn(SimDevice, PoolConfig, usize) + Copy + Send + 'st
     }
 }
 
-/// What a thread makes before the pool closes: buffers to grow, each with a hole behind it, and
-/// buffers around the holes that another thread frees meanwhile.
+/// What a thread makes before the pool closes: buffers to grow, each with a free block behind it, and buffers
+/// around those blocks, which another thread frees meanwhile.
 struct Row {
     growing: Vec<Buffer>,
     around: Vec<Buffer>,
@@ -54,7 +54,7 @@ fn row(pool: &Pool, len: usize) -> Row {
     row
 }
 
-/// Grows buffers while what lies around them is freed by another thread.
+/// Grows buffers while another thread frees what lies around them.
 fn grow_amid_frees(Row { mut growing, around }: Row, rng: &mut Rng) -> Vec<Buffer> {
     let (freed, last) = (&AtomicUsize::new(0), around.len());
     thread::scope(|scope| {
@@ -67,7 +67,7 @@ fn grow_amid_frees(Row { mut growing, around }: Row, rng: &mut Rng) -> Vec<Buffe
         let mut turn = 0;
         while freed.load(Relaxed) < last {
             turn ^= 1;
-            // Beside what is freed at this moment.
+            // This buffer lies beside the one that the other thread frees now.
             let place = (freed.load(Relaxed) + turn).min(growing.len() - 1);
             let size = growing[place].size() + 256 * rng.u64(1..3);
             let _ = growing[place].grow(size.min(3 * MIB));
@@ -93,7 +93,7 @@ fn buffers_that_grow_on_a_closed_pool_never_overlap() {
         let threads: Vec<_> = (0..threads).map(work).collect();
         drop(pool);
         let mut grown: Vec<_> = threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect();
-        // What the books have for free by now goes to buffers, too.
+        // Buffers now take all the memory that the metadata has as free.
         for call in [Call::Commit, Call::Allocate, Call::CreateHeap] {
             sim.fail_always(call);
         }
@@ -108,7 +108,7 @@ fn buffers_that_grow_on_a_closed_pool_never_overlap() {
     });
 }
 
-/// Every public call of a buffer, from the thread that had heaps of its own and from others.
+/// Makes every public call of a buffer, from the thread that had heaps of its own and from others.
 #[test]
 fn whatever_is_done_with_the_buffers_of_a_closed_pool_every_byte_comes_back() {
     everywhere(|sim, config, threads| {

@@ -1,7 +1,6 @@
-//! Every device call made to fail at its first, second, ... use and at all of them, while a pool goes
-//! through everything that calls its device: start-up, each step of the ladder, giving back, resting,
-//! clearing, the end. After each act the books agree with the device, and after a failure the next
-//! request works.
+//! Every device call fails at its first, second, ... use, or always, while a pool goes through everything
+//! that calls its device: start-up, each stage of the slow path, giving back, purgeable heaps, clearing, the
+//! end. After each act the metadata agrees with the device. After a failure the next request works.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -13,10 +12,10 @@ use warmheap::{AllocError, Buffer, CompactionBudget, Pool, PoolConfig, PoolQueue
 
 use crate::support::assert_all_back;
 
-/// What the device has; pools may hold less.
+/// What the device has. Pools may hold less.
 const BUDGET: u64 = 64 * MIB;
 
-/// A queue whose work completes when it is told to, or when somebody waits for it.
+/// A queue whose work completes when the test says so, or when a thread waits for it.
 #[derive(Debug)]
 struct Prompt(Arc<SimQueue>);
 
@@ -31,14 +30,14 @@ impl Queue for Prompt {
     }
 }
 
-/// A pool in the middle of something.
+/// A pool in the middle of its life.
 struct Scene {
     sim: SimDevice,
     pool: Pool,
     counter: Arc<SimQueue>,
     queue: PoolQueue,
     held: Vec<Buffer>,
-    /// What the program gives up when it is called back.
+    /// The buffers that a callback frees.
     spare: Arc<Mutex<Vec<Buffer>>>,
 }
 
@@ -52,7 +51,7 @@ impl Scene {
         Self { sim: sim.clone(), pool, counter, queue, held: Vec::new(), spare }
     }
 
-    /// Asks for a buffer and holds it; refusals are part of the play.
+    /// Requests a buffer and holds it. A refusal is part of the test.
     fn ask(&mut self, request: impl Into<Request>) -> bool {
         match self.pool.allocate(request) {
             Ok(buffer) => self.held.push(buffer),
@@ -70,7 +69,7 @@ impl Scene {
         }
     }
 
-    /// Much in this thread's cache, and then a request that needs the room.
+    /// Fills this thread's cache, and then requests so much that the cache must go.
     fn caches(&mut self) {
         for _ in 0..24 {
             self.ask(MIB / 8);
@@ -107,7 +106,7 @@ impl Scene {
         self.counter.complete_all();
     }
 
-    /// As far up the ladder as it goes: every step is tried before the first refusal.
+    /// Makes a request that fails after every stage was tried.
     fn exhaust(&mut self) {
         self.ask(3 * MIB);
         self.spare.lock().unwrap().extend(self.held.pop());
@@ -122,7 +121,7 @@ impl Scene {
         while self.ask(MIB) {}
     }
 
-    /// Holes of many lengths, and then something longer than most.
+    /// Makes free blocks of many lengths, and then requests something longer than most.
     fn scatter(&mut self) {
         let mut place = 0;
         self.held.retain(|_| {
@@ -133,7 +132,7 @@ impl Scene {
         self.ask(7 * MIB);
     }
 
-    /// Buffers that grow, with room asked for and without, and among the holes of others.
+    /// Makes buffers that grow, announced or not, among the free blocks of others.
     fn grow(&mut self) {
         self.ask(Request::new(MIB / 2).growable(4 * MIB));
         self.ask(Request::new(20_000).tag("matrix"));
@@ -148,7 +147,7 @@ impl Scene {
     }
 
     fn idle(&mut self) {
-        // As if time passed between the looks.
+        // This acts as if time passed between the samples.
         for _ in 0..16 {
             let _ = self.pool.maintain(Duration::ZERO);
         }
@@ -180,13 +179,13 @@ impl Scene {
         self.ask(7 * MIB);
         let _ = self.pool.rest();
         self.sim.set_pressure(false);
-        // More than is awake, so that heaps at rest are claimed or make way.
+        // The pool needs more than its other heaps have, so it reclaims or destroys purgeable ones.
         self.ask(12 * MIB);
         self.ask(5 * MIB);
         self.ask(5 * MIB);
     }
 
-    /// The device, the pool and its statistics say the same.
+    /// Asserts that the device, the pool and its statistics agree.
     fn compare_books(&self) {
         let (seen, reserved) = (self.pool.statistics(), self.pool.reserved_bytes());
         assert_eq!(self.sim.live_bytes(), reserved);
@@ -198,7 +197,7 @@ impl Scene {
         assert!(self.pool.peak_reserved_bytes() <= limit);
     }
 
-    /// Everything comes back, by whatever way it went.
+    /// Asserts that everything came back.
     fn end(mut self) {
         self.counter.complete_all();
         self.queue.poll().unwrap();
@@ -247,7 +246,7 @@ fn kinds() -> Vec<(&'static str, SimDevice, PoolConfig)> {
         hard_objects: Some(9),
         ..Limits::default()
     };
-    // The background never finds a heap fragmented enough.
+    // The pool's own thread never finds a heap fragmented enough.
     let patient = Compaction {
         enabled: true,
         threshold: 1.0,
@@ -269,8 +268,8 @@ fn kinds() -> Vec<(&'static str, SimDevice, PoolConfig)> {
     kinds.into_iter().map(|(name, sim, config)| (name, sim, config.with_quota("matrix", MIB))).collect()
 }
 
-/// Goes through all acts, with failures ordered by `order` before the start. Says how often `call` was
-/// made.
+/// Goes through all acts, with failures that `order` requests before the start. Returns how often the pool
+/// made `call`.
 fn play(sim: &SimDevice, config: &PoolConfig, call: Call, order: impl Fn(), always: bool) -> u64 {
     let before = sim.calls(call);
     order();
@@ -289,7 +288,7 @@ fn play(sim: &SimDevice, config: &PoolConfig, call: Call, order: impl Fn(), alwa
         act(&mut scene);
         scene.compare_books();
         if !always {
-            // Whatever failed, it failed once.
+            // A call fails once, whatever it is.
             if scene.held.len() > 4 {
                 scene.held.truncate(scene.held.len() - 4);
             }
@@ -334,9 +333,9 @@ fn every_call_may_fail_for_good() {
     }
 }
 
-/// The acts reach what they are meant to reach: every kind of call, and every step of the ladder.
+/// The acts reach what they should: every kind of call, and every stage of the slow path.
 #[test]
-fn the_acts_make_every_call_and_climb_every_step() {
+fn the_acts_make_every_call_and_reach_every_stage() {
     let mut calls = [0; Call::ALL.len()];
     let mut served = std::collections::BTreeMap::new();
     for (_, sim, config) in kinds() {
@@ -354,7 +353,7 @@ fn the_acts_make_every_call_and_climb_every_step() {
     assert!(served.values().all(|count| *count > 0), "{served:?}");
 }
 
-/// Names the case that a failed assertion was made in.
+/// Names the case in which an assertion failed.
 fn with_place<R>(place: &str, work: impl FnOnce() -> R) -> R {
     std::panic::catch_unwind(std::panic::AssertUnwindSafe(work)).unwrap_or_else(|panic| {
         eprintln!("in: {place}");

@@ -10,7 +10,7 @@ use warmheap::{Buffer, CompactionBudget, Pool, PoolConfig, PoolQueue, Request};
 
 use crate::support::foreign::{Hooked, HookedQueue};
 
-/// Steps of each thread in a play.
+/// The steps of each thread in a play.
 const STEPS: usize = 40;
 pub(crate) const ON_PURPOSE: &str = "on purpose";
 
@@ -46,7 +46,7 @@ pub(crate) const ACTS: [Act; 12] = [
     Act::Panic,
 ];
 
-/// What threads and foreign code have in common.
+/// What threads and foreign code share.
 #[derive(Clone, Default)]
 pub(crate) struct Stage {
     pub(crate) pool: Arc<Mutex<Option<Pool>>>,
@@ -56,7 +56,7 @@ pub(crate) struct Stage {
 }
 
 impl Stage {
-    /// With a pool, and a queue of it.
+    /// Sets the pool, and makes a queue of it.
     pub(crate) fn new(device: Hooked, config: PoolConfig) -> Self {
         let pool = Pool::new(Arc::new(device), config).unwrap();
         let stage = Self::default();
@@ -88,7 +88,7 @@ impl Stage {
             panic!("{ON_PURPOSE}");
         }
         if act == Act::DropLast {
-            // What is in flight then would be waited for, as the tests of `in_flight::ends` show.
+            // The end of the pool would wait for work in flight then, as the tests of `in_flight::ends` show.
             self.work.counter.complete_all();
             let queue = self.queue.lock().unwrap().take();
             let last = self.pool.lock().unwrap().take();
@@ -113,11 +113,11 @@ impl Stage {
         }
     }
 
-    /// One thread's use of the pool, of everything that calls foreign code.
+    /// Runs one thread's part: everything that calls foreign code.
     pub(crate) fn play(&self, seed: u64) {
         let mut rng = Rng::with_seed(seed);
         for _ in 0..STEPS {
-            // A panic of foreign code comes out of the call that it was made from.
+            // A panic of foreign code comes out of the call that reached it.
             let _ = catch_unwind(AssertUnwindSafe(|| self.step(&mut rng)));
         }
     }

@@ -1,5 +1,5 @@
-//! The program's code that the pool calls: callbacks, subscribers to the log, a device's methods,
-//! destructors. It may use the pool, drop its last handle and panic, and nothing is lost, stuck or leaked.
+//! The program's code that the pool calls: callbacks, subscribers to the log, methods of a device,
+//! destructors. It may use the pool, drop its last handle and panic. Nothing is lost, stuck or leaked.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex};
@@ -18,7 +18,7 @@ use crate::support::{self, assert_all_back, fixed};
 
 const THREADS: [usize; 3] = [1, 3, 16];
 
-/// The ways to hold memory, with a budget, limits and a quota.
+/// Every sizing, with a budget, limits and a quota.
 fn ways() -> [(&'static str, SimDevice, PoolConfig); 3] {
     let with_limits = |mut config: PoolConfig| {
         config.limits.soft_bytes = Some(40 * MIB);
@@ -30,7 +30,7 @@ fn ways() -> [(&'static str, SimDevice, PoolConfig); 3] {
     support::ways(sim, with_limits(PoolConfig::elastic()), with_limits(fixed))
 }
 
-/// Keeps panics that are meant out of the output.
+/// Keeps intended panics out of the output.
 fn hush() {
     static ONCE: std::sync::Once = std::sync::Once::new();
     ONCE.call_once(|| {
@@ -44,8 +44,8 @@ fn hush() {
     });
 }
 
-/// Plays on every way to hold memory, with every number of threads, once for each act. `arrange` has the
-/// act done by foreign code and answers how to undo that.
+/// Plays each act on every sizing, with every number of threads. `arrange` makes foreign code do the act, and
+/// returns how to undo that.
 fn play_everywhere(arrange: impl Fn(&Stage, &Hooked, &Listener, Act) + Copy + Send + 'static) {
     hush();
     for act in ACTS {
@@ -71,7 +71,7 @@ fn play_everywhere(arrange: impl Fn(&Stage, &Hooked, &Listener, Act) + Copy + Se
     }
 }
 
-/// Nothing is left of anything.
+/// Asserts that nothing is left.
 fn assert_even(stage: &Stage, sim: &SimDevice) {
     let buffers = std::mem::take(&mut *stage.buffers.lock().unwrap());
     drop(buffers);
@@ -88,7 +88,7 @@ fn assert_even(stage: &Stage, sim: &SimDevice) {
         drop(pool);
         assert_all_back(sim);
     }
-    // A pool that was closed with work in flight has a thread that gives back what that used.
+    // If a pool closed with work in flight, a thread gives back what that work used.
     let begun = Instant::now();
     while (sim.live_bytes(), sim.live_objects()) != (0, 0) {
         assert!(begun.elapsed() < Duration::from_secs(60), "{} bytes are left", sim.live_bytes());
@@ -100,7 +100,7 @@ fn assert_even(stage: &Stage, sim: &SimDevice) {
 fn callbacks_may_do_anything() {
     play_everywhere(|stage, _, _, act| {
         let pool = stage.pool().unwrap();
-        // Owns the buffers, but no handle: that would keep the pool open.
+        // This callback owns the buffers, but no handle, which would keep the pool open.
         let (buffers, work) = (Arc::clone(&stage.buffers), Arc::clone(&stage.work));
         let handles = (Arc::downgrade(&stage.pool), Arc::downgrade(&stage.queue));
         pool.on_pressure(move |_, _| {
@@ -197,7 +197,7 @@ fn a_device_that_panics_has_failed_and_its_words_are_told() {
     });
 }
 
-/// What cannot be done from within a call of the device says so.
+/// Some calls cannot be made within a call of the device. They return an error.
 #[test]
 fn a_device_that_calls_back_is_refused_with_words_where_it_would_wait_for_itself() {
     within_patience("the program", || {
@@ -222,7 +222,7 @@ fn a_device_that_calls_back_is_refused_with_words_where_it_would_wait_for_itself
                     told.push(error.to_string());
                 }
             });
-            // More than is held, each as large as a heap of fixed size.
+            // This is more than the pool holds, and each buffer is as large as a fixed heap.
             let held: Vec<_> = (0..5).map(|_| pool.allocate(8 * MIB).unwrap()).collect();
             device.hook.clear();
             let answers = answers.lock().unwrap();
@@ -281,7 +281,7 @@ fn other_threads_go_on_while_the_device_takes_a_buffer_back() {
         drop(large);
     });
     begun.recv().unwrap();
-    // Each of these takes every thread's cache.
+    // Each of these calls takes every thread's cache.
     within_patience("the use of a pool whose device is slow", move || {
         pool.reset_statistics();
         let _ = (pool.leaks(), pool.trim(0), pool.compact(CompactionBudget::unlimited()));
@@ -303,7 +303,8 @@ fn a_device_that_uses_another_pool_does_not_cost_a_thread_its_heaps() {
         let first = pool.allocate(3 * MIB).unwrap();
         for _ in 0..40 {
             let pool = pool.clone();
-            // One after the other: each finds the heaps that the one before has left.
+            // The threads run one after the other, and each takes over the heaps that the one before has
+            // left.
             thread::spawn(move || drop(pool.allocate(3 * MIB).unwrap())).join().unwrap();
         }
         assert_eq!(pool.reserved_objects(), 4, "two heaps for each of two threads");

@@ -1,4 +1,5 @@
-//! Limits on what is held from the device: never exceeded, and told of.
+//! Limits on what the pool holds from the device. The pool never exceeds them, and tells the program when it
+//! reaches a soft one.
 
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
@@ -45,12 +46,12 @@ fn the_devices_budget_can_be_the_limit() {
     let tight = Arc::new(SimDevice::new().budget(20 * MIB));
     let error = Pool::new(tight, fixed(4, 8 * MIB).with_limits(limits)).unwrap_err().to_string();
     assert!(error.contains("limits.device_budget allows 20971520 bytes"), "{error}");
-    // Where the device names none, or more, the other limit holds.
+    // The other limit holds where the device names no budget, or a larger one.
     let error = Pool::new(Arc::new(SimDevice::new()), fixed(16, 8 * MIB).with_limits(limits)).unwrap_err();
     assert!(error.to_string().contains("limits.hard_mb allows"), "{error}");
 }
 
-/// Threads that want more than there may be, on every kind of pool.
+/// Threads request more than the limit allows, on every kind of pool.
 #[test]
 fn a_hard_limit_is_never_exceeded_and_can_be_used_up() {
     let elastic = PoolConfig::elastic();
@@ -84,7 +85,7 @@ fn a_hard_limit_is_never_exceeded_and_can_be_used_up() {
                 })
             };
             let threads: Vec<_> = (0..3).map(work).collect();
-            // A scope alone does not wait for what its threads do when they end.
+            // The end of a scope does not wait for what its threads do when they end.
             threads.into_iter().for_each(|thread| thread.join().unwrap());
         });
         assert!(sim.peak_bytes() <= most && sim.peak_objects() <= 12);
@@ -92,7 +93,7 @@ fn a_hard_limit_is_never_exceeded_and_can_be_used_up() {
         assert!(refused.load(SeqCst) > 0, "nothing was refused");
         assert_eq!(pool.reserved_bytes(), sim.live_bytes());
         assert_eq!(pool.reserved_objects(), sim.live_objects());
-        // All of it can be had, in one piece where heaps do not stand in the way.
+        // A request can have all of it, in one piece unless heaps are in the way.
         drop(pool.allocate(30 * MIB).or_else(|_| pool.allocate(7 * MIB)).unwrap());
         drop(pool);
         assert_all_back(&sim);
@@ -109,14 +110,14 @@ fn what_is_free_goes_back_before_a_soft_limit_is_crossed() {
             let told = Arc::clone(&told);
             move |_, pressure| told.lock().unwrap().push(pressure)
         });
-        // Each of these fits alone; kept, they would not fit together.
+        // Each of these fits alone. They would not fit together.
         for size in [60 * MIB, 65 * MIB, 70 * MIB] {
             drop(pool.allocate(size).unwrap());
             assert!(sim.live_bytes() <= 72 * MIB);
         }
         assert_eq!(pool.statistics().soft_limit_crossings, 0);
         assert!(told.lock().unwrap().is_empty());
-        // Here nothing is left to give back.
+        // Nothing is left to give back here.
         let held: Vec<_> = (0..2).map(|_| pool.allocate(60 * MIB).unwrap()).collect();
         assert!(pool.reserved_bytes() >= 120 * MIB);
         assert_eq!(pool.statistics().soft_limit_crossings, 1);
@@ -125,7 +126,7 @@ fn what_is_free_goes_back_before_a_soft_limit_is_crossed() {
             matches!(seen[..], [Pressure::SoftLimit { reserved, .. }] if reserved >= 120 * MIB),
             "{seen:?}"
         );
-        // Told once until it is below again.
+        // The pool tells of it once, until the figure is below the limit again.
         let more = pool.allocate(40 * MIB).unwrap();
         assert_eq!(pool.statistics().soft_limit_crossings, 1);
         drop((held, more));
@@ -152,7 +153,7 @@ fn objects_are_limited_too() {
     pool.allocate(9 * MIB).unwrap();
 }
 
-/// The callback does all that could deadlock if a lock were held.
+/// The callback makes every call that could deadlock if the pool held a lock.
 #[test]
 fn callbacks_may_free_trim_allocate_and_register() {
     let sim = SimDevice::new();
@@ -166,7 +167,7 @@ fn callbacks_may_free_trim_allocate_and_register() {
             calls.lock().unwrap().push(pressure);
             if matches!(pressure, Pressure::Exhausted { .. }) {
                 cache.lock().unwrap().clear();
-                // Runs short itself, and is not called for that.
+                // This runs short of memory itself, and is not called for that.
                 assert!(pool.allocate(64 * MIB).is_err());
             }
             pool.trim(0).unwrap();
@@ -185,7 +186,7 @@ fn callbacks_may_free_trim_allocate_and_register() {
     let slow_path = pool.statistics().slow_path;
     assert_eq!((slow_path.callbacks.tried, slow_path.callbacks.served), (1, 1));
     drop(buffer);
-    // Several threads under pressure at once.
+    // Several threads meet the limit at once.
     std::thread::scope(|scope| {
         for _ in 0..3 {
             scope.spawn(|| {

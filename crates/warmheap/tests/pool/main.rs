@@ -1,4 +1,4 @@
-//! Pools: who is served, what is refused, what fails, and how they end.
+//! Pools: which requests succeed, which fail, and how pools end.
 
 mod closed;
 mod failure_matrix;

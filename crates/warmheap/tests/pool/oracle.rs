@@ -1,11 +1,11 @@
-//! Random programs on pools of every kind: no overlap, alignment kept, contents intact, all bytes
-//! back, and after every step every statistic equal to an oracle's.
+//! Random programs on pools of every kind. Buffers do not overlap, alignments hold, contents survive and all
+//! bytes come back. After every step every statistic equals an oracle's.
 //!
 //! Together the tests take a million steps; `WARMHEAP_POOL_OPS` sets another number.
 
 use crate::program::{self, Kind};
 
-/// This test's share of all steps, in percent.
+/// Each test's share of all steps, in per cent.
 fn ops(percent: u64) -> u64 {
     std::env::var("WARMHEAP_POOL_OPS").map_or(1_000_000, |ops| ops.parse::<u64>().unwrap()) / 100 * percent
 }
@@ -30,7 +30,7 @@ fn pools_on_host_memory_keep_contents() {
     program::run(Kind::Host, ops(5), 1_000);
 }
 
-/// Programs as the fuzzer makes them; what it finds is kept here.
+/// Programs in the fuzzer's form. What the fuzzer finds is added here.
 #[test]
 fn programs_spelt_in_bytes() {
     let mut rng = fastrand::Rng::with_seed(1);

@@ -1,4 +1,4 @@
-//! Quotas: what may be alive under a tag.
+//! Quotas: bounds on what is alive under a tag.
 
 use std::sync::Arc;
 
@@ -34,7 +34,7 @@ fn a_request_past_its_quota_fails_with_tag_quota_used_and_asked() {
     }
     assert_eq!(pool.quota(CACHE), Some((10 * MIB, 6 * MIB)));
     assert_eq!(pool.statistics().failed_allocations, 1);
-    // Other tags and none are not concerned.
+    // Other tags, and requests without one, are not concerned.
     drop((pool.allocate(20 * MIB).unwrap(), pool.allocate(Request::new(20 * MIB).tag("weights")).unwrap()));
     drop(held);
     assert_eq!(pool.quota(CACHE), Some((10 * MIB, 0)));
@@ -50,10 +50,10 @@ fn a_large_buffer_goes_straight_back_to_its_heap() {
 }
 
 #[test]
-fn every_size_and_way_is_metered() {
+fn every_size_and_way_is_charged() {
     let pool = pool();
     for size in [1, 1000, 64 << 10, 3 * MIB] {
-        // Again and again: the second comes where caches would serve it.
+        // The loop repeats, because caches could serve the second request.
         for _ in 0..3 {
             let buffer = pool.allocate(cache(size)).unwrap();
             assert_eq!(pool.quota(CACHE), Some((10 * MIB, size)));
@@ -109,11 +109,11 @@ fn a_queue_hands_memory_on_within_the_quota() {
     let retire = |buffer: warmheap::Buffer| buffer.retire(&queue.ticket(counter.submit()));
     retire(queue.allocate(cache(6 * MIB)).unwrap());
     assert_eq!(pool.quota(CACHE), Some((10 * MIB, 6 * MIB)), "in flight is alive");
-    // The same range again: no more is used than before.
+    // The queue gets the same memory again, so no more is used than before.
     let again = queue.allocate(cache(6 * MIB - 100)).unwrap();
     assert_eq!((queue.retired_bytes(), pool.quota(CACHE)), (0, Some((10 * MIB, 6 * MIB - 100))));
     retire(again);
-    // Under another tag: the quota has it back.
+    // A request under another tag gets it. The first quota has its bytes back.
     let other = queue.allocate(6 * MIB).unwrap();
     assert_eq!((queue.retired_bytes(), pool.quota(CACHE)), (0, Some((10 * MIB, 0))));
     retire(other);

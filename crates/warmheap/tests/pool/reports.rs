@@ -1,4 +1,4 @@
-//! What a pool says of leaks and of exhaustion: in values, and in the log.
+//! What a pool reports of leaks and exhaustion, in values and in the log.
 
 use std::io::Write;
 use std::sync::{Arc, Mutex};
@@ -45,7 +45,7 @@ impl<'a> MakeWriter<'a> for Log {
     }
 }
 
-/// Runs `work` with all that this thread logs kept.
+/// Runs `work` and keeps all that this thread logs.
 fn logged(work: impl FnOnce(&Log)) -> String {
     let log = Log::default();
     let subscriber = tracing_subscriber::fmt().with_writer(log.clone()).with_ansi(false).finish();
@@ -77,7 +77,7 @@ fn the_next_burst_is_logged_again() {
         };
         exhaust();
         assert_eq!(log.lines(WARNING), 1, "{}", log.text());
-        // Bursts are a second apart at least.
+        // Bursts are at least a second apart.
         thread::sleep(Duration::from_millis(1100));
         exhaust();
         assert_eq!(log.lines(WARNING), 2, "{}", log.text());
@@ -134,7 +134,7 @@ fn buffers_that_outlive_their_pool_are_reported_with_their_call_sites() {
         ", tagged \"kv-cache\"\n".to_owned(),
         format!("  1 x, 500 bytes, {}", at(first + 3)),
     ];
-    // In this order: the most bytes first.
+    // The site with the most bytes comes first.
     let mut rest = text.as_str();
     for part in &parts {
         let Some((_, after)) = rest.split_once(part.as_str()) else { panic!("{part:?} is not in {text}") };

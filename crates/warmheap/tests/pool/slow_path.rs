@@ -1,5 +1,4 @@
-//! The steps that a request takes when no heap has room: each in its turn, counted, and only as far
-//! as needed.
+//! The stages of a request that no heap has room for: each in its turn, counted, and only as far as needed.
 
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -15,7 +14,7 @@ use crate::support::{fixed, start};
 const LONG: Duration = Duration::from_secs(60);
 const SHORT: Duration = Duration::from_millis(50);
 
-/// What each step has served since `reset`, by name, without those that did not.
+/// Returns what each stage has served since `reset`, by name, without those that served nothing.
 fn served(pool: &Pool) -> Vec<(&'static str, u64)> {
     let steps = pool.statistics().slow_path.stages().into_iter();
     steps.map(|(name, Stage { served, .. })| (name, served)).filter(|(_, served)| *served > 0).collect()
@@ -26,9 +25,9 @@ fn tried(pool: &Pool) -> Vec<&'static str> {
     steps.filter(|(_, step)| step.tried > 0).map(|(name, _)| name).collect()
 }
 
-/// All steps in one pool: whatever an earlier step can serve, no later one is asked for.
+/// One pool has all stages. If an earlier stage can serve, no later one is tried.
 #[test]
-fn each_step_serves_in_its_turn() {
+fn each_stage_serves_in_its_turn() {
     let sim = SimDevice::new().discrete().purgeable();
     let config = fixed(2, 8 * MIB).with_dynamic_growth(true).with_max_heaps(3).with_growth_trigger(1.0);
     let limits = Limits { hard_bytes: Some(30 * MIB), ..Limits::default() };
@@ -37,7 +36,7 @@ fn each_step_serves_in_its_turn() {
     let queue = pool.queue(counter.clone());
     let large = || pool.allocate(8 * MIB);
 
-    // Retired memory.
+    // Stage `retired`.
     let kept = large().unwrap();
     large().unwrap().retire(&queue.ticket(counter.submit()));
     counter.complete_all();
@@ -46,7 +45,7 @@ fn each_step_serves_in_its_turn() {
     assert_eq!((served(&pool), tried(&pool)), (vec![("retired", 1)], vec!["retired"]));
     drop(second);
 
-    // Thread caches.
+    // Stage `caches`.
     drop((0..8).map(|_| pool.allocate(MIB).unwrap()).collect::<Vec<_>>());
     assert!(pool.statistics().cached_mb > 0.0);
     pool.reset_statistics();
@@ -54,24 +53,24 @@ fn each_step_serves_in_its_turn() {
     assert_eq!((served(&pool), tried(&pool)), (vec![("caches", 1)], vec!["retired", "caches"]));
     drop(second);
 
-    // Empty heaps.
+    // Stage `purgeable`.
     assert_eq!(pool.rest(), Ok(8 * MIB));
     pool.reset_statistics();
     let second = large().unwrap();
     assert_eq!(served(&pool), [("purgeable", 1)]);
 
-    // Growth.
+    // Stage `growth`.
     pool.reset_statistics();
     let third = large().unwrap();
     assert_eq!((served(&pool), pool.statistics().total_heaps), (vec![("growth", 1)], 3));
 
-    // Fallback.
+    // Stage `fallback`.
     pool.reset_statistics();
     let fallback = pool.allocate(6 * MIB).unwrap();
     assert_eq!(served(&pool), [("fallback", 1)]);
     assert!(fallback.is_fallback());
 
-    // Waiting.
+    // Stage `wait`.
     second.retire(&queue.ticket(counter.submit()));
     pool.reset_statistics();
     let second = std::thread::scope(|scope| {
@@ -83,7 +82,7 @@ fn each_step_serves_in_its_turn() {
     });
     assert_eq!(pool.statistics().slow_path.wait, Stage { tried: 1, served: 1 });
 
-    // Callbacks.
+    // Stage `callbacks`.
     let spare = Arc::new(Mutex::new(Some(third)));
     pool.on_pressure(move |_, _| drop(spare.lock().unwrap().take()));
     pool.reset_statistics();
@@ -91,7 +90,7 @@ fn each_step_serves_in_its_turn() {
     assert_eq!(pool.statistics().slow_path.callbacks, Stage { tried: 1, served: 1 });
     assert_eq!(pool.statistics().slow_path.wait, Stage::default(), "nobody allowed it to wait");
 
-    // Nothing.
+    // No stage is left.
     pool.reset_statistics();
     let Err(AllocError::OutOfMemory(error)) = large() else { panic!("there was memory") };
     assert_eq!((served(&pool), pool.statistics().failed_allocations), (vec![], 1));
@@ -103,7 +102,7 @@ fn each_step_serves_in_its_turn() {
 #[test]
 fn movable_buffers_make_room_before_a_heap_is_added() {
     let sim = SimDevice::new().discrete();
-    // The background never finds a heap fragmented enough.
+    // The pool's own thread never finds a heap fragmented enough.
     let patient = Compaction {
         enabled: true,
         threshold: 1.0,
@@ -129,7 +128,7 @@ fn movable_buffers_make_room_before_a_heap_is_added() {
 }
 
 #[test]
-fn a_hit_climbs_nothing() {
+fn a_hit_runs_no_stage() {
     let pool = start(&SimDevice::new(), fixed(2, 8 * MIB));
     for size in [100, MIB, 5 * MIB] {
         drop(pool.allocate(size).unwrap());
@@ -152,7 +151,7 @@ fn a_wait_ends_at_its_deadline_and_says_what_was_in_flight() {
     assert!(text.contains("6.0 MiB wait for work in flight") && text.contains("wait_ms"), "{text}");
     assert_eq!(pool.statistics().in_flight_mb, 6.0);
 
-    // Nothing in flight: nothing to wait for.
+    // Nothing is in flight, so there is nothing to wait for.
     counter.complete_all();
     queue.poll().unwrap();
     let held = pool.allocate(6 * MIB).unwrap();
@@ -175,7 +174,7 @@ fn waiting_is_a_setting_that_a_request_may_refuse() {
             std::thread::sleep(SHORT);
             worker.resume();
         });
-        // Whoever never falls back may wait as well.
+        // A request without fallback may wait as well.
         pool.try_allocate(6 * MIB).unwrap();
     });
 }
@@ -207,7 +206,7 @@ fn whichever_queue_is_done_first_serves_and_lost_ones_are_not_waited_for() {
     assert_eq!(error.in_flight, 8 * MIB);
 }
 
-/// Waiting threads keep nobody from freeing, retiring or asking.
+/// Waiting threads keep no other thread from freeing, retiring or requesting.
 #[test]
 fn waiting_holds_no_lock() {
     let pool = start(&SimDevice::new().budget(16 * MIB), fixed(2, 8 * MIB));
@@ -219,7 +218,7 @@ fn waiting_holds_no_lock() {
         let waiting: Vec<_> =
             (0..2).map(|_| scope.spawn(|| pool.allocate(Request::new(8 * MIB).wait(LONG)))).collect();
         std::thread::sleep(SHORT);
-        // Each of these takes the locks that a waiting thread might have held.
+        // Each of these calls takes the locks that a waiting thread could hold.
         drop(pool.allocate(MIB).unwrap());
         pool.allocate(MIB).unwrap().retire(&queue.ticket(counter.submit()));
         assert!(pool.allocate(8 * MIB).is_err());
@@ -243,18 +242,18 @@ fn a_heap_is_added_once_utilisation_has_passed_the_trigger() {
     held.push(pool.allocate(256_u64).unwrap());
     assert_eq!(heaps(&pool), 3);
     assert!(tried(&pool).is_empty(), "nothing was missed");
-    // Up to the most there may be, and never by way of a cache that is merely full.
+    // The pool adds heaps up to the limit, and never because a cache is full.
     held.extend((0..2).map(|_| pool.allocate(4 * MIB).unwrap()));
     assert_eq!(heaps(&pool), 3);
     drop(held);
 
-    // A device that refuses is no obstacle while there is room.
+    // If the device refuses, the pool goes on while there is room.
     let pool = start(&sim, fixed(1, 8 * MIB).with_dynamic_growth(true).with_growth_trigger(0.1));
     sim.fail_always(warmheap::device::sim::Call::CreateHeap);
     let _held: Vec<_> = (0..7).map(|_| pool.allocate(MIB).unwrap()).collect();
     sim.heal();
     assert_eq!((heaps(&pool), pool.statistics().fallback_allocations), (1, 0));
-    // Nor does growing ahead pass a soft limit.
+    // Growth ahead of need does not pass a soft limit either.
     let limits = Limits { soft_bytes: Some(8 * MIB), ..Limits::default() };
     let config = fixed(1, 8 * MIB).with_dynamic_growth(true).with_growth_trigger(0.1).with_limits(limits);
     let pool = start(&sim, config);

@@ -1,4 +1,4 @@
-//! A device that fails at start-up or in use: what is said, and that nothing is lost.
+//! A device that fails at start-up or in use: the errors, and that nothing is lost.
 
 use std::sync::Arc;
 
@@ -87,7 +87,7 @@ fn settings_that_cannot_be_honoured_name_their_key() {
     assert!(error.contains("threshold"), "{error}");
 }
 
-/// Requests of every kind, enough of them to make a pool call its device in every way.
+/// Makes requests of every kind, enough of them to make a pool call its device in every way.
 fn use_pool(pool: &Pool) -> (Vec<warmheap::Buffer>, Vec<AllocError>) {
     let (mut held, mut errors) = (Vec::new(), Vec::new());
     for step in 0..120_u64 {
@@ -103,7 +103,7 @@ fn use_pool(pool: &Pool) -> (Vec<warmheap::Buffer>, Vec<AllocError>) {
         }
         if step == 60 {
             held.clear();
-            // A large hole elsewhere is what pages are taken out of.
+            // Page migration takes pages out of a large free block elsewhere.
             match pool.allocate(40 * MIB) {
                 Ok(buffer) => held.push(buffer),
                 Err(error) => errors.push(error),
@@ -136,7 +136,7 @@ fn a_call_that_fails_in_use_loses_nothing_whichever_it_is() {
                 assert_eq!(seen.failed_allocations, errors.len() as u64, "{call:?} {nth}");
                 assert_eq!(seen.active_allocations, held.len() as u64, "{call:?} {nth}");
                 assert_eq!(pool.leaks().leaks.len(), held.len(), "{call:?} {nth}");
-                // Growth that fails is made good by the device; only a fill has no other way.
+                // The device serves if growth fails. Only a fill has no other way.
                 let excused = |error: &AllocError| match error {
                     AllocError::Device(_) => call == Call::Fill,
                     _ => call == Call::Allocate,
@@ -185,7 +185,7 @@ fn out_of_memory_says_what_is_short_and_what_would_help() {
 }
 
 #[test]
-fn memory_that_cannot_be_cleared_is_nobody_elses_until_it_can() {
+fn memory_that_cannot_be_cleared_is_not_handed_out_until_it_can() {
     let sim = SimDevice::new().budget(64 * MIB);
     let pool = start(&sim, PoolConfig::elastic().with_scrub(Scrub::OnFree)).unwrap();
     for (size, heal) in [(8 * MIB, true), (1000, true), (8 * MIB, false)] {
@@ -200,7 +200,7 @@ fn memory_that_cannot_be_cleared_is_nobody_elses_until_it_can() {
         assert_ne!(pool.allocate(size).unwrap().address(), address);
         if heal {
             sim.heal();
-            // All there is: what is withheld must be cleared for it.
+            // This is all there is, so the pool must clear its quarantine for it.
             let all = pool.allocate(60 * MIB).unwrap();
             assert!(!all.is_fallback());
             drop(all);

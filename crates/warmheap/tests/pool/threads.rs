@@ -1,5 +1,5 @@
-//! Pools under several threads: buffers handed from thread to thread, threads and pools that end in
-//! every order, statistics that add up.
+//! Pools under several threads: threads hand buffers over, threads and pools end in every order, and
+//! statistics add up.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{
@@ -19,7 +19,7 @@ use crate::support::assert_all_back;
 
 const THREADS: usize = 4;
 
-/// Steps of each thread in tests that are about races; `WARMHEAP_RACE_STEPS` sets another number.
+/// Steps of each thread in tests of races; `WARMHEAP_RACE_STEPS` sets another number.
 fn steps() -> usize {
     std::env::var("WARMHEAP_RACE_STEPS").map_or(10_000, |steps| steps.parse().unwrap())
 }
@@ -37,7 +37,7 @@ fn elastic() -> PoolConfig {
     PoolConfig::elastic()
 }
 
-/// The address ranges that somebody holds, over all threads.
+/// The address ranges of live buffers, over all threads.
 #[derive(Default)]
 struct Claims(Mutex<BTreeMap<u64, u64>>);
 
@@ -61,7 +61,7 @@ fn some_size(rng: &mut Rng, most: u32) -> u64 {
     rng.u64(1..=1 << bits)
 }
 
-/// What threads have done, added up.
+/// The sum of what threads have done.
 #[derive(Default)]
 struct Sums {
     total: AtomicU64,
@@ -71,7 +71,7 @@ struct Sums {
     requested: AtomicU64,
 }
 
-/// Threads that allocate, free, and throw buffers to each other.
+/// Threads that allocate, free, and hand buffers to each other.
 fn exchange(pool: &Pool, sums: &Sums) {
     let claims = Claims::default();
     let (throw, catch) = mpsc::channel::<Buffer>();
@@ -126,7 +126,8 @@ fn exchange(pool: &Pool, sums: &Sums) {
             scope.spawn(move || work(number, throw))
         };
         let threads: Vec<_> = (0..THREADS).map(start).collect();
-        // Joined one by one: a scope alone does not wait for what threads do at their very end.
+        // The test joins each thread, because the end of a scope does not wait for what threads do at their
+        // very end.
         threads.into_iter().for_each(|thread| thread.join().unwrap());
     });
     drop(throw);
@@ -137,7 +138,7 @@ fn exchange(pool: &Pool, sums: &Sums) {
     assert!(claims.0.lock().unwrap().is_empty());
 }
 
-/// Runs the exchange and compares what the pool says with what the threads did.
+/// Runs the exchange and compares the pool's figures with what the threads did.
 fn exchange_on(sim: SimDevice, config: PoolConfig) {
     let pool = Pool::new(Arc::new(sim.clone()), config).unwrap();
     let sums = Sums::default();
@@ -187,7 +188,7 @@ fn a_pool_may_end_while_threads_free_its_buffers() {
         let start = Arc::new(Barrier::new(THREADS + 1));
         let threads: Vec<_> = (0..THREADS)
             .map(|number| {
-                // Some of the buffers are the thread's own, some were made by the one that ends.
+                // The thread made some of the buffers, and a thread that has ended made the others.
                 let mut buffers: Vec<_> = (0..8)
                     .map(|at| pool.allocate((1_u64 << (number + 4 * at)).min(3 * MIB)).unwrap())
                     .collect();
@@ -220,7 +221,7 @@ fn buffers_outlive_their_pool_and_keep_their_contents() {
         drop(pool);
         let check = |buffer: &Buffer| {
             let bytes = buffer.host().unwrap();
-            // SAFETY: the buffer is alive and nobody else has it.
+            // SAFETY: the buffer is alive, and only this thread uses it.
             let bytes = unsafe { std::slice::from_raw_parts_mut(bytes.as_ptr(), buffer.size() as usize) };
             assert!(bytes.iter().all(|byte| *byte == 0));
             bytes.fill(9);
@@ -250,7 +251,7 @@ fn what_an_ending_thread_had_cached_is_there_for_others() {
     }
 }
 
-/// A thread's own variable, dropped when the thread ends: maybe after its share of the pool.
+/// A variable of a thread. It is dropped when the thread ends, perhaps after the thread's part of the pool.
 struct Late(std::cell::RefCell<Vec<Buffer>>);
 
 thread_local! {
@@ -265,7 +266,7 @@ fn buffers_may_be_freed_by_a_thread_that_is_ending() {
         let other = pool.clone();
         let end = move || {
             if early {
-                // Registers this variable before the pool's, so that it is dropped after it.
+                // This registers the variable before the pool's own, so that it is dropped after it.
                 LATE.with(|late| late.0.borrow_mut().clear());
             }
             let buffers = (0..100).map(|at| other.allocate(1000 * at + 1_u64).unwrap());
@@ -347,7 +348,7 @@ fn counters_may_be_reset_while_threads_count() {
                 pool.reset_statistics();
                 let before = freed.load(SeqCst);
                 let seen = pool.statistics();
-                // Those alive, those that were being freed, and those freed since.
+                // These are alive, or were being freed, or have been freed since.
                 let most = 6 + 6 + freed.load(SeqCst) - before;
                 assert!(seen.active_allocations <= most, "{most}: {seen:?}");
                 thread::yield_now();
@@ -365,7 +366,7 @@ fn the_peak_stays_right_however_much_one_thread_allocates_and_another_frees() {
     let (sender, receiver) = mpsc::sync_channel::<Buffer>(6);
     thread::scope(|scope| {
         scope.spawn(|| {
-            // 80 GB in all, of which 8 buffers are alive at once: those here and those under way.
+            // The threads allocate 80 GB in all. At most 8 buffers are alive at once, here and on their way.
             let sender = sender;
             (0..20_000).for_each(|_| sender.send(pool.allocate(4 * MIB).unwrap()).unwrap());
         });

@@ -98,7 +98,7 @@ fn high_fallback_rate_begins_past_a_tenth() {
         titled(&findings(&run, &PoolConfig::default()), "High Fallback Rate")
     };
     assert_eq!(found(100), None);
-    // Nothing says that size or capacity lack: the guide's 4 to 6 heaps.
+    // Neither the size nor the capacity was short, so the advice is the guide's 4 to 6 heaps.
     assert_eq!(changes(&found(101).unwrap()), ["num_heaps: 4 -> 6"]);
 }
 
@@ -115,7 +115,7 @@ fn heaps_double_past_the_largest_allocation() {
     let changed = apply(&PoolConfig::default(), &finding);
     assert_eq!(changed, PoolConfig::default().with_heap_size(512 * MIB));
 
-    // A heap must be larger than the largest allocation, so 512 asks for 1024.
+    // A heap must be larger than the largest allocation, so 512 needs 1024.
     let run = statistics(|s| {
         s.fallback_allocations = 127;
         s.largest_allocation_mb = 512.0;
@@ -136,17 +136,17 @@ fn low_utilization_cuts_to_what_was_used() {
         });
         titled(&findings(&run, &PoolConfig::default()), "Low Utilization")
     };
-    // The guide's 4 to 3 heaps, and its warm-up sizes cut to those used.
+    // The advice is the guide's: 4 to 3 heaps, and warm-up sizes cut to those in use.
     assert_eq!(
         changes(&run(500.0, 130.0).unwrap()),
         ["num_heaps: 4 -> 3", "warmup_sizes: [32, 128, 512] -> [32, 128]"]
     );
-    // The guide's 256 to 128.
+    // The advice is the guide's 256 to 128.
     assert_eq!(
         changes(&run(90.0, 40.0).unwrap()),
         ["heap_size_mb: 256 -> 128", "num_heaps: 4 -> 1", "warmup_sizes: [32, 128, 512] -> [32]"]
     );
-    // Full at its fullest: a pool at rest is not an oversized one.
+    // At its fullest the pool was full. A pool at rest is not too large for that.
     assert_eq!(run(512.0, 10.0), None);
 }
 
@@ -215,7 +215,7 @@ fn a_pool_that_counts_nothing_is_not_judged() {
 }
 
 #[test]
-fn a_failed_start_is_answered_by_the_guides_smaller_pool() {
+fn a_failed_start_gets_the_guides_smaller_pool() {
     let finding = start_failure(&PoolConfig::default(), 1024.0).unwrap();
     assert_eq!(changes(&finding), ["heap_size_mb: 256 -> 128", "num_heaps: 4 -> 2"]);
     assert_eq!(start_failure(&PoolConfig::default(), 1025.0), None);

@@ -1,5 +1,5 @@
-//! Advice taken: a real pool runs a load, is judged by its own statistics, and the pool it is told to
-//! become runs the same load without fallback.
+//! Advice at work. A real pool runs a load, and its statistics lead to advice. The pool that the advice
+//! recommends runs the same load without fallback.
 
 use std::sync::Arc;
 
@@ -8,8 +8,8 @@ use warmheap::config::{MIB, PoolConfig};
 use warmheap::device::sim::SimDevice;
 use warmheap::{Pool, Statistics};
 
-/// A model in small: weights that stay, then steps that allocate and free activations around a cache
-/// that grows. Ends with everything alive that was alive at the end of the last step.
+/// A small model: weights that stay, then steps that allocate and free activations around a cache that grows.
+/// The result is everything that is alive at the end of the last step.
 fn serve(config: &PoolConfig, mut seed: u64) -> Statistics {
     let pool = Pool::new(Arc::new(SimDevice::new()), config.clone()).unwrap();
     let mut random = |below: u64| {

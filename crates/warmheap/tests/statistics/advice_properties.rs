@@ -1,5 +1,5 @@
 //! What holds of advice for any numbers: better figures never get worse grades, proposals are valid
-//! configurations, and recommended pools hold what they were recommended for.
+//! configurations, and recommended pools hold what they should.
 
 use proptest::prelude::*;
 use warmheap::Statistics;
@@ -87,12 +87,12 @@ proptest! {
         let (small, large) = (models.0.min(models.1), models.0.max(models.1));
         let (low, high) = (machines.0.min(machines.1), machines.0.max(machines.1));
         prop_assert!(pool(small, low) <= pool(large, low));
-        // Sizes are whole MiB for each heap, so more heaps may round to a few MiB less or more.
+        // Sizes are whole MiB for each heap, so with more heaps the sum may differ by a few MiB.
         prop_assert!(pool(small, low) <= pool(small, high) + 8 * MIB);
         prop_assert!(pool(large, low) <= low * 768 * MIB);
     }
 
-    /// Buffers of any sizes in any order, each into the first heap with room.
+    /// Places buffers of any sizes in any order, each into the first heap with room.
     #[test]
     fn the_pool_for_a_run_holds_it_in_any_order(
         sizes in prop::collection::vec(1..=200 * MIB, 1..80),

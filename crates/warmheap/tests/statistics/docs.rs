@@ -1,5 +1,5 @@
-//! The documents name every key, variable, default, statistic and metric there is, and no key or
-//! statistic that there is not. Their links lead somewhere, and what they say of devices and settings is so.
+//! The documents name every key, variable, default, statistic and metric, and no others. Their links lead
+//! somewhere, and what they say of devices and settings is true.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -21,7 +21,7 @@ fn document(name: &str) -> String {
     fs::read_to_string(root().join("docs").join(name)).unwrap()
 }
 
-/// The project's documents: those at the root, and everything in Markdown under `docs`.
+/// Returns the project's documents: those at the root, and everything in Markdown under `docs`.
 fn documents() -> Vec<PathBuf> {
     let mut found = Vec::new();
     let mut folders = vec![root().join("docs")];
@@ -40,13 +40,13 @@ fn documents() -> Vec<PathBuf> {
     found
 }
 
-/// The targets of a document's links to other files and to headings.
+/// Returns the targets of a document's links to other files and to headings.
 fn links(text: &str) -> impl Iterator<Item = &str> {
     let targets = text.split("](").skip(1).filter_map(|rest| rest.split_once(')'));
     targets.map(|(target, _)| target).filter(|target| !target.contains("://"))
 }
 
-/// The names by which a forge links to a document's headings.
+/// Returns the names by which a forge links to a document's headings.
 fn anchors(text: &str) -> BTreeSet<String> {
     let headings = text.lines().filter_map(|line| line.strip_prefix('#'));
     let kept = |letter: &char| letter.is_alphanumeric() || matches!(letter, ' ' | '-' | '_');
@@ -54,7 +54,7 @@ fn anchors(text: &str) -> BTreeSet<String> {
     headings.map(|heading| name(heading).chars().filter(kept).collect::<String>().replace(' ', "-")).collect()
 }
 
-/// The cells of every table row whose first cell is one name in code style.
+/// Returns the cells of every table row whose first cell is one name in code style.
 fn rows(document: &str) -> Vec<Vec<String>> {
     document
         .lines()
@@ -133,8 +133,8 @@ fn statistics_describes_each_stage_as_the_library_does() {
     }
 }
 
-/// The figures of a pool that does not count, after requests of every kind. The simulated device has no
-/// driver objects.
+/// Returns the figures of a pool that does not count, after requests of every kind. The simulated device has
+/// no driver objects.
 fn everything_that_can_happen(scrub: Scrub) -> Statistics {
     let config = PoolConfig::default().with_heap_size(8 * MIB).with_num_heaps(2).with_warmup_sizes([]);
     let mut config = config.with_log_exhaustion(false).with_track_statistics(false).with_scrub(scrub);
@@ -203,7 +203,7 @@ fn the_glossary_names_the_page_of_each_device_whose_heaps_grow() {
     assert!(glossary.contains(&format!("{host} MiB on `host` and `sim`")), "{host} MiB");
 }
 
-/// The addresses of buffers in a pool that sizes itself, after some of others were freed.
+/// Returns the addresses of buffers in a pool that sizes itself, after others were freed.
 fn addresses(device: SimDevice, strategy: Strategy) -> Vec<u64> {
     let pool = Pool::new(Arc::new(device), PoolConfig::elastic().with_strategy(strategy)).unwrap();
     let mut buffers: Vec<_> = (0..24).map(|_| pool.allocate(12 * MIB).unwrap()).collect();

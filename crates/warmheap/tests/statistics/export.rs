@@ -1,5 +1,4 @@
-//! Statistics leave as JSON that reads back the same, and as Prometheus text that keeps every rule of
-//! the format.
+//! Statistics as JSON that reads back the same, and as Prometheus text that keeps every rule of the format.
 
 use std::collections::BTreeMap;
 
@@ -46,8 +45,8 @@ struct Sample {
     value: f64,
 }
 
-/// A reader of text format 0.0.4 that forgives nothing: every sample after its own HELP and TYPE,
-/// each once, names and labels well formed.
+/// A strict reader of text format 0.0.4. Every sample follows its own HELP and TYPE, each occurs once, and
+/// names and labels are well formed.
 fn parse(text: &str) -> BTreeMap<String, Sample> {
     assert!(text.ends_with('\n'));
     let mut samples = BTreeMap::new();
@@ -81,7 +80,7 @@ fn parse(text: &str) -> BTreeMap<String, Sample> {
     samples
 }
 
-/// The first label, unescaped, and what follows it.
+/// Returns the first label, unescaped, and what follows it.
 fn parse_label(text: &str) -> ((String, String), &str) {
     let (name, quoted) = text.split_once("=\"").unwrap();
     let mut value = String::new();
@@ -134,7 +133,7 @@ fn prometheus_text_reads_back_in_bytes_and_ratios() {
         ("warmheap_slow_path_stages_total retired served", 0.0),
         ("warmheap_slow_path_stages_total callbacks served", 4.0),
     ];
-    // Two outcomes of each step are not listed one by one.
+    // The list leaves out both outcomes of most stages.
     let steps = 2 * sample().slow_path.stages().len();
     assert_eq!(samples.len(), expected.len() - 3 + steps);
     for (name, value) in expected {

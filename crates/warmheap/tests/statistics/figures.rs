@@ -1,5 +1,5 @@
-//! Figures tell what is, not what was asked for: refused requests leave none behind, and other threads'
-//! memory is not taken for one's own.
+//! Figures count what is, not what was requested. A refused request leaves no trace in them, and a figure of
+//! one thread does not include another's memory.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
@@ -11,7 +11,7 @@ use warmheap::device::sim::SimDevice;
 use warmheap::device::{self, Device};
 use warmheap::{Pool, PoolConfig, Pressure, Request, Tag};
 
-/// More than the device has, and no limit forbids.
+/// More than the device has, although no limit forbids it.
 const FAR_TOO_MUCH: u64 = 512 << 30;
 
 /// Ends the other thread, also if the test fails.
@@ -23,7 +23,7 @@ impl Drop for Stop<'_> {
     }
 }
 
-/// Has another thread ask for far too much, and be refused, all the while.
+/// Makes another thread request far too much, and be refused, while `work` runs.
 fn while_another_is_refused(pool: &Pool, tag: Tag, work: impl FnOnce()) {
     let stop = AtomicBool::new(false);
     thread::scope(|scope| {
@@ -82,7 +82,7 @@ fn what_is_refused_is_not_used_under_a_quota() {
             assert_eq!(pool.quota(tag), Some((FAR_TOO_MUCH + MIB, MIB)));
             thread::sleep(Duration::from_micros(700));
         }
-        // What is asked for counts where it may be given.
+        // A request counts while the device may still grant it.
         let refused = pool.allocate(Request::new(MIB).tag(tag)).map(drop);
         if let Err(error) = refused {
             assert!(error.to_string().contains("whose quota is"), "{error}");
@@ -93,7 +93,7 @@ fn what_is_refused_is_not_used_under_a_quota() {
 }
 
 #[test]
-fn a_trim_answers_with_what_it_gave_back_itself() {
+fn a_trim_returns_what_it_gave_back_itself() {
     let sim = SimDevice::new();
     let config = PoolConfig::default().with_heap_size(8 * MIB).with_num_heaps(1).with_warmup_sizes([]);
     let pool = Pool::new(Arc::new(sim.clone()), config.with_log_exhaustion(false)).unwrap();
@@ -113,7 +113,7 @@ fn a_trim_answers_with_what_it_gave_back_itself() {
 
 #[test]
 fn the_mean_is_right_past_what_64_bits_hold() {
-    // Granules of 1 MiB, so that a heap has room for what takes few requests to get there.
+    // Granules are 1 MiB, so that a heap has room and few requests are enough.
     let facts = Device::limits(&SimDevice::new());
     let facts = device::Limits {
         alignment: MIB,

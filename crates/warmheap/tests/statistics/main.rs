@@ -1,4 +1,4 @@
-//! Figures, grades and advice, and that the documents say what the code does.
+//! Figures, grades and advice, and whether the documents say what the code does.
 
 mod advice;
 mod advice_pool;

@@ -1,4 +1,5 @@
-//! Statistics read while threads work are never impossible, and once the threads stand still they are exact.
+//! Statistics that are read while threads work are never impossible. Once the threads stand still, they are
+//! exact.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
@@ -11,10 +12,10 @@ use warmheap::{Buffer, Pool, PoolConfig, Statistics};
 
 use crate::support::{fixed, ways};
 
-/// What a peak may be off by for each thread.
+/// The most that a peak may be off by, for each thread.
 const SLACK: u64 = 128 * MIB;
 
-/// What the threads themselves have counted: each act before it begins and after it is done.
+/// What the threads have counted themselves: each act before it begins and after it is done.
 #[derive(Debug, Default)]
 struct Books {
     asked: AtomicU64,
@@ -23,7 +24,7 @@ struct Books {
     freed: AtomicU64,
     requested: AtomicU64,
     largest: AtomicU64,
-    /// Bytes alive at least, and at most, and the most that either has been.
+    /// The bytes that are alive at least and at most, and the most that either has been.
     least: AtomicU64,
     most: AtomicU64,
     least_peak: AtomicU64,
@@ -54,7 +55,7 @@ impl Books {
     }
 }
 
-/// One thread: buffers of many sizes, kept for a while, half of them freed by whoever comes next.
+/// Runs one thread: it keeps buffers of many sizes for a while, and other threads free half of them.
 fn work(pool: &Pool, books: &Books, around: &Mutex<Vec<Buffer>>, seed: u64, steps: u32) {
     let mut rng = Rng::with_seed(seed);
     let mut held: Vec<Buffer> = Vec::new();
@@ -78,7 +79,7 @@ fn work(pool: &Pool, books: &Books, around: &Mutex<Vec<Buffer>>, seed: u64, step
     held.into_iter().for_each(|buffer| books.free(buffer));
 }
 
-/// What is true of every snapshot, whatever happens meanwhile.
+/// Asserts what is true of every snapshot, whatever happens meanwhile.
 fn is_possible(seen: &Statistics) {
     for share in [seen.hit_rate, seen.utilization, seen.fragmentation] {
         assert!((0.0..=1.0).contains(&share), "{seen:?}");
@@ -93,7 +94,7 @@ fn is_possible(seen: &Statistics) {
     }
 }
 
-/// Takes snapshots until told to stop, each against what the books say before it and after it.
+/// Takes snapshots until told to stop. Compares each with the counts before it and after it.
 fn watch(pool: &Pool, books: &Books, threads: u64, stop: &AtomicBool) {
     let mut before = Statistics::default();
     while !stop.load(SeqCst) {
@@ -106,7 +107,7 @@ fn watch(pool: &Pool, books: &Books, threads: u64, stop: &AtomicBool) {
         is_possible(&seen);
         assert!((allocated..=asked).contains(&seen.total_allocations), "{allocated} to {asked}: {seen:?}");
         assert!((freed..=frees).contains(&seen.total_deallocations), "{freed} to {frees}: {seen:?}");
-        // At most those alive, and those freed during the call.
+        // At most these are alive, and those that were freed during the call.
         let active = allocated.saturating_sub(frees)..=asked - freed;
         assert!(active.contains(&seen.active_allocations), "{active:?}, freeing {freeing}: {seen:?}");
         let peak = (seen.peak_used_mb * MIB as f64) as u64;
@@ -122,9 +123,9 @@ fn watch(pool: &Pool, books: &Books, threads: u64, stop: &AtomicBool) {
     }
 }
 
-/// Has so many threads work on a pool of each kind, while `reader` reads.
+/// Runs so many threads on a pool of each kind, while `reader` reads.
 fn played(threads: u64, reader: impl Fn(&Pool, &Books, &AtomicBool) + Sync, check: impl Fn(&Pool, &Books)) {
-    // Two heaps of 32 MiB: with many threads most requests fall back.
+    // The pool has two heaps of 32 MiB, so with many threads most requests fall back.
     let fixed = fixed(2, 32 * MIB).with_log_exhaustion(false);
     for (name, sim, config) in ways(SimDevice::new, PoolConfig::elastic(), fixed) {
         let pool = Pool::new(Arc::new(sim.clone()), config).unwrap();

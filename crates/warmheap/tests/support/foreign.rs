@@ -1,4 +1,4 @@
-//! Code of the program's that the pool calls: a device and a subscriber that do as they are told.
+//! Code of the program that the pool calls: a device, a queue and a subscriber that run a hook.
 #![allow(dead_code, reason = "each test uses a part")]
 
 use std::any::Any;
@@ -16,14 +16,14 @@ use warmheap::device::sim::{SimDevice, SimQueue};
 use warmheap::device::{Contents, Device, DeviceError, HeapRequest, Limits, Memory, ObjectCount, Queue};
 
 thread_local! {
-    /// This thread is in a hook: what that causes has none.
+    /// Whether this thread is in a hook. What a hook causes runs no hook.
     static INSIDE: Cell<bool> = const { Cell::new(false) };
 }
 
-/// What is done at each call, by the call's name.
+/// The hook, which gets the name of the call.
 type Act = Arc<dyn Fn(&str) + Send + Sync>;
 
-/// Something to do that can be changed at any time, and does not call itself.
+/// A hook that can change at any time, and does not call itself.
 #[derive(Clone, Default)]
 pub(crate) struct Hook(Arc<Mutex<Option<Act>>>);
 
@@ -57,7 +57,7 @@ impl fmt::Debug for Hook {
     }
 }
 
-/// A simulated device that does something else at each of its calls, before it does what it should.
+/// A simulated device that runs a hook before each of its calls.
 #[derive(Debug, Clone)]
 pub(crate) struct Hooked {
     pub(crate) inner: SimDevice,
@@ -104,7 +104,7 @@ struct HookedMemory {
     hook: Hook,
 }
 
-// SAFETY: it owns what it wraps, and tells of that alone.
+// SAFETY: it owns the memory that it wraps, and describes only that.
 unsafe impl Memory for HookedMemory {
     fn address(&self) -> u64 {
         self.inner.address()
@@ -120,38 +120,38 @@ unsafe impl Memory for HookedMemory {
 
     unsafe fn commit(&self, range: Range<u64>) -> Result<(), DeviceError> {
         self.hook.run("commit");
-        // SAFETY: the caller's promise.
+        // SAFETY: the caller keeps this function's contract.
         unsafe { self.inner.commit(range) }
     }
 
     unsafe fn decommit(&self, range: Range<u64>) -> Result<(), DeviceError> {
         self.hook.run("decommit");
-        // SAFETY: the caller's promise.
+        // SAFETY: the caller keeps this function's contract.
         unsafe { self.inner.decommit(range) }
     }
 
     unsafe fn warm(&self, range: Range<u64>) -> Result<(), DeviceError> {
         self.hook.run("warm");
-        // SAFETY: the caller's promise.
+        // SAFETY: the caller keeps this function's contract.
         unsafe { self.inner.warm(range) }
     }
 
     unsafe fn fill(&self, range: Range<u64>, byte: u8) -> Result<(), DeviceError> {
         self.hook.run("fill");
-        // SAFETY: the caller's promise.
+        // SAFETY: the caller keeps this function's contract.
         unsafe { self.inner.fill(range, byte) }
     }
 
     unsafe fn copy_from(&self, at: u64, from: &dyn Memory, range: Range<u64>) -> Result<(), DeviceError> {
         self.hook.run("copy_from");
         let from = from.as_any().downcast_ref::<Self>().expect("memory of the same device");
-        // SAFETY: the caller's promise.
+        // SAFETY: the caller keeps this function's contract.
         unsafe { self.inner.copy_from(at, &*from.inner, range) }
     }
 
     unsafe fn set_volatile(&self, volatile: bool) -> Result<Contents, DeviceError> {
         self.hook.run("set_volatile");
-        // SAFETY: the caller's promise.
+        // SAFETY: the caller keeps this function's contract.
         unsafe { self.inner.set_volatile(volatile) }
     }
 
@@ -166,7 +166,7 @@ impl Drop for HookedMemory {
     }
 }
 
-/// A queue that does something else whenever it is asked or waited for.
+/// A queue that runs a hook whenever a thread reads its counter or waits for it.
 #[derive(Debug, Default)]
 pub(crate) struct HookedQueue {
     pub(crate) counter: SimQueue,
@@ -185,7 +185,7 @@ impl Queue for HookedQueue {
     }
 }
 
-/// A subscriber that does something at each line of the log, and keeps the lines.
+/// A subscriber that runs a hook at each line of the log, and keeps the lines.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Listener {
     pub(crate) hook: Hook,

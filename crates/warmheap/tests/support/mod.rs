@@ -1,4 +1,4 @@
-//! What tests of several files need: pools of every kind, and what every pool must leave behind.
+//! What tests of several files need: pools of every kind, and checks of what a pool must leave behind.
 #![allow(dead_code, reason = "each area uses a part")]
 
 pub(crate) mod foreign;
@@ -13,17 +13,17 @@ use warmheap::device::host::HostDevice;
 use warmheap::device::sim::SimDevice;
 use warmheap::{Buffer, Pool, PoolConfig};
 
-/// Fixed heaps of `heap_size` bytes each, not warmed.
+/// Returns settings for fixed heaps of `heap_size` bytes each, without warm-up.
 pub(crate) fn fixed(heaps: usize, heap_size: u64) -> PoolConfig {
     PoolConfig::default().with_heap_size(heap_size).with_num_heaps(heaps).with_warmup_sizes([])
 }
 
-/// A pool on a simulated device.
+/// Opens a pool on a simulated device.
 pub(crate) fn start(sim: &SimDevice, config: PoolConfig) -> Pool {
     Pool::new(Arc::new(sim.clone()), config).unwrap()
 }
 
-/// The three ways to hold memory, by name, each with devices of its own.
+/// Returns the three sizings by name, each with a device of its own.
 pub(crate) fn ways(
     sim: impl Fn() -> SimDevice,
     elastic: PoolConfig,
@@ -32,7 +32,7 @@ pub(crate) fn ways(
     [("growing", sim(), elastic.clone()), ("discrete", sim().discrete(), elastic), ("fixed", sim(), fixed)]
 }
 
-/// Devices for pools that size their heaps, by name.
+/// Returns devices for pools that size their heaps, by name.
 pub(crate) fn devices() -> [(&'static str, Arc<dyn Device>); 3] {
     [
         ("growing", Arc::new(SimDevice::new())),
@@ -57,7 +57,7 @@ pub(crate) fn assert_apart<'a>(buffers: impl IntoIterator<Item = &'a Buffer>) {
     }
 }
 
-/// Waits until something holds, for at most `patience`; returns whether it does.
+/// Waits until a condition holds, for at most `patience`. Returns whether it holds.
 pub(crate) fn becomes(patience: Duration, holds: impl Fn() -> bool) -> bool {
     let begun = Instant::now();
     while !holds() {

@@ -1,11 +1,11 @@
-//! Programs that must end, under a clock: a hang fails the test instead of stopping the run.
+//! Runs programs that must end under a clock, so that a hang fails the test and does not stop the run.
 
 use std::panic::resume_unwind;
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::thread;
 use std::time::Duration;
 
-/// Far more than any program here takes, on a machine that is busy and under sanitizers too.
+/// Far longer than any program takes, on a busy machine and under sanitizers too.
 const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Runs a program on a thread of its own and passes its panic on.
@@ -20,7 +20,7 @@ pub(crate) fn within_patience<R: Send + 'static>(
     let (ends, ended) = channel();
     let thread = thread::spawn(move || {
         let result = program();
-        // Nobody listens any more if it took too long.
+        // The receiver is gone if the program took too long.
         let _ = ends.send(());
         result
     });

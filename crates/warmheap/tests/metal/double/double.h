@@ -32,10 +32,10 @@ typedef struct _NSRange { NSUInteger location, length; } NSRange;
 // objc2 looks a class up by the symbol _OBJC_CLASS_<name>; GCC emits _OBJC_Class_<name>, local.
 #define EXPORT_CLASS(n) __asm__(".globl _OBJC_CLASS_" #n "\n.set _OBJC_CLASS_" #n ", _OBJC_Class_" #n)
 
-// What a test may turn; the Rust side declares the same struct.
+// The knobs of a test. The Rust side declares the same struct.
 struct metal_double_knobs {
   uint64_t budget;        // recommendedMaxWorkingSetSize; maxBufferLength is half of it
-  uint64_t align;         // what heapBufferSizeAndAlign answers
+  uint64_t align;         // what heapBufferSizeAndAlign returns
   uint64_t object_limit;  // the process's MTLHeaps and MTLBuffers
   int64_t fail_after;     // this many more allocations succeed, later ones return nil; < 0: off
   int32_t held;           // the GPU takes work but does not run it

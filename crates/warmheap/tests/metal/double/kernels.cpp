@@ -1,5 +1,5 @@
-// The kernels of examples/metal_decode, their source as it is, compiled as C++: what Metal's language adds to
-// it is spelled here, and attributes such as [[buffer(0)]] are ignored.
+// The kernels of examples/metal_decode, compiled as C++ from the same source. This file adds what Metal's
+// language has and C++ lacks. Attributes such as [[buffer(0)]] are ignored.
 #include <cmath>
 #include <cstring>
 

@@ -1,14 +1,15 @@
-//! Where a program's choices come from: a seed, or bytes that a fuzzer makes up.
+//! The source of a program's choices: a seed, or bytes from a fuzzer.
 
 use std::ops::{Bound, RangeBounds};
 
 use fastrand::Rng;
 
-/// Makes choices; the methods are those of `fastrand`.
+/// Makes choices. The methods are those of `fastrand`.
 #[derive(Debug)]
 pub(crate) enum Choices {
     Seed(Rng),
-    /// As many bytes for each choice as its range needs; the first of the range once all are used.
+    /// Takes as many bytes for each choice as its range needs. Returns the first of the range once all bytes
+    /// are used.
     Bytes(std::vec::IntoIter<u8>),
 }
 
@@ -21,7 +22,7 @@ impl Choices {
         Self::Bytes(bytes.into_iter())
     }
 
-    /// There is nothing left to choose with.
+    /// Whether no choice is left.
     pub(crate) fn are_used_up(&self) -> bool {
         matches!(self, Self::Bytes(bytes) if bytes.len() == 0)
     }

@@ -1,4 +1,4 @@
-//! A random program over a pool, and the oracle that knows what the pool must say of it.
+//! A random program over a pool, and the oracle that knows what the pool must report.
 
 mod choices;
 mod oracle;
@@ -16,11 +16,11 @@ pub(crate) use setup::{Kind, Setup};
 struct Held {
     buffer: Buffer,
     request: Ask,
-    /// The byte that the buffer was filled with, where it has bytes.
+    /// The byte that fills the buffer, where the CPU can reach it.
     byte: u8,
 }
 
-/// A request, kept: what was asked is compared with what came.
+/// The request, to compare with what came.
 #[derive(Debug, Clone, Copy)]
 struct Ask {
     size: u64,
@@ -36,15 +36,16 @@ pub(crate) struct Program {
     oracle: Oracle,
     held: Vec<Held>,
     tags: [Tag; 3],
-    /// Sizes that come again and again, as a model's do.
+    /// Sizes that repeat, as a model's do.
     usual: Vec<u64>,
     rng: Choices,
-    /// Failures have been ordered and not all of them forgotten.
+    /// Whether failures are requested and some may still come.
     faulty: bool,
 }
 
 impl Program {
-    /// A program, or `None` if the pool could not start on this budget (and took nothing).
+    /// Returns a program, or `None` if the pool could not start on this budget. A pool that could not start
+    /// took nothing.
     pub(crate) fn new(kind: Kind, mut rng: Choices) -> Option<Self> {
         let setup = Setup::random(kind, &mut rng);
         let pool = match Pool::new(setup.device.clone(), setup.config.clone()) {
@@ -61,7 +62,7 @@ impl Program {
         Some(Self { pool, setup, oracle, held: Vec::new(), tags, usual, rng, faulty: false })
     }
 
-    /// One random act, and a look at everything that can be seen.
+    /// Runs one random act, and checks everything that can be seen.
     pub(crate) fn step(&mut self) {
         let few = self.held.len() < 40;
         match self.rng.u32(0..1000) {
@@ -147,7 +148,7 @@ impl Program {
         }
     }
 
-    /// No heap could serve what went to the device.
+    /// Asserts that no heap could serve a request that the device served.
     fn check_fallback(&self, ask: Ask) {
         let statistics = self.pool.statistics();
         if self.faulty || !self.setup.config.enabled {
@@ -155,7 +156,7 @@ impl Program {
         }
         let free = statistics.total_capacity_mb - statistics.used_capacity_mb;
         let largest = (1.0 - statistics.fragmentation) * free * (1 << 20) as f64;
-        // Sizes that have a class are rounded by up to a 16th, and the engine looks at a few blocks of the
+        // A size with a class is rounded up by a 16th at most. The allocator looks at a few blocks of the
         // size's own bin, which is 3 % wide.
         let align = if ask.align == GROWING { 0 } else { ask.align };
         let rounding = if ask.size > 4096 * self.setup.granule { 1.0 } else { 1.0 + 1.0 / 16.0 };
@@ -171,7 +172,7 @@ impl Program {
         drop(held);
     }
 
-    /// A buffer grows where it is, or moves if it may; it keeps what is in it.
+    /// Grows a buffer in place, or moves it if it may move. Its contents must survive.
     fn grow(&mut self) {
         let place = self.rng.usize(0..self.held.len());
         let Held { mut buffer, mut request, byte } = self.held.swap_remove(place);
@@ -214,7 +215,7 @@ impl Program {
         self.held.push(Held { buffer, request: Ask { size, ..request }, byte });
     }
 
-    /// Requests that make no sense change nothing and are not counted.
+    /// Makes requests without sense, which change nothing and are not counted.
     fn nonsense(&mut self) {
         let before = self.pool.statistics();
         assert_eq!(self.pool.allocate(0_u64).unwrap_err(), AllocError::ZeroSize);
@@ -228,7 +229,7 @@ impl Program {
         }
     }
 
-    /// The system takes what is at rest from time to time; nobody should notice.
+    /// Lets the system take purgeable heaps from time to time. No request may notice.
     fn rest(&mut self) {
         if let Some(sim) = &self.setup.sim {
             sim.set_pressure(self.rng.bool());
@@ -261,7 +262,7 @@ impl Program {
         let reserved = self.pool.reserved_bytes();
         let mib = (1 << 20) as f64;
         let said = (statistics.total_capacity_mb + statistics.fallback_mb) * mib;
-        // What is withheld may lie in heaps, and is counted there, or have been a fallback buffer's.
+        // Quarantined memory may be in heaps, and counts there, or in a former fallback buffer.
         assert!((said..=said + statistics.quarantined_mb * mib).contains(&(reserved as f64)));
         if let Some(sim) = &self.setup.sim {
             assert_eq!(sim.live_bytes(), reserved);
@@ -271,7 +272,7 @@ impl Program {
 
     fn compare_leaks(&mut self) {
         let report = self.pool.leaks();
-        // Caches are given up for the report, and then what is withheld is looked at.
+        // The report empties caches, and then tries to clear quarantined memory.
         self.oracle.cleared();
         let known = |leak: &warmheap::Leak| (leak.size, leak.tag);
         let mut leaks: Vec<_> = report.leaks.iter().map(known).collect();
@@ -282,7 +283,7 @@ impl Program {
         assert!(report.leaks.iter().all(|leak| leak.site.is_some_and(|site| site.file() == file!())));
     }
 
-    /// Ends the program: half of its buffers go before the pool, the others after it.
+    /// Ends the program. Half of its buffers go before the pool, the others after it.
     pub(crate) fn finish(mut self) {
         if let Some(sim) = &self.setup.sim {
             sim.heal();
@@ -301,18 +302,18 @@ impl Program {
     }
 }
 
-/// Every call a simulated device has had, frees too.
+/// Returns the number of calls that a simulated device has had, frees included.
 pub(crate) fn device_calls(sim: &SimDevice) -> u64 {
     Call::ALL.into_iter().map(|call| sim.calls(call)).sum::<u64>() + sim.frees()
 }
 
-/// A size whose logarithm is uniform.
+/// Returns a size whose logarithm is uniform.
 fn some_size(rng: &mut Choices, largest: u64) -> u64 {
     let bits = rng.u32(1..=largest.ilog2());
     rng.u64(1..=1 << bits)
 }
 
-/// Runs the program that `bytes` spell: the kind of the pool, then a choice after the other.
+/// Runs the program that `bytes` spell: first the kind of the pool, then one choice after the other.
 pub(crate) fn run_bytes(bytes: &[u8]) {
     const KINDS: [Kind; 4] = [Kind::Fixed, Kind::Elastic, Kind::Discrete, Kind::Host];
     let Some((kind, bytes)) = bytes.split_first() else { return };

@@ -1,4 +1,4 @@
-//! What a pool's statistics must say, worked out the slow and plain way.
+//! What a pool's statistics must say, computed in the slow and simple way.
 
 use std::collections::BTreeMap;
 
@@ -6,7 +6,7 @@ use warmheap::{Buffer, Statistics};
 
 const MIB: f64 = (1 << 20) as f64;
 
-/// In the place of an alignment: the buffer may have room to grow.
+/// Stands in place of an alignment for a buffer that may have room to grow.
 pub(crate) const GROWING: u64 = u64::MAX;
 
 /// The program's own account of what it did.
@@ -20,16 +20,16 @@ pub(crate) struct Oracle {
     requested: u64,
     largest: u64,
     peak: u64,
-    /// Live buffers: address to size.
+    /// Live buffers: the address and the size.
     live: BTreeMap<u64, u64>,
     live_bytes: u64,
     fallback_bytes: u64,
-    /// Bounds on the heap memory under live buffers.
+    /// Bounds on the heap memory of live buffers.
     least: u64,
     most: u64,
-    /// Freed memory may fail to be cleared, and is then withheld.
+    /// Whether clearing freed memory may fail, so that the pool puts it in quarantine.
     fills_may_fail: bool,
-    /// The most bytes that may be withheld: those seen last, and what has been freed since.
+    /// The most bytes that may be in quarantine: those seen last, and all freed since.
     withheld: u64,
 }
 
@@ -62,7 +62,7 @@ impl Oracle {
         self.may_be_withheld(buffer.size(), align);
     }
 
-    /// The buffer had `old` bytes and has more now, where it was.
+    /// Notes that the buffer had `old` bytes and is longer now, in its place.
     pub(crate) fn grown(&mut self, buffer: &Buffer, old: u64, align: u64) {
         let (address, size) = (buffer.address(), buffer.size());
         assert_eq!(self.live.insert(address, size), Some(old));
@@ -78,7 +78,8 @@ impl Oracle {
         self.hold_bytes(size, align, u64::wrapping_add);
     }
 
-    /// A buffer of `size` bytes came and went unseen, because its contents could not be copied there.
+    /// Notes a buffer of `size` bytes that came and went unseen, because its contents could not be copied
+    /// there.
     pub(crate) fn passed(&mut self, size: u64, fallbacks: u64) {
         self.total += 1;
         self.freed += 1;
@@ -103,19 +104,19 @@ impl Oracle {
         self.most = change(self.most, most);
     }
 
-    /// Whether the device may fail to clear freed memory from now on, where that is asked of it.
+    /// Notes whether the device may fail to clear freed memory from now on, if the settings ask for it.
     pub(crate) fn set_fills_may_fail(&mut self, may: bool) {
         self.fills_may_fail = may;
     }
 
-    /// A buffer is gone that may have been given memory.
+    /// Notes that a buffer is gone whose memory was perhaps not cleared.
     pub(crate) fn may_be_withheld(&mut self, size: u64, align: u64) {
         if self.fills_may_fail {
             self.withheld += range_of(size, align).1;
         }
     }
 
-    /// The pool has tried to clear what it withholds.
+    /// Notes that the pool has tried to clear its quarantine.
     pub(crate) fn cleared(&mut self) {
         if !self.fills_may_fail {
             self.withheld = 0;
@@ -126,7 +127,7 @@ impl Oracle {
         self.failures += 1;
     }
 
-    /// As a reset of the pool's statistics: counters start anew, gauges stay.
+    /// Acts as the pool's reset of statistics: counters become 0, and gauges stay.
     pub(crate) fn reset(&mut self) {
         for counter in [&mut self.total, &mut self.freed, &mut self.fallbacks, &mut self.failures] {
             *counter = 0;
@@ -158,7 +159,7 @@ impl Oracle {
         let Self { least, most, .. } = *self;
         assert!((least..=most).contains(&used), "{used} used of {least}..{most}");
         let withheld = (seen.quarantined_mb * MIB) as u64;
-        assert!(withheld <= self.withheld, "{withheld} withheld of at most {}", self.withheld);
+        assert!(withheld <= self.withheld, "{withheld} quarantined of at most {}", self.withheld);
         self.withheld = withheld;
         let capacity = seen.total_capacity_mb;
         assert!(seen.used_capacity_mb + seen.cached_mb <= capacity, "more is used than there is: {seen:?}");
@@ -171,15 +172,15 @@ impl Oracle {
     }
 }
 
-/// The least and the most bytes of a range for a request.
+/// Returns the least and the most bytes of a span for a request.
 fn range_of(size: u64, align: u64) -> (u64, u64) {
     let rounded = size.next_multiple_of(256);
     let most = if align == GROWING {
-        // Whole pages, or an eighth more than was asked, rounded like any other.
+        // The pool takes whole pages, or an eighth more than requested, rounded like any other request.
         let spared = (rounded + rounded / 8).next_multiple_of(256);
         rounded.next_multiple_of(2 << 20).max(spared + spared / 16)
     } else if rounded <= 1 << 20 && align <= 256 {
-        // Small sizes share classes, at most a sixteenth above what was asked.
+        // Small sizes share classes, at most a sixteenth above the request.
         rounded + rounded / 16
     } else {
         rounded

@@ -13,24 +13,24 @@ use super::Choices;
 /// What a program runs on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
-    /// Simulated, heaps of a fixed size.
+    /// Simulated fixed heaps.
     Fixed,
-    /// Simulated, heaps that grow in place.
+    /// Simulated growing heaps.
     Elastic,
-    /// Simulated, heaps of the pool's choosing.
+    /// Simulated discrete heaps.
     Discrete,
-    /// This process's memory, with contents, in all three ways.
+    /// Memory of this process, with contents, in all three sizings.
     Host,
 }
 
-/// A device, settings for a pool on it, and what is to be expected of both.
+/// A device, settings for a pool on it, and what to expect of both.
 #[derive(Debug)]
 pub(crate) struct Setup {
     pub(crate) device: Arc<dyn Device>,
     pub(crate) sim: Option<SimDevice>,
     pub(crate) config: PoolConfig,
     pub(crate) budget: Option<u64>,
-    /// The largest size to ask for.
+    /// The largest size to request.
     pub(crate) largest: u64,
     pub(crate) granule: u64,
 }
@@ -60,7 +60,7 @@ impl Setup {
         let mut config = PoolConfig::default();
         config.heaps = sizing;
         config.enabled = rng.u8(0..16) > 0;
-        // Odd sizes too: the YAML allows fractions of a MiB.
+        // Sizes may be odd too, because the YAML allows fractions of a MiB.
         config.heap_size = rng.u64(1..if small { 8 } else { 64 }) * MIB + rng.u64(0..4) * 1001;
         config.num_heaps = rng.usize(1..5);
         let warm = rng.usize(0..3);
@@ -76,7 +76,7 @@ impl Setup {
         config
     }
 
-    /// Whether a request may fail with the device in order.
+    /// Whether a request may fail although the device works.
     pub(crate) fn may_fail(&self, may_fall_back: bool) -> bool {
         let heaps_may = self.config.heaps == HeapSizing::Fixed || !self.config.enabled;
         self.budget.is_some() || (heaps_may && !may_fall_back)
@@ -87,24 +87,24 @@ impl Setup {
         self.budget.is_none() && self.config.heaps == HeapSizing::Elastic && self.device.limits().elastic
     }
 
-    /// Fills a buffer, where it has bytes.
+    /// Fills a buffer, where the CPU can reach it.
     pub(crate) fn write(&self, buffer: &Buffer, byte: u8) {
         if let Some(bytes) = buffer.host() {
-            // SAFETY: the buffer is alive and this program holds it.
+            // SAFETY: the buffer is alive, and this program holds it.
             unsafe { bytes.write_bytes(byte, buffer.size() as usize) };
         }
     }
 
-    /// Fails unless every byte of the buffer is `byte`, where it has bytes.
+    /// Fails unless every byte of the buffer is `byte`, where the CPU can reach it.
     pub(crate) fn expect(&self, buffer: &Buffer, byte: u8) {
         self.expect_first(buffer, buffer.size(), byte);
     }
 
-    /// Fails unless the first `len` bytes of the buffer are `byte`, where it has bytes.
+    /// Fails unless the first `len` bytes of the buffer are `byte`, where the CPU can reach them.
     pub(crate) fn expect_first(&self, buffer: &Buffer, len: u64, byte: u8) {
         const PIECE: usize = 4096;
         let Some(bytes) = buffer.host() else { return };
-        // SAFETY: the buffer is alive and this program holds it.
+        // SAFETY: the buffer is alive, and this program holds it.
         let bytes = unsafe { std::slice::from_raw_parts(bytes.as_ptr(), len as usize) };
         let wanted = [byte; PIECE];
         let same = bytes.chunks(PIECE).all(|piece| *piece == wanted[..piece.len()]);
