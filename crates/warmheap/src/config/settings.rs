@@ -63,7 +63,7 @@ pub enum HeapSizing {
     #[default]
     Fixed,
     /// The pool takes memory as it is needed and chooses the sizes. Heaps grow in place where the device
-    /// can do that. Elsewhere the pool has at most 64 heaps.
+    /// can do that. Elsewhere the pool adds further heaps.
     Elastic,
 }
 
@@ -75,7 +75,8 @@ pub enum Strategy {
     /// Heaps take turns. This spreads the load.
     #[default]
     RoundRobin,
-    /// The heap whose free block fits most tightly. This packs buffers.
+    /// The heap whose free block fits most tightly. This packs buffers. Where several threads allocate, each
+    /// has heaps of its own that come first.
     BestFit,
     /// The heap with the most free bytes. This fills heaps evenly.
     LeastUsed,

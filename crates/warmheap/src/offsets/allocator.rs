@@ -12,7 +12,9 @@ pub(super) const LOOK: usize = 8;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Placed {
     pub(crate) block: u32,
+    /// From the start of the segment.
     pub(crate) offset: u32,
+    pub(crate) segment: u16,
 }
 
 /// How much of a heap is committed and how much of that is free, in granules. The fields are in the order
@@ -43,15 +45,15 @@ impl Levels {
     }
 }
 
-/// The books of one heap; see the module's documentation.
+/// The books of some heaps; see the module's documentation.
 #[derive(Debug, Clone)]
 pub(crate) struct RangeAllocator {
     pub(super) blocks: Blocks,
     pub(super) free: Bins,
     pub(super) decommitted: Bins,
-    /// The first granule's own address, counted in granules, modulo 2^32: alignments are of
-    /// addresses.
-    base: u32,
+    /// The address of each segment's first granule, counted in granules, modulo 2^32: alignments are of
+    /// addresses. `None` for a segment that was removed.
+    pub(super) bases: Vec<Option<u32>>,
     pub(super) levels: Levels,
     /// The least that was free since the last call of `take_least_free`.
     least_free: u32,
@@ -59,32 +61,24 @@ pub(crate) struct RangeAllocator {
 }
 
 impl RangeAllocator {
-    /// Books of `len` granules, none of them committed. `len` is at least 1.
-    pub(crate) fn new(len: u32) -> Self {
-        let mut space = Self {
+    /// Books without a segment.
+    pub(crate) fn new() -> Self {
+        Self {
             blocks: Blocks::new(),
             free: Bins::new(),
             decommitted: Bins::new(),
-            base: 0,
+            bases: Vec::new(),
             levels: Levels::default(),
             least_free: 0,
             used_blocks: 0,
-        };
-        let whole = space.blocks.insert((0, len), State::Decommitted, NONE, NONE);
-        space.blocks.link(&mut space.decommitted, whole);
-        space
+        }
     }
 
-    /// Sets the address of the first granule, in granules, modulo 2^32. Alignments count from there.
-    /// Without it the first granule counts as aligned to any power of two.
-    pub(crate) fn set_base(&mut self, base: u32) {
-        self.base = base;
-    }
-
-    /// Granules from `offset` to the next address that is a multiple of `align`, a power of two.
+    /// Granules from the block's start to the next address that is a multiple of `align`, a power of two.
     #[inline]
-    pub(super) fn to_aligned(&self, offset: u32, align: u32) -> u32 {
-        self.base.wrapping_add(offset).wrapping_neg() & (align - 1)
+    pub(super) fn to_aligned(&self, block: &Block, align: u32) -> u32 {
+        let base = self.bases.get(usize::from(block.segment)).copied().flatten().unwrap_or(0);
+        base.wrapping_add(block.offset).wrapping_neg() & (align - 1)
     }
 
     #[inline(always)]
@@ -126,6 +120,7 @@ impl RangeAllocator {
     }
 
     /// The length of the free block that a request would be cut from, if there is one.
+    #[cfg(test)]
     pub(crate) fn best_fit(&self, len: u32) -> Option<u32> {
         self.find(len).map(|index| self.blocks.get(index).len)
     }
@@ -137,10 +132,11 @@ impl RangeAllocator {
 
     /// Every block handed out.
     pub(crate) fn used(&self) -> impl Iterator<Item = Placed> {
-        self.blocks
-            .iter()
-            .filter(|(_, block)| block.state == State::Used)
-            .map(|(index, block)| Placed { block: index, offset: block.offset })
+        self.blocks.iter().filter(|(_, block)| block.state == State::Used).map(|(index, block)| Placed {
+            block: index,
+            offset: block.offset,
+            segment: block.segment,
+        })
     }
 
     /// Takes `len` granules at a multiple of `align`; both are at least 1, `align` a power of two.
@@ -164,7 +160,7 @@ impl RangeAllocator {
 
     /// Cuts `len` granules at a multiple of `align` out of a free block that holds them.
     pub(super) fn cut_aligned(&mut self, found: u32, len: u32, align: u32) -> Placed {
-        let front = self.to_aligned(self.blocks.get(found).offset, align);
+        let front = self.to_aligned(self.blocks.get(found), align);
         if front > 0 {
             self.leave_front(found, front);
         }
@@ -174,26 +170,26 @@ impl RangeAllocator {
     /// Cuts the first `len` granules off a free block that has them.
     #[inline(always)]
     fn cut(&mut self, found: u32, len: u32) -> Placed {
-        let &Block { offset: start, len: whole, before, .. } = self.blocks.get(found);
+        let &Block { offset: start, len: whole, before, segment, .. } = self.blocks.get(found);
         let block = if whole == len {
             self.unlink(found, State::Free);
             self.blocks.get_mut(found).state = State::Used;
             found
         } else {
-            let block = self.blocks.insert((start, len), State::Used, before, found);
+            let block = self.blocks.insert((start, len), (segment, State::Used), before, found);
             self.blocks.resize(&mut self.free, found, (start + len, whole - len));
             block
         };
         self.take_free(len);
         self.used_blocks += 1;
-        Placed { block, offset: start }
+        Placed { block, offset: start, segment }
     }
 
     /// Makes the first `len` granules of a free block a free block of their own.
     #[cold]
     fn leave_front(&mut self, block: u32, len: u32) {
-        let &Block { offset, before, .. } = self.blocks.get(block);
-        let front = self.blocks.insert((offset, len), State::Free, before, block);
+        let &Block { offset, before, segment, .. } = self.blocks.get(block);
+        let front = self.blocks.insert((offset, len), (segment, State::Free), before, block);
         self.link(front, State::Free);
         self.shorten(block, len);
     }
@@ -217,7 +213,8 @@ impl RangeAllocator {
     pub(crate) fn split_used(&mut self, block: u32, len: u32) -> Placed {
         let rest = self.blocks.split(block, len, State::Used);
         self.used_blocks += 1;
-        Placed { block: rest, offset: self.blocks.get(rest).offset }
+        let &Block { offset, segment, .. } = self.blocks.get(rest);
+        Placed { block: rest, offset, segment }
     }
 
     /// Gives a block back.
@@ -280,15 +277,23 @@ impl RangeAllocator {
     fn find_aligned(&self, len: u32, align: u32) -> Option<u32> {
         let mut bin = bin_of(len);
         while let Some(found) = self.free.at_or_above(bin) {
-            let fits = self.blocks.list(self.free.head(found)).take(LOOK).find(|(_, block)| {
-                u64::from(self.to_aligned(block.offset, align)) + u64::from(len) <= u64::from(block.len)
-            });
+            let fits = self
+                .blocks
+                .list(self.free.head(found))
+                .take(LOOK)
+                .find(|(_, block)| self.holds(block, len, align));
             if let Some((index, _)) = fits {
                 return Some(index);
             }
             bin = found + 1;
         }
         None
+    }
+
+    /// Whether `len` granules at a multiple of `align` fit into the block.
+    #[inline]
+    pub(super) fn holds(&self, block: &Block, len: u32, align: u32) -> bool {
+        u64::from(self.to_aligned(block, align)) + u64::from(len) <= u64::from(block.len)
     }
 
     /// Cuts `[offset, offset + len)` out of an unlinked block; what is left on either side goes

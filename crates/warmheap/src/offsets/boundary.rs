@@ -31,9 +31,32 @@ pub(crate) struct Block {
     /// Neighbours in the list of its bin, or the next vacant entry.
     list_prev: u32,
     list_next: u32,
-    /// The bin it is linked into.
-    pub(crate) bin: u16,
+    place: Place,
+    /// The segment that it lies in.
+    pub(crate) segment: u16,
     pub(crate) state: State,
+}
+
+/// A block's place among the bins. It is stored whole.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(C, align(4))]
+struct Place {
+    /// The bin that the block is linked into.
+    bin: u16,
+    /// How often the block was seen since it was linked there; see [`Blocks::age`].
+    seen: u16,
+}
+
+impl Block {
+    /// How often the block was seen since it was linked into its bin.
+    pub(crate) fn seen(&self) -> u16 {
+        self.place.seen
+    }
+
+    /// Whether the block is all of its segment.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.before == NONE && self.after == NONE
+    }
 }
 
 /// All blocks of a heap. Indices are stable while a block lives and reused afterwards.
@@ -70,7 +93,13 @@ impl Blocks {
 
     /// Makes a block between `before` and `after` and links it to both.
     #[inline(always)]
-    pub(crate) fn insert(&mut self, (offset, len): (u32, u32), state: State, before: u32, after: u32) -> u32 {
+    pub(crate) fn insert(
+        &mut self,
+        (offset, len): (u32, u32),
+        (segment, state): (u16, State),
+        before: u32,
+        after: u32,
+    ) -> u32 {
         if self.vacant == NONE {
             self.lengthen();
         }
@@ -82,7 +111,7 @@ impl Blocks {
         // stalls.
         (block.offset, block.len) = (offset, len);
         (block.before, block.after) = (before, after);
-        block.state = state;
+        (block.segment, block.state) = (segment, state);
         if let Some(block) = table.get_mut(before as usize) {
             block.after = index;
         }
@@ -101,9 +130,9 @@ impl Blocks {
             self.table.reserve_exact((self.table.len() / 64).max(64));
         }
         let list_next = std::mem::replace(&mut self.vacant, self.table.len() as u32);
-        let (offset, len, before, after, list_prev, bin) = (0, 0, NONE, NONE, NONE, 0);
-        let state = State::Vacant;
-        self.table.push(Block { offset, len, before, after, list_prev, list_next, bin, state });
+        let (offset, len, before, after, list_prev, segment) = (0, 0, NONE, NONE, NONE, 0);
+        let (place, state) = (Place { bin: 0, seen: 0 }, State::Vacant);
+        self.table.push(Block { offset, len, before, after, list_prev, list_next, place, segment, state });
     }
 
     /// Takes a block out of the address order; its granules belong to a neighbour now.
@@ -127,9 +156,9 @@ impl Blocks {
     #[inline]
     pub(crate) fn split(&mut self, index: u32, len: u32, rest: State) -> u32 {
         let block = self.get_mut(index);
-        let (offset, whole, after) = (block.offset, block.len, block.after);
+        let (offset, whole, after, segment) = (block.offset, block.len, block.after, block.segment);
         block.len = len;
-        self.insert((offset + len, whole - len), rest, index, after)
+        self.insert((offset + len, whole - len), (segment, rest), index, after)
     }
 
     /// Puts a block at the head of its bin.
@@ -151,11 +180,18 @@ impl Blocks {
         let table = self.table.as_mut_slice();
         let block = &mut table[index as usize];
         (block.offset, block.len) = (offset, len);
-        let (was, now) = (block.bin, bin_of(len));
+        let (was, now) = (block.place.bin, bin_of(len));
         if usize::from(was) != now {
             unlink(table, bins, index);
             link(table, bins, now, index);
         }
+    }
+
+    /// Counts that a linked block was seen where it is. The count starts anew when the block moves to another
+    /// bin.
+    pub(crate) fn age(&mut self, index: u32) {
+        let seen = &mut self.get_mut(index).place.seen;
+        *seen = seen.saturating_add(1);
     }
 
     /// The blocks of a bin, newest first.
@@ -176,7 +212,7 @@ impl Blocks {
 fn link(table: &mut [Block], bins: &mut Bins, bin: usize, index: u32) {
     let head = bins.push(bin, index);
     let block = &mut table[index as usize];
-    block.bin = bin as u16;
+    block.place = Place { bin: bin as u16, seen: 0 };
     block.list_prev = NONE;
     block.list_next = head;
     if let Some(block) = table.get_mut(head as usize) {
@@ -187,7 +223,7 @@ fn link(table: &mut [Block], bins: &mut Bins, bin: usize, index: u32) {
 /// Takes a block out of its bin.
 #[inline(always)]
 fn unlink(table: &mut [Block], bins: &mut Bins, index: u32) {
-    let Block { list_prev, list_next, bin, .. } = table[index as usize];
+    let Block { list_prev, list_next, place: Place { bin, .. }, .. } = table[index as usize];
     if let Some(block) = table.get_mut(list_next as usize) {
         block.list_prev = list_prev;
     }

@@ -103,7 +103,7 @@ impl RangeAllocator {
         }
     }
 
-    fn all<'a>(&'a self, bins: &'a Bins) -> impl Iterator<Item = u32> + 'a {
+    pub(super) fn all<'a>(&'a self, bins: &'a Bins) -> impl Iterator<Item = u32> + 'a {
         let mut bin = bins.at_or_above(0);
         std::iter::from_fn(move || {
             let found = bin?;

@@ -120,9 +120,9 @@ impl Run {
         let pages = (most >> rng.u32(0..most.ilog2() + 1)).max(1);
         let len = pages * page;
         let oracle = Oracle(vec![Stretch { offset: 0, len, state: State::Decommitted }]);
-        let mut space = RangeAllocator::new(len);
+        let mut space = RangeAllocator::new();
         let base = rng.u32(..);
-        space.set_base(base);
+        space.add(len, base);
         Self { space, oracle, held: Vec::new(), len, page, base, crowd: rng.usize(4..64), rng }
     }
 

@@ -92,7 +92,7 @@ impl RangeAllocator {
         }
         self.levels.committed += len;
         self.used_blocks += 1;
-        Placed { block, offset: room.offset }
+        Placed { block, offset: room.offset, segment: self.blocks.get(block).segment }
     }
 
     /// Makes a block's tail, if it has one, an ordinary decommitted block.

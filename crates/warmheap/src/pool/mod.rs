@@ -52,11 +52,9 @@ use crate::fork::{Forked, Process};
 use crate::pool::background::decay;
 use crate::pool::close::Handle;
 use crate::pool::core::{Core, closing, figures, notes, queues};
-use crate::pool::heaps::slot::HeapSlot;
 use crate::pool::path::{allocate, hit};
 use crate::pool::sizing::{purgeable, trim};
 use crate::stats::Statistics;
-use crate::sync::lock;
 
 /// A pool of device memory. Cheap to clone; all clones are the same pool. Any thread may use it.
 ///
@@ -352,9 +350,8 @@ impl Pool {
     /// Bytes of metadata kept for heaps and buffers, outside device memory.
     #[must_use]
     pub fn metadata_bytes(&self) -> usize {
-        let Ok(Core { heaps, resting, .. }) = self.here() else { return 0 };
-        let resting: usize = lock(resting).iter().map(|heap| heap.space.metadata_bytes()).sum();
-        heaps.slots().iter().map(HeapSlot::metadata_bytes).sum::<usize>() + resting
+        let Ok(Core { heaps, .. }) = self.here() else { return 0 };
+        heaps.arenas().iter().map(|arena| arena.with(|open| open.metadata_bytes())).sum()
     }
 
     /// The buffers that are alive, with the call site of each.

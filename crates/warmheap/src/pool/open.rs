@@ -26,14 +26,14 @@ use crate::pool::in_flight::early_reuse::EarlyReuse;
 use crate::pool::in_flight::left_behind::Left;
 use crate::pool::interface::error::StartError;
 use crate::pool::sizing;
-use crate::pool::sizing::{purgeable, whole_heaps};
+use crate::pool::sizing::purgeable;
 use crate::sync::{AtomicBool, AtomicU64, CheckedMutex, Mutex};
 
 impl Drop for Core {
     fn drop(&mut self) {
-        for slot in self.heaps.slots() {
-            if let Some(heap) = slot.with(|open| open.remove()) {
-                whole_heaps::destroy(self, heap);
+        for arena in self.heaps.arenas() {
+            for (heap, held) in arena.with(|open| open.remove_all()) {
+                self.note_end(self.driver.give_back(heap.memory, held));
             }
         }
         purgeable::drop_resting(self);
@@ -57,7 +57,7 @@ pub(crate) fn start(device: Arc<dyn Device>, config: PoolConfig) -> Result<Arc<C
         process,
         shift,
         largest_class: Core::largest_class(&config, shift),
-        heaps: HeapTable::new(sizing.places(), shift, sizing.strategy()),
+        heaps: HeapTable::new(sizing.arenas(), shift, sizing.strategy()),
         depot: Depot::new(config.thread_cache.max_bytes >> shift),
         fallback: Fallback::default(),
         locals: Mutex::default(),

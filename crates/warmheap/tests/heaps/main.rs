@@ -8,3 +8,4 @@ mod headroom;
 mod purgeable;
 #[path = "../support/mod.rs"]
 mod support;
+mod whole;

@@ -157,7 +157,7 @@ impl DeviceCalls {
     }
 
     pub(crate) fn set_volatile(&self, memory: &dyn Memory, volatile: bool) -> Result<Contents, DeviceError> {
-        // SAFETY: a purgeable heap is in no slot, so no span of it is held.
+        // SAFETY: a purgeable heap is in no arena, so no span of it is held.
         self.call("set_volatile", || unsafe { memory.set_volatile(volatile) })
     }
 

@@ -17,7 +17,7 @@ use crate::device::DeviceError;
 use crate::pool::core::idle_samples::{Looks, ROW, STILL};
 use crate::pool::core::notes::Note;
 use crate::pool::core::{Core, caches, queues};
-use crate::pool::heaps::slot::Heap;
+use crate::pool::sizing::whole_heaps;
 use crate::sync::{lock, try_lock};
 
 /// The samples in the time after which idle memory is to be gone: those of a cache, those of the heaps that
@@ -43,7 +43,11 @@ pub(crate) fn look(core: &Core, idle: Duration) -> Result<Duration, DeviceError>
         caches::flush_own_cache(core);
     }
     give_up_still_caches(core, &mut looks);
-    give_back_idle(core, &mut looks)?;
+    if core.sizing.is_in_place() {
+        give_back_idle(core, &mut looks)?;
+    } else {
+        give_back_unused(core);
+    }
     Ok(pause)
 }
 
@@ -64,13 +68,12 @@ fn give_up_still_caches(core: &Core, looks: &mut Looks) {
 }
 
 fn give_back_idle(core: &Core, looks: &mut Looks) -> Result<(), DeviceError> {
-    let slots = core.heaps.slots();
-    looks.heaps.resize(slots.len(), [0; ROW]);
+    let arenas = core.heaps.arenas();
+    looks.heaps.resize(arenas.len(), [0; ROW]);
     looks.turn = (looks.turn + 1) % ROW;
     let mut committed = 0;
-    for (row, slot) in looks.heaps.iter_mut().zip(slots) {
-        let free = |heap: &mut Heap| (heap.space.take_least_free(), heap.space.committed());
-        let (free, held) = slot.with(|open| open.heap_mut().map_or((0, 0), free));
+    for (row, arena) in looks.heaps.iter_mut().zip(arenas) {
+        let (free, held) = arena.with(|open| (open.space_mut().take_least_free(), open.space().committed()));
         row[looks.turn] = free;
         committed += u64::from(held);
     }
@@ -86,13 +89,23 @@ fn give_back_idle(core: &Core, looks: &mut Looks) -> Result<(), DeviceError> {
     Ok(())
 }
 
-/// Gives back up to `idle` granules of a heap, or a heap as a whole. Returns how much that was.
+/// Gives back heaps that were unused at the last samples.
+fn give_back_unused(core: &Core) {
+    core.heaps.arenas().iter().for_each(|arena| arena.with(|open| open.space_mut().age_unused()));
+    while let Some(_climbing) = core.growth.try_lock()
+        && let Some(bytes) = whole_heaps::drop_aged_heap(core, ROW as u16)
+    {
+        core.notes.add(Note::GaveBackIdle { bytes });
+    }
+}
+
+/// Gives back up to `idle` granules of a heap. Returns how much that was.
 fn give_back_from(core: &Core, index: u16, idle: u32) -> Result<u32, DeviceError> {
     let step = u32::try_from(STEP >> core.shift).unwrap_or(u32::MAX);
     let mut given = 0;
     while given < idle {
         let Some(_climbing) = core.growth.try_lock() else { break };
-        let taken = core.sizing.give_back_idle(core, index, idle, (idle - given).min(step))?;
+        let taken = core.sizing.give_back_pages(core, index, (idle - given).min(step))?;
         if taken == 0 {
             break;
         }

@@ -8,9 +8,10 @@ use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 
 use crate::pool::cache::thread_cache::ThreadCache;
-use crate::pool::cache::thread_state::ThreadState;
+use crate::pool::cache::thread_state::{CacheGuard, Own, ThreadState};
 use crate::pool::core::{Core, quarantine};
 use crate::pool::heaps::span::Span;
+use crate::pool::heaps::thread_owned::OwnHeaps;
 use crate::sync::lock;
 
 /// Gives every cached span back to its heap, and every quarantined span that can be cleared by now. Returns
@@ -38,6 +39,27 @@ pub(crate) fn give_up(core: &Core, local: &ThreadState) {
 /// there was nothing.
 pub(crate) fn flush_own_cache(core: &Core) -> bool {
     give_up_own(core, ThreadCache::empty)
+}
+
+/// Gives up this thread's cache and the depot, if the heaps that the thread cuts from have nothing else in use.
+/// Otherwise cached spans would hold places in free memory that large buffers could lie in, and what fitted
+/// once would not fit again. Growing heaps move their pages instead.
+#[inline]
+pub(crate) fn unpin(core: &Core, session: &mut CacheGuard<'_>) {
+    let held = session.local.held.load(Relaxed);
+    if held == 0 {
+        return;
+    }
+    let used = match &session.own.heaps {
+        OwnHeaps::Resident(home) => u64::from(core.heaps.arena(*home).levels().used()),
+        OwnHeaps::Shared if !core.sizing.is_in_place() => core.heaps.used(),
+        OwnHeaps::Undecided | OwnHeaps::Pair(_) | OwnHeaps::Shared => return,
+    };
+    if used <= held + core.depot.held() {
+        let Own { cache, heaps } = &mut *session.own;
+        let spans = cache.empty(&session.local.held);
+        core.release(heaps, spans.into_iter().chain(core.depot.empty()));
+    }
 }
 
 /// As [`flush_own_cache`], for a part of the cache.

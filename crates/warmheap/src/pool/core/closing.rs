@@ -8,15 +8,14 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use crate::pool::core::{Core, caches, figures, quarantine};
+use crate::pool::heaps::arena::Arena;
 use crate::pool::interface::leak_report::{Leak, LeakReport};
 use crate::sync::lock;
 
 /// The number of spans that are out, in buffers or in caches.
 pub(crate) fn live_ranges(core: &Core) -> u64 {
-    let used = |slot: &crate::pool::heaps::slot::HeapSlot| {
-        slot.with(|open| open.heap().map_or(0, |heap| u64::from(heap.space.used_blocks())))
-    };
-    core.heaps.slots().iter().map(used).sum::<u64>() + core.fallback.count() as u64
+    let used = |arena: &Arena| arena.with(|open| u64::from(open.space().used_blocks()));
+    core.heaps.arenas().iter().map(used).sum::<u64>() + core.fallback.count() as u64
 }
 
 /// Every buffer that is alive. Caches are given up first, so that only buffers are left.
@@ -29,8 +28,8 @@ pub(crate) fn leaks(core: &Core) -> LeakReport {
             leaks.push(Leak { size: record.size(), tag: record.tag(), site: record.site() });
         }
     };
-    for slot in core.heaps.slots() {
-        slot.with(|open| open.records().for_each(&mut add));
+    for arena in core.heaps.arenas() {
+        arena.with(|open| open.records().for_each(&mut add));
     }
     core.fallback.for_each_record(add);
     let totals = figures::totals(core);

@@ -8,10 +8,10 @@ use std::sync::atomic::Ordering::{Acquire, Relaxed};
 
 use crate::config::MIB;
 use crate::device::ObjectCount;
-use crate::offsets::RangeAllocator;
 use crate::pool::accounting::counters::Totals;
 use crate::pool::core::{Core, caches, quarantine, queues};
-use crate::pool::heaps::slot::HeapSlot;
+use crate::pool::heaps::arena::Arena;
+use crate::pool::heaps::arena_guard::ArenaGuard;
 use crate::stats::{SlowPath, Statistics};
 use crate::sync::lock;
 
@@ -28,7 +28,7 @@ struct Gauges {
 
 /// Granules committed and granules used, over all heaps, without disturbing a thread.
 pub(crate) fn levels(core: &Core) -> (u64, u64) {
-    core.heaps.slots().iter().map(HeapSlot::levels).fold((0, 0), |(committed, used), levels| {
+    core.heaps.arenas().iter().map(Arena::levels).fold((0, 0), |(committed, used), levels| {
         (committed + u64::from(levels.committed), used + u64::from(levels.used()))
     })
 }
@@ -50,9 +50,12 @@ fn totals_and_fallbacks(core: &Core) -> (Totals, u64) {
 
 fn gauges(core: &Core) -> Gauges {
     let mut gauges = Gauges::default();
-    let mut add = |space: &RangeAllocator| {
-        gauges.heaps += 1;
-        gauges.active += u64::from(space.used_blocks() > 0);
+    let mut add = |open: &mut ArenaGuard<'_>| {
+        let (space, heaps) = (open.space(), open.heaps().count() as u64);
+        gauges.heaps += heaps;
+        if space.used_blocks() > 0 {
+            gauges.active += heaps - space.unused().count() as u64;
+        }
         gauges.committed += u64::from(space.committed());
         gauges.free += u64::from(space.free_len());
         gauges.used += u64::from(space.used_len());
@@ -61,9 +64,12 @@ fn gauges(core: &Core) -> Gauges {
     // The lock is held throughout, because a heap that becomes purgeable meanwhile, or is taken back into
     // use, would count twice.
     let resting = lock(&core.resting);
-    resting.iter().for_each(|heap| add(&heap.space));
-    for slot in core.heaps.slots() {
-        slot.with(|open| open.heap().map(|heap| add(&heap.space)));
+    core.heaps.arenas().iter().for_each(|arena| arena.with(&mut add));
+    for heap in &*resting {
+        gauges.heaps += 1;
+        gauges.committed += u64::from(heap.len);
+        gauges.free += u64::from(heap.len);
+        gauges.largest_free = gauges.largest_free.max(heap.len.into());
     }
     gauges
 }

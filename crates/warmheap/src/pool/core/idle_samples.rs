@@ -17,7 +17,7 @@ pub(crate) const ROW: usize = 8;
 pub(crate) struct Looks {
     /// When the next sample is due.
     pub(crate) due: Option<Instant>,
-    /// The least free granules of each heap slot, before each of the last samples.
+    /// The least free granules of each arena, before each of the last samples.
     pub(crate) heaps: Vec<[u32; ROW]>,
     pub(crate) turn: usize,
     /// What each thread caches, by the address of its thread state.

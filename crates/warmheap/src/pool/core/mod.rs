@@ -40,8 +40,8 @@ use crate::pool::core::movables::Compactor;
 use crate::pool::core::notes::{Note, Notes};
 use crate::pool::core::quarantine::Quarantine;
 use crate::pool::core::sizing::Sizing;
+use crate::pool::heaps::arena_guard::Heap;
 use crate::pool::heaps::fallback::Fallback;
-use crate::pool::heaps::slot::Heap;
 use crate::pool::heaps::span::{EXACT, Span, SpanRequest};
 use crate::pool::heaps::table::HeapTable;
 use crate::pool::in_flight::early_reuse::EarlyReuse;
@@ -83,7 +83,7 @@ pub(crate) struct Core {
     pub(crate) compactor: Compactor,
     /// The growth lock: the one thread that makes memory available holds it.
     pub(crate) growth: CheckedMutex,
-    /// Purgeable heaps. They are in no slot, because the system may take their pages.
+    /// Purgeable heaps. They are in no arena, because the system may take their pages.
     pub(crate) resting: Mutex<Vec<Heap>>,
     /// Spans that could not be cleared and must not be handed out as they are.
     pub(crate) quarantine: Quarantine,
@@ -103,8 +103,8 @@ pub(crate) struct Core {
 impl Core {
     /// The number of heaps held from the device, purgeable ones included.
     pub(crate) fn heap_count(&self) -> usize {
-        let slots = self.heaps.slots().iter();
-        slots.filter(|slot| slot.with(|open| open.heap().is_some())).count() + lock(&self.resting).len()
+        let heaps = self.heaps.arenas().iter().map(|arena| arena.with(|open| open.heaps().count()));
+        heaps.sum::<usize>() + lock(&self.resting).len()
     }
 
     /// The step in which the device commits memory, in granules.

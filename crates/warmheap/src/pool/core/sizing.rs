@@ -17,8 +17,16 @@ use crate::pool::interface::request::Request;
 
 /// See the module's documentation. Lengths are granules.
 pub(crate) trait Sizing: fmt::Debug + Send + Sync {
+    /// How many arenas the heaps lie in, at most.
+    fn arenas(&self) -> usize;
+
     /// How many heaps there can be.
-    fn places(&self) -> usize;
+    fn most_heaps(&self) -> usize;
+
+    /// The arena that a new heap goes to.
+    fn arena_for_heap(&self, core: &Core) -> u16 {
+        core.heaps.emptiest().0
+    }
 
     /// The rule that chooses a heap for a request. Heaps that the pool sizes itself differ in size and age,
     /// so best fit serves them.
@@ -45,9 +53,11 @@ pub(crate) trait Sizing: fmt::Debug + Send + Sync {
     /// bytes are held. Returns the bytes given back. The caller holds the growth lock.
     fn give_back(&self, core: &Core, target: u64) -> Result<u64, DeviceError>;
 
-    /// Gives back up to `most` of the `idle` granules of a heap, or the heap as a whole. Returns how much
+    /// Gives back up to `most` idle granules of an arena, if heaps shrink where they are. Returns how much
     /// that was. The caller holds the growth lock.
-    fn give_back_idle(&self, core: &Core, heap: u16, idle: u32, most: u32) -> Result<u32, DeviceError>;
+    fn give_back_pages(&self, _core: &Core, _arena: u16, _most: u32) -> Result<u32, DeviceError> {
+        Ok(0)
+    }
 
     /// How many heaps the settings promise to keep.
     fn promised(&self) -> usize {

@@ -7,7 +7,6 @@ use std::sync::Arc;
 
 use crate::device::{DeviceError, Memory};
 use crate::pool::core::Core;
-use crate::pool::heaps::slot::Heap;
 use crate::pool::heaps::span::{FALLBACK, Span};
 use crate::pool::heaps::thread_owned::OwnHeaps;
 
@@ -33,7 +32,7 @@ impl Core {
         let (memory, address) = if range.is_fallback() {
             self.fallback.memory(range)?
         } else {
-            self.heaps.slot(range.heap()).with(|open| open.heap().map(Heap::place))?
+            self.heaps.arena(range.arena()).with(|open| open.place(range.record().block()))?
         };
         Some((memory, range.address - address))
     }
@@ -45,7 +44,7 @@ impl Core {
             return self.heaps.release(ranges);
         }
         for range in ranges {
-            match heaps.at(range.heap()) {
+            match heaps.at(range.arena()) {
                 Some(own) => self.heaps.at_home(own, |open| open.release(range)),
                 None => self.heaps.release([range]),
             }

@@ -13,7 +13,7 @@ use crate::pool::accounting::counters::{Counters, Totals};
 use crate::pool::cache::thread_state;
 use crate::pool::cache::thread_state::{CacheGuard, ThreadState, Threads};
 use crate::pool::core::Core;
-use crate::pool::heaps::slot::HeapGuard;
+use crate::pool::heaps::arena_guard::ArenaGuard;
 use crate::pool::heaps::thread_owned::Home;
 use crate::sync::lock;
 
@@ -32,9 +32,14 @@ impl Core {
         self.session(|session| session.own.heaps.places())
     }
 
+    /// The arena that this thread cuts from first, if it owns none.
+    pub(crate) fn residence(&self) -> Option<u16> {
+        thread_state::enter(self, |session| session.own.heaps.residence()).flatten()
+    }
+
     /// Whether another thread owns this heap. `home` names the heaps of the calling thread.
     pub(crate) fn is_others(&self, heap: u16, home: Option<Home>) -> bool {
-        self.heaps.slot(heap).is_home() && !home.is_some_and(|home| home.owns(heap))
+        self.heaps.arena(heap).is_home() && !home.is_some_and(|home| home.owns(heap))
     }
 
     /// Whether spans of a class lie in this heap. If threads have heaps of their own, they lie in one heap of
@@ -96,12 +101,12 @@ impl Core {
     }
 
     /// Runs `work` on a heap, as its owner if this thread is that.
-    pub(crate) fn open<R>(&self, heap: u16, mut work: impl FnMut(&mut HeapGuard<'_>) -> R) -> R {
-        let slot = self.heaps.slot(heap);
+    pub(crate) fn open<R>(&self, heap: u16, mut work: impl FnMut(&mut ArenaGuard<'_>) -> R) -> R {
+        let arena = self.heaps.arena(heap);
         let at_home = thread_state::enter(self, |mut session| {
-            session.own.heaps.at(heap).map(|own| slot.at_home(own, &mut work))
+            session.own.heaps.at(heap).map(|own| arena.at_home(own, &mut work))
         });
-        at_home.flatten().unwrap_or_else(|| slot.with(work))
+        at_home.flatten().unwrap_or_else(|| arena.with(work))
     }
 
     /// Counts on this thread's shard, or with the counts of threads that are gone if the thread has none.

@@ -123,8 +123,8 @@ fn extend(core: &Core, range: &mut Span, size: u64) -> Result<bool, DeviceError>
     let page = core.page();
     let rounded = if range.is_growing() { len.checked_next_multiple_of(page) } else { Some(len) };
     let Some(len) = rounded else { return Ok(false) };
-    let (heap, block) = (range.heap(), range.record().block());
-    let into_free = || core.open(heap, |open| Some(open.heap_mut()?.space.extend(block, len))) == Some(true);
+    let (heap, block) = (range.arena(), range.record().block());
+    let into_free = || core.open(heap, |open| open.space_mut().extend(block, len));
     let extended = into_free() || {
         let _climbing = core.climb_alone("Buffer::grow")?;
         core.sizing.extend(core, heap, block, len)?

@@ -54,16 +54,16 @@ pub(crate) struct Span {
     record: NonNull<AllocRecord>,
     pub(crate) address: u64,
     /// From the lowest bit: 32 bits of the length in granules, 16 of the class with its marks, 16 of the
-    /// heap.
+    /// arena.
     shape: u64,
 }
 
 const CLASS: u32 = 32;
-const HEAP: u32 = 48;
+const ARENA: u32 = 48;
 
 #[inline(always)]
-fn shape(len: u32, class: u16, heap: u16) -> u64 {
-    u64::from(len) | u64::from(class) << CLASS | u64::from(heap) << HEAP
+fn shape(len: u32, class: u16, arena: u16) -> u64 {
+    u64::from(len) | u64::from(class) << CLASS | u64::from(arena) << ARENA
 }
 
 // SAFETY: the pointer leads to an `AllocRecord`. Other threads only read it, except for its atomics.
@@ -73,8 +73,8 @@ unsafe impl Sync for Span {}
 
 impl Span {
     #[inline(always)]
-    pub(crate) fn new(SpanHead { record, address }: SpanHead, len: u32, class: u16, heap: u16) -> Self {
-        Self { record, address, shape: shape(len, class, heap) }
+    pub(crate) fn new(SpanHead { record, address }: SpanHead, len: u32, class: u16, arena: u16) -> Self {
+        Self { record, address, shape: shape(len, class, arena) }
     }
 
     /// The length in granules.
@@ -90,8 +90,8 @@ impl Span {
     }
 
     #[inline(always)]
-    pub(crate) fn heap(&self) -> u16 {
-        (self.shape >> HEAP) as u16
+    pub(crate) fn arena(&self) -> u16 {
+        (self.shape >> ARENA) as u16
     }
 
     /// Whether caches and heaps must not take the span as it is: it has a mark, or came straight from the
@@ -157,7 +157,7 @@ impl Span {
     /// Makes the span as long as its block now is. Its class no longer says the length.
     pub(crate) fn lengthen(&mut self, len: u32) {
         let class = if self.is_growing() { GROWING } else { EXACT };
-        self.shape = shape(len, class | self.class() & MARKS, self.heap());
+        self.shape = shape(len, class | self.class() & MARKS, self.arena());
     }
 
     /// Whether the span came straight from the device.

@@ -1,8 +1,7 @@
-//! The table of the pool's heaps, and the choice of the heap that serves a request.
+//! The table of the pool's arenas, and the choice of the arena that serves a request.
 //!
-//! Every heap has its own lock, and no lock covers all of them. The choice reads hints, which need no lock.
-//! The table skips a heap that turns out not to fit. A thread that holds one heap must never wait for
-//! another.
+//! Every arena has its own lock, and no lock covers all of them. The choice reads hints, which need no lock.
+//! The table skips an arena that turns out not to fit. A thread must never hold two arenas at once.
 #![forbid(unsafe_code)]
 
 use std::iter;
@@ -10,197 +9,202 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
-use crate::config::{MAX_HEAPS, Strategy};
-use crate::pool::heaps::fit_index::FitIndex;
-use crate::pool::heaps::slot::{Heap, HeapGuard, HeapSlot, OwnHeap};
+use crate::config::Strategy;
+use crate::pool::heaps::arena::{Arena, OwnHeap};
+use crate::pool::heaps::arena_guard::{ArenaGuard, Heap};
+use crate::pool::heaps::fit_index::{FitIndex, MAX_ARENAS};
 use crate::pool::heaps::span::{Span, SpanRequest};
 
 /// See the module's documentation.
 #[derive(Debug)]
 pub(crate) struct HeapTable {
-    slots: Box<[HeapSlot]>,
+    arenas: Box<[Arena]>,
     holes: Arc<FitIndex>,
-    /// Slots up to here have held a heap; the others need not be looked at.
+    /// Arenas up to here may have a heap; the others need not be looked at.
     known: AtomicUsize,
     strategy: Strategy,
     turn: AtomicUsize,
 }
 
-/// A set of slots already tried.
+/// A set of arenas already tried.
 #[derive(Debug, Default, Clone, Copy)]
 struct Tried(u64);
 
 impl Tried {
-    fn insert(&mut self, slot: usize) {
-        self.0 |= 1 << slot;
+    fn insert(&mut self, arena: usize) {
+        self.0 |= 1 << arena;
     }
 
-    fn contains(self, slot: usize) -> bool {
-        self.0 & 1 << slot != 0
+    fn contains(self, arena: usize) -> bool {
+        self.0 & 1 << arena != 0
     }
 }
 
 impl HeapTable {
-    /// `places` is at most [`MAX_HEAPS`].
-    pub(crate) fn new(places: usize, shift: u32, strategy: Strategy) -> Self {
+    /// A table of `arenas` arenas, or of [`MAX_ARENAS`] if that is less.
+    pub(crate) fn new(arenas: usize, shift: u32, strategy: Strategy) -> Self {
         let holes = Arc::<FitIndex>::default();
-        let place = |index| HeapSlot::new(index as u16, shift, Arc::clone(&holes));
-        let slots = (0..places.min(MAX_HEAPS)).map(place).collect();
-        Self { slots, holes, known: AtomicUsize::new(0), strategy, turn: AtomicUsize::new(0) }
+        let arena = |index| Arena::new(index as u16, shift, Arc::clone(&holes));
+        let arenas = (0..arenas.min(MAX_ARENAS)).map(arena).collect();
+        Self { arenas, holes, known: AtomicUsize::new(0), strategy, turn: AtomicUsize::new(0) }
     }
 
-    /// The slots that may hold a heap.
-    pub(crate) fn slots(&self) -> &[HeapSlot] {
-        &self.slots[..self.known.load(Acquire)]
+    /// The arenas that may have a heap.
+    pub(crate) fn arenas(&self) -> &[Arena] {
+        &self.arenas[..self.known.load(Acquire)]
     }
 
-    /// The most heaps that there can be.
-    pub(crate) fn places(&self) -> usize {
-        self.slots.len()
+    /// Adds a heap to an arena. Returns the heap if the arena has too many.
+    pub(crate) fn install(&self, arena: u16, heap: Heap) -> Result<(), Heap> {
+        self.open(arena);
+        self.arena(arena).install(heap)
+    }
+
+    /// Counts an arena among those that may have a heap.
+    pub(crate) fn open(&self, arena: u16) {
+        self.known.fetch_max(usize::from(arena) + 1, Release);
     }
 
     #[inline(always)]
-    pub(crate) fn slot(&self, heap: u16) -> &HeapSlot {
-        &self.slots[usize::from(heap)]
+    pub(crate) fn arena(&self, index: u16) -> &Arena {
+        &self.arenas[usize::from(index)]
     }
 
-    /// Works on a heap as its owner; see [`HeapSlot::at_home`].
+    /// Works on an arena as its owner; see [`Arena::at_home`].
     #[inline(always)]
-    pub(crate) fn at_home<R>(&self, own: &mut OwnHeap, work: impl FnOnce(&mut HeapGuard<'_>) -> R) -> R {
-        self.slot(own.index()).at_home(own, work)
+    pub(crate) fn at_home<R>(&self, own: &mut OwnHeap, work: impl FnOnce(&mut ArenaGuard<'_>) -> R) -> R {
+        self.arena(own.index()).at_home(own, work)
     }
 
-    /// The first empty slot, if there is one.
-    pub(crate) fn vacant(&self) -> Option<u16> {
-        let place = self.slots.iter().position(|slot| slot.with(|open| open.heap().is_none()))?;
-        Some(place as u16)
+    /// The arena with the fewest heaps. A growing heap needs one that has none.
+    pub(crate) fn emptiest(&self) -> (u16, usize) {
+        let heaps = |arena: &Arena| arena.with(|open| open.heaps().count());
+        let known = (0..).zip(self.arenas()).map(|(index, arena)| (index, heaps(arena)));
+        let known = known.min_by_key(|(_, heaps)| *heaps);
+        let new = self.arenas.get(self.arenas().len()).map(|arena| (arena.index(), 0));
+        known.filter(|(_, heaps)| *heaps == 0).or(new).or(known).unwrap_or((0, 0))
     }
 
-    /// Puts a heap into an empty slot.
-    pub(crate) fn install(&self, place: u16, heap: Heap) {
-        self.slot(place).install(heap);
-        self.known.fetch_max(usize::from(place) + 1, Release);
+    /// The arena that the fewest threads cut from first, among those that `suits` accepts.
+    pub(crate) fn loneliest(&self, suits: impl Fn(&Arena) -> bool) -> Option<u16> {
+        let suiting = self.arenas.iter().filter(|arena| suits(arena));
+        suiting.min_by_key(|arena| arena.residents()).map(Arena::index)
     }
 
-    /// Takes a span from the heap that the strategy prefers, else from any other that fits.
-    pub(crate) fn allocate(&self, want: SpanRequest) -> Option<Span> {
-        self.allocate_with(want, |open| open.allocate(want))
+    /// Takes a span from the arena `home`, else from the one that the strategy prefers, else from any other
+    /// that fits.
+    pub(crate) fn allocate(&self, want: SpanRequest, home: Option<u16>) -> Option<Span> {
+        self.allocate_with(want, home, |open| open.allocate(want))
     }
 
-    /// As [`HeapTable::allocate`], where `cut` takes the span out of the heap.
+    /// As [`HeapTable::allocate`], where `cut` takes the span out of the arena.
     pub(crate) fn allocate_with(
         &self,
         want: SpanRequest,
-        mut cut: impl FnMut(&mut HeapGuard<'_>) -> Option<Span>,
+        home: Option<u16>,
+        mut cut: impl FnMut(&mut ArenaGuard<'_>) -> Option<Span>,
     ) -> Option<Span> {
-        if let [only] = self.slots() {
-            return only.with(cut);
-        }
         let mut tried = Tried::default();
-        while let Some((slot, other)) = self.choose(want, &mut tried) {
-            let found = match other {
-                Some(other) => cut_tighter(slot, other, want.len, &mut cut).or_else(|| slot.with(&mut cut)),
-                None => slot.with(&mut cut),
-            };
-            if found.is_some() {
-                return found;
+        if let Some(home) = home {
+            tried.insert(home.into());
+            let home = self.arena(home);
+            if home.longest() >= want.len
+                && let Some(span) = home.with(&mut cut)
+            {
+                return Some(span);
+            }
+        }
+        while let Some(arena) = self.choose(want, &mut tried) {
+            if let Some(span) = arena.with(&mut cut) {
+                return Some(span);
             }
         }
         None
     }
 
-    /// The two heaps whose longest free blocks are shortest, among those that may fit. The older one comes
-    /// first. Where both fit equally well, the older heap fills up and the pool may give the younger one
-    /// back.
-    fn tightest(&self, len: u32, tried: Tried) -> Option<(usize, Option<usize>)> {
-        const NONE: u64 = u64::MAX;
-        let (mut first, mut second) = (NONE, NONE);
-        for heaps in self.holes.from(len) {
-            for index in ones(heaps & !tried.0) {
-                let longest = self.slots[index].longest();
-                // Selected without a jump, because a branch on which of them fit is unpredictable.
-                let key = if longest < len { NONE } else { u64::from(longest) << 32 | index as u64 };
-                second = second.min(first.max(key));
-                first = first.min(key);
-            }
-            // All that follow are longer.
-            if second != NONE {
-                break;
-            }
-        }
-        let heap = |key: u64| key as u32 as usize;
-        match (first, second) {
-            (NONE, _) => None,
-            (only, NONE) => Some((heap(only), None)),
-            (a, b) => Some((heap(a).min(heap(b)), Some(heap(a).max(heap(b))))),
-        }
+    /// As [`HeapTable::allocate`], but looks at every free block of every arena that may fit.
+    pub(crate) fn allocate_thoroughly(&self, want: SpanRequest) -> Option<Span> {
+        let mut fitting = self.arenas().iter().filter(|arena| arena.longest() >= want.len);
+        fitting.find_map(|arena| arena.with(|open| open.allocate_thoroughly(want)))
     }
 
-    /// The heaps that may have room, except those in `tried`, with bounds on their longest free blocks.
+    /// The arena whose longest free block is shortest, among those that may fit; of several the oldest, so that
+    /// it fills up and the pool may give back the heaps of younger ones.
+    fn tightest(&self, len: u32, tried: Tried) -> Option<usize> {
+        let mut octaves = self.holes.from(len);
+        octaves.find_map(|arenas| {
+            let longest = |index: usize| (self.arenas[index].longest(), index);
+            let fitting = ones(arenas & !tried.0).map(longest).filter(|(longest, _)| *longest >= len);
+            // All that are in the next octaves are longer.
+            fitting.min().map(|(_, index)| index)
+        })
+    }
+
+    /// The arenas that may have room, except those in `tried`, with bounds on their longest free blocks.
     fn fitting(&self, len: u32, tried: Tried) -> impl Iterator<Item = (usize, u32)> {
-        let hints = self.slots().iter().map(HeapSlot::longest).enumerate();
+        let hints = self.arenas().iter().map(Arena::longest).enumerate();
         hints.filter(move |(index, longest)| *longest >= len && !tried.contains(*index))
     }
 
     /// As [`HeapTable::allocate`], without waiting for another thread. Returns `None` if the first choice
     /// cannot serve the request.
-    pub(crate) fn allocate_at_once(&self, want: SpanRequest) -> Option<Span> {
-        let cut = |open: &mut HeapGuard<'_>| open.allocate(want);
-        if let [only] = self.slots() {
-            return only.at_once(cut)?;
-        }
-        match self.choose(want, &mut Tried::default())? {
-            (slot, Some(other)) => cut_tighter(slot, other, want.len, &mut { cut }),
-            (slot, None) => slot.at_once(cut)?,
-        }
+    pub(crate) fn allocate_at_once(&self, want: SpanRequest, home: Option<u16>) -> Option<Span> {
+        let arena = match home {
+            Some(home) => self.arena(home),
+            None => self.choose(want, &mut Tried::default())?,
+        };
+        arena.at_once(|open| open.allocate(want))?
     }
 
     /// The free granules in all heaps, read without disturbing any thread. What threads hold back counts as
     /// used.
     pub(crate) fn free(&self) -> u64 {
-        self.slots().iter().map(|slot| u64::from(slot.levels().free)).sum()
+        self.arenas().iter().map(|arena| u64::from(arena.levels().free)).sum()
+    }
+
+    /// The used granules in all heaps, read without disturbing any thread.
+    pub(crate) fn used(&self) -> u64 {
+        self.arenas().iter().map(|arena| u64::from(arena.levels().used())).sum()
     }
 
     /// The number of threads that have heaps of their own. Each has two.
     pub(crate) fn homes(&self) -> usize {
-        self.slots().iter().filter(|slot| slot.is_home()).count() / 2
+        self.arenas().iter().filter(|arena| arena.is_home()).count() / 2
     }
 
     /// Brings the hints of thread-owned heaps up to date. The hints of the others always are.
     pub(crate) fn refresh_hints(&self) {
-        self.slots().iter().filter(|slot| slot.is_home()).for_each(|slot| slot.with(|_| ()));
+        self.arenas().iter().filter(|arena| arena.is_home()).for_each(|arena| arena.with(|_| ()));
     }
 
-    /// Gives spans back to their heaps. The iterator runs under locks; see [`HeapSlot::release`].
+    /// Gives spans back to their arenas. The iterator runs under locks; see [`Arena::release`].
     pub(crate) fn release(&self, ranges: impl IntoIterator<Item = Span>) {
         let mut ranges = ranges.into_iter().peekable();
-        while let Some(heap) = ranges.peek().map(Span::heap) {
-            // One visit returns all the spans that follow for the same heap.
-            self.slot(heap).release(iter::from_fn(|| ranges.next_if(|range| range.heap() == heap)));
+        while let Some(arena) = ranges.peek().map(Span::arena) {
+            // One visit returns all the spans that follow for the same arena.
+            self.arena(arena).release(iter::from_fn(|| ranges.next_if(|range| range.arena() == arena)));
         }
     }
 
-    /// The next heap to try, and one that may do better. A heap that seems to fit may not; the caller then
-    /// asks again.
-    fn choose(&self, want: SpanRequest, tried: &mut Tried) -> Option<(&HeapSlot, Option<&HeapSlot>)> {
+    /// The next arena to try. One that seems to fit may not; the caller then asks again.
+    fn choose(&self, want: SpanRequest, tried: &mut Tried) -> Option<&Arena> {
         let fitting = |tried| self.fitting(want.len, tried);
-        let (index, other) = match self.strategy {
+        let index = match self.strategy {
             Strategy::RoundRobin => {
                 // Turns are advice: two threads that read the same one do no harm.
                 let turn = self.turn.load(Relaxed);
                 let mut in_turn = fitting(*tried).filter(|(index, _)| *index >= turn);
                 let (index, _) = in_turn.next().or_else(|| fitting(*tried).next())?;
                 self.turn.store(index + 1, Relaxed);
-                (index, None)
+                index
             }
             Strategy::LeastUsed => {
-                let emptiest = fitting(*tried).max_by_key(|(index, _)| self.slots[*index].levels().free);
-                (emptiest?.0, None)
+                fitting(*tried).max_by_key(|(index, _)| self.arenas[*index].levels().free)?.0
             }
             Strategy::BestFit => self.tightest(want.len, *tried)?,
         };
         tried.insert(index);
-        Some((&self.slots[index], other.map(|other| &self.slots[other])))
+        Some(&self.arenas[index])
     }
 }
 
@@ -211,25 +215,4 @@ fn ones(mut word: u64) -> impl Iterator<Item = usize> {
         word ^= 1 << place;
         Some(place as usize)
     })
-}
-
-/// Cuts from the heap whose free block fits more tightly. It may hold both heaps at once, so it waits for
-/// neither.
-fn cut_tighter(
-    slot: &HeapSlot,
-    other: &HeapSlot,
-    len: u32,
-    cut: &mut impl FnMut(&mut HeapGuard<'_>) -> Option<Span>,
-) -> Option<Span> {
-    let found = slot.at_once(|open| {
-        let hole = open.heap()?.space.best_fit(len);
-        let if_tighter = |other: &mut HeapGuard<'_>| {
-            let tighter = other.heap()?.space.best_fit(len)? < hole.unwrap_or(u32::MAX);
-            if tighter { cut(other) } else { None }
-        };
-        // A free block of the exact length cannot be bettered.
-        let found = if hole == Some(len) { None } else { other.at_once(if_tighter).flatten() };
-        found.or_else(|| hole.and_then(|_| cut(open)))
-    });
-    found.unwrap_or_else(|| other.at_once(cut)?)
 }

@@ -2,14 +2,14 @@
 //! threads.
 #![forbid(unsafe_code)]
 
-use crate::pool::heaps::slot::{HeapSlot, OwnHeap};
+use crate::pool::heaps::arena::{Arena, OwnHeap};
 use crate::pool::heaps::span::EXACT;
 use crate::pool::heaps::table::HeapTable;
 
-/// The slots of a thread's own heaps: one heap for spans of a size class, one for all others. The two are
+/// The arenas of a thread's own heaps: one heap for spans of a size class, one for all others. The two are
 /// apart so that small buffers that stay do not end up in the free blocks that large ones come back to.
 ///
-/// Knowing the slots gives no right to them. [`Pair`] is that right.
+/// Knowing the arenas gives no right to them. [`Pair`] is that right.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Home {
     pub(crate) large: u16,
@@ -37,7 +37,7 @@ pub(crate) struct Pair {
 
 impl Pair {
     /// Adopts both heaps or neither. The large heap is adopted first and left last.
-    pub(crate) fn adopt(large: &HeapSlot, small: &HeapSlot) -> Option<Self> {
+    pub(crate) fn adopt(large: &Arena, small: &Arena) -> Option<Self> {
         let first = large.adopt()?;
         match small.adopt() {
             Some(small) => Some(Self { large: first, small }),
@@ -56,7 +56,7 @@ impl Pair {
     /// Leaves both for other threads to adopt.
     pub(crate) fn leave(self, heaps: &HeapTable) {
         for own in [self.small, self.large] {
-            heaps.slot(own.index()).leave(own);
+            heaps.arena(own.index()).leave(own);
         }
     }
 }
@@ -69,11 +69,20 @@ pub(crate) enum OwnHeaps {
     Undecided,
     /// The thread has heaps of its own.
     Pair(Pair),
+    /// The thread cuts from this arena first, which it may share with others.
+    Resident(u16),
     /// The thread uses the heaps that all threads share, or the thread or the pool has ended.
     Shared,
 }
 
 impl OwnHeaps {
+    /// Lets the calling thread cut from this arena first.
+    pub(crate) fn reside(heaps: &HeapTable, arena: u16) -> Self {
+        heaps.open(arena);
+        heaps.arena(arena).settle_in();
+        Self::Resident(arena)
+    }
+
     #[inline]
     pub(crate) fn is_undecided(&self) -> bool {
         matches!(self, Self::Undecided)
@@ -83,7 +92,7 @@ impl OwnHeaps {
     pub(crate) fn places(&self) -> Option<Home> {
         match self {
             Self::Pair(Pair { large, small }) => Some(Home { large: large.index(), small: small.index() }),
-            Self::Undecided | Self::Shared => None,
+            Self::Undecided | Self::Resident(_) | Self::Shared => None,
         }
     }
 
@@ -92,11 +101,11 @@ impl OwnHeaps {
     pub(crate) fn large(&mut self) -> Option<&mut OwnHeap> {
         match self {
             Self::Pair(pair) => Some(&mut pair.large),
-            Self::Undecided | Self::Shared => None,
+            Self::Undecided | Self::Resident(_) | Self::Shared => None,
         }
     }
 
-    /// The thread's own heap in this slot.
+    /// The thread's own heap in this arena.
     #[inline]
     pub(crate) fn at(&mut self, heap: u16) -> Option<&mut OwnHeap> {
         match self {
@@ -105,10 +114,18 @@ impl OwnHeaps {
         }
     }
 
+    /// The arena that the thread cuts from first, if it owns none.
+    #[inline]
+    pub(crate) fn residence(&self) -> Option<u16> {
+        if let Self::Resident(arena) = self { Some(*arena) } else { None }
+    }
+
     /// Leaves the heaps. The thread has none from now on.
     pub(crate) fn leave(&mut self, heaps: &HeapTable) {
-        if let Self::Pair(pair) = std::mem::replace(self, Self::Shared) {
-            pair.leave(heaps);
+        match std::mem::replace(self, Self::Shared) {
+            Self::Pair(pair) => pair.leave(heaps),
+            Self::Resident(arena) => heaps.arena(arena).move_out(),
+            Self::Undecided | Self::Shared => {}
         }
     }
 }

@@ -9,8 +9,8 @@ use std::sync::atomic::Ordering::Relaxed;
 use arrayvec::ArrayVec;
 
 use crate::pool::cache::thread_state::{CacheGuard, Own};
-use crate::pool::core::{Core, figures, notes, queues};
-use crate::pool::heaps::slot::HeapGuard;
+use crate::pool::core::{Core, caches, figures, notes, queues};
+use crate::pool::heaps::arena_guard::ArenaGuard;
 use crate::pool::heaps::span::{EXACT, Span, SpanRequest};
 use crate::pool::heaps::thread_owned::OwnHeaps;
 use crate::pool::interface::call_site::CallSite;
@@ -42,7 +42,7 @@ pub(crate) fn allocate_growing(core: &Core, request: &Request, align: u64) -> Op
     }
     let spare = (request.size / SPARE).min(request.room.saturating_sub(request.size));
     let want = core.want(request.size.checked_add(spare)?, align)?;
-    core.heaps.allocate(want).or_else(|| slow::make_available(core, want))
+    core.heaps.allocate(want, core.residence()).or_else(|| slow::make_available(core, want, want))
 }
 
 /// Serves a request by any means that it allows.
@@ -125,6 +125,7 @@ fn take_from_heaps(core: &Core, session: &mut CacheGuard<'_>, want: SpanRequest)
         let cached = session.own.cache.pop(want.class.into(), &session.local.held);
         return cached.or_else(|| refill(core, session, want));
     }
+    caches::unpin(core, session);
     cut(core, &mut session.own.heaps, want, |open| open.allocate(want))
 }
 
@@ -134,13 +135,14 @@ fn cut(
     core: &Core,
     heaps: &mut OwnHeaps,
     want: SpanRequest,
-    cut: impl FnMut(&mut HeapGuard<'_>) -> Option<Span>,
+    cut: impl FnMut(&mut ArenaGuard<'_>) -> Option<Span>,
 ) -> Option<Span> {
     match heaps {
         OwnHeaps::Pair(pair) => core.heaps.at_home(pair.for_class(want.class), cut),
         // The slow path decides first which heaps the thread uses.
         OwnHeaps::Undecided => None,
-        OwnHeaps::Shared => core.heaps.allocate_with(want, cut),
+        OwnHeaps::Resident(home) => core.heaps.allocate_with(want, Some(*home), cut),
+        OwnHeaps::Shared => core.heaps.allocate_with(want, None, cut),
     }
 }
 
@@ -155,7 +157,7 @@ fn refill(core: &Core, session: &mut CacheGuard<'_>, want: SpanRequest) -> Optio
     }
     let mut more: ArrayVec<Span, { BATCH as usize }> = ArrayVec::new();
     let count = (BATCH_LEN / want.len).clamp(1, BATCH);
-    let several = |open: &mut HeapGuard<'_>| open.allocate_some(want, count, |range| more.push(range));
+    let several = |open: &mut ArenaGuard<'_>| open.allocate_some(want, count, |range| more.push(range));
     let range = cut(core, heaps, want, several);
     for range in more {
         if let Err(refused) = cache.push(range, held) {

@@ -17,11 +17,12 @@ use std::time::{Duration, Instant};
 use crate::Pool;
 use crate::config::Compaction;
 use crate::device::DeviceError;
+use crate::offsets::SegmentLevels;
 use crate::pool::core::buffer::Buffer;
 use crate::pool::core::movables::Place;
 use crate::pool::core::notes::Note;
 use crate::pool::core::{Core, caches, quarantine, queues};
-use crate::pool::heaps::slot::{Heap, HeapSlot};
+use crate::pool::heaps::arena::Arena;
 use crate::pool::heaps::span::{Span, SpanRequest};
 use crate::pool::interface::compaction::{CompactionBudget, CompactionReport};
 use crate::sync::lock;
@@ -117,12 +118,13 @@ pub(crate) fn compact_a_little(core: &Core) -> Result<Duration, DeviceError> {
 
 /// Whether more than this share of some heap's free memory lies outside its longest free block.
 fn is_any_fragmented(core: &Core, threshold: f64) -> bool {
-    let fragmentation = |heap: &Heap| {
-        let free = f64::from(heap.space.free_len());
-        if free > 0.0 { 1.0 - f64::from(heap.space.largest_free()) / free } else { 0.0 }
+    let fragmentation = |SegmentLevels { free, largest_free, .. }| {
+        if free > 0 { 1.0 - f64::from(largest_free) / f64::from(free) } else { 0.0 }
     };
-    let mut slots = core.heaps.slots().iter();
-    slots.any(|slot| slot.with(|open| open.heap().is_some_and(|heap| fragmentation(heap) > threshold)))
+    let mut arenas = core.heaps.arenas().iter();
+    arenas.any(|arena| {
+        arena.with(|open| open.heap_levels().any(|(_, levels)| fragmentation(levels) > threshold))
+    })
 }
 
 /// Moves buffers forward, the last one first.
@@ -152,39 +154,53 @@ fn pack(core: &Core, budget: CompactionBudget, report: &mut CompactionReport) ->
     Ok(())
 }
 
+/// A heap: its arena, and the number of its segment there.
+type HeapPlace = (u16, u16);
+
 /// All heaps, the fullest first.
-fn line_up(core: &Core) -> Vec<u16> {
-    let used = |heap| core.heaps.slot(heap).with(|open| open.heap().map(|heap| heap.space.used_len()));
-    let heaps = 0..core.heaps.slots().len() as u16;
-    let mut line: Vec<_> = heaps.filter_map(|heap| Some((Reverse(used(heap)?), heap))).collect();
+fn line_up(core: &Core) -> Vec<HeapPlace> {
+    let mut line = Vec::new();
+    for arena in core.heaps.arenas() {
+        let place =
+            |(segment, levels): (u16, SegmentLevels)| (Reverse(levels.used), (arena.index(), segment));
+        arena.with(|open| line.extend(open.heap_levels().map(place)));
+    }
     line.sort_unstable();
     line.into_iter().map(|(_, heap)| heap).collect()
 }
 
+/// The heap that a span lies in; `None` if it came straight from the device.
+fn heap_of(core: &Core, range: &Span) -> Option<HeapPlace> {
+    let arena = (!range.is_fallback()).then(|| range.arena())?;
+    let segment = core.heaps.arena(arena).with(|open| open.space().segment(range.record().block()));
+    Some((arena, segment))
+}
+
 /// The movable buffers that no thread moves now, with their positions. Buffers that came straight from the
 /// device stand behind all heaps.
-fn movable(core: &Core, line: &[u16]) -> Vec<(Position, Weak<Place>)> {
+fn movable(core: &Core, line: &[HeapPlace]) -> Vec<(Position, Weak<Place>)> {
     let places = lock(&core.compactor.places).clone();
     let position = |place: &Weak<Place>| {
         let place = place.upgrade()?;
         let buffer = place.look()?;
         let range = buffer.range();
-        let in_line = (!range.is_fallback()).then(|| line.iter().position(|heap| *heap == range.heap()));
-        Some((in_line.flatten().unwrap_or(usize::MAX), range.address))
+        let heap = heap_of(core, range);
+        let in_line = heap.and_then(|heap| line.iter().position(|other| *other == heap));
+        Some((in_line.unwrap_or(usize::MAX), range.address))
     };
     places.into_iter().filter_map(|place| Some((position(&place)?, place))).collect()
 }
 
 /// Returns a span for a buffer in one of the heaps `before` its own, or further forward in its own.
-fn find_further_forward(core: &Core, buffer: &Buffer, align: u64, before: &[u16]) -> Option<Span> {
+fn find_further_forward(core: &Core, buffer: &Buffer, align: u64, before: &[HeapPlace]) -> Option<Span> {
     let range = buffer.range();
     let want = core.want(buffer.size(), align.max(1 << core.shift))?;
-    let mut fitting = before.iter().filter(|heap| core.is_for_class(**heap, want.class));
-    let found = fitting.find_map(|heap| core.heaps.slot(*heap).with(|open| open.allocate(want)));
-    let found = found.or_else(|| {
-        let slot = (!range.is_fallback()).then(|| core.heaps.slot(range.heap()))?;
-        slot.with(|open| open.allocate_below(want, range.address))
-    })?;
+    let cut = |(arena, segment): HeapPlace, limit| {
+        core.heaps.arena(arena).with(|open| open.allocate_low(segment, want, limit))
+    };
+    let mut fitting = before.iter().filter(|(arena, _)| core.is_for_class(*arena, want.class));
+    let found = fitting.find_map(|heap| cut(*heap, u64::MAX));
+    let found = found.or_else(|| cut(heap_of(core, range)?, range.address))?;
     // No buffer holds the span yet.
     found.record().resize(0);
     Some(found)
@@ -203,12 +219,11 @@ fn move_buffer(core: &Core, buffer: &mut Buffer, range: Span) -> Result<(), Devi
 /// The bytes that could go back to the device as they are: whole pages, or whole heaps where pages cannot.
 fn spare_bytes(core: &Core) -> u64 {
     let page = core.page();
-    let spare = |slot: &HeapSlot| {
-        slot.with(|open| match open.heap() {
-            Some(heap) if heap.elastic => heap.space.free_pages(page),
-            Some(heap) if heap.space.used_blocks() == 0 => heap.space.free_len(),
-            _ => 0,
+    let spare = |arena: &Arena| {
+        arena.with(|open| match core.sizing.is_in_place() {
+            true => u64::from(open.space().free_pages(page)),
+            false => open.space().unused_len(),
         })
     };
-    core.bytes(core.heaps.slots().iter().map(|slot| u64::from(spare(slot))).sum())
+    core.bytes(core.heaps.arenas().iter().map(spare).sum())
 }

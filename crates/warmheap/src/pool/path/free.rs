@@ -98,7 +98,7 @@ pub(crate) fn hold_for_debt(core: &Core, range: Span, size: u64) -> Option<Span>
 fn join(core: &Core, range: &Span, size: u64) -> bool {
     let joined = thread_state::enter(core, |mut session| {
         let own = session.own.heaps.large()?;
-        if range.heap() != own.index() || core.config.scrub != Scrub::Never {
+        if range.arena() != own.index() || core.config.scrub != Scrub::Never {
             return None;
         }
         let block = range.record().block();
@@ -171,7 +171,7 @@ fn settle(core: &Core, session: &mut CacheGuard<'_>, range: Span) {
     let held = &session.local.held;
     let Own { cache, heaps } = &mut *session.own;
     match range.class() {
-        EXACT if core.is_others(range.heap(), heaps.places()) => {
+        EXACT if core.is_others(range.arena(), heaps.places()) => {
             if let Err(range) = cache.post(range, held) {
                 core.heaps.release(cache.mail(held).chain([range]));
             }

@@ -9,7 +9,7 @@
 use crate::pool::cache::size_class::{CLASSES, class_of};
 use crate::pool::cache::thread_state;
 use crate::pool::cache::thread_state::CacheGuard;
-use crate::pool::core::Core;
+use crate::pool::core::{Core, caches};
 use crate::pool::heaps::span::{EXACT, Span, SpanHead, SpanRequest};
 use crate::pool::heaps::thread_owned::OwnHeaps;
 use crate::pool::interface::call_site::CallSite;
@@ -31,7 +31,7 @@ pub(crate) fn cut_at_once(core: &Core, request: &Request, site: CallSite) -> Opt
     }
 }
 
-/// Returns the span's head in registers, and only the heap's slot through memory. A whole span would be
+/// Returns the span's head in registers, and only the arena's index through memory. A whole span would be
 /// stored in parts here, and its user would load it at once in larger pieces, which stalls.
 #[inline(never)]
 fn cut_large(
@@ -63,11 +63,14 @@ fn cut_shared(core: &Core, size: u64, len: u32, tag: Tag, site: CallSite) -> Opt
     if core.sizing.grows_ahead() {
         return None;
     }
-    thread_state::enter(core, |session| {
-        if !matches!(session.own.heaps, OwnHeaps::Shared) {
-            return None;
-        }
-        let range = core.heaps.allocate_at_once(SpanRequest { class: EXACT, len, align: 1 })?;
+    thread_state::enter(core, |mut session| {
+        caches::unpin(core, &mut session);
+        let home = match session.own.heaps {
+            OwnHeaps::Resident(home) => Some(home),
+            OwnHeaps::Shared => None,
+            OwnHeaps::Undecided | OwnHeaps::Pair(_) => return None,
+        };
+        let range = core.heaps.allocate_at_once(SpanRequest { class: EXACT, len, align: 1 }, home)?;
         if core.config.track_statistics {
             session.local.counters.allocated(size, &core.peak);
         }

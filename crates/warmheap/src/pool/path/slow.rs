@@ -51,8 +51,10 @@ pub(crate) fn climb(
     let begun = Instant::now();
     let patience = request.patience().unwrap_or(core.config.wait);
     let (mut reached, mut asked) = (None, false);
+    let exact =
+        want.and_then(|want| Some(SpanRequest { class: EXACT, len: core.granules(request.size)?, ..want }));
     loop {
-        let found = want.and_then(|want| make_available(core, want));
+        let found = want.zip(exact).and_then(|(want, exact)| make_available(core, want, exact));
         let within = core.is_within_call().then_some(DeviceError::WithinCall { call: "Pool::allocate" });
         let (found, device) = match found {
             None if may_fall_back => match fallback::fall_back(core, request.size, align) {
@@ -79,8 +81,8 @@ pub(crate) fn climb(
     }
 }
 
-/// Finds room in heaps, or makes room.
-pub(crate) fn make_available(core: &Core, want: SpanRequest) -> Option<Span> {
+/// Finds room in heaps, or makes room. `exact` is the same request, not rounded to a size class.
+pub(crate) fn make_available(core: &Core, want: SpanRequest, exact: SpanRequest) -> Option<Span> {
     if thread_heaps::move_in(core)
         && let Some(range) = search(core, want)
     {
@@ -119,23 +121,23 @@ pub(crate) fn make_available(core: &Core, want: SpanRequest) -> Option<Span> {
         climbing = core.growth.lock()?;
     }
     core.ladder.tried(Step::Growth);
-    let grown = core.ladder.served(Step::Growth, grow_and_search(core, want));
+    let grown = core.ladder.served(Step::Growth, grow_and_search(core, want, exact));
     drop(climbing);
     grown
 }
 
 /// Grows until there is room, or until neither settings nor device allow more.
-fn grow_and_search(core: &Core, want: SpanRequest) -> Option<Span> {
+fn grow_and_search(core: &Core, want: SpanRequest, exact: SpanRequest) -> Option<Span> {
     let mut up_to = UpTo::Soft;
     loop {
         match core.sizing.grow(core, want, up_to) {
             Ok(true) => {}
-            Ok(false) => return search_everywhere(core, want),
+            Ok(false) => return search_everywhere(core, want, exact),
             Err(error) => {
                 core.notes.add(Note::CouldNotGrow(error.clone()));
                 // Free memory in other threads' heaps may fit the request as it lies. If not, it may make
                 // way.
-                let found = search_everywhere(core, want);
+                let found = search_everywhere(core, want, exact);
                 if found.is_some() {
                     return found;
                 }
@@ -166,7 +168,7 @@ fn search(core: &Core, want: SpanRequest) -> Option<Span> {
         return None;
     }
     core.heaps.refresh_hints();
-    core.heaps.allocate(want)
+    core.heaps.allocate(want, core.residence())
 }
 
 /// Searches again with caches given up: this thread's own first, then those of others if they hold enough. A
@@ -187,11 +189,12 @@ fn search_caches(core: &Core, want: SpanRequest) -> Option<Span> {
     core.ladder.served(Step::Caches, range)
 }
 
-/// Searches all heaps, other threads' too, with every cache given up.
-fn search_everywhere(core: &Core, want: SpanRequest) -> Option<Span> {
+/// Searches all heaps, other threads' too, with every cache given up. This is the last search, so it also
+/// tries the exact length, and looks at every free block that may have it.
+fn search_everywhere(core: &Core, want: SpanRequest, exact: SpanRequest) -> Option<Span> {
     caches::flush_caches(core);
     core.heaps.refresh_hints();
-    core.heaps.allocate(want)
+    core.heaps.allocate(want, core.residence()).or_else(|| core.heaps.allocate_thoroughly(exact))
 }
 
 /// Calls the program's callbacks because a request is about to fail. Returns `false` if none was called.

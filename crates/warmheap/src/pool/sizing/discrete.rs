@@ -5,19 +5,18 @@
 //! whole.
 #![forbid(unsafe_code)]
 
-use crate::config::{MAX_HEAPS, MIB};
+use crate::config::MIB;
 use crate::device::DeviceError;
 use crate::pool::accounting::account::UpTo;
 use crate::pool::core::Core;
 use crate::pool::core::sizing::Sizing;
+use crate::pool::heaps::fit_index::MAX_ARENAS;
 use crate::pool::heaps::span::SpanRequest;
+use crate::pool::heaps::thread_owned::OwnHeaps;
 use crate::pool::interface::error::StartError;
 use crate::pool::sizing::whole_heaps;
 
 const SMALLEST_HEAP: u64 = 32 * MIB;
-
-/// With fewer heaps than this, slots are not scarce.
-const ROOMY: usize = MAX_HEAPS / 8 * 5;
 
 /// A discrete heap is at least one part in this many of what is held.
 const HEAP_SHARE: u64 = 24;
@@ -27,8 +26,25 @@ const HEAP_SHARE: u64 = 24;
 pub(crate) struct Discrete;
 
 impl Sizing for Discrete {
-    fn places(&self) -> usize {
-        MAX_HEAPS
+    fn arenas(&self) -> usize {
+        MAX_ARENAS
+    }
+
+    fn most_heaps(&self) -> usize {
+        usize::MAX
+    }
+
+    /// A heap goes to the thread that it was created for.
+    fn arena_for_heap(&self, core: &Core) -> u16 {
+        core.residence().unwrap_or(0)
+    }
+
+    fn heaps_for_thread(&self, core: &Core) -> Option<OwnHeaps> {
+        Some(
+            core.heaps
+                .loneliest(|_| true)
+                .map_or(OwnHeaps::Shared, |arena| OwnHeaps::reside(&core.heaps, arena)),
+        )
     }
 
     fn open(&self, _core: &Core) -> Result<(), StartError> {
@@ -40,12 +56,10 @@ impl Sizing for Discrete {
         let bytes = core.bytes(u64::from(want.len) + u64::from(want.align) - 1);
         let limits = core.driver.limits();
         whole_heaps::drop_unused_heaps(core, 0);
-        // The last slots must last: the fuller the table, the larger the heap.
-        let heaps = core.heap_count().min(MAX_HEAPS - 1);
-        let share = HEAP_SHARE.min((MAX_HEAPS - heaps) as u64);
-        let wish = (core.driver.reserved() / share).max(SMALLEST_HEAP);
-        // A request near that size gets a heap of its own, which wastes nothing.
-        let wish = if bytes >= wish / 2 && heaps < ROOMY { bytes } else { wish };
+        let wish = (core.driver.reserved() / HEAP_SHARE).max(SMALLEST_HEAP);
+        // A request near that size gets a heap of its own. Otherwise further requests like this one fill the
+        // heap. Either way nothing is wasted.
+        let wish = if bytes >= wish / 2 { bytes } else { wish / bytes * bytes };
         let round = |size: u64| size.checked_next_multiple_of(limits.granularity);
         let Some(least) = round(bytes).filter(|least| *least <= limits.largest_heap) else {
             return Ok(false);
@@ -60,9 +74,5 @@ impl Sizing for Discrete {
 
     fn give_back(&self, core: &Core, target: u64) -> Result<u64, DeviceError> {
         Ok(whole_heaps::drop_unused_heaps(core, target))
-    }
-
-    fn give_back_idle(&self, core: &Core, heap: u16, idle: u32, _most: u32) -> Result<u32, DeviceError> {
-        Ok(whole_heaps::drop_idle_heap(core, heap, idle))
     }
 }

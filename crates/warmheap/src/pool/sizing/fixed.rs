@@ -11,7 +11,9 @@ use crate::pool::accounting::account::UpTo;
 use crate::pool::accounting::rate_limit::RateLimit;
 use crate::pool::core::sizing::Sizing;
 use crate::pool::core::{Core, figures};
+use crate::pool::heaps::arena::Arena;
 use crate::pool::heaps::span::SpanRequest;
+use crate::pool::heaps::thread_owned::OwnHeaps;
 use crate::pool::interface::error::StartError;
 use crate::pool::sizing::whole_heaps;
 use crate::sync::lock;
@@ -49,7 +51,11 @@ impl Fixed {
 }
 
 impl Sizing for Fixed {
-    fn places(&self) -> usize {
+    fn arenas(&self) -> usize {
+        self.max_heaps
+    }
+
+    fn most_heaps(&self) -> usize {
         self.max_heaps
     }
 
@@ -76,6 +82,31 @@ impl Sizing for Fixed {
         warm_up(core)
     }
 
+    /// Best fit has all heaps in one arena, so that it compares the free blocks of all, until further threads
+    /// come. The other strategies choose among arenas of one heap each.
+    fn arena_for_heap(&self, core: &Core) -> u16 {
+        match self.strategy {
+            Strategy::BestFit => core.residence().unwrap_or(0),
+            Strategy::RoundRobin | Strategy::LeastUsed => core.heaps.emptiest().0,
+        }
+    }
+
+    /// With best fit, gives the thread unused heaps of other threads' arenas, as long as there are any. A
+    /// thread that gets none shares an arena.
+    fn heaps_for_thread(&self, core: &Core) -> Option<OwnHeaps> {
+        if self.strategy != Strategy::BestFit {
+            return Some(OwnHeaps::Shared);
+        }
+        let _climbing = core.growth.lock()?;
+        let has_heaps = |arena: &Arena| arena.levels().committed > 0;
+        let new = core.heaps.loneliest(|_| true)?;
+        if !has_heaps(core.heaps.arena(new)) {
+            share_out(core, new);
+        }
+        let arena = core.heaps.loneliest(has_heaps).unwrap_or(0);
+        Some(OwnHeaps::reside(&core.heaps, arena))
+    }
+
     fn grow(&self, core: &Core, want: SpanRequest, up_to: UpTo) -> Result<bool, DeviceError> {
         let bytes = core.bytes(u64::from(want.len) + u64::from(want.align) - 1);
         if bytes > self.heap_size || !self.may_add_heap(core) {
@@ -90,15 +121,11 @@ impl Sizing for Fixed {
 
     /// Adds a heap if utilisation has passed `growth_trigger`, before one is missed.
     fn grow_ahead(&self, core: &Core) {
-        let len = core.granules(core.config.heap_size).unwrap_or(u32::MAX);
         let within = |used: u64, all: u64| used as f64 <= core.config.growth_trigger * all as f64;
         // The hints come first, because they take no lock. They count cached spans as used.
-        let at_rest = || lock(&core.resting).len() as u64;
-        let heaps = core.heaps.slots().len() as u64;
-        let all = heaps * u64::from(len);
-        if within(all.saturating_sub(core.heaps.free() + at_rest() * u64::from(len)), all)
-            || self.refused.lately()
-        {
+        let (committed, used) = figures::levels(core);
+        let at_rest = || lock(&core.resting).iter().map(|heap| u64::from(heap.len)).sum::<u64>();
+        if within(used, committed) || within(used, committed + at_rest()) || self.refused.lately() {
             return;
         }
         // A thread that holds the growth lock makes room anyway.
@@ -116,12 +143,29 @@ impl Sizing for Fixed {
         Ok(whole_heaps::drop_unused_heaps(core, target))
     }
 
-    fn give_back_idle(&self, core: &Core, heap: u16, idle: u32, _most: u32) -> Result<u32, DeviceError> {
-        Ok(whole_heaps::drop_idle_heap(core, heap, idle))
-    }
-
     fn promised(&self) -> usize {
         self.num_heaps
+    }
+}
+
+/// Moves half of the unused heaps of the arena that has most of them to the arena `to`, which has none. The
+/// caller holds the growth lock.
+fn share_out(core: &Core, to: u16) {
+    // Statistics hold this lock while they count, so that they miss no heap that is on its way.
+    let _resting = lock(&core.resting);
+    let unused = |arena: &Arena| {
+        let (unused, all) = arena.with(|open| (open.space().unused().count(), open.heaps().count()));
+        if unused == all { unused / 2 } else { unused.div_ceil(2) }
+    };
+    let spare = core.heaps.arenas().iter().map(|arena| (unused(arena), arena));
+    let Some((count, from)) = spare.max_by_key(|(count, _)| *count) else { return };
+    for _ in 0..count {
+        let Some(heap) = from.with(|open| open.remove_unused(|_| true)) else { return };
+        if let Err(heap) = core.heaps.install(to, heap) {
+            // The heap fits where it came from.
+            let _ = from.install(heap);
+            return;
+        }
     }
 }
 
@@ -135,9 +179,10 @@ fn warm_up(core: &Core) -> Result<(), StartError> {
     if size == 0 {
         return Ok(());
     }
-    for (number, slot) in (1..).zip(core.heaps.slots()) {
-        let memory = slot.with(|open| open.heap().map(|heap| Arc::clone(&heap.memory)));
-        let Some(memory) = memory else { continue };
+    let memories = |arena: &Arena| {
+        arena.with(|open| open.heaps().map(|(_, heap)| Arc::clone(&heap.memory)).collect::<Vec<_>>())
+    };
+    for (number, memory) in (1..).zip(core.heaps.arenas().iter().flat_map(memories)) {
         let warmed = core.driver.warm(&*memory, 0, size);
         warmed.map_err(|source| StartError::WarmUp { number, heaps, size, source })?;
     }

@@ -6,18 +6,19 @@
 #![forbid(unsafe_code)]
 
 use std::cmp::Reverse;
-use std::sync::Arc;
 
 use arrayvec::ArrayVec;
 
-use crate::config::{MAX_HEAPS, PoolConfig};
+use crate::config::PoolConfig;
 use crate::device::{DeviceError, HeapKind, HeapRequest, Memory};
-use crate::offsets::{PageRun, RangeAllocator};
+use crate::offsets::PageRun;
 use crate::pool::accounting::account::UpTo;
 use crate::pool::accounting::slack::RetainedSlack;
 use crate::pool::core::sizing::{Sizing, wants_thread_heaps};
 use crate::pool::core::{Core, caches, figures};
-use crate::pool::heaps::slot::{Heap, HeapSlot};
+use crate::pool::heaps::arena::Arena;
+use crate::pool::heaps::arena_guard::Heap;
+use crate::pool::heaps::fit_index::MAX_ARENAS;
 use crate::pool::heaps::span::{GROWING, Span, SpanRequest};
 use crate::pool::heaps::thread_owned::{OwnHeaps, Pair};
 use crate::pool::interface::error::StartError;
@@ -28,7 +29,7 @@ use crate::pool::sizing::whole_heaps;
 const STEP: u64 = 512;
 
 /// The most threads that have heaps of their own.
-const HOMES: usize = MAX_HEAPS / 2;
+const HOMES: usize = MAX_ARENAS / 2;
 
 /// See the module's documentation.
 #[derive(Debug)]
@@ -97,8 +98,12 @@ impl Growing {
 
 impl Sizing for Growing {
     /// One heap for all threads, or two for each thread.
-    fn places(&self) -> usize {
+    fn arenas(&self) -> usize {
         if self.thread_heaps { 2 * HOMES } else { 1 }
+    }
+
+    fn most_heaps(&self) -> usize {
+        self.arenas()
     }
 
     fn open(&self, core: &Core) -> Result<(), StartError> {
@@ -113,16 +118,15 @@ impl Sizing for Growing {
         let home = home.map_or(0, |home| home.for_class(want.class));
         let page = core.page();
         let len = want.len.saturating_add(want.align - 1);
-        let plan = || core.open(home, |open| open.heap()?.space.plan_growth(len, page));
+        let plan = || core.open(home, |open| open.space().plan_growth(len, page));
         let Some(span) = plan() else { return Ok(false) };
         let moved = self.even_out(core, span, len, page, home)?;
         // Only the thread that holds the growth lock changes decommitted blocks, but free blocks beside them
         // come and go.
         let Some(mut span) = plan() else { return Ok(false) };
         let planned = core.open(home, |open| {
-            let heap = open.heap()?;
-            let wide = heap.space.widened(span, moved.unwrap_or_else(|| step(core, page)), page);
-            Some((Arc::clone(&heap.memory), wide))
+            let wide = open.space().widened(span, moved.unwrap_or_else(|| step(core, page)), page);
+            Some((open.memory()?, wide))
         });
         let Some((memory, wide)) = planned else { return Ok(false) };
         let commit = |span: PageRun| {
@@ -140,11 +144,7 @@ impl Sizing for Growing {
             let taken = take_from_holes(core, span.len, page, Some((home, span.block)))?;
             return if taken > 0 { Ok(true) } else { Err(error) };
         }
-        core.open(home, |open| {
-            if let Some(heap) = open.heap_mut() {
-                heap.space.commit(span.block, span.offset, span.len);
-            }
-        });
+        core.open(home, |open| open.space_mut().commit(span.block, span.offset, span.len));
         Ok(true)
     }
 
@@ -157,9 +157,9 @@ impl Sizing for Growing {
         Ok(core.bytes(taken.into()))
     }
 
-    fn give_back_idle(&self, core: &Core, heap: u16, _idle: u32, most: u32) -> Result<u32, DeviceError> {
+    fn give_back_pages(&self, core: &Core, arena: u16, most: u32) -> Result<u32, DeviceError> {
         self.slack.reset();
-        take_from_heap(core, heap, most, core.page(), None)
+        take_from_heap(core, arena, most, core.page(), None)
     }
 
     fn is_in_place(&self) -> bool {
@@ -174,7 +174,7 @@ impl Sizing for Growing {
     /// device.
     ///
     /// The thread gets a pair of its own: free pages of one growing heap can be moved to another, so the pair
-    /// costs no memory. Where the settings do not allow that, or no slot is left, the thread uses the shared
+    /// costs no memory. Where the settings do not allow that, or no arena is left, the thread uses the shared
     /// heaps.
     fn heaps_for_thread(&self, core: &Core) -> Option<OwnHeaps> {
         if !self.thread_heaps {
@@ -183,13 +183,13 @@ impl Sizing for Growing {
         let _climbing = core.growth.lock()?;
         // The pair with the most memory in it comes first, because that memory need not be moved.
         let committed =
-            |pair: &[HeapSlot]| -> u64 { pair.iter().map(|slot| u64::from(slot.levels().committed)).sum() };
-        let vacant = (0..).zip(core.heaps.slots().chunks_exact(2)).filter(|(_, pair)| !pair[0].is_home());
+            |pair: &[Arena]| -> u64 { pair.iter().map(|arena| u64::from(arena.levels().committed)).sum() };
+        let vacant = (0..).zip(core.heaps.arenas().chunks_exact(2)).filter(|(_, pair)| !pair[0].is_home());
         let fullest = vacant.max_by_key(|(place, pair)| (committed(pair), Reverse(*place)));
         let adopted = fullest.and_then(|(_, pair)| Pair::adopt(&pair[0], &pair[1]));
         let made = || {
             let large = reserve_pair(core).ok()??;
-            Pair::adopt(core.heaps.slot(large), core.heaps.slot(large + 1))
+            Pair::adopt(core.heaps.arena(large), core.heaps.arena(large + 1))
         };
         Some(adopted.or_else(made).map_or(OwnHeaps::Shared, OwnHeaps::Pair))
     }
@@ -206,9 +206,8 @@ impl Sizing for Growing {
         let _climbing = core.growth.lock()?;
         let plan = || {
             core.open(heap, |open| {
-                let heap = open.heap()?;
-                let room = heap.space.plan_tail(most, page).filter(|room| room.len >= len)?;
-                Some((room, Arc::clone(&heap.memory)))
+                let room = open.space().plan_tail(most, page).filter(|room| room.len >= len)?;
+                Some((room, open.memory()?))
             })
         };
         let (room, _) = plan()?;
@@ -217,8 +216,8 @@ impl Sizing for Growing {
         self.commit_or_take(core, &*memory, PageRun { len, ..room }, page, heap).ok()?;
         let want = SpanRequest { class: GROWING, len, align: 1 };
         core.open(heap, |open| {
-            let placed = open.heap_mut()?.space.place_with_tail(room, len);
-            open.range(placed, want)
+            let placed = open.space_mut().place_with_tail(room, len);
+            Some(open.range(placed, want))
         })
     }
 
@@ -228,9 +227,8 @@ impl Sizing for Growing {
         let page = core.page();
         let plan = || {
             core.open(heap, |open| {
-                let heap = open.heap_mut().filter(|heap| heap.elastic)?;
-                let span = heap.space.plan_extension(block, len, page)?;
-                Some((span, Arc::clone(&heap.memory)))
+                let span = open.space_mut().plan_extension(block, len, page)?;
+                Some((span, open.memory()?))
             })
         };
         let Some((span, _)) = plan() else { return Ok(false) };
@@ -239,13 +237,14 @@ impl Sizing for Growing {
         // one comes and goes.
         let Some((span, memory)) = plan() else { return Ok(false) };
         self.commit_or_take(core, &*memory, span, page, heap)?;
-        Ok(core.open(heap, |open| Some(open.heap_mut()?.space.extend_with(block, len, span))) == Some(true))
+        Ok(core.open(heap, |open| open.space_mut().extend_with(block, len, span)))
     }
 }
 
 /// Reserves the addresses of a growing heap.
 pub(crate) fn reserve_elastic(core: &Core) -> Result<Option<u16>, StartError> {
-    if core.heaps.vacant().is_none() {
+    let (arena, heaps) = core.heaps.emptiest();
+    if heaps > 0 {
         return Ok(None);
     }
     let limits = core.driver.limits();
@@ -255,16 +254,19 @@ pub(crate) fn reserve_elastic(core: &Core) -> Result<Option<u16>, StartError> {
     let fail = |source| StartError::Heap { number: 1, heaps: 1, size, source };
     let held = core.driver.create_heap(&request, UpTo::Hard).map_err(fail)?;
     let len = core.granules(size).unwrap_or(u32::MAX);
-    Ok(whole_heaps::install(core, Heap::new(RangeAllocator::new(len), held, true)))
+    let refused = core.heaps.install(arena, Heap::new(len, held, true)).err();
+    refused.into_iter().for_each(|heap| _ = whole_heaps::destroy(core, heap));
+    Ok(Some(arena))
 }
 
-/// Reserves the addresses of two growing heaps in neighbouring slots. Returns the first slot's index.
+/// Reserves the addresses of two growing heaps in neighbouring arenas. Returns the first one's index.
 pub(crate) fn reserve_pair(core: &Core) -> Result<Option<u16>, StartError> {
     let Some(large) = reserve_elastic(core)? else { return Ok(None) };
     match reserve_elastic(core) {
         Ok(Some(_)) => Ok(Some(large)),
         failed => {
-            whole_heaps::drop_heap(core, large);
+            let reserved = core.heaps.arena(large).with(|open| open.remove_all());
+            reserved.into_iter().for_each(|(heap, _)| _ = whole_heaps::destroy(core, heap));
             failed
         }
     }
@@ -282,11 +284,11 @@ pub(crate) fn take_from_holes(
 ) -> Result<u32, DeviceError> {
     let home = core.home();
     // Each figure is read once, because threads change them while the heaps are sorted by them.
-    let rank = |(index, slot): (u16, &HeapSlot)| {
-        let free = Some(slot.levels().free).filter(|free| *free >= page)?;
-        Some((core.is_others(index, home), slot.is_home(), Reverse(free), index))
+    let rank = |(index, arena): (u16, &Arena)| {
+        let free = Some(arena.levels().free).filter(|free| *free >= page)?;
+        Some((core.is_others(index, home), arena.is_home(), Reverse(free), index))
     };
-    let mut heaps: ArrayVec<_, MAX_HEAPS> = (0..).zip(core.heaps.slots()).filter_map(rank).collect();
+    let mut heaps: ArrayVec<_, MAX_ARENAS> = (0..).zip(core.heaps.arenas()).filter_map(rank).collect();
     heaps.sort_unstable();
     let mut taken = 0;
     for (.., index) in heaps {
@@ -311,19 +313,15 @@ pub(crate) fn take_from_heap(
     while taken < want {
         // The metadata changes first, so that no thread gets the pages while the device takes them back.
         let booked = core.open(index, |open| {
-            let heap = open.heap_mut().filter(|heap| heap.elastic)?;
-            let PageRun { block, offset, len } = heap.space.plan_trim(want - taken, page, growing)?;
-            let void = heap.space.decommit(block, offset, len);
-            Some((PageRun { block: void, offset, len }, Arc::clone(&heap.memory)))
+            let memory = open.memory()?;
+            let PageRun { block, offset, len } = open.space().plan_trim(want - taken, page, growing)?;
+            let void = open.space_mut().decommit(block, offset, len);
+            Some((PageRun { block: void, offset, len }, memory))
         });
         let Some((PageRun { block, offset, len }, memory)) = booked else { break };
         let done = core.driver.decommit(&*memory, core.bytes(offset.into()), core.bytes(len.into()));
         if let Err(error) = done {
-            core.open(index, |open| {
-                if let Some(heap) = open.heap_mut() {
-                    heap.space.commit(block, offset, len);
-                }
-            });
+            core.open(index, |open| open.space_mut().commit(block, offset, len));
             return Err(error);
         }
         taken += len;

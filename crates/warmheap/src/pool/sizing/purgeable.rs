@@ -1,7 +1,7 @@
 //! Purgeable heaps: heaps without buffers, whose pages the system may take until a request needs them.
 //!
 //! The module owns how a heap becomes purgeable and how it is taken back into use. A purgeable heap is in no
-//! slot. So no span can be cut from it before it is taken back into use, and requests that find room
+//! arena. So no span can be cut from it before it is taken back into use, and requests that find room
 //! elsewhere pay nothing for the possibility. The slow path takes purgeable heaps back before it grows, and
 //! gives up what is unused when the device is short. Only the thread that holds the growth lock moves heaps.
 //! The list's lock is never held while the device is called.
@@ -10,7 +10,7 @@
 use crate::device::{Contents, DeviceError};
 use crate::pool::core::notes::Note;
 use crate::pool::core::{Core, caches};
-use crate::pool::heaps::slot::Heap;
+use crate::pool::heaps::arena_guard::Heap;
 use crate::pool::heaps::span::SpanRequest;
 use crate::pool::sizing::whole_heaps;
 use crate::sync::lock;
@@ -20,17 +20,19 @@ pub(crate) fn rest(core: &Core) -> Result<u64, DeviceError> {
     let _climbing = core.climb_alone("Pool::rest")?;
     caches::flush_caches(core);
     let mut bytes = 0;
-    for slot in core.heaps.slots() {
-        let unused = |heap: &Heap| !heap.elastic && heap.space.used_blocks() == 0;
-        let Some(heap) = slot.with(|open| open.remove_if(unused)) else { continue };
-        match core.driver.set_volatile(&*heap.memory, true) {
-            Ok(_) => {
-                bytes += heap.held(core.shift);
-                lock(&core.resting).push(heap);
-            }
-            Err(error) => {
-                whole_heaps::install(core, heap);
-                return if matches!(error, DeviceError::Unsupported { .. }) { Ok(bytes) } else { Err(error) };
+    for (index, arena) in (0..).zip(core.heaps.arenas()) {
+        while let Some(heap) = arena.with(|open| open.remove_unused(|heap| !heap.elastic)) {
+            match core.driver.set_volatile(&*heap.memory, true) {
+                Ok(_) => {
+                    bytes += heap.held();
+                    lock(&core.resting).push(heap);
+                }
+                Err(error) => {
+                    let refused = core.heaps.install(index, heap).err();
+                    refused.into_iter().for_each(|heap| _ = whole_heaps::destroy(core, heap));
+                    let cannot = matches!(error, DeviceError::Unsupported { .. });
+                    return if cannot { Ok(bytes) } else { Err(error) };
+                }
             }
         }
     }
@@ -44,7 +46,7 @@ pub(crate) fn wake(core: &Core, want: SpanRequest) -> bool {
         match core.driver.set_volatile(&*heap.memory, false) {
             Ok(contents) => {
                 core.notes.add(Note::WokeUp { lost: contents == Contents::Lost });
-                return whole_heaps::install(core, heap).is_some();
+                return whole_heaps::install(core, heap);
             }
             Err(error) => {
                 core.notes.add(Note::CouldNotWake(error));
@@ -57,7 +59,7 @@ pub(crate) fn wake(core: &Core, want: SpanRequest) -> bool {
 
 fn take_resting(core: &Core, want: SpanRequest) -> Option<Heap> {
     let mut resting = lock(&core.resting);
-    let lengths = (0..).zip(resting.iter().map(|heap| heap.space.free_len()));
+    let lengths = (0..).zip(resting.iter().map(|heap| heap.len));
     let (_, place) = lengths.filter(|(_, len)| *len >= want.len).map(|(place, len)| (len, place)).min()?;
     Some(resting.swap_remove(place))
 }

@@ -2,7 +2,7 @@
 //! elsewhere.
 //!
 //! The module owns what may go and in which order. It never decides when: the caller does. The thread that
-//! trims holds the growth lock, so only one thread at a time changes decommitted blocks and heap slots. No
+//! trims holds the growth lock, so only one thread at a time changes decommitted blocks and heaps. No
 //! heap's lock is held while the device is called. What the settings promise stays.
 #![forbid(unsafe_code)]
 

@@ -14,10 +14,9 @@ use super::{ThreadState, Threads};
 use crate::config::Strategy;
 use crate::device::sim::SimDevice;
 use crate::device::{Device, HeapKind, HeapRequest};
-use crate::offsets::RangeAllocator;
 use crate::pool::accounting::counters::Counters;
 use crate::pool::accounting::device_calls::Held;
-use crate::pool::heaps::slot::{Heap, HeapGuard};
+use crate::pool::heaps::arena_guard::{ArenaGuard, Heap};
 use crate::pool::heaps::span::{EXACT, Span, SpanRequest};
 use crate::pool::heaps::table::HeapTable;
 use crate::pool::heaps::thread_owned::{OwnHeaps, Pair};
@@ -53,9 +52,7 @@ fn heaps() -> Arc<HeapTable> {
         let request = HeapRequest { size, kind: HeapKind::Fixed, label: String::new() };
         let memory = sim.create_heap(&request).unwrap();
         let held = Held { address: memory.address(), size, memory: memory.into() };
-        let mut space = RangeAllocator::new(LEN);
-        space.commit(0, 0, LEN);
-        heaps.install(place, Heap::new(space, held, false));
+        heaps.install(place, Heap::new(LEN, held, false)).unwrap();
     }
     Arc::new(heaps)
 }
@@ -63,7 +60,7 @@ fn heaps() -> Arc<HeapTable> {
 /// The calling thread's state, with heaps of its own if no thread has them.
 fn share(heaps: &HeapTable) -> Arc<ThreadState> {
     let local = ThreadState::new(Weak::<NoPool>::new() as Weak<dyn Threads>, 64, Counters::new(0, false));
-    if let Some(pair) = Pair::adopt(heaps.slot(0), heaps.slot(1)) {
+    if let Some(pair) = Pair::adopt(heaps.arena(0), heaps.arena(1)) {
         local.own.take().heaps = OwnHeaps::Pair(pair);
     }
     Arc::new(local)
@@ -71,15 +68,15 @@ fn share(heaps: &HeapTable) -> Arc<ThreadState> {
 
 /// Cuts a span as a request on this thread does, from its own heap or from those that all threads share.
 fn cut(heaps: &HeapTable, local: &ThreadState) -> Span {
-    let work = |open: &mut HeapGuard<'_>| open.allocate(WANT).expect("the heap has room");
+    let work = |open: &mut ArenaGuard<'_>| open.allocate(WANT).expect("the heap has room");
     // SAFETY: each thread state is used by the one thread that made it, which is not inside now.
     let own = unsafe { local.own.enter_as_owner() };
     match own {
         Some(mut own) => match own.heaps.large() {
             Some(large) => heaps.at_home(large, work),
-            None => heaps.slot(0).with(work),
+            None => heaps.arena(0).with(work),
         },
-        None => heaps.slot(0).with(work),
+        None => heaps.arena(0).with(work),
     }
 }
 
@@ -93,9 +90,9 @@ fn assert_apart(ranges: &[&Span]) {
 /// Gives spans back and looks whether any is missing.
 fn assert_all_come_back(heaps: &HeapTable, ranges: impl IntoIterator<Item = Span>) {
     heaps.release(ranges);
-    for slot in heaps.slots() {
-        let used = slot.with(|open| open.heap().map_or(0, |heap| heap.space.used_blocks()));
-        assert_eq!((used, slot.levels().free), (0, LEN), "spans lost, granules free");
+    for arena in heaps.arenas() {
+        let used = arena.with(|open| open.space().used_blocks());
+        assert_eq!((used, arena.levels().free), (0, LEN), "spans lost, granules free");
     }
 }
 
@@ -118,13 +115,13 @@ fn a_closing_pool_takes_the_heaps_from_a_thread_that_goes_on() {
         let third = closer.join().unwrap();
         let fourth = cut(&heaps, &local);
         assert_apart(&[&second, &third, &fourth]);
-        assert!(!heaps.slot(0).is_home() && local.own.take().heaps.places().is_none());
+        assert!(!heaps.arena(0).is_home() && local.own.take().heaps.places().is_none());
         assert_all_come_back(&heaps, [second, third, fourth]);
     });
 }
 
 fn cut_as_anybody(heaps: &HeapTable) -> Span {
-    heaps.slot(0).with(|open| open.allocate(WANT).expect("the heap has room"))
+    heaps.arena(0).with(|open| open.allocate(WANT).expect("the heap has room"))
 }
 
 #[test]
