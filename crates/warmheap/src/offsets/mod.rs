@@ -19,11 +19,10 @@ mod commit;
 #[cfg(test)]
 mod oracle;
 mod resize;
-mod segments;
+pub(crate) mod segments;
 
 pub(crate) use allocator::{Levels, Placed, RangeAllocator};
 pub(crate) use commit::PageRun;
-pub(crate) use segments::SegmentLevels;
 
 /// No block.
 pub(crate) const NONE: u32 = u32::MAX;

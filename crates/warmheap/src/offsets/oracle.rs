@@ -10,7 +10,7 @@ mod growing;
 use super::allocator::LOOK;
 use super::bins::{bin_end, bin_of};
 use super::boundary::State;
-use super::{NONE, PageRun, RangeAllocator};
+use super::{NONE, PageRun, RangeAllocator, segments};
 
 /// A stretch of granules; held blocks are told apart by the engine's name for them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -122,7 +122,7 @@ impl Run {
         let oracle = Oracle(vec![Stretch { offset: 0, len, state: State::Decommitted }]);
         let mut space = RangeAllocator::new();
         let base = rng.u32(..);
-        space.add(len, base);
+        segments::add(&mut space, len, base);
         Self { space, oracle, held: Vec::new(), len, page, base, crowd: rng.usize(4..64), rng }
     }
 

@@ -119,7 +119,7 @@ impl Run {
 #[test]
 fn the_least_that_was_free_is_remembered() {
     let mut space = super::RangeAllocator::new();
-    space.add(100, 0);
+    crate::offsets::segments::add(&mut space, 100, 0);
     space.commit(0, 0, 100);
     assert_eq!((space.take_least_free(), space.take_least_free()), (0, 100));
     let placed = space.allocate(70, 1).unwrap();

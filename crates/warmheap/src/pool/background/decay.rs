@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 
 use crate::config::MIB;
 use crate::device::DeviceError;
+use crate::offsets::segments;
 use crate::pool::core::idle_samples::{Looks, ROW, STILL};
 use crate::pool::core::notes::Note;
 use crate::pool::core::{Core, caches, queues};
@@ -91,7 +92,7 @@ fn give_back_idle(core: &Core, looks: &mut Looks) -> Result<(), DeviceError> {
 
 /// Gives back heaps that were unused at the last samples.
 fn give_back_unused(core: &Core) {
-    core.heaps.arenas().iter().for_each(|arena| arena.with(|open| open.space_mut().age_unused()));
+    core.heaps.arenas().iter().for_each(|arena| arena.with(|open| segments::age_unused(open.space_mut())));
     while let Some(_climbing) = core.growth.try_lock()
         && let Some(bytes) = whole_heaps::drop_aged_heap(core, ROW as u16)
     {

@@ -8,6 +8,7 @@ use std::sync::atomic::Ordering::{Acquire, Relaxed};
 
 use crate::config::MIB;
 use crate::device::ObjectCount;
+use crate::offsets::segments;
 use crate::pool::accounting::counters::Totals;
 use crate::pool::core::{Core, caches, quarantine, queues};
 use crate::pool::heaps::arena::Arena;
@@ -54,7 +55,7 @@ fn gauges(core: &Core) -> Gauges {
         let (space, heaps) = (open.space(), open.heaps().count() as u64);
         gauges.heaps += heaps;
         if space.used_blocks() > 0 {
-            gauges.active += heaps - space.unused().count() as u64;
+            gauges.active += heaps - segments::unused(space).count() as u64;
         }
         gauges.committed += u64::from(space.committed());
         gauges.free += u64::from(space.free_len());

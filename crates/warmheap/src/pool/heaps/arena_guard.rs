@@ -6,7 +6,8 @@
 use std::sync::Arc;
 
 use crate::device::Memory;
-use crate::offsets::{Placed, RangeAllocator, SegmentLevels};
+use crate::offsets::segments::SegmentLevels;
+use crate::offsets::{Placed, RangeAllocator, segments};
 use crate::pool::accounting::device_calls::Held;
 use crate::pool::heaps::records::{AllocRecord, RecordTable};
 use crate::pool::heaps::span::{GROWING, Span, SpanHead, SpanRequest};
@@ -92,7 +93,7 @@ impl<'a> ArenaGuard<'a> {
 
     /// The heaps, each with what is free and used in it. Looks at every block.
     pub(crate) fn heap_levels(&self) -> impl Iterator<Item = (u16, SegmentLevels)> {
-        let levels = self.body.space.segment_levels();
+        let levels = segments::levels(&self.body.space);
         self.heaps().filter_map(move |(segment, _)| Some((segment, *levels.get(usize::from(segment))?)))
     }
 
@@ -104,14 +105,15 @@ impl<'a> ArenaGuard<'a> {
 
     /// The memory that a block lies in, and its address.
     pub(crate) fn place(&self, block: u32) -> Option<(Arc<dyn Memory>, u64)> {
-        let heap = self.body.heaps.get(usize::from(self.body.space.segment(block)))?.as_ref()?;
+        let heap = self.body.heaps.get(usize::from(segments::of_block(&self.body.space, block)))?.as_ref()?;
         Some((Arc::clone(&heap.memory), heap.address))
     }
 
     /// Adds a heap. Returns it if the arena has too many.
     pub(super) fn install(&mut self, heap: Heap) -> Result<(), Heap> {
         let Body { space, heaps, origins, .. } = &mut *self.body;
-        let Some((segment, block)) = space.add(heap.len, (heap.address >> self.shift) as u32) else {
+        let Some((segment, block)) = segments::add(space, heap.len, (heap.address >> self.shift) as u32)
+        else {
             return Err(heap);
         };
         if !heap.elastic {
@@ -132,19 +134,19 @@ impl<'a> ArenaGuard<'a> {
         let Body { space, heaps, .. } = &mut *self.body;
         let is_wanted =
             |segment: u16| heaps.get(usize::from(segment)).and_then(Option::as_ref).is_some_and(&wanted);
-        let (block, segment) = space.unused().find(|(_, segment)| is_wanted(*segment))?;
+        let (block, segment) = segments::unused(space).find(|(_, segment)| is_wanted(*segment))?;
         self.remove(block, segment)
     }
 
-    /// Takes a heap out of the arena that was seen unused `times` times; see [`RangeAllocator::aged`].
+    /// Takes a heap out of the arena that was seen unused `times` times; see [`segments::aged`].
     pub(crate) fn remove_aged(&mut self, times: u16) -> Option<Heap> {
-        let (block, segment) = self.body.space.aged(times)?;
+        let (block, segment) = segments::aged(&self.body.space, times)?;
         self.remove(block, segment)
     }
 
     fn remove(&mut self, block: u32, segment: u16) -> Option<Heap> {
         let heap = self.body.heaps.get_mut(usize::from(segment))?.take()?;
-        self.body.space.remove(block);
+        segments::remove(&mut self.body.space, block);
         Some(heap)
     }
 
@@ -174,7 +176,7 @@ impl<'a> ArenaGuard<'a> {
 
     /// As [`ArenaGuard::allocate`], but looks at every free block that may fit.
     pub(crate) fn allocate_thoroughly(&mut self, want: SpanRequest) -> Option<Span> {
-        let placed = self.body.space.allocate_thoroughly(want.len, want.align)?;
+        let placed = segments::allocate_thoroughly(&mut self.body.space, want.len, want.align)?;
         Some(self.range(placed, want))
     }
 
@@ -182,7 +184,7 @@ impl<'a> ArenaGuard<'a> {
     pub(crate) fn allocate_low(&mut self, segment: u16, want: SpanRequest, address: u64) -> Option<Span> {
         let origin = *self.body.origins.get(usize::from(segment))?;
         let limit = u32::try_from(address.checked_sub(origin)? >> self.shift).unwrap_or(u32::MAX);
-        let placed = self.body.space.allocate_low(segment, want.len, want.align, limit)?;
+        let placed = segments::allocate_low(&mut self.body.space, segment, want.len, want.align, limit)?;
         Some(self.range(placed, want))
     }
 

@@ -17,7 +17,8 @@ use std::time::{Duration, Instant};
 use crate::Pool;
 use crate::config::Compaction;
 use crate::device::DeviceError;
-use crate::offsets::SegmentLevels;
+use crate::offsets::segments;
+use crate::offsets::segments::SegmentLevels;
 use crate::pool::core::buffer::Buffer;
 use crate::pool::core::movables::Place;
 use crate::pool::core::notes::Note;
@@ -172,7 +173,8 @@ fn line_up(core: &Core) -> Vec<HeapPlace> {
 /// The heap that a span lies in; `None` if it came straight from the device.
 fn heap_of(core: &Core, range: &Span) -> Option<HeapPlace> {
     let arena = (!range.is_fallback()).then(|| range.arena())?;
-    let segment = core.heaps.arena(arena).with(|open| open.space().segment(range.record().block()));
+    let segment =
+        core.heaps.arena(arena).with(|open| segments::of_block(open.space(), range.record().block()));
     Some((arena, segment))
 }
 
@@ -222,7 +224,7 @@ fn spare_bytes(core: &Core) -> u64 {
     let spare = |arena: &Arena| {
         arena.with(|open| match core.sizing.is_in_place() {
             true => u64::from(open.space().free_pages(page)),
-            false => open.space().unused_len(),
+            false => segments::unused_len(open.space()),
         })
     };
     core.bytes(core.heaps.arenas().iter().map(spare).sum())

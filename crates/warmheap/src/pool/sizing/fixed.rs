@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use crate::config::{MIB, PoolConfig, Strategy};
 use crate::device::DeviceError;
+use crate::offsets::segments;
 use crate::pool::accounting::account::UpTo;
 use crate::pool::accounting::rate_limit::RateLimit;
 use crate::pool::core::sizing::Sizing;
@@ -154,7 +155,7 @@ fn share_out(core: &Core, to: u16) {
     // Statistics hold this lock while they count, so that they miss no heap that is on its way.
     let _resting = lock(&core.resting);
     let unused = |arena: &Arena| {
-        let (unused, all) = arena.with(|open| (open.space().unused().count(), open.heaps().count()));
+        let (unused, all) = arena.with(|open| (segments::unused(open.space()).count(), open.heaps().count()));
         if unused == all { unused / 2 } else { unused.div_ceil(2) }
     };
     let spare = core.heaps.arenas().iter().map(|arena| (unused(arena), arena));
