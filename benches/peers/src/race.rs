@@ -35,11 +35,11 @@ pub(crate) trait Entrant {
 
     /// Plays the program on one thread. Returns the allocations that failed, and the most memory held so
     /// far.
-    fn books(&self, program: &Program) -> Books;
+    fn tally(&self, program: &Program) -> Tally;
 }
 
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Books {
+pub(crate) struct Tally {
     pub(crate) failed: u64,
     /// The most bytes held, or `None` for an allocator that hands out address space instead of device
     /// memory.
@@ -70,22 +70,22 @@ impl<C: Contestant> Entrant for C {
         end - start
     }
 
-    fn books(&self, program: &Program) -> Books {
+    fn tally(&self, program: &Program) -> Tally {
         let mut slots = empty_slots::<C>(program);
-        let mut books = Books { failed: 0, peak_reserved: None };
+        let mut tally = Tally { failed: 0, peak_reserved: None };
         for op in program.setup.iter().chain(&program.ops) {
             let slot = &mut slots[op.slot()];
             match op.size() {
                 0 => self.free(slot),
                 size => {
                     *slot = self.allocate(size);
-                    books.failed += u64::from(slot.is_none());
-                    books.peak_reserved = books.peak_reserved.max(self.reserved());
+                    tally.failed += u64::from(slot.is_none());
+                    tally.peak_reserved = tally.peak_reserved.max(self.reserved());
                 }
             }
         }
         slots.iter_mut().for_each(|slot| self.free(slot));
-        books
+        tally
     }
 }
 

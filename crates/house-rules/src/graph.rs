@@ -1,4 +1,4 @@
-//! Who uses whom among siblings, and the circles in that.
+//! Finds which siblings use which others, and the circles among them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -6,7 +6,7 @@ use std::fmt;
 use crate::references;
 use crate::source::{Module, Source};
 
-/// One sibling uses another.
+/// A use of one sibling by another.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Edge {
     /// The folder that both are in, as a module's path; empty for the crate's root.
@@ -15,7 +15,7 @@ pub struct Edge {
     pub from: String,
     /// The child that is used.
     pub to: String,
-    /// Where: a file and a line.
+    /// The file and the line of the use.
     pub at: String,
 }
 
@@ -26,7 +26,8 @@ impl fmt::Display for Edge {
 }
 
 impl Source {
-    /// Every use between siblings. A child that uses its parent, and a parent that uses a child, are none.
+    /// Returns every use between siblings. A use of a parent by its child, or of a child by its parent, does
+    /// not count.
     #[must_use]
     pub fn edges(&self) -> Vec<Edge> {
         let mut edges = Vec::new();
@@ -47,14 +48,14 @@ impl Source {
     }
 }
 
-/// The use as one between siblings, below the last folder that both modules are in.
+/// Returns the use as one between siblings, below the last folder that both modules are in.
 fn edge(from: &Module, to: &Module, at: String) -> Option<Edge> {
     let common = from.iter().zip(to).take_while(|(a, b)| a == b).count();
     let (a, b) = (from.get(common)?, to.get(common)?);
     Some(Edge { folder: from[..common].join("::"), from: a.clone(), to: b.clone(), at })
 }
 
-/// The edges that lie on some circle: each leads to a child from which there is a way back.
+/// Returns the uses that lie on a circle: each leads to a child from which there is a way back.
 #[must_use]
 pub fn circles(edges: &[Edge]) -> Vec<&Edge> {
     let mut next: BTreeMap<(&str, &str), BTreeSet<&str>> = BTreeMap::new();

@@ -1,4 +1,4 @@
-//! Which files implement a type's own methods, and which of these files call which others.
+//! Finds which files implement a type's own methods, and which of these files call which others.
 //!
 //! A method call needs no import, so a circle may hide in the methods of one type that are spread over files.
 
@@ -9,11 +9,11 @@ use syn::{ImplItem, Item, ItemImpl, Type};
 
 use crate::source::{File, Source, is_for_tests};
 
-/// Types whose methods stand in more than one file: type, method, the files' indices.
+/// Types with methods of their own: the type, the method, and the indices of the files.
 type Methods<'a> = BTreeMap<String, BTreeMap<String, BTreeSet<usize>>>;
 
 impl Source {
-    /// The files that implement each type's own methods.
+    /// Returns the files that implement each type's own methods.
     #[must_use]
     pub fn files_by_type(&self) -> BTreeMap<String, Vec<&File>> {
         let types = self.methods();
@@ -24,7 +24,7 @@ impl Source {
         types.iter().map(|(name, methods)| (name.clone(), files(methods))).collect()
     }
 
-    /// Pairs of files of which the first calls, on `self`, a method that the second defines.
+    /// Returns pairs of files of which the first calls, on `self`, a method that the second defines.
     pub(crate) fn calls_on_self(&self) -> BTreeSet<(usize, usize)> {
         let types = self.methods();
         let mut pairs = BTreeSet::new();
@@ -60,7 +60,7 @@ impl Source {
     }
 }
 
-/// The blocks of a file that give types methods of their own.
+/// Returns the blocks of a file that give types methods of their own.
 fn inherent(file: &File) -> impl Iterator<Item = &ItemImpl> {
     file.items.iter().filter_map(|item| match item {
         Item::Impl(block) if block.trait_.is_none() && !is_for_tests(&block.attrs) => Some(block),
@@ -73,7 +73,7 @@ fn name_of(kind: &Type) -> Option<String> {
     Some(path.path.segments.last()?.ident.to_string())
 }
 
-/// The names of what is called on `self` or `Self`.
+/// The names of calls on `self` or `Self`.
 struct Calls(BTreeSet<String>);
 
 impl<'ast> Visit<'ast> for Calls {

@@ -1,10 +1,10 @@
-//! What a file names: in its imports, and in paths within its code.
+//! Finds the modules that a file names, in its imports and in paths within its code.
 
 use syn::visit::{self, Visit};
 
 use crate::source::{File, Source, is_for_tests, walk_use};
 
-/// Every module that `file` names, with the line where it does.
+/// Returns every module that `file` names, with the line.
 pub(crate) fn of_file(source: &Source, file: &File) -> Vec<(Vec<String>, usize)> {
     let mut names = Names { source, file, found: Vec::new() };
     file.items.iter().for_each(|item| names.visit_item(item));

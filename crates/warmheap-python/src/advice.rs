@@ -1,4 +1,4 @@
-//! Judgement: the library's, as plain dictionaries that `warmheap/_advice.py` makes classes of.
+//! The library's advice as plain dictionaries, from which `warmheap/_advice.py` makes classes.
 
 use pyo3::prelude::*;
 use serde::Serialize;
@@ -9,7 +9,7 @@ use crate::interpreter::errors::Class;
 use crate::interpreter::values;
 use crate::statistics::Statistics;
 
-/// Anything that has a JSON form, as Python objects.
+/// Converts a value with a JSON form to Python objects.
 pub(crate) fn to_python<'py>(py: Python<'py>, thing: &impl Serialize) -> PyResult<Bound<'py, PyAny>> {
     let value = serde_json::to_value(thing).map_err(|error| Class::Other.error(error))?;
     values::to_python(py, &value)

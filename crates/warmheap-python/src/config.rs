@@ -1,8 +1,7 @@
-//! Settings as Python objects: attributes named as the keys of the file.
+//! Settings as Python objects. Attributes have the names of the file's keys.
 //!
-//! Whatever comes from Python, attributes and dictionaries included, goes the way of a file: it is
-//! written down as one and read by the library. So there are no rules here, and a key that the
-//! library gains is an attribute.
+//! Every value from Python, attributes and dictionaries included, is written as a file and read by the
+//! library. So this module has no rules of its own, and a key that the library gains is an attribute.
 
 use std::path::PathBuf;
 
@@ -17,7 +16,7 @@ use crate::interpreter::errors::IntoPython;
 use crate::interpreter::values::{from_dict, from_python, to_dict, to_python};
 use crate::interpreter::wait::wait;
 
-/// A pool's settings, each an attribute named as in the configuration file; see
+/// A pool's settings. Each is an attribute with the name that it has in the configuration file; see
 /// ``docs/configuration.md``. Names ending in ``_mb`` are MiB.
 ///
 /// Parameters
@@ -28,8 +27,8 @@ use crate::interpreter::wait::wait;
 /// Raises
 /// ------
 /// ConfigError
-///     An unknown key, or a value that it may not hold; says what is allowed. Setting an attribute
-///     raises it too, and changes nothing then.
+///     A key is unknown, or its value is not allowed. The error says what is allowed. Setting an attribute
+///     raises it too, and then changes nothing.
 ///
 /// Examples
 /// --------
@@ -57,7 +56,7 @@ impl PoolConfig {
         &self.settings
     }
 
-    /// The settings that a pool is asked to be made with.
+    /// Returns the settings for a new pool.
     pub(crate) fn for_pool(
         config: Option<&Bound<'_, PyAny>>,
         changes: Option<&Bound<'_, PyDict>>,
@@ -70,7 +69,7 @@ impl PoolConfig {
         changed(&settings, changes)
     }
 
-    /// The value of a key, or of a section.
+    /// Returns the value of a key or of a section.
     fn value(&self, name: &str) -> Option<Value> {
         nested(&self.settings).remove(name)
     }
@@ -81,7 +80,7 @@ impl PoolConfig {
     }
 }
 
-/// Settings from whatever names them: an object of the class, a dict, or a file's path.
+/// Returns settings from a `PoolConfig`, a dict or a file's path.
 fn read(config: &Bound<'_, PyAny>) -> PyResult<Settings> {
     if let Ok(config) = config.cast::<PoolConfig>() {
         Ok(config.borrow().settings.clone())
@@ -105,14 +104,14 @@ fn changed(settings: &Settings, changes: Option<&Bound<'_, PyDict>>) -> PyResult
     }
 }
 
-/// `settings` with `changes` on top.
+/// Returns `settings` with `changes` made.
 fn with(settings: &Settings, changes: Map<String, Value>) -> PyResult<Settings> {
     let mut all = nested(settings);
     merge(&mut all, nest(changes));
     parse(all)
 }
 
-/// Every setting, sections as objects.
+/// Returns every setting, with sections as objects.
 fn nested(settings: &Settings) -> Map<String, Value> {
     match serde_json::to_value(settings) {
         Ok(Value::Object(flat)) => nest(flat),
@@ -120,7 +119,7 @@ fn nested(settings: &Settings) -> Map<String, Value> {
     }
 }
 
-/// `compaction.enabled` as `enabled` in `compaction`.
+/// Moves `compaction.enabled` to `enabled` in `compaction`.
 fn nest(flat: Map<String, Value>) -> Map<String, Value> {
     let mut nested = Map::new();
     for (key, value) in flat {
@@ -135,12 +134,12 @@ fn nest(flat: Map<String, Value>) -> Map<String, Value> {
     nested
 }
 
-/// Whether keys stand under this name; a key's own value may be an object, too.
+/// Whether there are keys under this name. A key's own value may be an object, too.
 fn is_section(name: &str) -> bool {
     keys().iter().any(|key| key.name().split_once('.').is_some_and(|(section, _)| section == name))
 }
 
-/// Puts `changes` over `all`; a section's settings over those of the section.
+/// Puts `changes` over `all`, and a section's settings over those of the section.
 fn merge(all: &mut Map<String, Value>, changes: Map<String, Value>) {
     for (key, change) in changes {
         match (all.get_mut(&key), change) {
@@ -152,7 +151,7 @@ fn merge(all: &mut Map<String, Value>, changes: Map<String, Value>) {
     }
 }
 
-/// Settings as the library reads them from a file: JSON is YAML.
+/// Reads settings as from a file, because JSON is YAML.
 fn parse(settings: Map<String, Value>) -> PyResult<Settings> {
     if settings.is_empty() {
         return Ok(Settings::default());
@@ -161,7 +160,7 @@ fn parse(settings: Map<String, Value>) -> PyResult<Settings> {
         .map_err(|error| placeless(error).into_python())
 }
 
-/// Without line numbers, which are those of no file.
+/// Removes line numbers, which no file has.
 fn placeless(error: ConfigError) -> ConfigError {
     match error {
         ConfigError::Invalid { file, problems } => {
@@ -181,58 +180,58 @@ impl PoolConfig {
         changed(&Settings::default(), settings).map(Self::from)
     }
 
-    /// Settings of a pool that sizes its heaps itself, ``settings`` on top.
+    /// Returns the settings of a pool that sizes its heaps itself, with ``settings`` changed.
     #[classmethod]
     #[pyo3(signature = (**settings))]
     fn elastic(_class: &Bound<'_, PyType>, settings: Option<&Bound<'_, PyDict>>) -> PyResult<Self> {
         changed(&Settings::elastic(), settings).map(Self::from)
     }
 
-    /// Settings from YAML text: a whole file, or one that starts at ``memory_pool`` or with the keys.
+    /// Reads settings from YAML text: a whole file, or one that starts at ``memory_pool`` or with the keys.
     #[classmethod]
     fn from_yaml(_class: &Bound<'_, PyType>, text: &str) -> PyResult<Self> {
         Settings::from_yaml_str(text).map(Self::from).map_err(IntoPython::into_python)
     }
 
-    /// As :meth:`from_yaml`, from a file; errors name it and the line.
+    /// Reads settings from a file, as :meth:`from_yaml` does. Errors name the file and the line.
     #[classmethod]
     fn from_yaml_file(_class: &Bound<'_, PyType>, py: Python<'_>, path: PathBuf) -> PyResult<Self> {
         from_file(py, path).map(Self::from)
     }
 
-    /// As :meth:`from_yaml`, from what a YAML reader makes of it.
+    /// Reads settings from the dict that a YAML reader returns, as :meth:`from_yaml` does.
     #[classmethod]
     fn from_dict(_class: &Bound<'_, PyType>, settings: &Bound<'_, PyDict>) -> PyResult<Self> {
         parse(from_dict(settings)?).map(Self::from)
     }
 
-    /// Every setting as YAML.
+    /// Returns every setting as YAML.
     fn to_yaml(&self) -> String {
         self.settings.to_yaml()
     }
 
-    /// Every setting, a section as a dict.
+    /// Returns every setting, with sections as dicts.
     fn to_dict<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         to_dict(py, &nested(&self.settings))
     }
 
-    /// These settings with others on top; ``**{"compaction.enabled": True}`` reaches into a section.
+    /// Returns these settings with others changed. ``**{"compaction.enabled": True}`` reaches into a section.
     #[pyo3(signature = (**settings))]
     fn replace(&self, settings: Option<&Bound<'_, PyDict>>) -> PyResult<Self> {
         changed(&self.settings, settings).map(Self::from)
     }
 
-    /// These settings with the environment's variables ``WARMHEAP_<KEY>`` on top.
+    /// Returns these settings, overridden by the environment's variables ``WARMHEAP_<KEY>``.
     fn with_environment(&self) -> PyResult<Self> {
         self.settings.clone().with_environment().map(Self::from).map_err(IntoPython::into_python)
     }
 
-    /// What works but is probably not meant.
+    /// Returns a warning for each setting that works but is probably not meant.
     fn warnings(&self) -> Vec<String> {
         self.settings.warnings().iter().map(ToString::to_string).collect()
     }
 
-    /// Every key, a dot where it is in a section.
+    /// Returns every key, with a dot where it is in a section.
     #[staticmethod]
     fn keys() -> Vec<&'static str> {
         keys().iter().map(warmheap::config::Key::name).collect()
@@ -277,7 +276,7 @@ impl PoolConfig {
     }
 }
 
-/// A section of a configuration: its keys are attributes, and setting one changes the configuration.
+/// A section of a configuration. Its keys are attributes, and setting one changes the configuration.
 #[pyclass(frozen, module = "warmheap")]
 pub(crate) struct Section {
     config: Py<PoolConfig>,
@@ -295,7 +294,7 @@ impl Section {
 
 #[pymethods]
 impl Section {
-    /// The section's settings.
+    /// Returns the section's settings.
     fn to_dict<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         to_dict(py, &self.settings(py))
     }

@@ -1,18 +1,18 @@
 //! Warmheap for Python: the extension module behind the package `warmheap`.
 //!
-//! This crate turns the library into objects that Python people expect. It owns what the border
-//! needs: arguments in, exceptions out, the interpreter's lock given up around whatever can wait,
-//! memory lent through the buffer protocol and DLPack. No decision about memory is made here, and
-//! what can be said in Python is said there (`python/warmheap`).
+//! This crate turns the library into objects that Python programmers expect. It owns what the boundary needs:
+//! it converts arguments and exceptions, gives up the interpreter's lock around calls that can wait, and
+//! lends memory through the buffer protocol and DLPack. It makes no decision about memory. What can be
+//! written in Python is in `python/warmheap`.
 //!
 //! From below upwards:
 //!
 //! - `interpreter`: exceptions, the log, forks, JSON to Python and back, the interpreter's lock given up
-//! - `config`, `statistics`, `advice`: plain data and what is done with it
+//! - `config`, `statistics`, `advice`: plain data, and functions on it
 //! - `contents`: what the objects of pools and buffers hold, behind their locks
 //! - `lending`: the memory of buffers in the C forms of the interpreter and of array libraries
 //! - `classes`: the methods of pools, buffers and queues
-//! - `trace`, `torch`: what is done with pools
+//! - `trace`, `torch`: functions that use pools
 //!
 //! The only unsafe code is in the files that speak C: `interpreter/{pending, site}`, `lending` and
 //! `classes/stream`.
@@ -34,7 +34,7 @@ use pyo3::prelude::*;
 use classes::{pressure, queue};
 use interpreter::{errors, log, site};
 
-/// The compiled part of the package `warmheap`; its names are those of the package.
+/// The compiled part of the package `warmheap`, which exports its names.
 #[pymodule]
 fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     log::install();
@@ -70,14 +70,14 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     Ok(())
 }
 
-/// Called in a child right after a fork, by `os.register_at_fork`.
+/// `os.register_at_fork` calls this in a child right after a fork.
 #[pyfunction]
 #[pyo3(name = "_forked")]
 fn forked() {
     log::start_anew();
 }
 
-/// Does nothing: what a call costs by itself, for the benchmark.
+/// Does nothing. The benchmark measures what a call costs by itself.
 #[pyfunction]
 #[pyo3(name = "_nothing")]
 fn nothing(size: u64) {

@@ -1,5 +1,5 @@
-//! A snapshot of a pool. Its fields are found by their names in the snapshot's JSON form, so that
-//! every figure of the library is here.
+//! A snapshot of a pool. Its fields are read by name from the snapshot's JSON form, so every figure of the
+//! library is here.
 
 use pyo3::exceptions::PyAttributeError;
 use pyo3::prelude::*;
@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 
 use crate::interpreter::values::{to_dict, to_python};
 
-/// A snapshot of a pool's figures; see ``docs/statistics.md`` for each. Names ending in ``_mb`` are MiB.
+/// A snapshot of a pool's figures. ``docs/statistics.md`` describes each. Names ending in ``_mb`` are MiB.
 ///
 /// ``pandas.DataFrame([s.to_dict() for s in snapshots])`` is a table of snapshots.
 #[pyclass(frozen, eq, module = "warmheap")]
@@ -30,7 +30,7 @@ impl Statistics {
     }
 }
 
-/// Puts the numbers of `fields` into `flat`, each under its whole name.
+/// Puts the numbers of `fields` into `flat`, each under its full name.
 fn flatten(prefix: &str, fields: Map<String, Value>, flat: &mut Map<String, Value>) {
     for (name, value) in fields {
         match value {
@@ -42,7 +42,7 @@ fn flatten(prefix: &str, fields: Map<String, Value>, flat: &mut Map<String, Valu
 
 #[pymethods]
 impl Statistics {
-    /// The figures by name: a flat dict of numbers. What has parts has a name for each, with dots:
+    /// Returns the figures by name, as a flat dict of numbers. The parts of a figure have names with dots:
     /// ``slow_path.growth.tried``.
     fn to_dict<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         let mut flat = Map::new();
@@ -50,17 +50,17 @@ impl Statistics {
         to_dict(py, &flat)
     }
 
-    /// The figures as one JSON object.
+    /// Returns the figures as one JSON object.
     fn to_json(&self) -> String {
         self.snapshot.to_json()
     }
 
-    /// The figures as Prometheus text, each with the label ``pool="NAME"``; sizes in bytes.
+    /// Returns the figures as Prometheus text, each with the label ``pool="NAME"``. Sizes are bytes.
     fn to_prometheus(&self, pool: &str) -> String {
         self.snapshot.to_prometheus(pool)
     }
 
-    /// ``fallback_allocations / total_allocations``; 0.0 when there were none.
+    /// ``fallback_allocations / total_allocations``, or 0.0 without requests.
     #[getter]
     fn fallback_rate(&self) -> f64 {
         self.snapshot.fallback_rate()

@@ -1,5 +1,5 @@
-//! The pools under PyTorch, which are those of the C interface: told their settings, and asked what
-//! they hold. Their functions are in this library, where PyTorch finds them by name.
+//! The pools under PyTorch, which belong to the C interface. This module gives them their settings and reads
+//! what they hold. Their functions are in this library, where PyTorch finds them by name.
 
 use pyo3::prelude::*;
 
@@ -7,7 +7,7 @@ use crate::config::PoolConfig;
 use crate::interpreter::errors::Class;
 use crate::interpreter::values::to_python;
 
-/// Settings of the pools of every GPU that is used from now on.
+/// Sets the configuration of the pools of every GPU that is used from now on.
 #[pyfunction]
 #[pyo3(name = "_torch_configure")]
 pub(crate) fn configure(config: &PoolConfig) -> PyResult<()> {
@@ -18,7 +18,7 @@ pub(crate) fn configure(config: &PoolConfig) -> PyResult<()> {
     }
 }
 
-/// What the pools hold: by device, and by stream.
+/// Returns what the pools hold, by device and by stream.
 #[pyfunction]
 #[pyo3(name = "_torch_statistics")]
 pub(crate) fn report(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {

@@ -1,4 +1,4 @@
-//! Traces: loaded, saved, made of events, replayed.
+//! Traces: read, written, made of events, replayed.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -17,22 +17,22 @@ use crate::interpreter::errors::{Class, IntoPython};
 use crate::interpreter::values;
 use crate::interpreter::wait::wait;
 
-/// What a program allocated and freed, in order: a list of events.
+/// What a program allocated and freed, in order, as a list of events.
 ///
-/// An event is a tuple ``(thread, time, action, pointer, size, stream)``: seconds, and an action of
-/// ``"allocate"``, ``"allocate failure"`` and ``"free"``.
+/// An event is a tuple ``(thread, time, action, pointer, size, stream)``. The time is in seconds, and the
+/// action is ``"allocate"``, ``"allocate failure"`` or ``"free"``.
 ///
 /// Parameters
 /// ----------
 /// events : iterable of tuple
 ///     The events.
 /// lenient : bool, default False
-///     Whether to skip events that contradict others, in replays.
+///     Whether replays skip events that contradict others.
 ///
 /// Raises
 /// ------
 /// TraceError
-///     A file that cannot be read, or an event that cannot have happened; with its line.
+///     A file cannot be read, or an event cannot have happened. The error has the line.
 ///
 /// Examples
 /// --------
@@ -84,7 +84,7 @@ impl Trace {
         wait(py, || Self::new(events, "events", lenient)).map_err(IntoPython::into_python)
     }
 
-    /// Reads a trace: ``.csv``, ``.csv.gz`` or ``.csv.zst``, told apart by content.
+    /// Reads a trace: ``.csv``, ``.csv.gz`` or ``.csv.zst``. The content decides, not the name.
     #[classmethod]
     #[pyo3(signature = (path, *, lenient = false))]
     fn load(_class: &Bound<'_, PyType>, py: Python<'_>, path: PathBuf, lenient: bool) -> PyResult<Self> {
@@ -95,7 +95,7 @@ impl Trace {
         wait(py, load).map_err(IntoPython::into_python)
     }
 
-    /// Writes the trace; the name's ending says how it is compressed.
+    /// Writes the trace. The end of the name decides the compression.
     fn save(&self, py: Python<'_>, path: PathBuf) -> PyResult<()> {
         let save = || {
             let mut writer = TraceWriter::create(path)?;
@@ -105,7 +105,7 @@ impl Trace {
         wait(py, save).map_err(IntoPython::into_python)
     }
 
-    /// What the trace contains, as a flat dict; times in seconds.
+    /// Returns a summary of the trace as a flat dict. Times are in seconds.
     fn summary<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         let summary = self.program.summary();
         let figures = [
@@ -124,23 +124,23 @@ impl Trace {
         values::to_dict(py, &figures)
     }
 
-    /// Plays the trace on a pool and measures; other threads run meanwhile.
+    /// Plays the trace on a pool and measures. Other threads run meanwhile.
     ///
     /// Parameters
     /// ----------
     /// pool : MemoryPool
-    ///     A fresh pool, for figures of memory that mean something.
+    ///     The pool. It should be fresh, so that the figures of memory are those of the trace.
     /// threads : int, default 1
     ///     Threads that each play the whole trace.
     /// rounds : int, default 5
-    ///     Timed rounds, after the one that keeps the books.
+    ///     Timed rounds, after the first round, which counts.
     /// verify : bool, default False
     ///     Whether to check that live buffers never overlap and keep their contents.
     ///
     /// Returns
     /// -------
     /// dict
-    ///     As ``warmheap replay --json`` prints it: bytes are bytes, ``ns`` nanoseconds.
+    ///     The figures of ``warmheap replay --json``. Memory is in bytes, and ``ns`` means nanoseconds.
     #[pyo3(signature = (pool, *, threads = 1, rounds = 5, verify = false))]
     fn replay<'py>(
         &self,

@@ -12,10 +12,10 @@ pub(super) fn table(settings: &Settings) -> Table {
     let columns = [("1 thread, ns/op", 1), ("2 threads, ns/op", 1), ("peak reserved / live", 3)];
     let mut table = Table::new("churn, 4096 live, 4 KiB-16 MiB", &columns);
     let runners = settings.pick(contestants::all());
-    let books = warm_up(&runners, &program);
+    let tally = warm_up(&runners, &program);
     let times = race(&runners, &program, &[ONE_THREAD, TWO_THREADS], settings.rounds);
-    for ((runner, times), books) in runners.iter().zip(times).zip(books) {
-        let packing = books.peak_reserved.map(|held| held as f64 / program.peak_live as f64);
+    for ((runner, times), tally) in runners.iter().zip(times).zip(tally) {
+        let packing = tally.peak_reserved.map(|held| held as f64 / program.peak_live as f64);
         table.row(runner.name, [Some(times[0]), Some(times[1]), packing]);
     }
     table

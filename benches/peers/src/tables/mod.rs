@@ -15,7 +15,7 @@ use std::path::PathBuf;
 use clap::ValueEnum;
 
 use crate::program::Program;
-use crate::race::{Books, Runner};
+use crate::race::{Runner, Tally};
 use crate::show::Table;
 
 /// A table, or one for each trace.
@@ -102,6 +102,6 @@ fn programs(settings: &Settings) -> Result<Vec<(String, Program)>, Box<dyn Error
 }
 
 /// Plays one cold round with each runner, so that heaps and tables exist before the clock runs.
-fn warm_up(runners: &[Runner], program: &Program) -> Vec<Books> {
-    runners.iter().map(|runner| runner.entrant.books(program)).collect()
+fn warm_up(runners: &[Runner], program: &Program) -> Vec<Tally> {
+    runners.iter().map(|runner| runner.entrant.tally(program)).collect()
 }

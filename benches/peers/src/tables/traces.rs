@@ -2,7 +2,7 @@
 
 use super::{Settings, Tables, programs, warm_up};
 use crate::contestants::{self, OneRange, runner};
-use crate::race::{Books, ONE_THREAD, TWO_THREADS, race};
+use crate::race::{ONE_THREAD, TWO_THREADS, Tally, race};
 use crate::show::Table;
 
 pub(super) fn tables(settings: &Settings) -> Tables {
@@ -16,18 +16,18 @@ pub(super) fn tables(settings: &Settings) -> Tables {
     let mut tables = Vec::new();
     for (name, program) in programs(settings)? {
         let mut table = Table::new(name, &columns);
-        let packing = |books: &Books| books.peak_reserved.map(|held| held as f64 / program.peak_live as f64);
+        let packing = |tally: &Tally| tally.peak_reserved.map(|held| held as f64 / program.peak_live as f64);
         let runners = settings.pick(contestants::all());
-        let books = warm_up(&runners, &program);
+        let tally = warm_up(&runners, &program);
         let times = race(&runners, &program, &[ONE_THREAD, TWO_THREADS], settings.rounds);
-        for ((runner, times), books) in runners.iter().zip(times).zip(&books) {
+        for ((runner, times), tally) in runners.iter().zip(times).zip(&tally) {
             let (one, two) = (times[0], times[1]);
-            let failed = books.failed as f64;
-            table.row(runner.name, [Some(one), Some(two), Some(two / one), packing(books), Some(failed)]);
+            let failed = tally.failed as f64;
+            table.row(runner.name, [Some(one), Some(two), Some(two / one), packing(tally), Some(failed)]);
         }
         let bound = runner("best fit, one growing range", OneRange::new());
-        let books = bound.entrant.books(&program);
-        table.row(bound.name, [None, None, None, packing(&books), Some(books.failed as f64)]);
+        let tally = bound.entrant.tally(&program);
+        table.row(bound.name, [None, None, None, packing(&tally), Some(tally.failed as f64)]);
         tables.push(table);
     }
     Ok(tables)

@@ -18,7 +18,7 @@ fn dlpack_device(buffer: &BufferBase, py: Python<'_>) -> dlpack::Device {
     buffer.owner().bind(py).get().gpu().map_or(dlpack::Device::CPU, dlpack::Device::cuda)
 }
 
-/// The address that DLPack wants on `device`, if array libraries can reach the memory.
+/// The address that DLPack wants on `device`, if array libraries can use the memory.
 fn dlpack_address(buffer: &Buffer, device: dlpack::Device) -> Option<u64> {
     if device == dlpack::Device::CPU {
         buffer.host().map(|address| address.as_ptr().expose_provenance() as u64)
@@ -33,13 +33,13 @@ fn unreachable_memory() -> PyErr {
 
 #[pymethods]
 impl BufferBase {
-    /// Bytes that were asked for.
+    /// The requested bytes.
     #[getter]
     fn size(&self) -> PyResult<u64> {
         self.look(Buffer::size)
     }
 
-    /// As :attr:`size`, under the name that array libraries use.
+    /// The same as :attr:`size`, under the name that array libraries use.
     #[getter]
     fn nbytes(&self) -> PyResult<u64> {
         self.size()
@@ -57,25 +57,25 @@ impl BufferBase {
         self.owner().bind(py).get().device_name()
     }
 
-    /// The pool that the memory is of.
+    /// The pool that the memory belongs to.
     #[getter]
     fn pool(&self, py: Python<'_>) -> Py<MemoryPool> {
         self.owner().clone_ref(py)
     }
 
-    /// What the buffer is for, or ``None``.
+    /// The purpose of the buffer, or ``None``.
     #[getter]
     fn tag(&self) -> PyResult<Option<&'static str>> {
         self.look(|buffer| Some(buffer.tag()).filter(|tag| *tag != Tag::NONE).map(Tag::name))
     }
 
-    /// The line that asked for it: ``"serve.py:42"``.
+    /// The line that allocated it: ``"serve.py:42"``.
     #[getter]
     fn site(&self) -> PyResult<Option<String>> {
         self.look(|buffer| buffer.site().as_ref().map(CallSite::to_string))
     }
 
-    /// Whether it came straight from the device because no heap could serve it.
+    /// Whether the buffer is straight from the device, because no heap could serve the request.
     #[getter]
     fn is_fallback(&self) -> PyResult<bool> {
         self.look(Buffer::is_fallback)
@@ -87,36 +87,36 @@ impl BufferBase {
         self.was_freed()
     }
 
-    /// Gives the memory back: now, or when the last view of it is gone. Freeing twice does nothing.
+    /// Gives the memory back at once, or when the last view of it is gone. Freeing twice does nothing.
     fn free(&self, py: Python<'_>) -> PyResult<()> {
         self.give_back()?;
         log::deliver(py);
         Ok(())
     }
 
-    /// Makes the buffer ``size`` bytes long, its contents kept; what is new is uninitialised.
+    /// Makes the buffer ``size`` bytes long. Its contents stay, and the new part is uninitialised.
     ///
-    /// It grows where it is: into free memory behind it, or into the room that
-    /// ``allocate(growable=...)`` asked for. Views and arrays keep the length they have.
+    /// The buffer grows in place: into free memory behind it, or into the room that
+    /// ``allocate(growable=...)`` reserved. Views and arrays keep their length.
     ///
     /// Parameters
     /// ----------
     /// size : int
-    ///     Bytes; fewer than it has change nothing.
+    ///     Bytes. A size below the present one changes nothing.
     /// move : bool, default False
-    ///     Whether the device may copy it elsewhere when there is no room; its address changes then.
+    ///     Whether the device may copy the buffer elsewhere if there is no room. Its address changes then.
     ///
     /// Returns
     /// -------
     /// Buffer or None
-    ///     What was left behind by a move: to be freed, or retired if work in flight still reads it.
+    ///     The old buffer after a move. Free it, or retire it if work in flight still reads it.
     ///
     /// Raises
     /// ------
     /// GrowError
-    ///     There is no room, and it may not move or views of it are alive.
+    ///     There is no room, and the buffer may not move or has views.
     /// RequestError
-    ///     It is being recorded to a trace, which has no word for this.
+    ///     The buffer is recorded to a trace, which has no event for this.
     ///
     /// Examples
     /// --------
@@ -155,11 +155,11 @@ impl BufferBase {
     /// Raises
     /// ------
     /// BufferError
-    ///     Views of it are alive: their program could still write to it.
+    ///     Views of the buffer are alive, through which the program could still write to it.
     fn retire(&self, py: Python<'_>, ticket: &Bound<'_, Ticket>) -> PyResult<()> {
         let library = ticket.get().ticket()?;
         let held = self.take_to_retire()?;
-        // Frees what is ready, for which the device may be called.
+        // This frees what is ready, which may call the device.
         wait(py, || held.map(|held| held.retire(library)));
         Ok(())
     }
@@ -190,21 +190,21 @@ impl BufferBase {
         text.unwrap_or_else(|_| format!("<warmheap.Buffer on {device}, freed>"))
     }
 
-    /// The pool, which may hold callbacks that hold this buffer.
+    /// Shows the pool, which may hold callbacks that hold this buffer.
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
         visit.call(self.owner())
     }
 
-    /// DLPack's kind and number of the device.
+    /// Returns DLPack's kind and number of the device.
     fn __dlpack_device__(&self, py: Python<'_>) -> PyResult<(i32, i32)> {
         let device = dlpack_device(self, py);
         self.look(|buffer| dlpack_address(buffer, device))?.ok_or_else(unreachable_memory)?;
         Ok((device.kind, device.number))
     }
 
-    /// A DLPack capsule over the bytes, for ``from_dlpack`` of array libraries.
+    /// Returns a DLPack capsule over the bytes, for ``from_dlpack`` of array libraries.
     ///
-    /// The pool has no work of its own in flight on the memory, so ``stream`` needs no waiting.
+    /// The pool has no work of its own in flight on the memory, so ``stream`` need not wait for anything.
     #[pyo3(signature = (*, stream = None, max_version = None, dl_device = None, copy = None))]
     fn __dlpack__<'py>(
         slf: &Bound<'py, Self>,
@@ -219,7 +219,7 @@ impl BufferBase {
         if dl_device.is_some_and(|wanted| wanted != (device.kind, device.number)) || copy == Some(true) {
             return Err(PyBufferError::new_err("the memory is lent as it is: no copy, no other device"));
         }
-        // The description takes it back when it ends, also when no capsule can be made.
+        // The description takes the memory back at its end, also if no capsule could be made.
         let lent = this.lend(|buffer| Some((dlpack_address(buffer, device)?, buffer.size())))?;
         let (address, size) = lent.ok_or_else(unreachable_memory)?;
         dlpack::capsule(slf, device, address, size, max_version.is_some_and(|(major, _)| major >= 1))

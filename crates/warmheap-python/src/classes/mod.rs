@@ -1,4 +1,4 @@
-//! The methods that Python sees, of pools, buffers and queues: arguments in, exceptions out.
+//! The methods of pools, buffers and queues that Python sees. Arguments go in, and exceptions come out.
 
 mod buffer;
 mod pool;

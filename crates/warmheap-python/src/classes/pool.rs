@@ -45,32 +45,32 @@ impl MemoryPool {
         made.map(|pool| Self::of(pool, spec))
     }
 
-    /// A buffer of ``size`` bytes.
+    /// Allocates a buffer of ``size`` bytes.
     ///
     /// Parameters
     /// ----------
     /// size : int
     ///     Bytes, at least 1.
     /// align : int, optional
-    ///     Bytes, a power of two, that the address is to be a multiple of.
+    ///     A power of two in bytes, which divides the address.
     /// zeroed : bool, default False
-    ///     Whether the memory is to read as zero.
+    ///     Whether the memory reads as zero.
     /// tag : str, optional
-    ///     What it is for; stands in leak reports. Meant for tens of names.
+    ///     The purpose, which leak reports show. Use tens of names, not millions.
     /// fallback : bool, default True
-    ///     Whether to ask the device when no heap has room.
+    ///     Whether the device may serve the request if no heap has room.
     /// growable : int, optional
-    ///     Bytes that it may grow to in place, see :meth:`Buffer.grow`.
+    ///     The bytes that the buffer may grow to in place; see :meth:`Buffer.grow`.
     /// wait : float, optional
-    ///     Seconds to wait for memory in flight where the request cannot be served otherwise, by
-    ///     default the setting ``wait_ms``.
+    ///     Seconds to wait for memory in flight if nothing else can serve the request. The default is
+    ///     the setting ``wait_ms``.
     ///
     /// Raises
     /// ------
     /// OutOfMemoryError
-    ///     With the figures.
+    ///     Neither the heaps nor the device have the memory. The exception has the figures.
     /// RequestError
-    ///     A size of 0, or an alignment that is no power of two.
+    ///     The size is 0, or the alignment is not a power of two.
     ///
     /// Examples
     /// --------
@@ -109,91 +109,91 @@ impl MemoryPool {
         exporter::object(slf, held)
     }
 
-    /// Has the heaps hold memory for buffers of these sizes, all alive at once.
+    /// Makes the heaps hold memory for buffers of these sizes, all alive at once.
     ///
-    /// Heaps of fixed size are warmed as the pool is made, so without ``sizes_mb`` there is nothing
-    /// left to do for them. Call it for a pool that sizes itself, and after :meth:`trim`. The
-    /// buffers are allocated, zeroed and freed, and count in the statistics.
+    /// Fixed heaps are warmed when the pool opens, so without ``sizes_mb`` there is nothing left to do for
+    /// them. Call this for a pool that sizes itself, and after :meth:`trim`. The buffers are allocated,
+    /// zeroed and freed, and count in the statistics.
     ///
     /// Parameters
     /// ----------
     /// sizes_mb : sequence of float, optional
-    ///     MiB; by default ``warmup_sizes`` of a pool that sizes itself.
+    ///     MiB. The default is ``warmup_sizes`` of a pool that sizes itself.
     #[pyo3(signature = (sizes_mb = None))]
     fn warmup(&self, py: Python<'_>, sizes_mb: Option<Vec<f64>>) -> PyResult<()> {
         let site = site::caller(py);
         self.wait(py, move |pool| warm(pool, sizes_mb, site))?.map_err(IntoPython::into_python)
     }
 
-    /// A snapshot of the figures.
+    /// Returns a snapshot of the figures.
     fn get_statistics(&self, py: Python<'_>) -> PyResult<Statistics> {
         self.wait(py, Pool::statistics).map(Statistics::new)
     }
 
-    /// Sets the counters to 0; what is true now stays.
+    /// Sets the counters to 0. Gauges keep their values.
     fn reset_statistics(&self, py: Python<'_>) -> PyResult<()> {
         self.wait(py, Pool::reset_statistics)
     }
 
-    /// Sets the most requested bytes that may be alive under ``tag``; ``None`` lifts it.
+    /// Sets the most requested bytes that may be alive under ``tag``. ``None`` removes the quota.
     #[pyo3(signature = (tag, quota))]
     fn set_quota(&self, tag: &str, quota: Option<u64>) -> PyResult<()> {
         self.with(|open| open.pool.set_quota(tag, quota))
     }
 
-    /// The quota of ``tag`` in bytes, and how much of it is used; ``None`` without one.
+    /// Returns the quota of ``tag`` and its use, in bytes, or ``None`` without a quota.
     fn quota(&self, tag: &str) -> PyResult<Option<(u64, u64)>> {
         self.with(|open| open.pool.quota(tag))
     }
 
-    /// Has ``callback(pool, pressure)`` called when memory is short, with a :class:`Pressure`: it may
-    /// free, allocate, trim, close the pool. It runs on the thread whose request met the pressure, and
-    /// stays until the pool is closed. What it raises goes to :func:`sys.unraisablehook`, and the
-    /// request goes on.
+    /// Registers ``callback(pool, pressure)`` for moments when memory is short; ``pressure`` is a
+    /// :class:`Pressure`. The callback may free, allocate, trim and close the pool. It runs on the thread
+    /// whose request met the pressure, and stays until the pool is closed. What it raises goes to
+    /// :func:`sys.unraisablehook`, and the request goes on.
     fn on_pressure(slf: &Bound<'_, Self>, callback: Py<Any>) -> PyResult<()> {
         pressure::add(slf, callback)
     }
 
-    /// Gives free memory back to the device, until at most ``target`` bytes are held; says how many
-    /// bytes that was.
+    /// Gives free memory back to the device until the pool holds at most ``target`` bytes. Returns the bytes
+    /// that went back.
     ///
-    /// A pool of fixed heaps keeps those it was made with: they were promised.
+    /// A pool of fixed heaps keeps the heaps that it opened with.
     #[pyo3(signature = (target = 0))]
     fn trim(&self, py: Python<'_>, target: u64) -> PyResult<u64> {
         self.wait(py, move |pool| pool.trim(target))?.map_err(IntoPython::into_python)
     }
 
-    /// Lets the system take the pages of heaps that no buffer lies in; says how many bytes.
+    /// Lets the system take the pages of heaps without buffers, and returns their bytes.
     fn rest(&self, py: Python<'_>) -> PyResult<u64> {
         self.wait(py, Pool::rest)?.map_err(IntoPython::into_python)
     }
 
-    /// A queue of the device's work, for :meth:`Buffer.retire`.
+    /// Makes a queue of the device's work, for :meth:`Buffer.retire`.
     ///
     /// Parameters
     /// ----------
     /// stream : int, optional
-    ///     On CUDA, a stream's handle, such as ``torch.cuda.current_stream().cuda_stream``; it must
-    ///     exist for as long as the queue. Without it, a queue that the program moves itself.
+    ///     On CUDA, a stream's handle, such as ``torch.cuda.current_stream().cuda_stream``. The stream must
+    ///     exist as long as the queue. Without a stream, the program itself moves the queue.
     #[pyo3(signature = (stream = None))]
     fn queue(slf: &Bound<'_, Self>, stream: Option<usize>) -> PyResult<Queue> {
         Queue::new(slf, stream)
     }
 
-    /// The buffers that are alive, each a dict of ``size`` in bytes, ``tag`` and ``site``: what it is
-    /// for, and the line that asked for it.
+    /// Returns the live buffers, each as a dict of ``size`` in bytes, ``tag`` and ``site``: its purpose, and
+    /// the line that allocated it.
     fn leaks<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, Any>> {
         to_python(py, &self.wait(py, leaks)?)
     }
 
-    /// As :meth:`leaks`, as the text that :meth:`close` logs: a line for each place, most bytes first.
+    /// Returns :meth:`leaks` as the text that :meth:`close` logs: a line for each site, the most bytes first.
     fn leak_report(&self, py: Python<'_>) -> PyResult<String> {
         self.wait(py, |pool| pool.leaks().to_string())
     }
 
-    /// Writes what is asked of the pool to a trace from now on, until :meth:`stop_recording`.
+    /// Writes the requests of the pool to a trace from now on, until :meth:`stop_recording`.
     ///
-    /// The name's ending says how it is compressed: ``.csv``, ``.csv.gz``, ``.csv.zst``.
+    /// The end of the name decides the compression: ``.csv``, ``.csv.gz``, ``.csv.zst``.
     fn record(&self, py: Python<'_>, path: PathBuf) -> PyResult<()> {
         let start = |pool: &Pool| TraceWriter::create(path).map(|writer| Recorder::new(pool.clone(), writer));
         let mut recorder = Some(self.wait(py, start)?.map_err(IntoPython::into_python)?);
@@ -202,19 +202,18 @@ impl MemoryPool {
                 std::mem::swap(&mut open.recorder, &mut recorder);
             }
         })?;
-        // That of before; or this one, where another thread has closed the pool meanwhile.
+        // This ends the earlier recorder, or the new one if another thread has closed the pool meanwhile.
         finish(py, recorder).map(drop)
     }
 
-    /// Ends the trace; says how many events it has.
+    /// Ends the trace and returns its number of events.
     fn stop_recording(&self, py: Python<'_>) -> PyResult<u64> {
         let recorder = self.replace(|open| open.as_mut()?.recorder.take())?;
         finish(py, recorder)
     }
 
-    /// Closes the pool. Buffers that are alive are logged with the line that asked for each, and
-    /// stay valid; the memory goes back to the device with the last. Callbacks end. Closing twice does
-    /// nothing.
+    /// Closes the pool. Live buffers are logged with the lines that allocated them, and stay valid. The
+    /// memory goes back to the device with the last of them. Callbacks end. Closing twice does nothing.
     fn close(&self, py: Python<'_>) -> PyResult<()> {
         let open = self.replace(Option::take)?;
         wait(py, || drop(open));
@@ -228,25 +227,25 @@ impl MemoryPool {
         self.is_closed()
     }
 
-    /// The device's name, as it was asked for.
+    /// The device's name, as it was given.
     #[getter]
     fn device(&self) -> &str {
         self.device_name()
     }
 
-    /// What the device calls itself: ``"cuda:0 NVIDIA H100 80GB HBM3"``.
+    /// The device's description: ``"cuda:0 NVIDIA H100 80GB HBM3"``.
     #[getter]
     fn device_description(&self) -> PyResult<String> {
         self.with(|open| open.pool.device().name().to_owned())
     }
 
-    /// A copy of the settings that the pool was made with.
+    /// A copy of the settings of the pool.
     #[getter]
     fn config(&self) -> PyResult<PoolConfig> {
         self.with(|open| PoolConfig::from(open.pool.config().clone()))
     }
 
-    /// Bytes held from the device: heaps and fallback buffers.
+    /// The bytes held from the device: heaps and fallback buffers.
     #[getter]
     fn reserved_bytes(&self) -> PyResult<u64> {
         self.with(|open| open.pool.reserved_bytes())
@@ -284,7 +283,7 @@ impl MemoryPool {
     }
 }
 
-/// Ends a recording; says how many events it has.
+/// Ends a recording and returns its number of events.
 fn finish(py: Python<'_>, recorder: Option<Recorder>) -> PyResult<u64> {
     let Some(recorder) = recorder else { return Ok(0) };
     wait(py, || recorder.finish()).map_err(IntoPython::into_python)

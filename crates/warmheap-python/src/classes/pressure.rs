@@ -1,10 +1,10 @@
-//! Telling the program that memory is short.
+//! Tells the program that memory is short.
 //!
-//! The library calls back with none of its locks held, on the thread whose request met the pressure;
-//! that thread has given up the interpreter's lock and takes it again here.
+//! The library calls back without holding any of its locks, on the thread whose request met the pressure.
+//! That thread has given up the interpreter's lock and takes it again here.
 //!
-//! The pool's object owns the callbacks, and the library knows that object weakly. So the garbage
-//! collector sees a callback that holds its pool or buffers of it, and the end of the pool ends them.
+//! The pool's object owns the callbacks, and the library has a weak reference to that object. So the garbage
+//! collector sees a callback that holds its pool or buffers of it, and callbacks end with the pool.
 
 use pyo3::prelude::*;
 use pyo3::types::{PyAny as Any, PyWeakrefMethods, PyWeakrefReference};
@@ -13,22 +13,21 @@ use warmheap::Pressure as Met;
 use crate::contents::MemoryPool;
 use crate::interpreter::errors::unraisable;
 
-/// Why a callback of :meth:`MemoryPool.on_pressure` is called.
+/// The reason for a call of a callback of :meth:`MemoryPool.on_pressure`.
 #[pyclass(frozen, eq, module = "warmheap")]
 #[derive(Debug, PartialEq)]
 pub(crate) struct Pressure {
-    /// ``"soft limit"``: more is held from the device than the settings say, and all that no buffer
-    /// uses has been given back. ``"exhausted"``: a request is about to fail; it is tried once more
-    /// after the callbacks.
+    /// ``"soft limit"``: the pool holds more than a soft limit allows, and has given back all that no buffer
+    /// uses. ``"exhausted"``: a request is about to fail. The pool tries it once more after the callbacks.
     #[pyo3(get)]
     kind: &'static str,
-    /// Bytes held from the device; at a soft limit.
+    /// The bytes held from the device, at a soft limit.
     #[pyo3(get)]
     reserved: Option<u64>,
-    /// Heaps and fallback buffers held; at a soft limit.
+    /// The heaps and fallback buffers held, at a soft limit.
     #[pyo3(get)]
     objects: Option<u64>,
-    /// Bytes asked for, by a request that is about to fail.
+    /// The requested bytes, if a request is about to fail.
     #[pyo3(get)]
     requested: Option<u64>,
 }
@@ -44,7 +43,7 @@ impl Pressure {
 }
 
 impl Pressure {
-    /// `None` for what this version of the package does not know.
+    /// Returns `None` for a pressure that this version of the package does not know.
     fn of(met: Met) -> Option<Self> {
         let none = Self { kind: "", reserved: None, objects: None, requested: None };
         match met {
@@ -59,7 +58,7 @@ impl Pressure {
     }
 }
 
-/// Has `callback` called with the pool's object and a [`Pressure`].
+/// Calls `callback` with the pool's object and a [`Pressure`].
 pub(crate) fn add(object: &Bound<'_, MemoryPool>, callback: Py<Any>) -> PyResult<()> {
     let weak = PyWeakrefReference::new(object.as_any())?.unbind();
     object.get().with(|open| {
@@ -69,7 +68,7 @@ pub(crate) fn add(object: &Bound<'_, MemoryPool>, callback: Py<Any>) -> PyResult
     })
 }
 
-/// Calls every callback of a pool's object, whatever the others do.
+/// Calls every callback of a pool's object, even if one of them raises.
 fn call(object: &Py<PyWeakrefReference>, met: Met) {
     let Some(pressure) = Pressure::of(met) else { return };
     // At the interpreter's end there is nothing to call.

@@ -1,4 +1,4 @@
-//! Queues and tickets: memory that work in flight still uses.
+//! Queues and tickets, for memory that work in flight still uses.
 
 use std::sync::Arc;
 
@@ -19,7 +19,7 @@ use crate::interpreter::site;
 use crate::interpreter::wait::{self, let_go, wait};
 use crate::lending::exporter;
 
-/// An order of work that memory must outlive: a CUDA stream, or an order that the program keeps.
+/// An order of work that uses memory: a CUDA stream, or an order that the program keeps.
 ///
 /// Examples
 /// --------
@@ -36,7 +36,7 @@ use crate::lending::exporter;
 /// 1
 #[pyclass(frozen, weakref, module = "warmheap")]
 pub(crate) struct Queue {
-    /// `None` only while it is dropped.
+    /// `None` only during the drop.
     open: Option<Open>,
     origin: Origin,
     pool: Py<MemoryPool>,
@@ -47,29 +47,29 @@ struct Open {
     order: Order,
 }
 
-/// Who moves the queue.
+/// What moves the queue forward.
 enum Order {
     Stream(Arc<CudaQueue>),
     Program(Arc<SimQueue>),
 }
 
-/// A position in a queue: all work up to some submission. From :meth:`Queue.signal`.
+/// A position in a queue: all work up to one submission. :meth:`Queue.signal` returns it.
 #[pyclass(frozen, module = "warmheap")]
 pub(crate) struct Ticket {
-    /// `None` only while it is dropped.
+    /// `None` only during the drop.
     ticket: Option<LibraryTicket>,
     value: u64,
     origin: Origin,
 }
 
 impl Ticket {
-    /// The library's ticket, unless it is another process's.
+    /// Returns the library's ticket, unless it belongs to another process.
     pub(crate) fn ticket(&self) -> PyResult<&LibraryTicket> {
         self.origin.check()?;
         self.ticket.as_ref().ok_or_else(|| Class::Closed.error("the ticket is gone"))
     }
 
-    /// The position, unless it is another process's.
+    /// Returns the position, unless it belongs to another process.
     fn value(&self) -> PyResult<u64> {
         self.ticket().map(|_| self.value)
     }
@@ -105,7 +105,7 @@ impl Queue {
 
 #[pymethods]
 impl Queue {
-    /// The position after all work that was submitted so far. On a CUDA stream this submits a mark.
+    /// Returns the position after all work submitted so far. On a CUDA stream this submits a mark.
     fn signal(&self, py: Python<'_>) -> PyResult<Ticket> {
         let Open { queue, order } = self.open()?;
         let value = match order {
@@ -115,7 +115,7 @@ impl Queue {
         Ok(Ticket { ticket: Some(queue.ticket(value)), value, origin: self.origin })
     }
 
-    /// Says that all work up to ``ticket`` is done; for queues that the program moves.
+    /// Notes that all work up to ``ticket`` is done, for queues that the program moves.
     fn complete(&self, ticket: &Ticket) -> PyResult<()> {
         match &self.open()?.order {
             Order::Program(order) => order.complete(ticket.value()?),
@@ -127,7 +127,7 @@ impl Queue {
         Ok(())
     }
 
-    /// Whether all work up to ``ticket`` is done, after at most ``timeout`` seconds.
+    /// Returns whether all work up to ``ticket`` is done. Waits for at most ``timeout`` seconds.
     #[pyo3(signature = (ticket, timeout = 0.0))]
     fn wait(&self, py: Python<'_>, ticket: &Ticket, timeout: f64) -> PyResult<bool> {
         let order = &self.open()?.order;
@@ -140,8 +140,8 @@ impl Queue {
         done.map_err(IntoPython::into_python)
     }
 
-    /// A buffer for work that will be submitted to this queue: it may be one that the queue has
-    /// retired, before its ticket completes. See :meth:`MemoryPool.allocate`.
+    /// Allocates a buffer for work that will be submitted to this queue. The buffer may be one that the queue
+    /// has retired, even before its ticket completes. See :meth:`MemoryPool.allocate`.
     #[pyo3(signature = (size, *, align = 0, zeroed = false, tag = None, growable = 0, wait = None))]
     #[allow(clippy::too_many_arguments)]
     fn allocate(
@@ -161,19 +161,19 @@ impl Queue {
         exporter::object(self.pool.bind(py), Held::Plain(buffer))
     }
 
-    /// Frees the retired buffers whose work is done; says how many those were.
+    /// Frees the retired buffers whose work is done, and returns their number.
     fn poll(&self, py: Python<'_>) -> PyResult<usize> {
         let queue = &self.open()?.queue;
         wait(py, || queue.poll()).map_err(IntoPython::into_python)
     }
 
-    /// Bytes that wait for this queue.
+    /// The bytes that wait for this queue.
     #[getter]
     fn retired_bytes(&self) -> PyResult<u64> {
         self.open().map(|open| open.queue.retired_bytes())
     }
 
-    /// The pool, which may hold callbacks that hold this queue.
+    /// Shows the pool, which may hold callbacks that hold this queue.
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
         visit.call(&self.pool)
     }

@@ -1,4 +1,4 @@
-//! What a program may say of a buffer that it asks for, in the library's terms.
+//! The options of a request, in the library's types.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use warmheap::Request;
 
 use crate::interpreter::errors::Class;
 
-/// The request that these arguments of `allocate` make.
+/// Returns the request for these arguments of `allocate`.
 #[inline]
 pub(crate) fn request(
     size: u64,
@@ -30,7 +30,7 @@ pub(crate) fn request(
     Ok(tag.map_or(request, |tag| request.tag(tag)))
 }
 
-/// A time that a program gives in seconds.
+/// Converts a time in seconds.
 pub(crate) fn duration(name: &str, seconds: f64) -> PyResult<Duration> {
     Duration::try_from_secs_f64(seconds)
         .map_err(|error| Class::Request.error(format!("{name} is {seconds}: {error}")))

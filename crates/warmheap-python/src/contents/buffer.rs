@@ -1,10 +1,11 @@
 //! What a buffer's object holds.
 //!
-//! An object holds a buffer of the library until it is freed or goes. Memory that was lent, to a
-//! view or an array, is kept until the last of them is gone, whatever the program frees before.
+//! An object holds a buffer of the library until the program frees it or the object ends. Memory that was
+//! lent to a view or an array stays until the last of them is gone, even if the program frees the buffer
+//! before.
 //!
 //! Views, capsules and objects end at any moment, with an exception on its way or inside a garbage
-//! collection. What ends them runs no Python code.
+//! collection. The code that ends them runs no Python code.
 
 use std::ptr::NonNull;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -21,30 +22,30 @@ use crate::interpreter::wait::let_go;
 
 /// A piece of a pool's memory, from :meth:`MemoryPool.allocate`.
 ///
-/// The memory goes back to the pool when the object does, at :meth:`free`, or at the end of a
-/// ``with`` block. Its contents are uninitialised unless zeroes were asked for.
+/// The memory goes back to the pool at the end of the object, at :meth:`free`, or at the end of a ``with``
+/// block. Its contents are uninitialised unless ``zeroed`` was given.
 ///
 /// Where the CPU can reach the memory, the object is a writable buffer of bytes: ``memoryview(b)``,
-/// ``numpy.frombuffer(b, numpy.float32)``. ``numpy.from_dlpack(b)`` and ``torch.from_dlpack(b)``
-/// take it without a copy as well, on a GPU too, as bytes. Each view keeps the memory.
+/// ``numpy.frombuffer(b, numpy.float32)``. ``numpy.from_dlpack(b)`` and ``torch.from_dlpack(b)`` also use it
+/// without a copy, as bytes, on a GPU too. Each view keeps the memory.
 #[pyclass(frozen, subclass, weakref, name = "_Buffer", module = "warmheap")]
 pub(crate) struct BufferBase {
-    /// Locked for moments. No Python code runs and nothing waits meanwhile.
+    /// The lock is held for moments. Meanwhile no Python code runs and nothing waits.
     state: Mutex<State>,
     origin: Origin,
     pool: Py<MemoryPool>,
 }
 
 struct State {
-    /// `None` once freed, and while it grows.
+    /// `None` once the buffer is freed, and while it grows.
     held: Option<Held>,
     /// Views and arrays that use the memory.
     lent: usize,
-    /// Freed by the program, and held for those it was lent to.
+    /// The buffer that the program has freed, kept for the views that still use it.
     freed: bool,
 }
 
-/// Why an object has no buffer to use.
+/// The reason why an object has no buffer to use.
 enum Gone {
     Freed,
     Growing,
@@ -68,14 +69,14 @@ impl State {
         }
     }
 
-    /// What the object need hold no longer.
+    /// The parts that the object no longer needs.
     fn unneeded(&mut self) -> Option<Held> {
         if self.freed && self.lent == 0 { self.held.take() } else { None }
     }
 }
 
 impl BufferBase {
-    /// What an object of the class that Python sees is made of.
+    /// The base of the class that Python sees.
     pub(crate) fn new(pool: &Bound<'_, MemoryPool>, held: Held) -> Self {
         Self {
             state: Mutex::new(State { held: Some(held), lent: 0, freed: false }),
@@ -84,24 +85,24 @@ impl BufferBase {
         }
     }
 
-    /// The pool that the memory is of.
+    /// Returns the pool that the memory belongs to.
     pub(crate) fn owner(&self) -> &Py<MemoryPool> {
         &self.pool
     }
 
-    /// Errors become exceptions only after this was let go: making them runs Python code.
+    /// Errors become exceptions only after the lock is released, because that runs Python code.
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Looks at the buffer, unless it was freed or belongs to another process.
+    /// Calls `look` with the buffer, unless it was freed or belongs to another process.
     pub(crate) fn look<R>(&self, look: impl FnOnce(&Buffer) -> R) -> PyResult<R> {
         self.origin.check()?;
         let seen = self.state().buffer().map(look);
         Ok(seen?)
     }
 
-    /// As [`BufferBase::look`], with the memory counted as lent if `look` finds what to lend.
+    /// Does the same as [`BufferBase::look`], and counts the memory as lent if `look` finds what to lend.
     pub(crate) fn lend<R>(&self, look: impl FnOnce(&Buffer) -> Option<R>) -> PyResult<Option<R>> {
         self.origin.check()?;
         let found = {
@@ -113,7 +114,7 @@ impl BufferBase {
         Ok(found?)
     }
 
-    /// The CPU's pointer and the size in bytes, counted as lent.
+    /// Returns the CPU's pointer and the size in bytes, and counts the memory as lent.
     pub(crate) fn lend_to_cpu(&self) -> PyResult<(NonNull<u8>, u64)> {
         self.lend(|buffer| buffer.host().map(|address| (address, buffer.size())))?.ok_or_else(|| {
             PyBufferError::new_err(
@@ -132,7 +133,7 @@ impl BufferBase {
         self.give_up(unneeded);
     }
 
-    /// Frees the memory: now, or when the last view of it is gone.
+    /// Frees the memory at once, or when the last view of it is gone.
     pub(crate) fn give_back(&self) -> PyResult<()> {
         self.origin.check()?;
         let unneeded = {
@@ -160,7 +161,7 @@ impl BufferBase {
         Ok(taken?)
     }
 
-    /// Puts a buffer back. Another thread may have freed it meanwhile, or let go of its views.
+    /// Puts a buffer back. Another thread may have freed it meanwhile, or dropped its views.
     pub(crate) fn put_back(&self, held: Held) {
         let unneeded = {
             let mut state = self.state();
@@ -185,7 +186,7 @@ impl BufferBase {
         Ok(held)
     }
 
-    /// Frees what was held, while other threads run if that may take time.
+    /// Frees what was held. Other threads run meanwhile if that may take time.
     fn give_up(&self, held: Option<Held>) {
         let here = self.origin.is_here();
         if let Some(held) = held.and_then(|held| if here { held.free_at_once() } else { Some(held) }) {

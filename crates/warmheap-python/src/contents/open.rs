@@ -5,7 +5,7 @@ use warmheap::config::{HeapSizing, MIB};
 use warmheap::{AllocError, Buffer, CallSite, Leak, Pool, Request, Ticket};
 use warmheap_trace::{Recorded, Recorder};
 
-/// What an object holds: a buffer, or one whose free will be recorded.
+/// The buffer of an object. The free of some is recorded.
 #[derive(Debug)]
 pub(crate) enum Held {
     Plain(Buffer),
@@ -27,17 +27,17 @@ impl Held {
         }
     }
 
-    /// Frees it if that calls neither the device nor the system; else returns it.
+    /// Frees the buffer if that calls neither the device nor the system. Otherwise returns it.
     pub(crate) fn free_at_once(self) -> Option<Self> {
         match self {
             Self::Plain(buffer) => buffer.free_at_once().err().map(Self::Plain),
-            // The free is written to a file.
+            // The recorder writes the free to a file.
             Self::Recorded(_) => Some(self),
         }
     }
 }
 
-/// An open pool, and who writes down what is asked of it.
+/// An open pool, with the recorder of its requests, if there is one.
 #[derive(Clone)]
 pub(crate) struct Open {
     pub(crate) pool: Pool,
@@ -60,7 +60,7 @@ impl Open {
     }
 }
 
-/// Has the heaps hold memory for buffers of these sizes, or those of the settings, at once.
+/// Makes the heaps hold memory for buffers of these sizes, or those of the settings, all alive at once.
 pub(crate) fn warm(pool: &Pool, sizes_mb: Option<Vec<f64>>, site: CallSite) -> Result<(), AllocError> {
     let bytes = |mib: f64| (mib * MIB as f64) as u64;
     let sizes: Vec<u64> = match sizes_mb {
@@ -72,7 +72,7 @@ pub(crate) fn warm(pool: &Pool, sizes_mb: Option<Vec<f64>>, site: CallSite) -> R
     held.collect::<Result<Vec<_>, _>>().map(drop)
 }
 
-/// The buffers that are alive, as a list of objects.
+/// Returns the live buffers as a list of objects.
 pub(crate) fn leaks(pool: &Pool) -> Value {
     let entry = |leak: &Leak| {
         let tag = Some(leak.tag.name()).filter(|tag| !tag.is_empty());

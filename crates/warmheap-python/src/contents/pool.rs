@@ -1,7 +1,7 @@
 //! What a pool's object holds.
 //!
-//! A pool is open until it is closed, and every call takes its own handle of it before it gives up
-//! the interpreter's lock: no lock of ours is held while a call waits for that one.
+//! A pool is open until it is closed. Every call takes a handle of the pool before it gives up the
+//! interpreter's lock, so no lock of this crate is held while a call waits for that one.
 
 use std::sync::{PoisonError, RwLock};
 
@@ -20,21 +20,21 @@ use crate::interpreter::wait::{let_go, wait};
 /// Parameters
 /// ----------
 /// config : PoolConfig, optional
-///     The settings. Without it and without ``settings`` the pool sizes its heaps itself.
+///     The settings. Without this and without ``settings`` the pool sizes its heaps itself.
 /// device : str, default "host"
 ///     ``"host"``, ``"sim"``, ``"cuda"``, ``"cuda:1"`` or ``"metal"``; options follow a colon, as in
 ///     ``"sim:discrete,budget=4096"`` (MiB).
 /// environment : bool, default True
-///     Whether variables ``WARMHEAP_<KEY>`` have the last word.
+///     Whether variables ``WARMHEAP_<KEY>`` override the settings.
 /// **settings
 ///     Keys of the configuration that differ from ``config``: ``num_heaps=2``.
 ///
 /// Raises
 /// ------
 /// ConfigError
-///     A setting cannot stand.
+///     A setting is wrong.
 /// DeviceError
-///     The device is not there.
+///     The device is missing.
 /// StartError
 ///     The heaps could not be created or warmed.
 ///
@@ -47,10 +47,11 @@ use crate::interpreter::wait::{let_go, wait};
 /// ...     print(pool.get_statistics().hit_rate)
 /// 1.0
 ///
-/// May be used from any thread. Other threads run while a call waits.
+/// Any thread may use a pool. Other threads run while a call waits.
 #[pyclass(frozen, subclass, weakref, module = "warmheap")]
 pub(crate) struct MemoryPool {
-    /// `None` once closed. Locked for moments: no Python code runs and nothing waits meanwhile.
+    /// `None` once the pool is closed. The lock is held for moments: meanwhile no Python code runs and
+    /// nothing waits.
     open: RwLock<Option<Open>>,
     callbacks: Callbacks,
     device: Spec,
@@ -59,7 +60,7 @@ pub(crate) struct MemoryPool {
 }
 
 impl MemoryPool {
-    /// The object of a pool on the device that `spec` names.
+    /// Returns the object of a pool on the device that `spec` names.
     pub(crate) fn of(pool: Pool, device: Spec) -> Self {
         Self {
             open: RwLock::new(Some(Open { pool, recorder: None })),
@@ -70,7 +71,7 @@ impl MemoryPool {
         }
     }
 
-    /// The process it belongs to.
+    /// Returns the process that the pool belongs to.
     pub(crate) fn origin(&self) -> Origin {
         self.origin
     }
@@ -79,7 +80,7 @@ impl MemoryPool {
         &self.name
     }
 
-    /// The GPU's number, on CUDA.
+    /// Returns the GPU's number, on CUDA.
     pub(crate) fn gpu(&self) -> Option<u32> {
         self.device.gpu()
     }
@@ -88,7 +89,8 @@ impl MemoryPool {
         &self.callbacks
     }
 
-    /// Does what may wait with a handle of the pool, which ends before other threads wait again.
+    /// Calls `work`, which may wait, with a handle of the pool. The handle ends before this thread takes the
+    /// interpreter's lock again.
     pub(crate) fn wait<R: Send>(&self, py: Python<'_>, work: impl FnOnce(&Pool) -> R + Send) -> PyResult<R> {
         let pool = self.with(|open| open.pool.clone())?;
         Ok(wait(py, move || {
@@ -98,12 +100,12 @@ impl MemoryPool {
         }))
     }
 
-    /// Looks at the pool, unless it is closed or another process's.
+    /// Calls `look` with the pool, unless it is closed or belongs to another process.
     #[inline]
     pub(crate) fn with<R>(&self, look: impl FnOnce(&Open) -> R) -> PyResult<R> {
         self.origin.check()?;
         let seen = self.open.read().unwrap_or_else(PoisonError::into_inner).as_ref().map(look);
-        // Making an exception runs Python code, so the lock is let go before.
+        // An exception runs Python code, so the lock is released before.
         seen.ok_or_else(|| Class::Closed.error("the pool is closed"))
     }
 
@@ -112,7 +114,7 @@ impl MemoryPool {
         self.open.read().unwrap_or_else(PoisonError::into_inner).is_none()
     }
 
-    /// Changes what is held.
+    /// Changes what the object holds.
     pub(crate) fn replace<R>(&self, with: impl FnOnce(&mut Option<Open>) -> R) -> PyResult<R> {
         self.origin.check()?;
         Ok(with(&mut self.open.write().unwrap_or_else(PoisonError::into_inner)))

@@ -1,5 +1,5 @@
-//! The library's errors as exceptions. The classes are written in Python (`warmheap/_errors.py`);
-//! this module finds them, and knows which error is which.
+//! The library's errors as exceptions. The classes are written in Python (`warmheap/_errors.py`). This module
+//! finds them and chooses the class for each error.
 
 use std::fmt::Display;
 
@@ -28,7 +28,7 @@ pub(crate) enum Class {
     Trace,
     Closed,
     Fork,
-    /// The base: what has no class of its own.
+    /// The base class, for errors without a class of their own.
     Other,
 }
 
@@ -49,12 +49,12 @@ impl Class {
         }
     }
 
-    /// The exception with this text.
+    /// Returns the exception with this text.
     pub(crate) fn error(self, message: impl Display) -> PyErr {
         self.with(message, |_| Ok(()))
     }
 
-    /// The exception with this text and attributes that `fill` puts into a dictionary.
+    /// Returns the exception with this text, and with the attributes that `fill` puts into a dictionary.
     fn with(self, message: impl Display, fill: impl FnOnce(&Bound<'_, PyDict>) -> PyResult<()>) -> PyErr {
         let message = message.to_string();
         Python::attach(|py| {
@@ -76,13 +76,13 @@ fn classes(py: Python<'_>) -> PyResult<&Bound<'_, PyModule>> {
     MODULE.get_or_try_init(py, import).map(|module| module.bind(py))
 }
 
-/// Finds the classes, as the module is loaded: see `site::prepare`.
+/// Finds the classes while the module is loaded; `site::prepare` says why.
 pub(crate) fn prepare(py: Python<'_>) -> PyResult<()> {
     classes(py).map(drop)
 }
 
-/// Tells the program of an exception that no caller can be given: one of a callback or of a handler of
-/// the log, in a call that goes on. An interrupt is raised at the main thread's next step.
+/// Reports an exception that no caller can receive: one of a callback, or of a handler of the log in a call
+/// that goes on. An interrupt is raised at the main thread's next step.
 pub(crate) fn unraisable(py: Python<'_>, error: PyErr, object: Option<&Bound<'_, PyAny>>) {
     let untold =
         if error.is_instance_of::<PyKeyboardInterrupt>(py) { pending::raise_soon(error) } else { Err(error) };
@@ -103,7 +103,7 @@ impl IntoPython for ConfigError {
     }
 }
 
-/// The library's refusal, in the words of Python.
+/// Returns the library's refusal of a forked process as an exception.
 impl IntoPython for Forked {
     #[cold]
     fn into_python(self) -> PyErr {

@@ -1,10 +1,10 @@
-//! The library's log as Python's: logger `warmheap`.
+//! Delivers the library's log to Python's logger `warmheap`.
 //!
-//! The library logs wherever it is, which may be under its own locks and on threads that Python does
-//! not know. Calling into Python there could wait for a thread that waits for such a lock. So
-//! records are only noted down, and handed to `logging` from calls that hold nothing: at the end of
-//! the call that caused them, or else at the interpreter's next step. Handlers may do anything,
-//! raise and log included: what they cause is handed over after they have returned.
+//! The library may log under its own locks, and on threads that Python does not know. A call into Python
+//! could then wait for a thread that waits for such a lock. So records are only noted, and delivered to
+//! `logging` from calls that hold nothing: at the end of the call that caused them, or at the interpreter's
+//! next step. Handlers may do anything, including raise and log. Records that a handler causes are delivered
+//! after it has returned.
 
 use std::cell::Cell;
 use std::fmt::{self, Write};
@@ -22,26 +22,26 @@ use super::errors::unraisable;
 use super::fork::Origin;
 use super::pending;
 
-/// The interpreter is about to end: nothing may be handed to it any more.
+/// Whether the interpreter is about to end. No record may be delivered any more.
 static ENDED: AtomicBool = AtomicBool::new(false);
-/// Those of the first process.
+/// The notes of the first process.
 static NOTES: LazyLock<Notes> = LazyLock::new(Notes::new);
 
 thread_local! {
-    /// This thread hands over a record.
+    /// Whether this thread delivers a record.
     static HANDING_OVER: Cell<bool> = const { Cell::new(false) };
 }
 
-/// What a process has noted down. Written to by any thread without waiting; read with the interpreter's
-/// lock held only.
+/// The noted records of a process. Any thread adds to them without waiting. Only a thread with the
+/// interpreter's lock reads them.
 struct Notes {
     process: Origin,
-    /// How many there are.
+    /// The number of noted records.
     waiting: AtomicUsize,
     sender: Sender<Note>,
     receiver: Mutex<Receiver<Note>>,
-    /// Those of a child of a fork: what it inherits is the parent's to hand over, and a thread of the
-    /// parent may have been about to write to it.
+    /// The notes of a child of a fork. The parent delivers the records that the child inherits, and a thread
+    /// of the parent may have been about to write to their list.
     child: OnceLock<Box<Self>>,
 }
 
@@ -52,7 +52,7 @@ impl Notes {
         Self { process, waiting, sender, receiver: Mutex::new(receiver), child: OnceLock::new() }
     }
 
-    /// Those of this process.
+    /// Returns the notes of this process.
     fn here() -> &'static Self {
         let mut notes = &*NOTES;
         while !notes.process.is_here() {
@@ -70,20 +70,20 @@ struct Note {
 /// Receives the library's events.
 struct Bridge;
 
-/// Has the library's events noted down from now on.
+/// Makes this module note the library's events from now on.
 pub(crate) fn install() {
     LazyLock::force(&NOTES);
-    // This copy of the library is the module's own, and so is its dispatcher.
+    // This copy of the library belongs to the module, and so does its dispatcher.
     let _ = tracing::subscriber::set_global_default(Bridge);
 }
 
-/// Begins the notes of a child of a fork, before it has threads that could be forked meanwhile.
+/// Starts the notes of a child of a fork, before it has threads that could fork meanwhile.
 pub(crate) fn start_anew() {
     Notes::here();
 }
 
-/// Hands what is noted down to `logging`. Never called by what ends objects: an exception may be on
-/// its way then, or a handler inside its own lock.
+/// Delivers the noted records to `logging`. The end of an object never calls this: an exception may be on its
+/// way then, or a handler may be inside its own lock.
 #[inline]
 pub(crate) fn deliver(py: Python<'_>) {
     let notes = Notes::here();
@@ -94,12 +94,12 @@ pub(crate) fn deliver(py: Python<'_>) {
 
 #[cold]
 fn deliver_waiting(py: Python<'_>, notes: &Notes) {
-    // A handler's own records wait for the call below it on the stack: it may hold a lock.
+    // The records that a handler causes wait for the call below it on the stack, because it may hold a lock.
     if ENDED.load(Relaxed) || HANDING_OVER.replace(true) {
         return;
     }
-    // One at a time, so that the lock is not held while Python runs; and no more than there are now, so
-    // that a handler that logs for every record does not keep the call from returning.
+    // Records are delivered one at a time, so that the lock is free while Python runs. Only the records noted
+    // until now are delivered, so a handler that logs for every record does not keep the call from returning.
     for _ in 0..notes.waiting.load(Relaxed) {
         if !notes.process.is_here() {
             // A handler has forked, and this is the child.
@@ -139,14 +139,14 @@ impl Note {
     }
 }
 
-/// Hands what is noted down to `logging`, for threads that Python did not start.
+/// Delivers the noted records of threads that Python did not start.
 #[pyfunction]
 #[pyo3(name = "_deliver_logs")]
 pub(crate) fn deliver_logs(py: Python<'_>) {
     deliver(py);
 }
 
-/// Hands over what is left, and nothing from then on: for the interpreter's end.
+/// Delivers the remaining records, and none from then on. The interpreter's end calls this.
 #[pyfunction]
 #[pyo3(name = "_stop_logs")]
 pub(crate) fn stop_logs(py: Python<'_>) {
@@ -173,7 +173,7 @@ impl Subscriber for Bridge {
         }
         let mut text = Text::default();
         event.record(&mut text);
-        // Counted first: what is not counted is not looked for.
+        // The count rises first, because a record that is not counted is not looked for.
         let notes = Notes::here();
         let before = notes.waiting.fetch_add(1, Relaxed);
         let _ = notes.sender.send(Note { level: *event.metadata().level(), text });

@@ -1,5 +1,5 @@
-//! What every object here needs of the interpreter: exceptions, the log, and its lock given up around
-//! what may wait. It knows nothing of pools.
+//! What every object needs of the interpreter: exceptions, the log, and giving up its lock around calls that
+//! may wait. This module knows nothing of pools.
 
 pub(crate) mod errors;
 pub(crate) mod fork;

@@ -1,12 +1,12 @@
-//! JSON to Python and back. Figures, findings and settings all have a JSON form; carried across in
-//! it, a field that the library gains needs no line here.
+//! Converts between JSON and Python. Figures, findings and settings all have a JSON form, so a field that the
+//! library gains needs no line here.
 
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyDict, PyFloat, PyInt, PyList, PyString, PyTuple};
 use serde_json::{Map, Number, Value};
 
-/// The Python object for a JSON value: `dict`, `list`, `str`, `int`, `float`, `bool` or `None`.
+/// Returns the Python object for a JSON value: `dict`, `list`, `str`, `int`, `float`, `bool` or `None`.
 pub(crate) fn to_python<'py>(py: Python<'py>, value: &Value) -> PyResult<Bound<'py, PyAny>> {
     Ok(match value {
         Value::Null => py.None().into_bound(py),
@@ -25,7 +25,7 @@ pub(crate) fn to_python<'py>(py: Python<'py>, value: &Value) -> PyResult<Bound<'
     })
 }
 
-/// As [`to_python`], of an object.
+/// Does the same as [`to_python`] for a JSON object.
 pub(crate) fn to_dict<'py>(py: Python<'py>, entries: &Map<String, Value>) -> PyResult<Bound<'py, PyDict>> {
     let dict = PyDict::new(py);
     for (key, value) in entries {
@@ -34,14 +34,15 @@ pub(crate) fn to_dict<'py>(py: Python<'py>, entries: &Map<String, Value>) -> PyR
     Ok(dict)
 }
 
-/// The JSON value of a Python object that a setting may be: numbers, texts, lists, dictionaries.
+/// Returns the JSON value of a Python object that may be a setting: a number, a text, a list, a dictionary.
 pub(crate) fn from_python(object: &Bound<'_, PyAny>) -> PyResult<Value> {
     if object.is_none() {
         Ok(Value::Null)
     } else if let Ok(switch) = object.cast::<PyBool>() {
         Ok(Value::Bool(switch.is_true()))
     } else if object.is_instance_of::<PyInt>() {
-        // One too large for JSON's integers is too large for any setting, and is refused as a float.
+        // A number too large for JSON's integers is too large for any setting. It becomes a float, which is
+        // refused.
         let whole = object.extract::<i64>().map(Number::from).ok();
         whole
             .or_else(|| Number::from_f64(object.extract().ok()?))
@@ -54,13 +55,13 @@ pub(crate) fn from_python(object: &Bound<'_, PyAny>) -> PyResult<Value> {
     } else if object.is_instance_of::<PyList>() || object.is_instance_of::<PyTuple>() {
         object.try_iter()?.map(|item| from_python(&item?)).collect::<PyResult<_>>().map(Value::Array)
     } else {
-        // Floats, and whatever behaves like one: the scalars of NumPy do.
+        // These are floats, and objects that behave like one, such as NumPy's scalars.
         let number = object.extract::<f64>().ok().and_then(Number::from_f64);
         number.map(Value::Number).ok_or_else(|| odd(object))
     }
 }
 
-/// As [`from_python`], of a dictionary, whose keys are texts.
+/// Does the same as [`from_python`] for a dictionary, whose keys are texts.
 pub(crate) fn from_dict(dict: &Bound<'_, PyDict>) -> PyResult<Map<String, Value>> {
     dict.iter().map(|(key, value)| Ok((key.extract()?, from_python(&value)?))).collect()
 }

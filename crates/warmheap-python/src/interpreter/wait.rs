@@ -1,8 +1,8 @@
-//! What may wait goes on without the interpreter's lock.
+//! Runs what may wait without the interpreter's lock.
 //!
-//! Whatever may wait for a device, for a lock that is held across a device's call, for a queue, a
-//! thread or a file goes through [`wait`] or [`let_go`]. That includes the end of any handle of a pool:
-//! it may be the last, which closes the pool. Locks that are held for moments are taken as they are.
+//! Everything that may wait for a device, for a lock that is held across a device's call, for a queue, a
+//! thread or a file goes through [`wait`] or [`let_go`]. That includes the end of any handle of a pool,
+//! because it may be the last, which closes the pool. Locks that are held for moments are taken directly.
 
 use std::mem;
 
@@ -11,16 +11,16 @@ use pyo3::prelude::*;
 use super::fork::Origin;
 use super::log;
 
-/// Does what may wait while other threads run, and hands the log over.
+/// Runs what may wait while other threads run, and then delivers the log.
 pub(crate) fn wait<R: Send>(py: Python<'_>, work: impl FnOnce() -> R + Send) -> R {
     let done = py.detach(work);
     log::deliver(py);
     done
 }
 
-/// Drops what may wait while other threads run. For objects that end: an exception may be on its way,
-/// so no Python code runs, and what the library logs is handed over later. In a child of a fork it is
-/// the parent's, whose locks may be held for ever here: it is left alone.
+/// Drops a value that may wait while other threads run. The end of an object calls this. An exception may be
+/// on its way, so no Python code runs, and the library's log is delivered later. In a child of a fork the
+/// value belongs to the parent, whose locks may be held for ever here, so it is not dropped.
 pub(crate) fn let_go<T: Send>(origin: Origin, thing: T) {
     if !origin.is_here() {
         return mem::forget(thing);

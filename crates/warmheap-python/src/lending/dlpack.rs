@@ -1,8 +1,8 @@
-//! Memory lent to array libraries: DLPack, in its old form and in the versioned one.
+//! Lends memory to array libraries through DLPack, in its old form and in the versioned one.
 //!
-//! A capsule owns a tensor's description, and the description a reference to the buffer. Whoever
-//! takes the tensor out of the capsule renames it and calls the deleter when done, from any thread;
-//! a capsule that nobody took calls the deleter itself.
+//! A capsule owns a tensor's description, and the description has a reference to the buffer. A consumer that
+//! takes the tensor out of the capsule renames the capsule and calls the deleter when done, from any thread.
+//! A capsule that no consumer took calls the deleter itself.
 #![allow(unsafe_code)]
 
 use std::ffi::{CStr, c_void};
@@ -36,7 +36,7 @@ struct DataType {
     lanes: u16,
 }
 
-/// Unsigned integers of 8 bits: bytes.
+/// The type of bytes: unsigned integers of 8 bits.
 const BYTES: DataType = DataType { code: 1, bits: 8, lanes: 1 };
 
 #[repr(C)]
@@ -70,7 +70,7 @@ struct Versioned {
 
 const VERSION: [u32; 2] = [1, 0];
 
-/// A form of managed tensor, and what a capsule of it is called until it is taken.
+/// A form of managed tensor, and the name of its capsule until a consumer takes it.
 trait Form: Sized {
     const NAME: &CStr;
 
@@ -104,7 +104,7 @@ impl Form for Versioned {
     }
 }
 
-/// A managed tensor with what it needs. A pointer to the tensor is one to the whole.
+/// A managed tensor with all that it needs. A pointer to the tensor is a pointer to the whole.
 #[repr(C)]
 struct Lent<F> {
     managed: F,
@@ -113,7 +113,7 @@ struct Lent<F> {
     buffer: Py<BufferBase>,
 }
 
-/// A capsule over bytes of `buffer`, which counts them as lent until the tensor is deleted.
+/// Returns a capsule over the bytes of `buffer`, and counts them as lent until the tensor is deleted.
 pub(crate) fn capsule<'py>(
     buffer: &Bound<'py, BufferBase>,
     device: Device,
@@ -144,33 +144,33 @@ fn wrap<'py, F: Form>(
     let (shape, strides) = (lent.shape.as_mut_ptr(), lent.strides.as_mut_ptr());
     (lent.managed.tensor().shape, lent.managed.tensor().strides) = (shape, strides);
     let lent = Box::into_raw(lent);
-    // SAFETY: attached; the name is static, the pointer not null, and the answer a new reference or
-    // null with an exception set.
+    // SAFETY: the thread is attached, the name is static and the pointer is not null. The result is a new
+    // reference, or null with an exception set.
     let capsule = unsafe {
         let capsule = ffi::PyCapsule_New(lent.cast(), F::NAME.as_ptr(), Some(untaken::<F>));
         Bound::from_owned_ptr_or_err(buffer.py(), capsule)
     };
     if capsule.is_err() {
-        // SAFETY: from `into_raw` above, and nobody else has it.
+        // SAFETY: the pointer is from `into_raw` above, and nothing else has it.
         unsafe { delete::<F>(lent.cast()) };
     }
     capsule
 }
 
-/// The end of a capsule whose tensor nobody took: a consumer would have renamed it.
+/// Ends a capsule whose tensor no consumer took. A consumer would have renamed it.
 ///
 /// # Safety
-/// Called by the interpreter with a capsule that [`wrap`] made.
+/// The interpreter calls this with a capsule that [`wrap`] made.
 unsafe extern "C" fn untaken<F: Form>(capsule: *mut ffi::PyObject) {
-    // SAFETY: attached, with a capsule; the name is static.
+    // SAFETY: the thread is attached, the object is a capsule, and the name is static.
     if unsafe { ffi::PyCapsule_IsValid(capsule, F::NAME.as_ptr()) } == 0 {
         return;
     }
-    // SAFETY: as above; under its first name the capsule still owns the tensor.
+    // SAFETY: as above. Under its first name the capsule still owns the tensor.
     unsafe { delete::<F>(ffi::PyCapsule_GetPointer(capsule, F::NAME.as_ptr()).cast()) };
 }
 
-/// A tensor's deleter.
+/// Deletes a tensor.
 ///
 /// # Safety
 /// `managed` is a tensor that [`wrap`] made, and this is the only call.
@@ -179,7 +179,7 @@ unsafe extern "C" fn delete<F>(managed: *mut F) {
     let lent = unsafe { Box::from_raw(managed.cast::<Lent<F>>()) };
     let Lent { buffer, .. } = *lent;
     let mut buffer = Some(buffer);
-    // Consumers may be done on any thread. After the interpreter's end there is nothing to give back.
+    // Any thread may call this. After the interpreter's end there is nothing to give back.
     let attached = Python::try_attach(|py| {
         if let Some(buffer) = buffer.take() {
             buffer.bind(py).get().take_back();

@@ -1,10 +1,9 @@
-//! The class `Buffer`: the class of `contents`, with the buffer protocol added.
+//! The class `Buffer`: the class of `contents` with the buffer protocol.
 //!
-//! The stable interface has the protocol's slots from 3.11 on, and PyO3 offers them to builds for no
-//! less. The interpreters before it take the slots from a type's specification all the same, and
-//! the layout of `Py_buffer` is that of all of them. So a subclass is specified here that has the
-//! two slots and nothing else, and objects are made by PyO3 and then given that class, as an
-//! assignment to `__class__` does.
+//! The stable interface has the protocol's slots from 3.11 on, and PyO3 offers them only to builds for that.
+//! Older interpreters take the slots from a type's specification as well, and the layout of `Py_buffer` is
+//! the same in all of them. So this module specifies a subclass that adds only the two slots. PyO3 makes the
+//! objects, which then get that class, as an assignment to `__class__` does.
 #![allow(unsafe_code)]
 
 use std::ffi::{c_char, c_int, c_void};
@@ -36,7 +35,7 @@ struct View {
 
 const BF_GETBUFFER: c_int = 1;
 const BF_RELEASEBUFFER: c_int = 2;
-/// What a consumer may ask for: the shape, the strides, the format.
+/// The parts that a consumer may request: the shape, the strides, the format.
 const ND: c_int = 0x8;
 const STRIDES: c_int = 0x10 | ND;
 const FORMAT: c_int = 0x4;
@@ -50,9 +49,9 @@ pub(crate) fn class(py: Python<'_>) -> PyResult<&Bound<'_, PyType>> {
 
 fn specify(py: Python<'_>) -> PyResult<Py<PyType>> {
     let base = py.get_type::<BufferBase>();
-    // SAFETY: a heap type's own slot, which exists for every class.
+    // SAFETY: this is a heap type's own slot, which every class has.
     let dealloc = unsafe { ffi::PyType_GetSlot(base.as_type_ptr(), ffi::Py_tp_dealloc) };
-    // SAFETY: as above; null where the class has no text.
+    // SAFETY: as above. The text is null if the class has none.
     let doc = unsafe { ffi::PyType_GetSlot(base.as_type_ptr(), ffi::Py_tp_doc) };
     let slot = |slot, pfunc| PyType_Slot { slot, pfunc };
     let mut slots = [
@@ -64,29 +63,29 @@ fn specify(py: Python<'_>) -> PyResult<Py<PyType>> {
     ];
     let mut spec = ffi::PyType_Spec {
         name: c"warmheap.Buffer".as_ptr(),
-        // That of the base.
+        // The deallocation is the base's.
         basicsize: 0,
         itemsize: 0,
         flags: ffi::Py_TPFLAGS_DEFAULT as _,
         slots: slots.as_mut_ptr(),
     };
     let bases = PyTuple::new(py, [base])?;
-    // SAFETY: the specification is complete and ends with a slot of zeros; the interpreter copies
-    // what it keeps, the name included or static.
+    // SAFETY: the specification is complete and ends with a slot of zeros. The interpreter copies what it
+    // keeps, and the name is static.
     let made = unsafe {
         Bound::from_owned_ptr_or_err(py, ffi::PyType_FromSpecWithBases(&mut spec, bases.as_ptr()))?
     };
     Ok(made.cast_into::<PyType>()?.unbind())
 }
 
-/// A new object of the class, for memory of `pool`.
+/// Returns a new object of the class, for memory of `pool`.
 #[inline]
 pub(crate) fn object(pool: &Bound<'_, MemoryPool>, held: Held) -> PyResult<Py<PyAny>> {
     let py = pool.py();
     let class = class(py)?.clone();
     let object = Bound::new(py, BufferBase::new(pool, held))?;
-    // SAFETY: the object is new and nobody else has it; both classes have the same layout and the
-    // same deallocation, and each object owns a reference to its class.
+    // SAFETY: the object is new, and nothing else has it. Both classes have the same layout and the same
+    // deallocation, and each object owns a reference to its class.
     unsafe {
         let header = object.as_ptr();
         let base = (*header).ob_type;
@@ -97,11 +96,11 @@ pub(crate) fn object(pool: &Bound<'_, MemoryPool>, held: Held) -> PyResult<Py<Py
 }
 
 /// # Safety
-/// Called by the interpreter: attached, with an object of the class and room for a view.
+/// The interpreter calls this: attached, with an object of the class and room for a view.
 unsafe extern "C" fn get_buffer(slf: *mut PyObject, view: *mut View, flags: c_int) -> c_int {
-    // SAFETY: attached, as the interpreter promises.
+    // SAFETY: the thread is attached, as the interpreter promises.
     let py = unsafe { Python::assume_attached() };
-    // SAFETY: an object of the class, whose layout is the base's.
+    // SAFETY: the object is of the class, whose layout is the base's.
     let object = unsafe { Bound::from_borrowed_ptr(py, slf).cast_into_unchecked::<BufferBase>() };
     let lent = object.get().lend_to_cpu().and_then(|(address, size)| {
         let too_large = |_| {
@@ -114,13 +113,13 @@ unsafe extern "C" fn get_buffer(slf: *mut PyObject, view: *mut View, flags: c_in
         Ok(lent) => lent,
         Err(error) => {
             error.restore(py);
-            // SAFETY: room for a view; the protocol wants `obj` to be null then.
+            // SAFETY: there is room for a view. The protocol requires `obj` to be null then.
             unsafe { (*view).obj = ptr::null_mut() };
             return -1;
         }
     };
     let wanted = |flag| flags & flag == flag;
-    // SAFETY: room for a view. Its shape and strides point into itself: one dimension of bytes,
+    // SAFETY: there is room for a view. Its shape and strides point into itself: one dimension of bytes,
     // whose shape is its length and whose stride is its item's size.
     unsafe {
         view.write(View {
@@ -141,11 +140,11 @@ unsafe extern "C" fn get_buffer(slf: *mut PyObject, view: *mut View, flags: c_in
 }
 
 /// # Safety
-/// Called by the interpreter, once for each view: attached, with the object that was viewed.
+/// The interpreter calls this once for each view: attached, with the object that was viewed.
 unsafe extern "C" fn release_buffer(slf: *mut PyObject, _: *mut View) {
-    // SAFETY: attached, as the interpreter promises.
+    // SAFETY: the thread is attached, as the interpreter promises.
     let py = unsafe { Python::assume_attached() };
-    // SAFETY: an object of the class, whose layout is the base's.
+    // SAFETY: the object is of the class, whose layout is the base's.
     let object = unsafe { Bound::from_borrowed_ptr(py, slf).cast_into_unchecked::<BufferBase>() };
     object.get().take_back();
 }

@@ -1,5 +1,5 @@
-//! A mutex for stretches in which foreign code runs: a thread that comes back to it while it holds it
-//! is told so, where it would wait for itself for ever.
+//! A mutex for code that calls foreign code. If a thread comes back to the mutex while it holds it, the call
+//! fails. The thread would otherwise wait for itself for ever.
 #![forbid(unsafe_code)]
 
 use std::sync::atomic::AtomicUsize;
@@ -7,15 +7,15 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use super::{Mutex, MutexGuard, lock, try_lock};
 
-/// See the module's essay.
+/// See the module's documentation.
 #[derive(Debug, Default)]
 pub(crate) struct CheckedMutex {
     mutex: Mutex<()>,
-    /// The mark of the thread that holds the mutex; 0 while none does.
+    /// The mark of the thread that holds the mutex, or 0.
     holder: AtomicUsize,
 }
 
-/// The calling thread holds the mutex.
+/// A guard of the calling thread, which holds the mutex.
 #[derive(Debug)]
 pub(crate) struct Holding<'a> {
     holder: &'a AtomicUsize,
@@ -23,12 +23,12 @@ pub(crate) struct Holding<'a> {
 }
 
 impl CheckedMutex {
-    /// Waits for the mutex; `None` if the calling thread holds it.
+    /// Waits for the mutex. Returns `None` if the calling thread holds it.
     pub(crate) fn lock(&self) -> Option<Holding<'_>> {
         (!self.is_held_here()).then(|| self.hold(lock(&self.mutex)))
     }
 
-    /// As [`CheckedMutex::lock`], without waiting: `None` if another thread holds it, too.
+    /// Locks the mutex without waiting. Returns `None` if any thread holds it.
     pub(crate) fn try_lock(&self) -> Option<Holding<'_>> {
         try_lock(&self.mutex).map(|guard| self.hold(guard))
     }
@@ -51,7 +51,7 @@ impl Drop for Holding<'_> {
     }
 }
 
-/// A number that no other living thread has. It can be had at a thread's very end, too.
+/// Returns a number that no other living thread has. A thread can call this at its very end, too.
 #[cfg(not(shuttle))]
 fn mark() -> usize {
     thread_local!(static MARK: u8 = const { 0 });
@@ -72,7 +72,7 @@ mod tests {
     #[test]
     fn the_holder_is_refused_and_others_wait() {
         let mutex = CheckedMutex::default();
-        let held = mutex.lock().expect("nobody holds it");
+        let held = mutex.lock().expect("no thread holds it");
         assert!(mutex.is_held_here() && mutex.lock().is_none() && mutex.try_lock().is_none());
         thread::scope(|scope| {
             assert!(scope.spawn(|| !mutex.is_held_here() && mutex.try_lock().is_none()).join().unwrap());

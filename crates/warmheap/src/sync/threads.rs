@@ -1,14 +1,14 @@
 //! The biased lock under real threads, on the processor and the kernel at hand.
 //!
-//! The model tries every interleaving of the symmetric form; this runs whichever form the system has,
-//! so it is what meets `membarrier`, the emulator, Miri and ThreadSanitizer.
+//! The model tries every interleaving of the symmetric form. These tests run the form that the system has, so
+//! they cover `membarrier`, the emulator, Miri and ThreadSanitizer.
 
 use std::sync::Barrier;
 use std::thread;
 
 use super::Biased;
 
-/// Rounds of the owner and of each taker.
+/// The rounds of the owner and of each taker.
 const ENTRIES: usize = if cfg!(miri) { 40 } else { 20_000 };
 const TAKES: usize = if cfg!(miri) { 4 } else { 200 };
 const TAKERS: [usize; 4] = if cfg!(miri) { [1, 2, 3, 3] } else { [1, 2, 15, 63] };
@@ -55,11 +55,11 @@ fn an_owner_and_any_number_of_takers_are_inside_one_at_a_time() {
         });
         assert_eq!(lock.take().second, ENTRIES + takers * TAKES, "{lock:?}, {takers} takers");
     }
-    // For logs of machines that one does not have.
+    // The output helps with logs of machines that are not at hand.
     println!("fences here: {:?}", super::fence::Fences::detect());
 }
 
-/// Threads that each own the lock for a while, as threads that end and are replaced do.
+/// Each thread owns the lock for a while, as threads do that end and are replaced.
 #[test]
 fn ownership_goes_round_while_others_take() {
     let lock = Biased::new(Halves::default());

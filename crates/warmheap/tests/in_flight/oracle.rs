@@ -129,7 +129,7 @@ impl Program {
     fn step(&mut self) -> Result<(), String> {
         match self.rng.u32(..10_000) {
             0..1 => self.lose(),
-            1..4 => self.bury(),
+            1..4 => self.replace_lost_queue(),
             4..20 => self.oracle.sweep(&self.lanes),
             20..30 => drop(self.pool.trim(0)),
             30..500 => self.complete(),
@@ -209,7 +209,7 @@ impl Program {
     }
 
     /// Drops a lost queue's last handle. Its memory comes back, because none of its work runs any more.
-    fn bury(&mut self) {
+    fn replace_lost_queue(&mut self) {
         if let Some(place) = self.lanes.iter().position(|lane| lane.lost) {
             self.lanes.swap_remove(place);
             self.open();
@@ -229,7 +229,7 @@ impl Program {
 }
 
 impl Drop for Program {
-    /// Completes all work also if the program failed, so that no queue waits.
+    /// Loses all queues when a program ends or fails, so that no thread waits for them.
     fn drop(&mut self) {
         self.lanes.iter().for_each(|lane| lane.counter.lose("over"));
     }

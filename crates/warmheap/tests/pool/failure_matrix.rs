@@ -162,7 +162,7 @@ impl Scene {
         movable.retain(|_| turn.next().is_some_and(|turn: u32| turn.is_multiple_of(3)));
         self.ask(5 * MIB);
         let _ = self.pool.compact(CompactionBudget::unlimited());
-        self.compare_books();
+        self.compare_figures();
     }
 
     fn trim(&mut self) {
@@ -186,7 +186,7 @@ impl Scene {
     }
 
     /// Asserts that the device, the pool and its statistics agree.
-    fn compare_books(&self) {
+    fn compare_figures(&self) {
         let (seen, reserved) = (self.pool.statistics(), self.pool.reserved_bytes());
         assert_eq!(self.sim.live_bytes(), reserved);
         assert_eq!(self.sim.live_objects(), self.pool.reserved_objects());
@@ -207,7 +207,7 @@ impl Scene {
         self.held.clear();
         assert_eq!(self.pool.quota("matrix"), Some((MIB, 0)));
         assert_eq!(self.pool.statistics().active_allocations, 0);
-        self.compare_books();
+        self.compare_figures();
         let Self { sim, pool, queue, .. } = self;
         drop((pool, queue));
         assert_all_back(&sim);
@@ -286,7 +286,7 @@ fn play(sim: &SimDevice, config: &PoolConfig, call: Call, order: impl Fn(), alwa
     let mut scene = Scene::new(sim, pool);
     for (name, act) in ACTS {
         act(&mut scene);
-        scene.compare_books();
+        scene.compare_figures();
         if !always {
             // A call fails once, whatever it is.
             if scene.held.len() > 4 {

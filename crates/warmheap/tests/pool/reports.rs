@@ -166,7 +166,7 @@ fn what_heaps_hold_is_had_at_once() {
     let site = CallSite::foreign("serve.py", 42);
     assert!(pool.allocate_at_once(3 * MIB, site).is_none(), "this thread is new to the pool");
     drop(pool.allocate(3 * MIB).unwrap());
-    let first = pool.allocate_at_once(3 * MIB, site).expect("nobody is at the heaps");
+    let first = pool.allocate_at_once(3 * MIB, site).expect("no thread is in a heap");
     let second = pool.allocate_at_once(3 * MIB, site).expect("the other heap has room");
     assert_ne!(first.address(), second.address());
     assert!(pool.allocate_at_once(1000 * MIB, site).is_none(), "no heap has room");

@@ -88,7 +88,11 @@ fn each_stage_serves_in_its_turn() {
     pool.reset_statistics();
     let third = large().unwrap();
     assert_eq!(pool.statistics().slow_path.callbacks, Stage { tried: 1, served: 1 });
-    assert_eq!(pool.statistics().slow_path.wait, Stage::default(), "nobody allowed it to wait");
+    assert_eq!(
+        pool.statistics().slow_path.wait,
+        Stage::default(),
+        "neither the request nor the settings allow a wait"
+    );
 
     // No stage is left.
     pool.reset_statistics();

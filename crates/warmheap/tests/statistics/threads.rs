@@ -17,7 +17,7 @@ const SLACK: u64 = 128 * MIB;
 
 /// What the threads have counted themselves: each act before it begins and after it is done.
 #[derive(Debug, Default)]
-struct Books {
+struct Counts {
     asked: AtomicU64,
     allocated: AtomicU64,
     freeing: AtomicU64,
@@ -31,7 +31,7 @@ struct Books {
     most_peak: AtomicU64,
 }
 
-impl Books {
+impl Counts {
     fn allocate(&self, pool: &Pool, size: u64) -> Buffer {
         self.asked.fetch_add(1, SeqCst);
         let most = self.most.fetch_add(size, SeqCst) + size;
@@ -56,13 +56,13 @@ impl Books {
 }
 
 /// Runs one thread: it keeps buffers of many sizes for a while, and other threads free half of them.
-fn work(pool: &Pool, books: &Books, around: &Mutex<Vec<Buffer>>, seed: u64, steps: u32) {
+fn work(pool: &Pool, counts: &Counts, around: &Mutex<Vec<Buffer>>, seed: u64, steps: u32) {
     let mut rng = Rng::with_seed(seed);
     let mut held: Vec<Buffer> = Vec::new();
     for _ in 0..steps {
         let most = 1 << rng.u32(6..23);
         let size = rng.u64(1..=most);
-        held.push(books.allocate(pool, size));
+        held.push(counts.allocate(pool, size));
         if held.len() > 8 {
             let buffer = held.swap_remove(rng.usize(..held.len()));
             let other = if rng.bool() {
@@ -73,10 +73,10 @@ fn work(pool: &Pool, books: &Books, around: &Mutex<Vec<Buffer>>, seed: u64, step
             } else {
                 buffer
             };
-            books.free(other);
+            counts.free(other);
         }
     }
-    held.into_iter().for_each(|buffer| books.free(buffer));
+    held.into_iter().for_each(|buffer| counts.free(buffer));
 }
 
 /// Asserts what is true of every snapshot, whatever happens meanwhile.
@@ -95,15 +95,15 @@ fn is_possible(seen: &Statistics) {
 }
 
 /// Takes snapshots until told to stop. Compares each with the counts before it and after it.
-fn watch(pool: &Pool, books: &Books, threads: u64, stop: &AtomicBool) {
+fn watch(pool: &Pool, counts: &Counts, threads: u64, stop: &AtomicBool) {
     let mut before = Statistics::default();
     while !stop.load(SeqCst) {
-        let [allocated, freed] = [&books.allocated, &books.freed].map(|count| count.load(SeqCst));
-        let (freeing, least_peak) = (books.freeing.load(SeqCst), books.least_peak.load(SeqCst));
+        let [allocated, freed] = [&counts.allocated, &counts.freed].map(|count| count.load(SeqCst));
+        let (freeing, least_peak) = (counts.freeing.load(SeqCst), counts.least_peak.load(SeqCst));
         let reserved = pool.reserved_bytes();
         let seen = pool.statistics();
         let peak_reserved = pool.peak_reserved_bytes();
-        let [asked, frees] = [&books.asked, &books.freeing].map(|count| count.load(SeqCst));
+        let [asked, frees] = [&counts.asked, &counts.freeing].map(|count| count.load(SeqCst));
         is_possible(&seen);
         assert!((allocated..=asked).contains(&seen.total_allocations), "{allocated} to {asked}: {seen:?}");
         assert!((freed..=frees).contains(&seen.total_deallocations), "{freed} to {frees}: {seen:?}");
@@ -111,7 +111,7 @@ fn watch(pool: &Pool, books: &Books, threads: u64, stop: &AtomicBool) {
         let active = allocated.saturating_sub(frees)..=asked - freed;
         assert!(active.contains(&seen.active_allocations), "{active:?}, freeing {freeing}: {seen:?}");
         let peak = (seen.peak_used_mb * MIB as f64) as u64;
-        let most_peak = books.most_peak.load(SeqCst);
+        let most_peak = counts.most_peak.load(SeqCst);
         assert!(peak + threads * SLACK >= least_peak, "{peak} for {least_peak}");
         assert!(peak <= most_peak + threads * SLACK, "{peak} for {most_peak}");
         assert!(reserved <= peak_reserved, "{reserved} held, at most {peak_reserved}");
@@ -124,28 +124,28 @@ fn watch(pool: &Pool, books: &Books, threads: u64, stop: &AtomicBool) {
 }
 
 /// Runs so many threads on a pool of each kind, while `reader` reads.
-fn played(threads: u64, reader: impl Fn(&Pool, &Books, &AtomicBool) + Sync, check: impl Fn(&Pool, &Books)) {
+fn played(threads: u64, reader: impl Fn(&Pool, &Counts, &AtomicBool) + Sync, check: impl Fn(&Pool, &Counts)) {
     // The pool has two heaps of 32 MiB, so with many threads most requests fall back.
     let fixed = fixed(2, 32 * MIB).with_log_exhaustion(false);
     for (name, sim, config) in ways(SimDevice::new, PoolConfig::elastic(), fixed) {
         let pool = Pool::new(Arc::new(sim.clone()), config).unwrap();
-        let (books, around, stop) = (Books::default(), Mutex::default(), AtomicBool::new(false));
+        let (counts, around, stop) = (Counts::default(), Mutex::default(), AtomicBool::new(false));
         thread::scope(|scope| {
-            let (pool, books, around, stop) = (&pool, &books, &around, &stop);
+            let (pool, counts, around, stop) = (&pool, &counts, &around, &stop);
             let steps = 6000 / threads as u32;
             let workers: Vec<_> = (0..threads)
-                .map(|seed| scope.spawn(move || work(pool, books, around, seed, steps)))
+                .map(|seed| scope.spawn(move || work(pool, counts, around, seed, steps)))
                 .collect();
             let reader = &reader;
-            let reading = scope.spawn(move || reader(pool, books, stop));
+            let reading = scope.spawn(move || reader(pool, counts, stop));
             let worked: Vec<_> = workers.into_iter().map(|worker| worker.join()).collect();
             stop.store(true, SeqCst);
             let read = reading.join();
             assert!(worked.iter().all(Result::is_ok) && read.is_ok(), "{threads} threads on {name}");
         });
-        check(&pool, &books);
+        check(&pool, &counts);
         let around: Vec<Buffer> = around.into_inner().unwrap();
-        around.into_iter().for_each(|buffer| books.free(buffer));
+        around.into_iter().for_each(|buffer| counts.free(buffer));
         assert_eq!(pool.statistics().active_allocations, 0, "{threads} threads on {name}");
     }
 }
@@ -153,20 +153,20 @@ fn played(threads: u64, reader: impl Fn(&Pool, &Books, &AtomicBool) + Sync, chec
 #[test]
 fn no_figure_is_impossible_while_threads_work_and_all_are_exact_once_they_stand_still() {
     for threads in [1, 2, 3, 16, 64] {
-        let reader = |pool: &Pool, books: &Books, stop: &AtomicBool| watch(pool, books, threads, stop);
-        played(threads, reader, |pool, books| {
+        let reader = |pool: &Pool, counts: &Counts, stop: &AtomicBool| watch(pool, counts, threads, stop);
+        played(threads, reader, |pool, counts| {
             let seen = pool.statistics();
             is_possible(&seen);
-            let [asked, freed] = [&books.asked, &books.freed].map(|count| count.load(SeqCst));
+            let [asked, freed] = [&counts.asked, &counts.freed].map(|count| count.load(SeqCst));
             assert_eq!((seen.total_allocations, seen.total_deallocations), (asked, freed));
             assert_eq!((seen.active_allocations, seen.failed_allocations), (asked - freed, 0));
-            assert_eq!(seen.largest_allocation_mb, books.largest.load(SeqCst) as f64 / MIB as f64);
-            let mean = books.requested.load(SeqCst) as f64 / asked as f64;
+            assert_eq!(seen.largest_allocation_mb, counts.largest.load(SeqCst) as f64 / MIB as f64);
+            let mean = counts.requested.load(SeqCst) as f64 / asked as f64;
             assert_eq!(seen.avg_allocation_mb, mean / MIB as f64);
             assert_eq!(pool.leaks().leaks.len() as u64, asked - freed);
-            assert_eq!(pool.leaks().bytes(), books.least.load(SeqCst));
+            assert_eq!(pool.leaks().bytes(), counts.least.load(SeqCst));
             if threads == 1 {
-                assert_eq!(seen.peak_used_mb, books.most_peak.load(SeqCst) as f64 / MIB as f64);
+                assert_eq!(seen.peak_used_mb, counts.most_peak.load(SeqCst) as f64 / MIB as f64);
             }
         });
     }
@@ -175,20 +175,20 @@ fn no_figure_is_impossible_while_threads_work_and_all_are_exact_once_they_stand_
 #[test]
 fn no_figure_is_impossible_while_counters_are_reset() {
     for threads in [1, 3, 16] {
-        let reader = |pool: &Pool, _: &Books, stop: &AtomicBool| {
+        let reader = |pool: &Pool, _: &Counts, stop: &AtomicBool| {
             while !stop.load(SeqCst) {
                 pool.reset_statistics();
                 (0..5).for_each(|_| is_possible(&pool.statistics()));
                 thread::yield_now();
             }
         };
-        played(threads, reader, |pool, books| {
+        played(threads, reader, |pool, counts| {
             pool.reset_statistics();
             let seen = pool.statistics();
-            let alive = books.allocated.load(SeqCst) - books.freed.load(SeqCst);
+            let alive = counts.allocated.load(SeqCst) - counts.freed.load(SeqCst);
             assert_eq!((seen.total_allocations, seen.total_deallocations), (0, 0));
             assert_eq!((seen.active_allocations, seen.fallback_allocations), (alive, 0));
-            assert_eq!(seen.peak_used_mb, books.least.load(SeqCst) as f64 / MIB as f64);
+            assert_eq!(seen.peak_used_mb, counts.least.load(SeqCst) as f64 / MIB as f64);
         });
     }
 }

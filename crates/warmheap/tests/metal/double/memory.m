@@ -12,7 +12,7 @@ static void check_options(NSUInteger o) {
 }
 static NSUInteger max_buffer(void) { return knobs.budget / 2; }
 
-// Page-aligned, and never zero: nobody may rely on heap memory being clear.
+// Page-aligned, and never zero: no user may rely on heap memory being clear.
 void *metal_double_memory(size_t size) {
   void *p = aligned_alloc(PAGE, up(size, PAGE));
   memset(p, 0xa5, up(size, PAGE));

@@ -126,7 +126,7 @@ impl Program {
                 self.oracle.failed();
                 let after = self.pool.statistics();
                 assert_eq!(after.fallback_mb, before.fallback_mb, "a refused buffer stayed");
-                self.oracle.may_be_withheld(size, align);
+                self.oracle.may_be_quarantined(size, align);
             }
             Err(error) => panic!("{ask:?}: {error}"),
         }

@@ -30,7 +30,7 @@ pub(crate) struct Oracle {
     /// Whether clearing freed memory may fail, so that the pool puts it in quarantine.
     fills_may_fail: bool,
     /// The most bytes that may be in quarantine: those seen last, and all freed since.
-    withheld: u64,
+    quarantined: u64,
 }
 
 impl Oracle {
@@ -59,7 +59,7 @@ impl Oracle {
         self.live_bytes -= buffer.size();
         self.freed += 1;
         self.hold(buffer, align, u64::wrapping_sub);
-        self.may_be_withheld(buffer.size(), align);
+        self.may_be_quarantined(buffer.size(), align);
     }
 
     /// Notes that the buffer had `old` bytes and is longer now, in its place.
@@ -87,7 +87,7 @@ impl Oracle {
         self.largest = self.largest.max(size);
         self.peak = self.peak.max(self.live_bytes + size);
         self.fallbacks += fallbacks;
-        self.may_be_withheld(size, GROWING);
+        self.may_be_quarantined(size, GROWING);
     }
 
     fn hold(&mut self, buffer: &Buffer, align: u64, change: fn(u64, u64) -> u64) {
@@ -110,16 +110,16 @@ impl Oracle {
     }
 
     /// Notes that a buffer is gone whose memory was perhaps not cleared.
-    pub(crate) fn may_be_withheld(&mut self, size: u64, align: u64) {
+    pub(crate) fn may_be_quarantined(&mut self, size: u64, align: u64) {
         if self.fills_may_fail {
-            self.withheld += range_of(size, align).1;
+            self.quarantined += range_of(size, align).1;
         }
     }
 
     /// Notes that the pool has tried to clear its quarantine.
     pub(crate) fn cleared(&mut self) {
         if !self.fills_may_fail {
-            self.withheld = 0;
+            self.quarantined = 0;
         }
     }
 
@@ -158,9 +158,9 @@ impl Oracle {
         let used = (seen.used_capacity_mb * MIB) as u64;
         let Self { least, most, .. } = *self;
         assert!((least..=most).contains(&used), "{used} used of {least}..{most}");
-        let withheld = (seen.quarantined_mb * MIB) as u64;
-        assert!(withheld <= self.withheld, "{withheld} quarantined of at most {}", self.withheld);
-        self.withheld = withheld;
+        let quarantined = (seen.quarantined_mb * MIB) as u64;
+        assert!(quarantined <= self.quarantined, "{quarantined} quarantined of at most {}", self.quarantined);
+        self.quarantined = quarantined;
         let capacity = seen.total_capacity_mb;
         assert!(seen.used_capacity_mb + seen.cached_mb <= capacity, "more is used than there is: {seen:?}");
         let share = if capacity == 0.0 { 0.0 } else { seen.used_capacity_mb / capacity };
