@@ -9,7 +9,7 @@ use std::time::Duration;
 use cuda_double::Double;
 use cudarc::driver::sys::{self, CUresult};
 use warmheap::device::cuda::CudaDevice;
-use warmheap::device::{Device, DeviceError, HeapKind, HeapRequest, Memory, Queue};
+use warmheap::device::{Device, DeviceError, HeapRequest, Memory, Queue};
 
 const MIB: u64 = 1 << 20;
 /// The bytes of one page of a growing heap.
@@ -37,7 +37,7 @@ impl Turn {
 }
 
 fn elastic(device: &CudaDevice, size: u64) -> Result<Box<dyn Memory>, DeviceError> {
-    device.create_heap(&HeapRequest { size, kind: HeapKind::Elastic, label: "test".into() })
+    device.create_heap(&HeapRequest::elastic(size, "test"))
 }
 
 /// Reads device memory as a program does.
@@ -113,7 +113,7 @@ fn elastic_heaps_hold_only_what_is_committed() {
     own::commit(&*heap, 8 * GRANULE..9 * GRANULE).unwrap();
     assert_eq!(double.used(0), 5 * GRANULE);
     own::fill(&*heap, 8 * GRANULE..9 * GRANULE, 0xA5).unwrap();
-    assert!(read(heap.address() + 8 * GRANULE, 4096).iter().all(|&b| b == 0xA5));
+    assert!(read(heap.device_address() + 8 * GRANULE, 4096).iter().all(|&b| b == 0xA5));
 
     own::decommit(&*heap, GRANULE..3 * GRANULE).unwrap();
     assert_eq!(double.used(0), 3 * GRANULE);
@@ -137,10 +137,10 @@ fn bytes_are_copied_between_heaps_and_buffers() {
     own::fill(&*buffer, 0..MIB, 2).unwrap();
     own::copy(&*heap, 4 * MIB, &*buffer, 0..1000).unwrap();
     own::copy(&*heap, 8 * MIB, &*heap, 4 * MIB..4 * MIB + 2000).unwrap();
-    let copied = read(heap.address() + 8 * MIB, 2001);
+    let copied = read(heap.device_address() + 8 * MIB, 2001);
     assert!(copied[..1000].iter().all(|byte| *byte == 2) && copied[1000..].iter().all(|byte| *byte == 1));
     own::copy(&*buffer, 0, &*heap, 0..10).unwrap();
-    assert_eq!(read(buffer.address(), 11), [1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 2]);
+    assert_eq!(read(buffer.device_address(), 11), [1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 2]);
     drop((heap, buffer, device));
     turn.end(double);
 }
@@ -168,7 +168,7 @@ fn requests_too_large_and_memory_gone_are_told_apart() {
     let device = CudaDevice::open(0).unwrap();
     assert!(matches!(device.allocate(4 << 30, 1), Err(DeviceError::TooLarge { .. })));
     let most = device.allocate(1000 * MIB, 4096).unwrap();
-    assert!(most.address().is_multiple_of(4096));
+    assert!(most.device_address().is_multiple_of(4096));
     let error = device.allocate(100 * MIB, 1).unwrap_err();
     assert!(
         matches!(error, DeviceError::OutOfMemory { requested, available: Some(free) }
@@ -188,9 +188,9 @@ fn fallback_in_stream_order_is_as_good() {
     let (turn, double) = Turn::take();
     let device = CudaDevice::open(0).unwrap().stream_ordered().unwrap();
     let buffer = device.allocate(10 * MIB, 1 << 16).unwrap();
-    assert!(buffer.address().is_multiple_of(1 << 16));
+    assert!(buffer.device_address().is_multiple_of(1 << 16));
     own::fill(&*buffer, 0..10 * MIB, 9).unwrap();
-    assert!(read(buffer.address() + 10 * MIB - 4096, 4096).iter().all(|&b| b == 9));
+    assert!(read(buffer.device_address() + 10 * MIB - 4096, 4096).iter().all(|&b| b == 9));
     assert!(double.calls("cuMemPoolSetAttribute") > 0);
     assert!(matches!(device.allocate(1 << 40, 1), Err(DeviceError::TooLarge { .. })));
     drop((buffer, device));
@@ -204,9 +204,7 @@ fn without_virtual_memory_heaps_are_fixed() {
     let device = CudaDevice::open(0).unwrap();
     assert!(!device.limits().elastic);
     assert!(matches!(elastic(&device, 64 * MIB), Err(DeviceError::Unsupported { .. })));
-    let heap = device
-        .create_heap(&HeapRequest { size: 64 * MIB, kind: HeapKind::Fixed, label: "test".into() })
-        .unwrap();
+    let heap = device.create_heap(&HeapRequest::fixed(64 * MIB, "test")).unwrap();
     own::warm(&*heap, 0..64 * MIB).unwrap();
     assert_eq!(double.used(0), 64 * MIB);
     drop((heap, device));

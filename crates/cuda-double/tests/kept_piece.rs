@@ -4,7 +4,7 @@
 use cuda_double::Double;
 use cudarc::driver::sys::CUresult;
 use warmheap::device::cuda::CudaDevice;
-use warmheap::device::{Device, HeapKind, HeapRequest};
+use warmheap::device::{Device, HeapRequest};
 
 /// The bytes of one page of a growing heap.
 const GRANULE: u64 = 32 << 20;
@@ -13,7 +13,7 @@ const GRANULE: u64 = 32 << 20;
 fn a_handle_that_is_not_taken_back_leaves_the_heap_usable() {
     let double = Double::install();
     let device = CudaDevice::open(0).unwrap();
-    let request = HeapRequest { size: 2 * GRANULE, kind: HeapKind::Elastic, label: "test".into() };
+    let request = HeapRequest::elastic(2 * GRANULE, "test");
     let heap = device.create_heap(&request).unwrap();
     double.fail("cuMemRelease", 2, CUresult::CUDA_ERROR_UNKNOWN);
     // SAFETY: only this test uses the heap, and it commits no page twice.

@@ -61,9 +61,9 @@ typedef struct wh_buffer {
 // The place and size of a buffer.
 typedef struct wh_buffer_info {
   // The device's address of the first byte.
-  uint64_t address;
+  uint64_t device_address;
   // The CPU's pointer to the first byte; null if the CPU cannot access this memory.
-  void *host;
+  void *host_ptr;
   // The requested bytes.
   uint64_t size;
   // True if the buffer is straight from the device, because no heap could serve the request.

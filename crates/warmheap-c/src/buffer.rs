@@ -23,9 +23,9 @@ pub struct wh_buffer {
 #[allow(non_camel_case_types)]
 pub struct wh_buffer_info {
     /// The device's address of the first byte.
-    pub address: u64,
+    pub device_address: u64,
     /// The CPU's pointer to the first byte; null if the CPU cannot access this memory.
-    pub host: *mut c_void,
+    pub host_ptr: *mut c_void,
     /// The requested bytes.
     pub size: u64,
     /// True if the buffer is straight from the device, because no heap could serve the request.
@@ -71,7 +71,7 @@ pub unsafe extern "C" fn wh_allocate(
             request = request.zeroed();
         }
         let allocated =
-            if flags & WH_NO_FALLBACK == 0 { pool.allocate(request) } else { pool.try_allocate(request) };
+            pool.allocate(if flags & WH_NO_FALLBACK == 0 { request } else { request.no_fallback() });
         let id = handles::add_buffer(allocated?);
         // SAFETY: the caller keeps this function's contract.
         unsafe { put(buffer, "buffer", wh_buffer { id }) }
@@ -86,8 +86,8 @@ pub unsafe extern "C" fn wh_allocate(
 pub unsafe extern "C" fn wh_inspect(buffer: wh_buffer, info: *mut wh_buffer_info) -> wh_status {
     guarded(|| {
         let found = handles::with_buffer(buffer.id, |buffer| wh_buffer_info {
-            address: buffer.address(),
-            host: buffer.host().map_or(std::ptr::null_mut(), |p| p.as_ptr().cast()),
+            device_address: buffer.device_address(),
+            host_ptr: buffer.host_ptr().map_or(std::ptr::null_mut(), |p| p.as_ptr().cast()),
             size: buffer.size(),
             is_fallback: buffer.is_fallback(),
         })?;

@@ -3,7 +3,7 @@
 use std::ffi::c_char;
 
 use warmheap::config::ConfigError;
-use warmheap::device::Spec;
+use warmheap::device::{Spec, SpecError};
 use warmheap::{Pool, PoolConfig};
 
 use crate::status::{Failure, guarded, put, text, wh_status};
@@ -195,7 +195,7 @@ unsafe fn open(
     if out.is_null() {
         return Err(Failure::argument("pool is null"));
     }
-    let unknown = |reason| Failure::argument(format!("no device is named {name:?}: {reason}"));
+    let unknown = |reason: SpecError| Failure::argument(format!("no device is named {name:?}: {reason}"));
     let device = name.parse::<Spec>().map_err(unknown)?.open()?;
     let pool = Pool::new(device, config)?;
     fork::watch();

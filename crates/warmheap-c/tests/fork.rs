@@ -33,7 +33,8 @@ fn allocate(pool: wh_pool, size: u64) -> (warmheap_c::wh_status, wh_buffer) {
 fn work(pool: wh_pool, ended: &AtomicBool) {
     while !ended.load(Relaxed) {
         let held: Vec<_> = (1..20).map(|size| allocate(pool, size * 3000).1).collect();
-        let mut info = wh_buffer_info { address: 0, host: ptr::null_mut(), size: 0, is_fallback: false };
+        let mut info =
+            wh_buffer_info { device_address: 0, host_ptr: ptr::null_mut(), size: 0, is_fallback: false };
         // SAFETY: there is room for the result. Each call holds the lock of a table of handles for most of
         // its time.
         (0..2000).for_each(|look| unsafe { _ = wh_inspect(held[look % held.len()], &mut info) });
@@ -43,7 +44,8 @@ fn work(pool: wh_pool, ended: &AtomicBool) {
 }
 
 fn refused(pool: wh_pool, buffer: wh_buffer) {
-    let mut info = wh_buffer_info { address: 0, host: ptr::null_mut(), size: 0, is_fallback: false };
+    let mut info =
+        wh_buffer_info { device_address: 0, host_ptr: ptr::null_mut(), size: 0, is_fallback: false };
     let mut statistics = wh_statistics::default();
     assert_eq!(allocate(pool, 64), (WH_FORKED, wh_buffer::default()));
     // SAFETY: there is room for the results.

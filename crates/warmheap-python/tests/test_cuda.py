@@ -106,7 +106,7 @@ def test_torch_and_the_pool_lend_each_other_memory() -> None:
     with warmheap.MemoryPool(device="cuda", heap_size_mb=256, num_heaps=1, warmup_sizes=[256]) as pool:
         buffer = pool.allocate(4 << 20, zeroed=True)
         tensor = torch.from_dlpack(buffer)
-        assert tensor.is_cuda and tensor.data_ptr() == buffer.address and tensor.sum().item() == 0
+        assert tensor.is_cuda and tensor.data_ptr() == buffer.device_address and tensor.sum().item() == 0
         numbers = tensor.view(torch.float32)
         numbers.copy_(torch.arange(1 << 20, dtype=torch.float32))
         assert torch.from_dlpack(buffer).view(torch.float32)[4095].item() == 4095
@@ -114,7 +114,7 @@ def test_torch_and_the_pool_lend_each_other_memory() -> None:
             memoryview(buffer)
         # The other way: PyTorch's own protocol takes the pool's memory, still without a copy.
         again = torch.from_dlpack(numbers)
-        assert again.data_ptr() == buffer.address
+        assert again.data_ptr() == buffer.device_address
         buffer.free()
         del buffer, tensor, numbers
         assert pool.get_statistics().active_allocations == 1

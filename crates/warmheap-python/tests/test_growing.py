@@ -13,10 +13,10 @@ from conftest import MIB, at_once
 def test_a_buffer_grows_in_place() -> None:
     with warmheap.MemoryPool(device="host") as pool:
         cache = pool.allocate(1000, growable=256 * MIB, tag="kv-cache")
-        address, view = cache.address, memoryview(cache)
+        address, view = cache.device_address, memoryview(cache)
         view[:5] = b"hello"
         assert cache.grow(100 * MIB) is None and cache.grow(10) is None
-        assert (cache.size, cache.address, view.nbytes) == (100 * MIB, address, 1000)
+        assert (cache.size, cache.device_address, view.nbytes) == (100 * MIB, address, 1000)
         memoryview(cache)[100 * MIB - 1] = 1
         assert bytes(memoryview(cache)[:5]) == b"hello"
         assert pool.get_statistics().active_allocations == 1
@@ -37,7 +37,7 @@ def test_a_buffer_that_cannot_grow_may_move(pool: warmheap.MemoryPool) -> None:
     left = buffer.grow(8 * MIB, move=True)
     assert left is not None and (left.size, buffer.size, buffer.tag) == (2 * MIB, 8 * MIB, "kv")
     assert bytes(memoryview(buffer)[:5]) == bytes(memoryview(left)[:5]) == b"hello"
-    assert buffer.address != left.address and buffer.site is not None and __file__ in buffer.site
+    assert buffer.device_address != left.device_address and buffer.site is not None and __file__ in buffer.site
     before = pool.get_statistics().active_allocations
     left.free()
     assert pool.get_statistics().active_allocations == before - 1

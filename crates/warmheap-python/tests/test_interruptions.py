@@ -203,7 +203,7 @@ ACTS: List[Act] = [
 def test_a_callback_may_do_anything(act: Act, device: str, unraisable: List[Any]) -> None:
     pool = warmheap.MemoryPool(device=device, heap_size_mb=8, num_heaps=1, warmup_sizes=[])
     cached = [pool.allocate(40 * MIB)]
-    address, calls = cached[0].address, []
+    address, calls = cached[0].device_address, []
 
     def callback(pool: warmheap.MemoryPool, _: warmheap.Pressure) -> None:
         calls.append(True)
@@ -219,7 +219,7 @@ def test_a_callback_may_do_anything(act: Act, device: str, unraisable: List[Any]
     assert all(isinstance(error, (ZeroDivisionError, warmheap.OutOfMemoryError)) for error in unraisable)
     # The request succeeds exactly if there was room. What was not freed is unchanged.
     assert (served is not None) == (not any(not buffer.is_freed and buffer.size > 1000 for buffer in cached[:1]))
-    assert not cached or cached[0].is_freed or cached[0].address == address
+    assert not cached or cached[0].is_freed or cached[0].device_address == address
     if pool.closed:
         return
     alive = len([buffer for buffer in cached if not buffer.is_freed]) + (served is not None)

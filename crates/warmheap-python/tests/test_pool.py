@@ -17,7 +17,7 @@ from conftest import MIB, at_once
 def test_a_buffer_is_where_and_what_was_asked_for(pool: warmheap.MemoryPool) -> None:
     buffer = pool.allocate(3 * MIB, align=1 << 16, tag="weights")
     assert (buffer.size, buffer.nbytes, len(buffer)) == (3 * MIB, 3 * MIB, 3 * MIB)
-    assert buffer.address % (1 << 16) == 0
+    assert buffer.device_address % (1 << 16) == 0
     assert (buffer.device, buffer.tag, buffer.is_fallback) == ("host", "weights", False)
     assert buffer.pool is pool
     assert repr(buffer).startswith(f"<warmheap.Buffer of {3 * MIB} bytes at 0x")
@@ -45,7 +45,7 @@ def test_the_line_that_asked_is_kept(pool: warmheap.MemoryPool) -> None:
 @pytest.mark.parametrize("way", ["del", "free", "with"])
 def test_a_buffer_goes_back(pool: warmheap.MemoryPool, way: str) -> None:
     buffer = pool.allocate(MIB)
-    address = buffer.address
+    address = buffer.device_address
     if way == "with":
         with buffer as held:
             assert held is buffer
@@ -57,9 +57,9 @@ def test_a_buffer_goes_back(pool: warmheap.MemoryPool, way: str) -> None:
     else:
         assert buffer.is_freed and repr(buffer) == "<warmheap.Buffer on host, freed>"
         with pytest.raises(warmheap.ClosedError, match="freed"):
-            buffer.address
+            buffer.device_address
     assert pool.get_statistics().active_allocations == 0
-    assert pool.allocate(MIB).address == address
+    assert pool.allocate(MIB).device_address == address
 
 
 def test_garbage_that_holds_a_buffer_gives_it_back(pool: warmheap.MemoryPool) -> None:
@@ -181,13 +181,13 @@ def test_memory_goes_back_to_the_device() -> None:
         assert pool.trim(held) == 0
         assert pool.trim() == held - pool.reserved_bytes > 0
         assert pool.peak_reserved_bytes == held
-        assert pool.rest() == 0
+        assert pool.make_purgeable() == 0
 
 
 def test_retired_buffers_wait_for_their_ticket(pool: warmheap.MemoryPool) -> None:
     queue = pool.queue()
     buffer = pool.allocate(MIB)
-    address = buffer.address
+    address = buffer.device_address
     ticket = queue.signal()
     view = memoryview(buffer)
     with pytest.raises(BufferError, match="1 views"):
@@ -197,7 +197,7 @@ def test_retired_buffers_wait_for_their_ticket(pool: warmheap.MemoryPool) -> Non
     assert buffer.is_freed and queue.retired_bytes == MIB
     assert pool.get_statistics().active_allocations == 1
     with queue.allocate(MIB, tag="later") as same:
-        assert same.address == address, "later work of the same queue may have it at once"
+        assert same.device_address == address, "later work of the same queue may have it at once"
         same.retire(ticket)
     assert queue.poll() == 0 and not queue.wait(ticket, 0.01)
     queue.complete(ticket)
@@ -343,7 +343,7 @@ def test_huge_alignments_are_served_or_refused(device: str, align: int) -> None:
             buffers.append(pool.allocate(4096, align=align))
         except warmheap.OutOfMemoryError:
             pass
-    addresses = [buffer.address for buffer in buffers]
+    addresses = [buffer.device_address for buffer in buffers]
     assert 0 not in addresses and len(set(addresses)) == len(addresses)
     assert all(address % align == 0 for address in addresses)
-    assert pool.allocate(4096).address not in addresses
+    assert pool.allocate(4096).device_address not in addresses

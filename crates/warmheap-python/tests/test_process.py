@@ -116,7 +116,7 @@ def test_a_child_may_not_use_what_it_inherited() -> None:
         child = os.fork()
         if child == 0:
             refused = 0
-            for use in [lambda: pool.allocate(1), pool.get_statistics, pool.close, lambda: buffer.address,
+            for use in [lambda: pool.allocate(1), pool.get_statistics, pool.close, lambda: buffer.device_address,
                         buffer.free, lambda: memoryview(buffer), lambda: buffer.retire(ticket),
                         queue.signal, queue.poll, buffer.__dlpack__]:
                 try:
@@ -171,7 +171,7 @@ def test_a_child_leaves_memory_alone_whose_last_view_it_drops(lend: str) -> None
         import os, sys, warmheap
         pool = warmheap.MemoryPool(heap_size_mb=1, num_heaps=1, warmup_sizes=[], log_exhaustion=False)
         buffer = pool.allocate(64 << 20)
-        view, address = {lend}, buffer.address
+        view, address = {lend}, buffer.device_address
         def mapped():
             ranges = [line.split()[0].split("-") for line in open("/proc/self/maps")]
             return any(int(start, 16) <= address < int(end, 16) for start, end in ranges)

@@ -95,7 +95,7 @@ def test_numpy_uses_pool_memory(pool: warmheap.MemoryPool) -> None:
     through_view[:] = numpy.arange(1000)
     through_dlpack = numpy.from_dlpack(buffer)
     assert through_dlpack.dtype == numpy.uint8 and through_dlpack.shape == (4000,)
-    assert through_dlpack.ctypes.data == buffer.address == through_view.ctypes.data
+    assert through_dlpack.ctypes.data == buffer.device_address == through_view.ctypes.data
     assert through_dlpack.view(numpy.float32).sum() == 499500
     del buffer, through_view
     gc.collect()

@@ -302,5 +302,5 @@ def test_buffers_that_grow_after_the_close_do_not_overlap(device: str) -> None:
     freeing.join()
     for step in [65536, 4096, 256]:
         grow(step, 64)
-    places = sorted((buffer.address, buffer.size) for buffer in growing)
+    places = sorted((buffer.device_address, buffer.size) for buffer in growing)
     assert all(a + size <= b for (a, size), (b, _) in zip(places, places[1:]))

@@ -18,7 +18,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let _weights = recorder.allocate(20 * MIB)?;
     for token in 0..1000_u64 {
         let _activations = recorder.allocate(100_000 + token * 512)?;
-        let _logits = recorder.allocate(304_128_u64)?;
+        let _logits = recorder.allocate(304_128)?;
     }
     println!("recorded {} events in {}", recorder.finish()?, path.display());
 

@@ -13,7 +13,7 @@ use std::time::Instant;
 use crate::error::TraceError;
 use crate::event::{Action, Event};
 use crate::writer::TraceWriter;
-use warmheap::{AllocError, Buffer, CallSite, Pool, Request, Ticket};
+use warmheap::{AllocError, Buffer, Pool, Request, Ticket};
 
 /// A pool whose allocations and frees are written to a trace. A clone is cheap and shares the trace. Any
 /// thread may use it.
@@ -75,43 +75,16 @@ impl Recorder {
     /// [`Recorder::finish`].
     #[track_caller]
     pub fn allocate(&self, request: impl Into<Request>) -> Result<Recorded, AllocError> {
-        self.allocate_at(request, CallSite::caller())
-    }
-
-    /// Allocates as [`Recorder::allocate`] does. Leak reports name `site` as the caller.
-    ///
-    /// # Errors
-    /// Returns the errors of [`Recorder::allocate`].
-    pub fn allocate_at(
-        &self,
-        request: impl Into<Request>,
-        site: impl Into<CallSite>,
-    ) -> Result<Recorded, AllocError> {
         let request = request.into();
-        self.record(request.bytes(), self.pool.allocate_at(request, site))
-    }
-
-    /// Allocates as [`Recorder::allocate_at`] does, but never straight from the device; see
-    /// [`Pool::try_allocate`].
-    ///
-    /// # Errors
-    /// Returns the errors of [`Recorder::allocate`].
-    pub fn try_allocate_at(
-        &self,
-        request: impl Into<Request>,
-        site: impl Into<CallSite>,
-    ) -> Result<Recorded, AllocError> {
-        let request = request.into();
-        self.record(request.bytes(), self.pool.try_allocate_at(request, site))
-    }
-
-    fn record(&self, size: u64, answer: Result<Buffer, AllocError>) -> Result<Recorded, AllocError> {
-        match answer {
+        let size = request.bytes();
+        match self.pool.allocate(request) {
             Ok(buffer) => {
-                let address = buffer.address();
+                let address = buffer.device_address();
                 self.log.add(Action::Allocate, address, size);
                 Ok(Recorded { life: Life { log: Arc::clone(&self.log), address, size }, buffer })
             }
+            // The program will ask again.
+            Err(AllocError::WouldBlock) => Err(AllocError::WouldBlock),
             Err(error) => {
                 self.log.add(Action::AllocateFailure, 0, size);
                 Err(error)

@@ -40,7 +40,7 @@ impl<'a> Words<'a> {
             return None;
         }
         // SAFETY: the bytes begin inside the buffer, whose memory begins at `host`.
-        let start = unsafe { buffer.host()?.add(bytes.start as usize) };
+        let start = unsafe { buffer.host_ptr()?.add(bytes.start as usize) };
         Some(Self { start, size, buffer: PhantomData })
     }
 

@@ -10,7 +10,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let cache = pool.allocate(Request::new(16 << 20).zeroed().tag("kv-cache"))?;
     let place = cache.metal().ok_or("not in Metal memory")?;
     println!("{} bytes at offset {} of one MTLBuffer", cache.size(), place.offset);
-    println!("GPU address {:#x}", cache.address());
+    println!("GPU address {:#x}", cache.device_address());
     let own = cache.own_mtl_buffer()?; // for code that takes no offset
     println!("its own MTLBuffer has {} bytes", own.length());
     drop((own, cache));

@@ -67,7 +67,7 @@ mod report {
     }
 
     fn create(device: &MetalDevice, size: u64) -> Result<Box<dyn Memory>> {
-        let request = HeapRequest { size, kind: HeapKind::Fixed, label: "metal_report".into() };
+        let request = HeapRequest::fixed(size, "metal_report");
         Ok(device.create_heap(&request)?)
     }
 
@@ -116,8 +116,8 @@ mod report {
 
     /// Measures a fill after two idle seconds. `keep_alive` is how long residency is refreshed.
     fn idle(keep_alive: Duration, size: u64) -> Result<Value> {
-        let residency = ResidencyOptions { keep_alive, ..ResidencyOptions::default() };
-        let device = MetalDevice::system_default(MetalOptions { residency, ..MetalOptions::default() })?;
+        let residency = ResidencyOptions::default().with_keep_alive(keep_alive);
+        let device = MetalDevice::system_default(MetalOptions::default().with_residency(residency))?;
         let memory = create(&device, size)?;
         // SAFETY: as above.
         let fill = || ms(|| Ok(unsafe { memory.fill(0..size, 0) }?));
@@ -143,11 +143,7 @@ mod report {
     }
 
     fn costs(size: u64) -> Result<Value> {
-        let options = MetalOptions {
-            hazards: Hazards::Untracked,
-            storage: Storage::Private,
-            ..MetalOptions::default()
-        };
+        let options = MetalOptions::default().with_hazards(Hazards::Untracked).with_storage(Storage::Private);
         let device = MetalDevice::system_default(options)?;
         let mut config = PoolConfig::default();
         (config.heap_size, config.num_heaps, config.warmup_sizes) = (size, 1, vec![size]);

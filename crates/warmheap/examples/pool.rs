@@ -13,7 +13,12 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 
     let weights = pool.allocate(Request::new(24 * MIB).tag("weights"))?;
     let scratch = pool.allocate(Request::new(4096).align(4096).zeroed())?;
-    println!("{} bytes at {:#x}, CPU pointer {:?}", scratch.size(), scratch.address(), scratch.host());
+    println!(
+        "{} bytes at {:#x}, CPU pointer {:?}",
+        scratch.size(),
+        scratch.device_address(),
+        scratch.host_ptr()
+    );
     drop(scratch); // its memory serves the next request
 
     println!("{} MiB of weights; hit rate {}", weights.size() / MIB, pool.statistics().hit_rate);

@@ -33,14 +33,15 @@ pub mod fork;
 pub mod metal;
 mod offsets;
 mod pool;
+mod setters;
 pub mod stats;
 mod sync;
 
 pub use config::PoolConfig;
 pub use pool::{
-    AllocError, Buffer, CallSite, ColdBox, CompactionBudget, CompactionReport, Leak, LeakReport, Movable,
-    OutOfMemory, Pinned, Placement, Pool, PoolQueue, Pressure, QuotaExceeded, Request, StartError, Tag,
-    Ticket,
+    AllocError, Buffer, BufferMemory, CallSite, CannotGrow, CompactionBudget, CompactionReport,
+    DeviceFailure, Leak, LeakReport, MovableBuffer, OutOfMemory, PinnedBuffer, Pool, PoolQueue, Pressure,
+    QuotaExceeded, Request, StartError, Tag, Ticket,
 };
 pub use stats::Statistics;
 

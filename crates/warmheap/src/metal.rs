@@ -9,7 +9,7 @@
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let pool = MetalMemoryPool::new(PoolConfig::default())?;
-//! let buffer = pool.allocate(1_u64 << 20)?;
+//! let buffer = pool.allocate(1 << 20)?;
 //! let place = buffer.metal().ok_or("not in Metal memory")?;
 //! let arguments = (place.buffer, place.offset); // of setBuffer:offset:atIndex:
 //! # let _ = arguments;

@@ -13,7 +13,7 @@ use warmheap::device::sim::{SimDevice, SimQueue};
 use warmheap::device::{Device, DeviceError, WorkerQueue};
 use warmheap::fork::Forked;
 use warmheap::{
-    AllocError, Buffer, CompactionBudget, Movable, Pool, PoolConfig, PoolQueue, Request, Statistics,
+    AllocError, Buffer, CompactionBudget, MovableBuffer, Pool, PoolConfig, PoolQueue, Request, Statistics,
 };
 use warmheap::{Tag, Ticket};
 
@@ -54,6 +54,27 @@ fn in_child<F: FnOnce()>(body: F) -> F {
     body
 }
 
+/// Runs `body` in a new thread and waits for its end. The standard library starts a thread under a lock, which
+/// a child inherits locked if a thread of the parent was starting or ending. The system's own call takes none.
+fn in_new_thread<F: FnOnce() + Send>(body: F) {
+    extern "C" fn run<F: FnOnce()>(body: *mut libc::c_void) -> *mut libc::c_void {
+        // SAFETY: `in_new_thread` passes the address of its own `Option<F>`, and waits for this thread.
+        let body = unsafe { &mut *body.cast::<Option<F>>() }.take();
+        if catch_unwind(AssertUnwindSafe(|| body.into_iter().for_each(|body| body()))).is_err() {
+            std::process::abort();
+        }
+        std::ptr::null_mut()
+    }
+    let mut body = Some(body);
+    let mut thread = 0;
+    // SAFETY: the body outlives the thread, because the join below waits for it.
+    let started =
+        unsafe { libc::pthread_create(&mut thread, std::ptr::null(), run::<F>, (&raw mut body).cast()) };
+    assert_eq!(started, 0);
+    // SAFETY: joins the thread that was just started.
+    assert_eq!(unsafe { libc::pthread_join(thread, std::ptr::null_mut()) }, 0);
+}
+
 /// Everything that a program may hold when it forks.
 struct Held {
     pool: Pool,
@@ -62,7 +83,7 @@ struct Held {
     growing: Buffer,
     metered: Buffer,
     to_retire: Buffer,
-    movables: [Movable; 3],
+    movables: [MovableBuffer; 3],
     queue: PoolQueue,
     ticket: Ticket,
 }
@@ -71,15 +92,15 @@ impl Held {
     fn take(pool: &Pool, worker: &Arc<WorkerQueue>) -> Self {
         let queue = pool.queue(worker.clone());
         let ticket = queue.ticket(worker.submit(|| ()));
-        pool.allocate(4096_u64).unwrap().retire(&ticket);
-        let early = queue.allocate(4096_u64).unwrap();
+        pool.allocate(4096).unwrap().retire(&ticket);
+        let early = queue.allocate(4096).unwrap();
         Self {
-            small: pool.allocate(100_u64).unwrap(),
+            small: pool.allocate(100).unwrap(),
             large: pool.allocate(2 * MIB).unwrap(),
             growing: pool.allocate(Request::new(MIB).growable(8 * MIB)).unwrap(),
             metered: pool.allocate(Request::new(1000).tag("metered")).unwrap(),
             to_retire: early,
-            movables: [(); 3].map(|()| pool.allocate_movable(64_u64 << 10).unwrap()),
+            movables: [(); 3].map(|()| pool.allocate_movable(64 << 10).unwrap()),
             queue,
             ticket,
             pool: pool.clone(),
@@ -94,7 +115,7 @@ impl Held {
         self.ask(refused);
         self.use_buffers(refused);
         let [pinned, whole, in_flight] = self.movables;
-        assert_eq!(pinned.pin().host(), None);
+        assert_eq!(pinned.pin().host_ptr(), None);
         assert_eq!((pinned.size(), pinned.pin().size()), (64 << 10, 64 << 10));
         assert!(pinned.moves() < 1000);
         assert_eq!(whole.into_buffer().size(), 64 << 10);
@@ -104,7 +125,7 @@ impl Held {
         self.to_retire.retire(&self.ticket);
         assert_eq!(self.queue.poll(), Err(DeviceError::Forked(refused)));
         assert!(self.queue.retired_bytes() <= 4096);
-        assert_eq!(self.queue.allocate(4096_u64).unwrap_err(), AllocError::Forked(refused));
+        assert_eq!(self.queue.allocate(4096).unwrap_err(), AllocError::Forked(refused));
     }
 
     fn allocate(&self, refused: Forked) {
@@ -119,10 +140,11 @@ impl Held {
             Request::new(4096).tag("never heard of before"),
         ];
         for request in requests {
-            for answer in [self.pool.allocate(request), self.pool.try_allocate(request)] {
+            for answer in [self.pool.allocate(request), self.pool.allocate(request.no_fallback())] {
                 assert_eq!(answer.unwrap_err(), AllocError::Forked(refused), "{request:?}");
             }
-            assert!(self.pool.allocate_at_once(request, warmheap::CallSite::caller()).is_none());
+            let at_once = self.pool.allocate(request.non_blocking());
+            assert!(matches!(at_once, Err(AllocError::Forked(_))), "{at_once:?}");
             assert_eq!(self.pool.allocate_movable(request).unwrap_err(), AllocError::Forked(refused));
         }
     }
@@ -133,7 +155,7 @@ impl Held {
         pool.reset_statistics();
         assert_eq!(pool.trim(0), Err(DeviceError::Forked(refused)));
         assert_eq!(pool.maintain(Duration::from_secs(1)), Err(DeviceError::Forked(refused)));
-        assert_eq!(pool.rest(), Err(DeviceError::Forked(refused)));
+        assert_eq!(pool.make_purgeable(), Err(DeviceError::Forked(refused)));
         assert_eq!(pool.compact(CompactionBudget::unlimited()), Err(DeviceError::Forked(refused)));
         pool.on_pressure(|_, _| ());
         pool.set_quota("metered", None);
@@ -147,7 +169,7 @@ impl Held {
     fn use_buffers(&mut self, refused: Forked) {
         assert_eq!(self.metered.tag(), Tag::new("metered"));
         for buffer in [&mut self.small, &mut self.large, &mut self.growing, &mut self.metered] {
-            assert!(buffer.host().is_none() && buffer.memory().is_none() && buffer.address() != 0);
+            assert!(buffer.host_ptr().is_none() && buffer.memory().is_none() && buffer.device_address() != 0);
             assert!(buffer.site().is_some() && buffer.size() > 0 && !buffer.process().is_current());
             let more = buffer.size() + MIB;
             assert_eq!(buffer.grow(more), Err(AllocError::Forked(refused)));
@@ -159,16 +181,13 @@ impl Held {
 /// Uses a pool of the child's own, with threads.
 fn own_pool(device: Arc<dyn Device>) {
     let mut config = PoolConfig::elastic();
-    config.trim_after = Duration::from_millis(50);
     config.quotas.insert("metered".into(), MIB);
     let pool = Pool::new(device, config).unwrap();
-    thread::scope(|scope| {
-        for _ in 0..2 {
-            scope.spawn(|| {
-                (0..200).for_each(|size| drop(pool.allocate(Request::new(size * 700 + 1).tag("own"))))
-            });
-        }
-    });
+    for _ in 0..2 {
+        in_new_thread(|| {
+            (0..200).for_each(|size| drop(pool.allocate(Request::new(size * 700 + 1).tag("own"))));
+        });
+    }
     let held = pool.allocate(Request::new(4096).tag("metered")).unwrap();
     assert_eq!((pool.statistics().active_allocations, pool.statistics().total_allocations), (1, 401));
     assert_eq!(pool.quota("metered"), Some((MIB, 4096)));
@@ -235,7 +254,7 @@ fn forks_amid(threads: usize, device: Arc<dyn Device>, mut config: PoolConfig) {
                 let device = if round % 2 == 0 { Arc::clone(&device) } else { Arc::new(HostDevice::new()) };
                 let body = in_child(|| {
                     // A new thread, which has never used the pool, tries as well.
-                    thread::scope(|scope| _ = scope.spawn(|| assert!(held.pool.allocate(64_u64).is_err())));
+                    in_new_thread(|| assert!(held.pool.allocate(64).is_err()));
                     held.use_all(parent);
                     own_pool(device);
                 });
@@ -274,7 +293,7 @@ fn a_child_that_drops_the_last_handle_neither_waits_for_the_pools_thread_nor_pan
         config.compaction.enabled = true;
         let sim = SimDevice::new();
         let pool = Pool::new(Arc::new(sim.clone()), config).unwrap();
-        let buffer = pool.allocate(4096_u64).unwrap();
+        let buffer = pool.allocate(4096).unwrap();
         thread::sleep(Duration::from_micros(200 * round));
         drop(in_child(move || {
             drop(pool);
@@ -306,10 +325,10 @@ fn a_child_of_a_child_is_refused_by_both() {
     let _ = in_child(|| {
         let child = std::process::id();
         let own = Pool::new(Arc::new(HostDevice::new()), PoolConfig::elastic()).unwrap();
-        let kept = own.allocate(64_u64).unwrap();
+        let kept = own.allocate(64).unwrap();
         let _ = in_child(|| {
             let here = std::process::id();
-            let refusal = |pool: &Pool| pool.allocate(64_u64).unwrap_err();
+            let refusal = |pool: &Pool| pool.allocate(64).unwrap_err();
             assert_eq!(refusal(&pool), AllocError::Forked(Forked { parent, child: here }));
             assert_eq!(refusal(&own), AllocError::Forked(Forked { parent: child, child: here }));
             let words = refusal(&own).to_string();
@@ -320,5 +339,5 @@ fn a_child_of_a_child_is_refused_by_both() {
             drop(kept);
         });
     });
-    drop(pool.allocate(64_u64).unwrap());
+    drop(pool.allocate(64).unwrap());
 }

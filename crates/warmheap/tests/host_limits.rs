@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use warmheap::device::host::HostDevice;
-use warmheap::device::{Device, DeviceError, HeapKind, HeapRequest};
+use warmheap::device::{Device, DeviceError, HeapRequest};
 use warmheap::{AllocError, Pool, PoolConfig};
 
 const MIB: u64 = 1 << 20;
@@ -24,6 +24,8 @@ fn limited(resource: libc::__rlimit_resource_t, bytes: u64, body: impl FnOnce())
     // SAFETY: the child makes pools of its own, and then exits.
     let child = unsafe { libc::fork() };
     if child == 0 {
+        let in_use = if resource == libc::RLIMIT_AS { addresses_in_use() } else { 0 };
+        let bytes = bytes.saturating_add(in_use);
         let limit = libc::rlimit { rlim_cur: bytes, rlim_max: bytes };
         // SAFETY: this reads a local variable.
         let set = unsafe { libc::setrlimit(resource, &limit) };
@@ -52,7 +54,7 @@ fn more_than_the_machine_has_is_refused_at_once_and_no_page_is_touched() {
     let before = resident();
     for size in [most + 2 * GIB, (most + GIB).next_power_of_two() * 2, 1 << 40] {
         let begun = Instant::now();
-        let fixed = HeapRequest { size, kind: HeapKind::Fixed, label: "absurd".into() };
+        let fixed = HeapRequest::fixed(size, "absurd");
         for answer in [host.allocate(size, 4096), host.create_heap(&fixed)] {
             match answer.unwrap_err() {
                 DeviceError::OutOfMemory { requested, available: Some(available) } => {
@@ -75,7 +77,7 @@ fn a_pool_says_so_and_goes_on() {
     fixed.warmup_sizes.clear();
     for config in [fixed, PoolConfig::elastic()] {
         let pool = Pool::new(Arc::new(HostDevice::new()), config).unwrap();
-        let error = pool.allocate(1_u64 << 40).unwrap_err();
+        let error = pool.allocate(1 << 40).unwrap_err();
         assert!(matches!(error, AllocError::OutOfMemory(_)), "{error}");
         let words = error.to_string();
         assert!(words.contains("1048576.0 MiB requested") && words.contains(" free"), "{words}");
@@ -106,20 +108,48 @@ fn the_limit_on_private_memory_is_the_figure_where_it_is_the_least() {
 
 #[test]
 fn the_limit_on_addresses_is_the_figure_where_it_is_the_least() {
-    limited(libc::RLIMIT_AS, addresses_in_use() + 512 * MIB, || {
+    limited(libc::RLIMIT_AS, 512 * MIB, || {
         let host = HostDevice::new();
         for size in [GIB, 1 << 40] {
-            let kind = HeapKind::Elastic;
-            let heap = HeapRequest { size, kind, label: "addresses".into() };
-            for answer in [host.allocate(size, 64), host.create_heap(&heap)] {
-                let error = answer.unwrap_err();
-                assert!(
-                    matches!(error, DeviceError::OutOfMemory { requested, available: Some(free) }
-                        if requested == size && free <= 512 * MIB),
-                    "{error}"
-                );
-            }
+            let error = host.allocate(size, 64).unwrap_err();
+            assert!(
+                matches!(error, DeviceError::OutOfMemory { requested, available: Some(free) }
+                    if requested == size && free <= 512 * MIB),
+                "{error}"
+            );
+            let error = host.create_heap(&HeapRequest::elastic(size, "addresses")).unwrap_err();
+            let largest = host.limits().largest_heap;
+            assert!(largest <= 512 * MIB);
+            assert_eq!(error, DeviceError::TooLarge { requested: size, largest });
         }
         drop(host.allocate(16 * MIB, 64).unwrap());
+    });
+}
+
+#[test]
+fn many_pools_leave_addresses_for_the_program() {
+    limited(libc::RLIMIT_AS, u64::MAX, || {
+        let before = addresses_in_use();
+        let start = |_| Pool::new(Arc::new(HostDevice::new()), PoolConfig::elastic()).unwrap();
+        let pools: Vec<_> = (0..100).map(start).collect();
+        let held: Vec<_> = pools.iter().map(|pool| pool.allocate(MIB).unwrap()).collect();
+        // SAFETY: reads the machine's own figures.
+        let memory = unsafe { libc::sysconf(libc::_SC_PHYS_PAGES) as u64 * 4096 };
+        let taken = addresses_in_use() - before;
+        assert!(taken <= 100 * 5 * memory, "{taken} bytes of addresses for {memory} bytes of memory");
+        drop(held);
+    });
+}
+
+#[test]
+fn a_pool_works_where_addresses_are_few() {
+    limited(libc::RLIMIT_AS, 8 * GIB, || {
+        let before = addresses_in_use();
+        let pool = Pool::new(Arc::new(HostDevice::new()), PoolConfig::elastic()).unwrap();
+        let held: Vec<_> = (0..64).map(|_| pool.allocate(4 * MIB).unwrap()).collect();
+        let seen = pool.statistics();
+        assert_eq!(seen.fallback_allocations, 0);
+        assert!(addresses_in_use() - before < 7 * GIB, "the program has no room left");
+        drop(held);
     });
 }

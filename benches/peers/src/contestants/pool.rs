@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use warmheap::config::{HeapSizing, PoolConfig};
 use warmheap::device::sim::SimDevice;
-use warmheap::{Buffer, Pool};
+use warmheap::{Buffer, Pool, Request};
 
 use super::Contestant;
 
@@ -79,7 +79,7 @@ impl Contestant for HeapsOnly {
     type Held = Buffer;
 
     fn allocate(&self, size: u64) -> Option<Buffer> {
-        self.0.try_allocate(size).ok()
+        self.0.allocate(Request::new(size).no_fallback()).ok()
     }
 
     fn free(&self, slot: &mut Option<Buffer>) {

@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock};
 use warmheap::device::cuda::CudaDevice;
 use warmheap::device::{Device, DeviceError};
 use warmheap::fork::FirstUse;
-use warmheap::{AllocError, Pool, PoolConfig};
+use warmheap::{AllocError, Pool, PoolConfig, Request};
 
 use super::arena::{Arena, Arenas};
 use super::graphs::{Graphs, warmheap_pool_id};
@@ -118,7 +118,7 @@ impl Gpu {
             self.guests.let_go();
             let make = || Pool::new(Arc::new(self.device.clone()), self.config.clone());
             let pool = self.arenas.of(stream, make).map_err(|e| Refusal::Other(e.to_string()))?;
-            match pool.try_allocate(size) {
+            match pool.allocate(Request::new(size).no_fallback()) {
                 // The memory that other streams hold and do not use may be enough.
                 Err(AllocError::OutOfMemory(_)) => {
                     self.trim()?;

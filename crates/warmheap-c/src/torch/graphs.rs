@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use warmheap::device::cuda::CudaDevice;
-use warmheap::{AllocError, Buffer, Pool, PoolConfig};
+use warmheap::{AllocError, Buffer, Pool, PoolConfig, Request};
 
 use super::arena::Arenas;
 use super::keeper::Keeper;
@@ -114,7 +114,7 @@ impl Graphs {
         };
         // A pool that sizes itself holds no memory at first, so opening it cannot fail.
         let pool = private.arenas.of(stream, make).ok()?;
-        Some(pool.try_allocate(size))
+        Some(pool.allocate(Request::new(size).no_fallback()))
     }
 
     /// Returns whether a capture is under way. If none is, removes the private pools that are unused.

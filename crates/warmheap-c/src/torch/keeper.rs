@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use warmheap::device::cuda::CudaDevice;
-use warmheap::device::{Device, DeviceError, HeapKind, HeapRequest, Limits, Memory};
+use warmheap::device::{Device, DeviceError, DeviceLimits, HeapRequest, Memory};
 
 /// See the module's documentation.
 #[derive(Debug)]
@@ -39,7 +39,7 @@ impl Keeper {
 
     /// Maps memory instead of allocating it, because the driver refuses `cuMemAlloc` during a capture.
     fn map(&self, request: &HeapRequest) -> Result<Box<dyn Memory>, DeviceError> {
-        let memory = self.device.create_heap(&HeapRequest { kind: HeapKind::Elastic, ..request.clone() })?;
+        let memory = self.device.create_heap(&HeapRequest::elastic(request.size, &*request.label))?;
         // SAFETY: nothing of a new heap is committed.
         unsafe { memory.commit(0..request.size) }?;
         self.reserved.fetch_add(request.size, Ordering::Relaxed);
@@ -52,9 +52,11 @@ impl Device for Keeper {
         self.device.name()
     }
 
-    fn limits(&self) -> Limits {
+    fn limits(&self) -> DeviceLimits {
         // The pool would take pages out of heaps that grow in place.
-        Limits { elastic: false, ..self.device.limits() }
+        let mut limits = self.device.limits();
+        limits.elastic = false;
+        limits
     }
 
     fn create_heap(&self, request: &HeapRequest) -> Result<Box<dyn Memory>, DeviceError> {
@@ -92,8 +94,8 @@ impl Lent {
 
 // SAFETY: it owns the memory that it lends, and describes only that memory.
 unsafe impl Memory for Lent {
-    fn address(&self) -> u64 {
-        self.memory().address()
+    fn device_address(&self) -> u64 {
+        self.memory().device_address()
     }
 
     fn size(&self) -> u64 {

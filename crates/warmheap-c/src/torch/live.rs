@@ -22,7 +22,7 @@ pub(super) struct Held {
 impl Live {
     /// Keeps a buffer that was allocated for `stream`, and returns its address.
     pub(super) fn hold(&self, buffer: Buffer, stream: usize) -> u64 {
-        let address = buffer.address();
+        let address = buffer.device_address();
         self.lock().insert(address, Held { buffer, stream, guests: Vec::new() });
         address
     }

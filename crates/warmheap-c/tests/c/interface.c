@@ -35,10 +35,10 @@ static void a_buffer_lives_and_dies_once(void) {
 
     wh_buffer_info info;
     assert(wh_inspect(buffer, &info) == WH_OK);
-    assert(info.size == 3 * MIB && info.address % 4096 == 0 && info.host != NULL);
-    const unsigned char *bytes = info.host;
+    assert(info.size == 3 * MIB && info.device_address % 4096 == 0 && info.host_ptr != NULL);
+    const unsigned char *bytes = info.host_ptr;
     assert(bytes[0] == 0 && bytes[3 * MIB - 1] == 0);
-    memset(info.host, 0xA5, info.size);
+    memset(info.host_ptr, 0xA5, info.size);
 
     wh_statistics statistics;
     assert(wh_pool_statistics(pool, &statistics) == WH_OK);
@@ -120,7 +120,7 @@ static void buffers_outlive_their_pool(void) {
     assert(wh_allocate(pool, MIB, 0, 0, NULL, &buffer) == WH_OK);
     assert(wh_pool_close(pool) == WH_OK);
     assert(wh_inspect(buffer, &info) == WH_OK);
-    memset(info.host, 1, info.size);
+    memset(info.host_ptr, 1, info.size);
     assert(wh_free(buffer) == WH_OK);
 }
 
@@ -152,7 +152,7 @@ static void *churn(void *argument) {
         assert(wh_allocate(pool, (uint64_t)(step % 40 + 1) * 1000, 0, 0, NULL, place) == WH_OK);
         wh_buffer_info info;
         assert(wh_inspect(*place, &info) == WH_OK);
-        memset(info.host, step, info.size);
+        memset(info.host_ptr, step, info.size);
         /* An error of this thread; the words must be its own. */
         assert(wh_free((wh_buffer){0}) == WH_INVALID_HANDLE);
         assert(strstr(wh_last_error(), "buffer") != NULL);

@@ -4,6 +4,7 @@ use std::fmt;
 use std::process::ExitCode;
 
 use serde::Serialize;
+use warmheap::device::SpecError;
 
 use crate::failure::Failure;
 use crate::show::{mib, table};
@@ -44,7 +45,8 @@ pub(crate) fn run(json: bool) -> Result<ExitCode, Failure> {
 }
 
 fn entry(name: &str) -> Entry {
-    match name.parse().map_err(Failure::Usage).and_then(|spec| device::open(&spec)) {
+    let spec = name.parse().map_err(|error: SpecError| Failure::Usage(error.to_string()));
+    match spec.and_then(|spec| device::open(&spec)) {
         Ok(device) => {
             let limits = device.limits();
             Entry {

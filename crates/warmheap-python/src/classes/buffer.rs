@@ -4,7 +4,7 @@ use pyo3::exceptions::{PyBufferError, PyValueError};
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 use pyo3::types::PyAny as Any;
-use warmheap::{Buffer, CallSite, Tag};
+use warmheap::{Buffer, CallSite, Request, Tag};
 
 use super::queue::Ticket;
 use crate::contents::{BufferBase, Held, MemoryPool};
@@ -21,9 +21,9 @@ fn dlpack_device(buffer: &BufferBase, py: Python<'_>) -> dlpack::Device {
 /// The address that DLPack wants on `device`, if array libraries can use the memory.
 fn dlpack_address(buffer: &Buffer, device: dlpack::Device) -> Option<u64> {
     if device == dlpack::Device::CPU {
-        buffer.host().map(|address| address.as_ptr().expose_provenance() as u64)
+        buffer.host_ptr().map(|address| address.as_ptr().expose_provenance() as u64)
     } else {
-        Some(buffer.address())
+        Some(buffer.device_address())
     }
 }
 
@@ -47,8 +47,8 @@ impl BufferBase {
 
     /// The device's address of the first byte.
     #[getter]
-    fn address(&self) -> PyResult<u64> {
-        self.look(Buffer::address)
+    fn device_address(&self) -> PyResult<u64> {
+        self.look(Buffer::device_address)
     }
 
     /// The device's name, as :class:`MemoryPool` takes it: ``host``, ``cuda:0``.
@@ -139,7 +139,7 @@ impl BufferBase {
         };
         let (buffer, grown) = wait(py, move || {
             let grown = if r#move && !lent {
-                buffer.grow_or_move_at(size, site)
+                buffer.grow_or_move(Request::new(size).call_site(site))
             } else {
                 buffer.grow(size).map(|()| None)
             };
@@ -184,7 +184,7 @@ impl BufferBase {
         let text = self.look(|buffer| {
             let tag = Some(buffer.tag()).filter(|tag| *tag != Tag::NONE);
             let tag = tag.map_or_else(String::new, |tag| format!(", tag {:?}", tag.name()));
-            let (size, address) = (buffer.size(), buffer.address());
+            let (size, address) = (buffer.size(), buffer.device_address());
             format!("<warmheap.Buffer of {size} bytes at {address:#x} on {device}{tag}>")
         });
         text.unwrap_or_else(|_| format!("<warmheap.Buffer on {device}, freed>"))

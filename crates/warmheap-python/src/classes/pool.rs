@@ -6,7 +6,7 @@ use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 use pyo3::types::{PyAny as Any, PyDict, PyTuple};
 use warmheap::Pool;
-use warmheap::device::Spec;
+use warmheap::device::{Spec, SpecError};
 use warmheap_trace::{Recorder, TraceWriter};
 
 use super::pressure;
@@ -32,8 +32,9 @@ impl MemoryPool {
         environment: bool,
         settings: Option<&Bound<'_, PyDict>>,
     ) -> PyResult<Self> {
-        let spec: Spec =
-            device.parse().map_err(|reason| Class::Device.error(format!("{device:?}: {reason}")))?;
+        let spec: Spec = device
+            .parse()
+            .map_err(|reason: SpecError| Class::Device.error(format!("{device:?}: {reason}")))?;
         let mut config = PoolConfig::for_pool(config, settings)?;
         if environment {
             config = config.with_environment().map_err(IntoPython::into_python)?;
@@ -92,18 +93,17 @@ impl MemoryPool {
         wait: Option<f64>,
     ) -> PyResult<Py<Any>> {
         let (py, this) = (slf.py(), slf.get());
-        let request = request(size, align, zeroed, tag, growable, wait)?;
-        let site = site::caller(py);
+        let request = request(size, align, zeroed, tag, growable, wait)?.call_site(site::caller(py));
+        let request = if fallback { request } else { request.no_fallback() };
         let at_once = this.with(|open| match open.recorder {
-            None => open.pool.allocate_at_once(request, site).map(Held::Plain),
+            None => open.pool.allocate(request.non_blocking()).ok().map(Held::Plain),
             Some(_) => None,
         })?;
         let held = match at_once {
             Some(held) => held,
             None => {
                 let open = this.with(Clone::clone)?;
-                wait::wait(py, move || open.allocate(request, site, fallback))
-                    .map_err(IntoPython::into_python)?
+                wait::wait(py, move || open.allocate(request)).map_err(IntoPython::into_python)?
             }
         };
         exporter::object(slf, held)
@@ -164,8 +164,8 @@ impl MemoryPool {
     }
 
     /// Lets the system take the pages of heaps without buffers, and returns their bytes.
-    fn rest(&self, py: Python<'_>) -> PyResult<u64> {
-        self.wait(py, Pool::rest)?.map_err(IntoPython::into_python)
+    fn make_purgeable(&self, py: Python<'_>) -> PyResult<u64> {
+        self.wait(py, Pool::make_purgeable)?.map_err(IntoPython::into_python)
     }
 
     /// Makes a queue of the device's work, for :meth:`Buffer.retire`.

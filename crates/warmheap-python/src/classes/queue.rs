@@ -157,7 +157,8 @@ impl Queue {
         let queue = &self.open()?.queue;
         let request = request(size, align, zeroed, tag, growable, wait)?;
         let site = site::caller(py);
-        let buffer = wait::wait(py, || queue.allocate_at(request, site)).map_err(IntoPython::into_python)?;
+        let buffer =
+            wait::wait(py, || queue.allocate(request.call_site(site))).map_err(IntoPython::into_python)?;
         exporter::object(self.pool.bind(py), Held::Plain(buffer))
     }
 

@@ -116,7 +116,7 @@ impl BufferBase {
 
     /// Returns the CPU's pointer and the size in bytes, and counts the memory as lent.
     pub(crate) fn lend_to_cpu(&self) -> PyResult<(NonNull<u8>, u64)> {
-        self.lend(|buffer| buffer.host().map(|address| (address, buffer.size())))?.ok_or_else(|| {
+        self.lend(|buffer| buffer.host_ptr().map(|address| (address, buffer.size())))?.ok_or_else(|| {
             PyBufferError::new_err(
                 "the CPU cannot reach this device's memory; use DLPack, as torch.from_dlpack does",
             )

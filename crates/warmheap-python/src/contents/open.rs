@@ -45,17 +45,10 @@ pub(crate) struct Open {
 }
 
 impl Open {
-    pub(crate) fn allocate(
-        &self,
-        request: Request,
-        site: CallSite,
-        fallback: bool,
-    ) -> Result<Held, AllocError> {
+    pub(crate) fn allocate(&self, request: Request) -> Result<Held, AllocError> {
         match &self.recorder {
-            Some(recorder) if fallback => recorder.allocate_at(request, site).map(Held::Recorded),
-            Some(recorder) => recorder.try_allocate_at(request, site).map(Held::Recorded),
-            None if fallback => self.pool.allocate_at(request, site).map(Held::Plain),
-            None => self.pool.try_allocate_at(request, site).map(Held::Plain),
+            Some(recorder) => recorder.allocate(request).map(Held::Recorded),
+            None => self.pool.allocate(request).map(Held::Plain),
         }
     }
 }
@@ -68,7 +61,8 @@ pub(crate) fn warm(pool: &Pool, sizes_mb: Option<Vec<f64>>, site: CallSite) -> R
         None if pool.config().heaps == HeapSizing::Fixed => Vec::new(),
         None => pool.config().warmup_sizes.clone(),
     };
-    let held = sizes.into_iter().map(|size| pool.try_allocate_at(Request::new(size).zeroed(), site));
+    let request = |size| Request::new(size).zeroed().no_fallback().call_site(site);
+    let held = sizes.into_iter().map(|size| pool.allocate(request(size)));
     held.collect::<Result<Vec<_>, _>>().map(drop)
 }
 

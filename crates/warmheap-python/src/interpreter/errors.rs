@@ -137,19 +137,20 @@ impl IntoPython for AllocError {
             Self::ZeroSize | Self::BadAlignment { .. } => Class::Request.error(self),
             Self::Forked(forked) => forked.into_python(),
             Self::OutOfMemory(short) => Class::OutOfMemory.with(&self, |attributes| {
-                attributes.set_item("requested", short.requested)?;
-                attributes.set_item("free", short.free)?;
-                attributes.set_item("largest_free", short.largest_free)?;
-                attributes.set_item("reserved", short.reserved)
+                attributes.set_item("requested", short.requested())?;
+                attributes.set_item("free", short.free())?;
+                attributes.set_item("largest_free", short.largest_free())?;
+                attributes.set_item("reserved", short.reserved())
             }),
             Self::QuotaExceeded(past) => Class::Quota.with(&self, |attributes| {
-                attributes.set_item("tag", past.tag.name())?;
-                attributes.set_item("quota", past.quota)?;
-                attributes.set_item("used", past.used)?;
-                attributes.set_item("requested", past.requested)
+                attributes.set_item("tag", past.tag().name())?;
+                attributes.set_item("quota", past.quota())?;
+                attributes.set_item("used", past.used())?;
+                attributes.set_item("requested", past.requested())
             }),
-            Self::CannotGrow { size, requested, device } => {
-                let answer = device.as_ref().map_or_else(String::new, |error| format!(" ({error})"));
+            Self::CannotGrow(error) => {
+                let (size, requested) = (error.size(), error.requested());
+                let answer = error.device().map_or_else(String::new, |error| format!(" ({error})"));
                 let text = format!(
                     "a buffer of {size} bytes has no room behind it for {requested}{answer}; ask for room with \
                      allocate(growable=...), or let it move, once no view of it is alive"

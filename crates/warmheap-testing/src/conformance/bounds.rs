@@ -6,7 +6,8 @@ use std::ops::Range;
 use super::bytes::{self, Foreign};
 use super::heaps::{expect, fill_and_look};
 use super::{
-    Device, DeviceError, HeapKind, HeapRequest, Limits, Memory, Verdict, buffer, ensure, heap, heap_size,
+    Device, DeviceError, DeviceLimits, HeapKind, HeapRequest, Memory, Verdict, buffer, ensure, heap,
+    heap_size,
 };
 
 const BYTE: u8 = 0x6b;
@@ -72,7 +73,7 @@ fn copies(from: &dyn Memory, to: &dyn Memory, range: &Range<u64>) -> Verdict {
 }
 
 /// Commits and decommits outside the heap, and parts of steps.
-fn elastic(device: &dyn Device, limits: &Limits) -> Verdict {
+fn elastic(device: &dyn Device, limits: &DeviceLimits) -> Verdict {
     let step = limits.granularity;
     let memory = heap(device, 4 * step, HeapKind::Elastic)?;
     let memory = &*memory;
@@ -91,7 +92,7 @@ fn elastic(device: &dyn Device, limits: &Limits) -> Verdict {
 }
 
 /// Requests buffers and heaps of no bytes, and alignments that are no power of two.
-fn requests(device: &dyn Device, limits: &Limits) -> Verdict {
+fn requests(device: &dyn Device, limits: &DeviceLimits) -> Verdict {
     for (size, align) in [(0, limits.alignment), (4096, 0), (4096, 3), (4096, u64::MAX), (0, 0)] {
         let answer = device.allocate(size, align);
         ensure!(
@@ -99,7 +100,7 @@ fn requests(device: &dyn Device, limits: &Limits) -> Verdict {
             "a buffer of {size} bytes at a multiple of {align} returned {answer:?}, not BadRequest"
         );
     }
-    let answer = device.create_heap(&HeapRequest { size: 0, kind: HeapKind::Fixed, label: "none".into() });
+    let answer = device.create_heap(&HeapRequest::fixed(0, "none"));
     ensure!(
         matches!(answer, Err(DeviceError::BadRequest { .. })),
         "a heap of no bytes returned {answer:?}, not BadRequest"

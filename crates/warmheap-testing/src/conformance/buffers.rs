@@ -14,18 +14,18 @@ pub(super) fn fallback(device: &dyn Device) -> Verdict {
     for size in SIZES.into_iter().filter(|size| *size <= limits.largest_buffer) {
         for align in ALIGNS.into_iter().chain([limits.alignment]) {
             let memory = buffer(device, size, align)?;
-            let (address, got) = (memory.address(), memory.size());
+            let (address, got) = (memory.device_address(), memory.size());
             ensure!(got >= size, "{size} bytes were requested, and the device gave {got}");
             ensure!(
                 address.is_multiple_of(align),
                 "a buffer of {size} bytes at {address:#x} is not at a multiple of {align}, as requested"
             );
-            let visible = memory.host().is_some();
+            let visible = memory.host_ptr().is_some();
             ensure!(
                 visible == limits.host_visible,
                 "host_visible is {}, but a buffer's CPU pointer is {:?}",
                 limits.host_visible,
-                memory.host()
+                memory.host_ptr()
             );
             during("warming a fallback buffer", bytes::warm(&*memory, 0..size))?;
             fill_and_look(&*memory, 0..size, 0xa5)?;
@@ -77,7 +77,7 @@ pub(super) fn disjoint(device: &dyn Device) -> Verdict {
 
 /// Returns an error if two regions share an address.
 pub(super) fn apart(held: &[Box<dyn Memory>]) -> Verdict {
-    let mut regions: Vec<_> = held.iter().map(|memory| (memory.address(), memory.size())).collect();
+    let mut regions: Vec<_> = held.iter().map(|memory| (memory.device_address(), memory.size())).collect();
     regions.sort_unstable();
     for pair in regions.windows(2) {
         let [(low, size), (high, other)] = pair else { continue };

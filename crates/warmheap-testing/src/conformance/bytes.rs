@@ -1,6 +1,6 @@
 //! Changes and reads the suite's memory. This is the suite's only unsafe code. No other code has that memory.
 //! Each check changes only what it may, or what the device must refuse. The implementation guarantees the
-//! pointer that [`Memory::host`] returns.
+//! pointer that [`Memory::host_ptr`] returns.
 #![allow(unsafe_code)]
 
 use std::any::Any;
@@ -42,7 +42,7 @@ pub(super) struct Foreign;
 
 // SAFETY: this is one page of addresses that no memory has, and there is no CPU pointer.
 unsafe impl Memory for Foreign {
-    fn address(&self) -> u64 {
+    fn device_address(&self) -> u64 {
         1 << 12
     }
 
@@ -50,7 +50,7 @@ unsafe impl Memory for Foreign {
         1 << 12
     }
 
-    fn host(&self) -> Option<NonNull<u8>> {
+    fn host_ptr(&self) -> Option<NonNull<u8>> {
         None
     }
 
@@ -71,7 +71,7 @@ unsafe impl Memory for Foreign {
 /// none, or if the CPU cannot access the memory.
 pub(super) fn first_other(memory: &dyn Memory, range: Range<u64>, expected: u8) -> Option<(u64, u8)> {
     const PIECE: usize = 4096;
-    let base = memory.host()?;
+    let base = memory.host_ptr()?;
     // SAFETY: the device guarantees `size` bytes from its pointer. The caller stays inside the committed part
     // of them, and nothing else uses the memory now.
     let bytes = unsafe {
@@ -88,7 +88,7 @@ pub(super) fn first_other(memory: &dyn Memory, range: Range<u64>, expected: u8) 
 
 /// Sets a range from the CPU, or does nothing if the CPU cannot access the memory.
 pub(super) fn write(memory: &dyn Memory, range: Range<u64>, byte: u8) {
-    let Some(base) = memory.host() else { return };
+    let Some(base) = memory.host_ptr() else { return };
     let len = (range.end - range.start) as usize;
     // SAFETY: as above.
     unsafe { base.as_ptr().add(range.start as usize).write_bytes(byte, len) };

@@ -5,7 +5,8 @@ use std::ops::Range;
 
 use super::bytes::{self, first_other};
 use super::{
-    Device, DeviceError, HeapKind, HeapRequest, Limits, Memory, Verdict, during, ensure, heap, heap_size,
+    Device, DeviceError, DeviceLimits, HeapKind, HeapRequest, Memory, Verdict, during, ensure, heap,
+    heap_size,
 };
 
 pub(super) fn fixed(device: &dyn Device) -> Verdict {
@@ -22,8 +23,8 @@ pub(super) fn fixed(device: &dyn Device) -> Verdict {
     Ok(())
 }
 
-fn well_formed(memory: &dyn Memory, size: u64, limits: &Limits) -> Verdict {
-    let (address, got) = (memory.address(), memory.size());
+fn well_formed(memory: &dyn Memory, size: u64, limits: &DeviceLimits) -> Verdict {
+    let (address, got) = (memory.device_address(), memory.size());
     ensure!(got == size, "a heap of {size} bytes was requested, and the device gave {got}");
     ensure!(
         address.is_multiple_of(limits.alignment),
@@ -31,12 +32,12 @@ fn well_formed(memory: &dyn Memory, size: u64, limits: &Limits) -> Verdict {
         limits.alignment
     );
     ensure!(address.checked_add(size).is_some(), "a heap of {size} bytes at {address:#x} wraps around");
-    let visible = memory.host().is_some();
+    let visible = memory.host_ptr().is_some();
     ensure!(
         visible == limits.host_visible,
         "host_visible is {}, but a heap's CPU pointer is {:?}",
         limits.host_visible,
-        memory.host()
+        memory.host_ptr()
     );
     Ok(())
 }
@@ -45,7 +46,7 @@ pub(super) fn elastic(device: &dyn Device) -> Verdict {
     let limits = device.limits();
     let step = limits.granularity;
     if !limits.elastic {
-        let request = HeapRequest { size: step, kind: HeapKind::Elastic, label: "elastic".into() };
+        let request = HeapRequest::elastic(step, "elastic");
         return match device.create_heap(&request) {
             Err(DeviceError::Unsupported { .. }) => Ok(()),
             Err(error) => Err(format!("an elastic heap was refused as {error:?}, not as Unsupported")),

@@ -1,7 +1,9 @@
 //! Checks of a device's limits, and of the errors past them.
 #![forbid(unsafe_code)]
 
-use super::{Device, DeviceError, HeapKind, HeapRequest, Limits, Memory, Verdict, ensure, heap, heap_size};
+use super::{
+    Device, DeviceError, DeviceLimits, HeapKind, HeapRequest, Memory, Verdict, ensure, heap, heap_size,
+};
 
 /// The largest budget that a check spends completely. It does not do so with a real device's memory.
 const SPENDABLE: u64 = 1 << 30;
@@ -15,7 +17,7 @@ pub(super) fn sane(device: &dyn Device) -> Verdict {
     for (name, value) in [("alignment", limits.alignment), ("granularity", limits.granularity)] {
         ensure!(value.is_power_of_two(), "{name} is {value}, which is not a power of two");
     }
-    let Limits { alignment, granularity, largest_heap, largest_buffer, .. } = limits;
+    let DeviceLimits { alignment, granularity, largest_heap, largest_buffer, .. } = limits;
     ensure!(
         granularity >= alignment,
         "granularity {granularity} is less than alignment {alignment}: heaps could not start on their steps"
@@ -24,7 +26,8 @@ pub(super) fn sane(device: &dyn Device) -> Verdict {
     ensure!(largest_buffer >= alignment, "the largest buffer, {largest_buffer}, is less than one alignment");
     ensure!(limits.budget != Some(0), "the budget is 0 bytes");
 
-    let again = Limits { available: limits.available, ..device.limits() };
+    let mut again = device.limits();
+    again.available = limits.available;
     ensure!(again == limits, "limits changed from {limits:?} to {again:?}");
     Ok(())
 }
@@ -40,7 +43,7 @@ pub(super) fn too_large(device: &dyn Device) -> Verdict {
             if size <= limits.largest_heap {
                 continue;
             }
-            let request = HeapRequest { size, kind, label: "too large".into() };
+            let request = HeapRequest::new(size, kind, "too large");
             refused(device.create_heap(&request), size, limits.largest_heap, &format!("a {kind:?} heap"))?;
         }
     }
@@ -89,7 +92,7 @@ pub(super) fn out_of_memory(device: &dyn Device) -> Verdict {
 
 /// Requests a heap that the device cannot have.
 fn short(device: &dyn Device, size: u64) -> Verdict {
-    let request = HeapRequest { size, kind: HeapKind::Fixed, label: "too much".into() };
+    let request = HeapRequest::fixed(size, "too much");
     match device.create_heap(&request) {
         Err(DeviceError::OutOfMemory { requested, .. }) if requested == size => Ok(()),
         // Elastic heaps may be longer than the device's memory. Fixed heaps then have a lower limit.
@@ -105,7 +108,7 @@ fn short(device: &dyn Device, size: u64) -> Verdict {
 /// Spends the whole budget, and returns the number of heaps that it gave.
 fn fill_up(device: &dyn Device, budget: u64) -> Result<usize, String> {
     let size = heap_size(&device.limits());
-    let request = HeapRequest { size, kind: HeapKind::Fixed, label: "filler".into() };
+    let request = HeapRequest::fixed(size, "filler");
     let mut held = Vec::new();
     while let Ok(memory) = device.create_heap(&request) {
         held.push(memory);

@@ -23,7 +23,7 @@ mod threads;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use warmheap::device::{Device, DeviceError, HeapKind, HeapRequest, Limits, Memory};
+use warmheap::device::{Device, DeviceError, DeviceLimits, HeapKind, HeapRequest, Memory};
 
 /// A rule for devices.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -180,13 +180,13 @@ fn during<T>(what: impl fmt::Display, answer: Result<T, DeviceError>) -> Result<
 }
 
 /// Returns the size of the heaps that checks create: some of the device's steps, and at least 1 MiB.
-fn heap_size(limits: &Limits) -> u64 {
+fn heap_size(limits: &DeviceLimits) -> u64 {
     let step = limits.granularity.max(limits.alignment);
     (4 * step).max(1 << 20).min(limits.largest_heap / step * step)
 }
 
 fn heap(device: &dyn Device, size: u64, kind: HeapKind) -> Result<Box<dyn Memory>, String> {
-    let request = HeapRequest { size, kind, label: "conformance".into() };
+    let request = HeapRequest::new(size, kind, "conformance");
     during(format_args!("creating a {kind:?} heap of {size} bytes"), device.create_heap(&request))
 }
 

@@ -6,7 +6,7 @@ use std::thread;
 use super::buffers::apart;
 use super::bytes;
 use super::heaps::{expect, fill_and_look};
-use super::{Device, HeapKind, Limits, Memory, Verdict, buffer, during, heap, words};
+use super::{Device, DeviceLimits, HeapKind, Memory, Verdict, buffer, during, heap, words};
 
 const THREADS: u64 = 4;
 const ROUNDS: u64 = 8;
@@ -57,7 +57,11 @@ fn one_heap(memory: &dyn Memory, kind: HeapKind, part: std::ops::Range<u64>, byt
 }
 
 /// Creates and frees heaps and buffers, and returns the last of them.
-fn own_memory(device: &dyn Device, limits: &Limits, number: u64) -> Result<Vec<Box<dyn Memory>>, String> {
+fn own_memory(
+    device: &dyn Device,
+    limits: &DeviceLimits,
+    number: u64,
+) -> Result<Vec<Box<dyn Memory>>, String> {
     let byte = 0x40 + number as u8;
     let mut held = Vec::new();
     for round in 0..ROUNDS {

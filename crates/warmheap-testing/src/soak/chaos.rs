@@ -60,7 +60,7 @@ fn upkeep(round: &Round, pool: &Pool, kind: u32, rng: &mut Rng) -> Result<(), Fi
             (0..12).try_for_each(|_| excused(round, look).map(drop))?;
         }
         925..930 => {
-            excused(round, || pool.rest())?;
+            excused(round, || pool.make_purgeable())?;
             count(&round.figures.rests);
         }
         930..995 => {

@@ -112,7 +112,7 @@ impl<'a> Player<'a> {
         }
         let mut queue = None;
         let given = match rng.u8(..16) {
-            0 => round.ask(&asked, |request| pool.try_allocate(request)),
+            0 => round.ask(&asked, |request| pool.allocate(request.no_fallback())),
             1..3 => {
                 let slot = rng.usize(..round.queues.len());
                 let work = round.queues[slot].work();

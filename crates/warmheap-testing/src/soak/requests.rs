@@ -93,7 +93,7 @@ impl Round {
     /// Checks a new buffer, allocated through a queue or not, and returns its number.
     pub(super) fn check(&self, buffer: &Buffer, asked: &Asked, queue: Option<u64>) -> Result<u64, Finding> {
         let Asked { size, align, zeroed, tag, .. } = *asked;
-        let (found, address) = (buffer.size(), buffer.address());
+        let (found, address) = (buffer.size(), buffer.device_address());
         if found != size || !address.is_multiple_of(align) || buffer.tag() != tag {
             return Err(Finding::Misfit { size, align, found, address });
         }

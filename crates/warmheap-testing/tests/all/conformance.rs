@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use warmheap::device::host::HostDevice;
 use warmheap::device::sim::SimDevice;
-use warmheap::device::{Device, DeviceError, Limits};
+use warmheap::device::{Device, DeviceError};
 use warmheap::{Pool, PoolConfig, StartError};
 use warmheap_testing::conformance::{self, Check};
 
@@ -23,8 +23,9 @@ fn the_host_conforms_and_gets_everything_back() {
 #[test]
 fn every_simulated_device_conforms_and_gets_everything_back() {
     let usual = Device::limits(&SimDevice::new());
-    let coarse = Limits { alignment: 1 << 16, granularity: 1 << 16, ..usual };
-    let small = Limits { largest_heap: 32 << 20, largest_buffer: 3 << 20, ..usual };
+    let (mut coarse, mut small) = (usual, usual);
+    (coarse.alignment, coarse.granularity) = (1 << 16, 1 << 16);
+    (small.largest_heap, small.largest_buffer) = (32 << 20, 3 << 20);
     for sim in [
         SimDevice::new(),
         SimDevice::new().discrete(),

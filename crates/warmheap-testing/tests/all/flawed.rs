@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use warmheap::device::{Device, DeviceError, HeapKind, HeapRequest, Limits, Memory};
+use warmheap::device::{Device, DeviceError, DeviceLimits, HeapKind, HeapRequest, Memory};
 
 /// The broken rule.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -80,7 +80,7 @@ impl<D: Device> Device for Flawed<D> {
         "flawed"
     }
 
-    fn limits(&self) -> Limits {
+    fn limits(&self) -> DeviceLimits {
         let mut limits = self.inner.limits();
         match self.flaw {
             Flaw::OddAlignment => limits.alignment = 48,
@@ -103,7 +103,7 @@ impl<D: Device> Device for Flawed<D> {
         }
         let answer = self.inner.create_heap(&request);
         if self.flaw == Flaw::KeepRefused && matches!(answer, Err(DeviceError::OutOfMemory { .. })) {
-            let part = HeapRequest { size: self.limits().granularity, ..request.clone() };
+            let part = HeapRequest::new(self.limits().granularity, request.kind, &*request.label);
             self.lost.lock().unwrap().extend(self.inner.create_heap(&part));
         }
         if self.flaw == Flaw::TooLargeAsOutOfMemory && matches!(answer, Err(DeviceError::TooLarge { .. })) {
@@ -126,13 +126,13 @@ impl<D: Device> Device for Flawed<D> {
 
 // SAFETY: it owns the memory that it wraps. Where it misreports that, only the conformance suite uses it.
 unsafe impl Memory for FlawedMemory {
-    fn address(&self) -> u64 {
+    fn device_address(&self) -> u64 {
         match self.flaw {
-            Flaw::HeapOffAlignment if self.heap => self.inner.address() + 8,
-            Flaw::BufferOffAlignment if !self.heap => self.inner.address() + 8,
+            Flaw::HeapOffAlignment if self.heap => self.inner.device_address() + 8,
+            Flaw::BufferOffAlignment if !self.heap => self.inner.device_address() + 8,
             // All heaps of one size report the same place.
             Flaw::SameAddress => 1 << 45,
-            _ => self.inner.address(),
+            _ => self.inner.device_address(),
         }
     }
 
@@ -140,8 +140,8 @@ unsafe impl Memory for FlawedMemory {
         self.inner.size()
     }
 
-    fn host(&self) -> Option<NonNull<u8>> {
-        self.inner.host()
+    fn host_ptr(&self) -> Option<NonNull<u8>> {
+        self.inner.host_ptr()
     }
 
     unsafe fn commit(&self, range: Range<u64>) -> Result<(), DeviceError> {

@@ -68,7 +68,7 @@ impl Meter for &Ledger {
         let live = self.live_bytes.fetch_add(size, Ordering::Relaxed) + size;
         self.peak_bytes.fetch_max(live, Ordering::Relaxed);
         if let Some(ranges) = &self.ranges {
-            let number = lock(ranges).insert(buffer.address(), size);
+            let number = lock(ranges).insert(buffer.device_address(), size);
             if let Some(words) = Words::of(&buffer) {
                 // SAFETY: the pool has just given the buffer to this thread, and no other thread has it.
                 unsafe { words.write(number) };
@@ -81,11 +81,11 @@ impl Meter for &Ledger {
         let Some(buffer) = slot.take() else { return };
         if let Some(ranges) = &self.ranges {
             // The range is removed before the free, because it may belong to another thread afterwards.
-            let number = lock(ranges).remove(buffer.address());
+            let number = lock(ranges).remove(buffer.device_address());
             let changed = Words::of(&buffer).and_then(|words| words.changed(number));
             if let Some(offset) = changed {
                 lock(ranges).broken.get_or_insert(ReplayError::Changed {
-                    address: buffer.address(),
+                    address: buffer.device_address(),
                     size: buffer.size(),
                     offset,
                 });

@@ -133,14 +133,14 @@ fn a_recorded_run_replays() {
                 });
             }
         });
-        assert!(recorder.allocate(1_u64 << 30).is_err());
+        assert!(recorder.allocate(1 << 30).is_err());
         assert_eq!(kept.size(), 3 * MIB);
         // A retired buffer is free from then on, as far as the recorded program goes.
         recorder.allocate(MIB).unwrap().retire(&queue.ticket(sim.submit()));
         let late = recorder.clone();
         assert_eq!(recorder.finish().unwrap(), 4 + 4 * 499);
         // The pool serves what comes after the end, and the recorder does not write it.
-        drop(late.allocate(64_u64).unwrap());
+        drop(late.allocate(64).unwrap());
         drop(kept);
         sim.complete_all();
 

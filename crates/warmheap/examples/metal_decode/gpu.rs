@@ -25,7 +25,7 @@ const STATE: usize = WIDTH * size_of::<f32>();
 const TOLERANCE: f32 = 1e-4;
 
 pub(crate) fn run() -> Result<()> {
-    let options = MetalOptions { storage: Storage::Shared, ..MetalOptions::default() };
+    let options = MetalOptions::default().with_storage(Storage::Shared);
     let device = MetalDevice::system_default(options)?;
     let mut config = PoolConfig::default();
     (config.heap_size, config.num_heaps, config.warmup_sizes) = (16 << 20, 2, vec![8 << 20]);
@@ -99,7 +99,7 @@ impl<'a> Gpu<'a> {
 
     fn upload(&self, values: &[f32], tag: &str) -> Result<Buffer> {
         let buffer = self.pool.allocate(Request::new(size_of_val(values) as u64).tag(tag))?;
-        let host = buffer.host().ok_or("the memory is not shared")?.cast::<f32>();
+        let host = buffer.host_ptr().ok_or("the memory is not shared")?.cast::<f32>();
         // SAFETY: the buffer has that length and the device's alignment, and is not in use yet.
         unsafe { host.copy_from_nonoverlapping(NonNull::from(values).cast(), values.len()) };
         Ok(buffer)
@@ -143,7 +143,7 @@ impl<'a> Gpu<'a> {
 }
 
 fn read(buffer: &Buffer, count: usize) -> Result<Vec<f32>> {
-    let host = buffer.host().ok_or("the memory is not shared")?.cast::<f32>();
+    let host = buffer.host_ptr().ok_or("the memory is not shared")?.cast::<f32>();
     // SAFETY: the GPU wrote `count` floats and has finished.
     Ok(unsafe { std::slice::from_raw_parts(host.as_ptr(), count) }.to_vec())
 }

@@ -58,6 +58,7 @@ pub struct PoolConfig {
 
 /// How heaps are sized.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
 pub enum HeapSizing {
     /// The pool creates `num_heaps` heaps of `heap_size` bytes each at start-up.
     #[default]
@@ -71,6 +72,7 @@ pub enum HeapSizing {
 ///
 /// Heaps that the pool sizes itself always use best fit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
 pub enum Strategy {
     /// Heaps take turns. This spreads the load.
     #[default]
@@ -84,6 +86,7 @@ pub enum Strategy {
 
 /// Compaction of fragmented heaps.
 #[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
 pub struct Compaction {
     /// Whether the pool compacts in the background.
     pub enabled: bool,
@@ -111,14 +114,24 @@ impl Default for Compaction {
 
 /// Bounds on the free memory that a thread keeps for its next requests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct ThreadCache {
     /// The most bytes that one thread may keep, whatever the pool's size. 0 leaves everything to the
     /// heaps: all threads share them, and no thread has heaps of its own.
     pub max_bytes: u64,
 }
 
+impl ThreadCache {
+    /// Bounds what each thread keeps to `max_bytes`.
+    #[must_use]
+    pub const fn new(max_bytes: u64) -> Self {
+        Self { max_bytes }
+    }
+}
+
 /// Whether memory is cleared when it is freed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
 pub enum Scrub {
     /// The contents stay until they are overwritten.
     #[default]
@@ -130,6 +143,7 @@ pub enum Scrub {
 /// Bounds on the bytes and objects (heaps and fallback buffers) that a pool holds from its device.
 /// `None` means no bound.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
 pub struct Limits {
     /// The bytes past which the pool first gives back what no buffer uses. If that is not enough, it
     /// calls the program's pressure callbacks.
@@ -169,7 +183,7 @@ impl Default for PoolConfig {
             max_heaps: 8,
             growth_trigger: 0.90,
             compaction: Compaction::default(),
-            thread_cache: ThreadCache { max_bytes: 64 * MIB },
+            thread_cache: ThreadCache::new(64 * MIB),
             thread_heaps: true,
             scrub: Scrub::Never,
             trim_after: Duration::ZERO,

@@ -18,21 +18,42 @@ pub enum HeapKind {
     /// All of the memory is committed from the start: an MTLHeap, a `cudaMalloc` block.
     Fixed,
     /// An address range, empty at first. [`Memory::commit`] and [`Memory::decommit`] fill and empty it in
-    /// place. It needs [`Limits::elastic`](super::Limits::elastic).
+    /// place. It needs [`DeviceLimits::elastic`](super::DeviceLimits::elastic).
     Elastic,
 }
 
 /// A request for a heap.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct HeapRequest {
     /// The size in bytes: committed for [`HeapKind::Fixed`], reserved addresses for [`HeapKind::Elastic`]. It
-    /// is a multiple of [`Limits::alignment`](super::Limits::alignment), and for elastic heaps of
-    /// [`Limits::granularity`](super::Limits::granularity).
+    /// is a multiple of [`DeviceLimits::alignment`](super::DeviceLimits::alignment), and for elastic heaps of
+    /// [`DeviceLimits::granularity`](super::DeviceLimits::granularity).
     pub size: u64,
     /// Fixed or elastic.
     pub kind: HeapKind,
     /// A name for the device's own tools (Metal labels, debuggers).
     pub label: String,
+}
+
+impl HeapRequest {
+    /// A request for a heap of `size` bytes.
+    #[must_use]
+    pub fn new(size: u64, kind: HeapKind, label: impl Into<String>) -> Self {
+        Self { size, kind, label: label.into() }
+    }
+
+    /// A request for a heap whose memory is committed from the start.
+    #[must_use]
+    pub fn fixed(size: u64, label: impl Into<String>) -> Self {
+        Self::new(size, HeapKind::Fixed, label)
+    }
+
+    /// A request for `size` bytes of addresses, empty at first.
+    #[must_use]
+    pub fn elastic(size: u64, label: impl Into<String>) -> Self {
+        Self::new(size, HeapKind::Elastic, label)
+    }
 }
 
 /// What happened to memory that was volatile; see [`Memory::set_volatile`].
@@ -54,21 +75,21 @@ pub enum Contents {
 ///
 /// # Safety
 /// Pools make pointers from what a `Memory` returns, and cannot check it. The implementation promises:
-/// - [`Memory::address`], [`Memory::size`] and [`Memory::host`] return the same at every call.
-/// - While this value lives, the bytes from [`Memory::address`] to its end belong to it alone.
-/// - If [`Memory::host`] returns a pointer, it is valid for [`Memory::size`] bytes while the value lives. The
+/// - [`Memory::device_address`], [`Memory::size`] and [`Memory::host_ptr`] return the same at every call.
+/// - While this value lives, the bytes from [`Memory::device_address`] to its end belong to it alone.
+/// - If [`Memory::host_ptr`] returns a pointer, it is valid for [`Memory::size`] bytes while the value lives. The
 ///   CPU may read and write those bytes that are committed.
 /// - [`Memory::as_any`] returns this value, or one that it owns and that has the same bytes.
 pub unsafe trait Memory: fmt::Debug + Send + Sync + Any {
     /// Returns the device's address of the first byte. If buffers of the device have no address of their own,
     /// this is an opaque number, unique among live regions.
-    fn address(&self) -> u64;
+    fn device_address(&self) -> u64;
 
     /// Returns the size in bytes.
     fn size(&self) -> u64;
 
     /// Returns the CPU's pointer to the first byte, if the CPU may access this memory.
-    fn host(&self) -> Option<NonNull<u8>> {
+    fn host_ptr(&self) -> Option<NonNull<u8>> {
         None
     }
 

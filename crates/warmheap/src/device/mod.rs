@@ -1,7 +1,7 @@
 //! Devices: the sources of memory.
 //!
 //! This layer creates, commits, fills and destroys memory, and states the few facts that a pool must know
-//! first ([`Limits`]). A device never decides *when*: it has no caching, no retry, no statistics and no
+//! first ([`DeviceLimits`]). A device never decides *when*: it has no caching, no retry, no statistics and no
 //! policy. The layers above call only [`Device`] and [`Memory`]. A new backend is one folder here that passes
 //! `warmheap_testing::conformance`, and nothing else changes.
 //!
@@ -30,7 +30,7 @@ mod worker;
 pub use error::DeviceError;
 pub use memory::{Contents, HeapKind, HeapRequest, Memory};
 pub use queue::Queue;
-pub use spec::Spec;
+pub use spec::{Spec, SpecError};
 pub use worker::WorkerQueue;
 
 /// A source of memory: a GPU, this process's address space, or a simulation of one.
@@ -50,20 +50,20 @@ pub trait Device: std::fmt::Debug + Send + Sync {
 
     /// Returns what the device can give. The implementation may cache fixed facts, but reads the budget
     /// afresh at each call.
-    fn limits(&self) -> Limits;
+    fn limits(&self) -> DeviceLimits;
 
     /// Creates a heap.
     ///
     /// # Errors
     /// Returns [`DeviceError::OutOfMemory`] with the requested and the free bytes, [`DeviceError::TooLarge`]
-    /// past [`Limits::largest_heap`], [`DeviceError::Unsupported`] for a [`HeapKind`] that the device lacks,
+    /// past [`DeviceLimits::largest_heap`], [`DeviceError::Unsupported`] for a [`HeapKind`] that the device lacks,
     /// and [`DeviceError::BadRequest`] for a heap of no bytes. A failed call takes nothing.
     fn create_heap(&self, request: &HeapRequest) -> Result<Box<dyn Memory>, DeviceError>;
 
     /// Allocates one buffer straight from the device, as the pool's fallback.
     ///
     /// `size` is in bytes, at least 1. `align` is a power of two. The memory is uninitialised unless
-    /// [`Limits::zeroed`] says otherwise.
+    /// [`DeviceLimits::zeroed`] says otherwise.
     ///
     /// # Errors
     /// Returns the errors of [`Device::create_heap`], and [`DeviceError::BadRequest`] for a size of 0 or an
@@ -86,9 +86,10 @@ pub struct ObjectCount {
     pub limit: u64,
 }
 
-/// The limits of a device, in bytes.
+/// The limits of a device, in bytes. A device begins with [`DeviceLimits::new`] and sets the other fields.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Limits {
+#[non_exhaustive]
+pub struct DeviceLimits {
     /// The alignment of every range of a heap, at its start and its end; a power of two.
     pub alignment: u64,
     /// The step in which elastic heaps are committed and decommitted; a power of two.
@@ -103,8 +104,35 @@ pub struct Limits {
     pub available: Option<u64>,
     /// Whether heaps can be [`HeapKind::Elastic`]: reserved once, then committed and decommitted in place.
     pub elastic: bool,
-    /// Whether the CPU can read and write the memory at [`Memory::host`].
+    /// Whether the CPU can read and write the memory at [`Memory::host_ptr`].
     pub host_visible: bool,
     /// Whether fresh memory from the device reads as zero.
     pub zeroed: bool,
+}
+
+impl DeviceLimits {
+    /// The limits of a device with heaps that cannot grow, whose memory the CPU does not see. `alignment` is
+    /// also the granularity. Nothing else is bounded.
+    ///
+    /// ```
+    /// use warmheap::device::DeviceLimits;
+    /// let mut limits = DeviceLimits::new(256);
+    /// limits.largest_heap = 1 << 30;
+    /// limits.host_visible = true;
+    /// assert!(!limits.elastic);
+    /// ```
+    #[must_use]
+    pub const fn new(alignment: u64) -> Self {
+        Self {
+            alignment,
+            granularity: alignment,
+            largest_heap: u64::MAX,
+            largest_buffer: u64::MAX,
+            budget: None,
+            available: None,
+            elastic: false,
+            host_visible: false,
+            zeroed: false,
+        }
+    }
 }

@@ -51,17 +51,22 @@ struct Options {
     ordered: bool,
 }
 
-impl FromStr for Spec {
-    type Err = String;
+/// Why a text names no device. The message says what would.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct SpecError(String);
 
-    fn from_str(text: &str) -> Result<Self, String> {
+impl FromStr for Spec {
+    type Err = SpecError;
+
+    fn from_str(text: &str) -> Result<Self, SpecError> {
         let (name, options) = text.split_once(':').unwrap_or((text, ""));
         let kind = match name {
             "host" => Kind::Host,
             "sim" => Kind::Sim,
             "metal" => Kind::Metal,
             "cuda" => Kind::Cuda,
-            _ => return Err("a device is host, sim, metal or cuda".to_owned()),
+            _ => return Err(SpecError("a device is host, sim, metal or cuda".to_owned())),
         };
         let mut spec = Self { kind, options: Options::default() };
         for option in options.split(',').filter(|option| !option.is_empty()) {
@@ -96,7 +101,7 @@ impl fmt::Display for Spec {
 }
 
 impl Spec {
-    fn set(&mut self, option: &str) -> Result<(), String> {
+    fn set(&mut self, option: &str) -> Result<(), SpecError> {
         if let (Kind::Cuda, Ok(gpu)) = (self.kind, option.parse()) {
             self.options.gpu = gpu;
             return Ok(());
@@ -114,10 +119,10 @@ impl Spec {
             (Kind::Sim, "purgeable") if value.is_empty() => self.options.purgeable = true,
             (Kind::Cuda, "ordered") if value.is_empty() => self.options.ordered = true,
             _ => {
-                return Err(format!(
+                return Err(SpecError(format!(
                     "`{option}` is no option of this device; host takes budget=MIB; sim takes budget=MIB, \
                      discrete, purgeable and latency=MICROSECONDS; cuda takes the GPU's number and ordered"
-                ));
+                )));
             }
         }
         Ok(())
@@ -173,12 +178,12 @@ impl Spec {
     }
 }
 
-fn number(key: &str, value: &str, most: u64) -> Result<u64, String> {
+fn number(key: &str, value: &str, most: u64) -> Result<u64, SpecError> {
     value
         .parse()
         .ok()
         .filter(|number| (1..=most).contains(number))
-        .ok_or_else(|| format!("`{key}` needs a whole number from 1 to {most}, as in {key}=100"))
+        .ok_or_else(|| SpecError(format!("`{key}` needs a whole number from 1 to {most}, as in {key}=100")))
 }
 
 #[cfg(feature = "cuda")]

@@ -34,8 +34,8 @@ use crate::fork::Process;
 /// let worker = Arc::new(WorkerQueue::start()?);
 /// let queue = pool.queue(worker.clone());
 ///
-/// let scratch = pool.allocate(1_u64 << 20)?;
-/// let address = scratch.address();
+/// let scratch = pool.allocate(1 << 20)?;
+/// let address = scratch.device_address();
 /// let value = worker.submit(move || println!("working at {address:#x}"));
 /// scratch.retire(&queue.ticket(value)); // not reused before the line is printed
 /// assert!(worker.wait(value, Duration::from_secs(60))?);

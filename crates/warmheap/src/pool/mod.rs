@@ -31,20 +31,20 @@ mod path;
 mod schedules;
 mod sizing;
 
-pub use core::buffer::{Buffer, Placement, Ticket};
+pub use core::buffer::{Buffer, BufferMemory, Ticket};
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use handles::movable::{Movable, Pinned};
+pub use handles::movable::{MovableBuffer, PinnedBuffer};
 pub use handles::queue::PoolQueue;
 pub use interface::call_site::CallSite;
-pub use interface::cold_box::ColdBox;
 pub use interface::compaction::{CompactionBudget, CompactionReport};
-pub use interface::error::{AllocError, OutOfMemory, QuotaExceeded, StartError};
+pub use interface::error::{AllocError, CannotGrow, DeviceFailure, OutOfMemory, QuotaExceeded};
 pub use interface::leak_report::{Leak, LeakReport};
 pub use interface::pressure::Pressure;
 pub use interface::request::{Request, Tag};
+pub use interface::start_error::StartError;
 
 use crate::config::PoolConfig;
 use crate::device::{Device, DeviceError, Queue};
@@ -80,7 +80,7 @@ use crate::stats::Statistics;
 /// config.warmup_sizes = vec![4 << 20];
 /// let pool = Pool::new(Arc::new(HostDevice::new()), config)?;
 ///
-/// let weights = pool.allocate(3_u64 << 20)?;
+/// let weights = pool.allocate(3 << 20)?;
 /// let cache = pool.allocate(Request::new(64 << 10).align(4096).zeroed().tag("kv-cache"))?;
 /// assert_eq!(pool.statistics().active_allocations, 2);
 /// drop((weights, cache));
@@ -107,82 +107,32 @@ impl Pool {
     }
 
     /// Serves a request: from the calling thread's cache, from a heap, from a heap that grows, or straight
-    /// from the device. Keeps the call site for leak reports.
+    /// from the device. The request is a number of bytes, or a [`Request`] that says more. The pool keeps the
+    /// caller's line for leak reports.
     ///
     /// # Errors
-    /// [`AllocError::OutOfMemory`] if even the device has no memory; [`AllocError::ZeroSize`] and
-    /// [`AllocError::BadAlignment`] for requests that make no sense. Nothing has changed then.
+    /// [`AllocError::OutOfMemory`] if neither the heaps nor the device have the memory;
+    /// [`AllocError::QuotaExceeded`] if the tag's quota is used up; [`AllocError::ZeroSize`] and
+    /// [`AllocError::BadAlignment`] for requests that make no sense; [`AllocError::WouldBlock`] for those
+    /// that may not wait; [`AllocError::Device`] if the device cannot clear the buffer;
+    /// [`AllocError::Forked`] in a child by `fork`. Nothing has changed then.
     #[track_caller]
     // Inlining is forced: the hit, some sixty instructions, belongs in the caller, but the size of the
     // function makes the compiler decide otherwise.
     #[inline(always)]
     pub fn allocate(&self, request: impl Into<Request>) -> Result<Buffer, AllocError> {
-        self.answer(request.into(), true, CallSite::caller())
-    }
-
-    /// As [`Pool::allocate`], with the call site for leak reports. For bindings, whose callers are not the
-    /// line of Rust that calls this.
-    ///
-    /// # Errors
-    /// As [`Pool::allocate`].
-    #[inline]
-    pub fn allocate_at(
-        &self,
-        request: impl Into<Request>,
-        site: impl Into<CallSite>,
-    ) -> Result<Buffer, AllocError> {
-        self.answer(request.into(), true, site.into())
-    }
-
-    /// Serves a request from what the calling thread caches, or from a heap that no other thread is in.
-    /// Returns `None` instead of calling the device or waiting for another thread; `None` says nothing about
-    /// memory. For callers holding a lock of their own, which can call [`Pool::allocate_at`] after they
-    /// release it.
-    #[inline]
-    #[must_use]
-    pub fn allocate_at_once(&self, request: impl Into<Request>, site: impl Into<CallSite>) -> Option<Buffer> {
-        let (request, site) = (request.into(), site.into());
-        let shared = self.shared();
-        let range = hit::hit(shared, &request, site).or_else(|| hit::cut_at_once(shared, &request, site))?;
-        Some(Buffer::new(shared, range, request.size))
-    }
-
-    /// As [`Pool::allocate`], but never straight from the device: a request that no heap can serve fails.
-    ///
-    /// # Errors
-    /// As [`Pool::allocate`].
-    #[track_caller]
-    #[inline]
-    pub fn try_allocate(&self, request: impl Into<Request>) -> Result<Buffer, AllocError> {
-        self.answer(request.into(), false, CallSite::caller())
-    }
-
-    /// As [`Pool::try_allocate`], with the call site for leak reports.
-    ///
-    /// # Errors
-    /// As [`Pool::allocate`].
-    #[inline]
-    pub fn try_allocate_at(
-        &self,
-        request: impl Into<Request>,
-        site: impl Into<CallSite>,
-    ) -> Result<Buffer, AllocError> {
-        self.answer(request.into(), false, site.into())
-    }
-
-    #[inline(always)]
-    fn answer(&self, request: Request, may_fall_back: bool, site: CallSite) -> Result<Buffer, AllocError> {
-        let shared = &*self.handle.shared;
+        let request = request.into();
+        let (core, site) = (&*self.handle.shared, request.site());
         // Each way makes its own buffer, so that on the first one nothing passes through memory.
-        if let Some(range) = hit::hit(shared, &request, site) {
-            return Ok(Buffer::new(shared, range, request.size));
+        if let Some(range) = hit::hit(core, &request, site) {
+            return Ok(Buffer::new(core, range, request.size));
         }
-        if let Some(range) = hit::cut_at_once(shared, &request, site) {
-            return Ok(Buffer::new(shared, range, request.size));
+        if let Some(range) = hit::cut_at_once(core, &request, site) {
+            return Ok(Buffer::new(core, range, request.size));
         }
         // The copy makes the compiler put the request into memory on this way only.
-        let range = allocate::serve(shared, &{ request }, site, may_fall_back)?;
-        Ok(Buffer::new(shared, range, request.size))
+        let range = allocate::serve(core, &{ request }, site)?;
+        Ok(Buffer::new(core, range, request.size))
     }
 
     /// Registers one of the device's queues with the pool. Buffers can then wait for its work, and the pool
@@ -275,9 +225,9 @@ impl Pool {
     ///
     /// # Errors
     /// The device's error; the pool is as usable as before.
-    pub fn rest(&self) -> Result<u64, DeviceError> {
+    pub fn make_purgeable(&self) -> Result<u64, DeviceError> {
         self.here()?;
-        self.and_speak(purgeable::rest)
+        self.and_speak(purgeable::make_purgeable)
     }
 
     /// The settings that the pool was made with.

@@ -24,7 +24,7 @@ use crate::pool::heaps::fallback::Fallback;
 use crate::pool::heaps::table::HeapTable;
 use crate::pool::in_flight::early_reuse::EarlyReuse;
 use crate::pool::in_flight::left_behind::Left;
-use crate::pool::interface::error::StartError;
+use crate::pool::interface::start_error::StartError;
 use crate::pool::sizing;
 use crate::pool::sizing::purgeable;
 use crate::sync::{AtomicBool, AtomicU64, CheckedMutex, Mutex};

@@ -87,12 +87,12 @@ impl Held {
     }
 
     fn range(&self) -> Range<u64> {
-        self.buffer.address()..self.buffer.address() + self.buffer.size()
+        self.buffer.device_address()..self.buffer.device_address() + self.buffer.size()
     }
 
     fn grow(&mut self, by: u64) {
         if self.buffer.grow(self.buffer.size() + by).is_ok() {
-            self.claims.give_up(self.buffer.address());
+            self.claims.give_up(self.buffer.device_address());
             self.claims.claim(self.range());
         }
     }
@@ -100,7 +100,7 @@ impl Held {
 
 impl Drop for Held {
     fn drop(&mut self) {
-        self.claims.give_up(self.buffer.address());
+        self.claims.give_up(self.buffer.device_address());
     }
 }
 

@@ -59,24 +59,26 @@ fn any_config() -> impl Strategy<Value = PoolConfig> {
             .with_dynamic_growth(policy.3)
             .with_max_heaps(policy.4.max(heaps.3))
             .with_growth_trigger(policy.5)
-            .with_compaction(Compaction {
-                enabled: upkeep.0,
-                threshold: upkeep.1,
-                interval: Duration::from_millis(upkeep.2),
-                step_bytes: upkeep.7,
-                step_time: Duration::from_micros(upkeep.8),
-            })
-            .with_thread_cache(ThreadCache { max_bytes: upkeep.3 })
+            .with_compaction(
+                Compaction::default()
+                    .with_enabled(upkeep.0)
+                    .with_threshold(upkeep.1)
+                    .with_interval(Duration::from_millis(upkeep.2))
+                    .with_step_bytes(upkeep.7)
+                    .with_step_time(Duration::from_micros(upkeep.8)),
+            )
+            .with_thread_cache(ThreadCache::new(upkeep.3))
             .with_scrub(upkeep.4)
             .with_thread_heaps(upkeep.5)
             .with_trim_after(Duration::from_millis(upkeep.6))
-            .with_limits(Limits {
-                soft_bytes: pressure.0.map(|mib| mib * MIB / 4),
-                hard_bytes: past(pressure.0).map(|mib| mib * MIB / 4),
-                soft_objects: pressure.1,
-                hard_objects: past(pressure.1),
-                device_budget: pressure.2,
-            })
+            .with_limits(
+                Limits::default()
+                    .with_soft_bytes(pressure.0.map(|mib| mib * MIB / 4))
+                    .with_hard_bytes(past(pressure.0).map(|mib| mib * MIB / 4))
+                    .with_soft_objects(pressure.1)
+                    .with_hard_objects(past(pressure.1))
+                    .with_device_budget(pressure.2),
+            )
             .with_wait(Duration::from_millis(pressure.3))
             .with_quotas(pressure.4)
     })

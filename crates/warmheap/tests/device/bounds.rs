@@ -6,7 +6,7 @@ use std::sync::Arc;
 use proptest::prelude::*;
 use warmheap::device::host::HostDevice;
 use warmheap::device::sim::SimDevice;
-use warmheap::device::{Device, DeviceError, HeapKind, HeapRequest, Limits};
+use warmheap::device::{Device, DeviceError, HeapRequest};
 use warmheap::{Pool, PoolConfig};
 
 #[test]
@@ -23,7 +23,7 @@ fn a_fill_past_the_end_of_a_block_is_an_error_with_figures() {
 
 #[test]
 fn a_part_of_a_page_is_neither_committed_nor_taken_away_from_its_neighbour() {
-    let request = HeapRequest { size: 8 << 20, kind: HeapKind::Elastic, label: "heap".into() };
+    let request = HeapRequest::elastic(8 << 20, "heap");
     let host = HostDevice::with_budget(4 << 20);
     let heap = host.create_heap(&request).unwrap();
     // SAFETY: only this test has the heap, and it commits the first two steps once.
@@ -31,7 +31,7 @@ fn a_part_of_a_page_is_neither_committed_nor_taken_away_from_its_neighbour() {
         heap.commit(0..4 << 20).unwrap();
         heap.fill(0..4 << 20, 7).unwrap();
         assert!(matches!(heap.decommit(0..1), Err(DeviceError::OutOfRange { .. })));
-        assert_eq!(heap.host().unwrap().read(), 7);
+        assert_eq!(heap.host_ptr().unwrap().read(), 7);
     }
     assert_eq!(host.limits().available, Some(0));
 }
@@ -50,22 +50,23 @@ proptest! {
         requests in prop::collection::vec((edges(), 0_u32..64, any::<bool>()), 1..40),
         free in any::<u64>(),
     ) {
-        let all = Limits { largest_heap: u64::MAX, largest_buffer: u64::MAX, ..Device::limits(&SimDevice::new()) };
+        let mut all = Device::limits(&SimDevice::new());
+        (all.largest_heap, all.largest_buffer) = (u64::MAX, u64::MAX);
         let sim = SimDevice::new().limits(all);
         let mut held = Vec::new();
         for (number, (size, align, heap)) in requests.into_iter().enumerate() {
             let align = 1_u64 << align;
-            let request = HeapRequest { size, kind: HeapKind::Elastic, label: String::new() };
+            let request = HeapRequest::elastic(size, "");
             let memory = if heap { sim.create_heap(&request) } else { sim.allocate(size, align) };
             let Ok(memory) = memory else { continue };
             prop_assert_eq!(memory.size(), size);
-            prop_assert!(memory.address() != 0 && memory.address().checked_add(size).is_some());
-            prop_assert!(heap || memory.address().is_multiple_of(align));
+            prop_assert!(memory.device_address() != 0 && memory.device_address().checked_add(size).is_some());
+            prop_assert!(heap || memory.device_address().is_multiple_of(align));
             held.push(memory);
             if free >> (number % 64) & 1 == 1 {
                 held.swap_remove(number % held.len());
             }
-            let mut places: Vec<_> = held.iter().map(|memory| (memory.address(), memory.size())).collect();
+            let mut places: Vec<_> = held.iter().map(|memory| (memory.device_address(), memory.size())).collect();
             places.sort_unstable();
             prop_assert!(places.windows(2).all(|pair| pair[0].0 + pair[0].1 <= pair[1].0), "{places:x?}");
         }
@@ -82,7 +83,10 @@ fn a_pool_serves_the_largest_alignments_of_a_simulated_device_or_says_why_not() 
         for size in [1, 4096, 3 << 20] {
             match pool.allocate(warmheap::Request::new(size).align(1 << bit)) {
                 Ok(buffer) => {
-                    assert!(buffer.address() != 0 && buffer.address().is_multiple_of(1 << bit), "{buffer:?}");
+                    assert!(
+                        buffer.device_address() != 0 && buffer.device_address().is_multiple_of(1 << bit),
+                        "{buffer:?}"
+                    );
                     held.push(buffer);
                 }
                 Err(error) => {
@@ -91,7 +95,7 @@ fn a_pool_serves_the_largest_alignments_of_a_simulated_device_or_says_why_not() 
             }
         }
     }
-    let mut places: Vec<_> = held.iter().map(|buffer| (buffer.address(), buffer.size())).collect();
+    let mut places: Vec<_> = held.iter().map(|buffer| (buffer.device_address(), buffer.size())).collect();
     places.sort_unstable();
     assert!(places.windows(2).all(|pair| pair[0].0 + pair[0].1 <= pair[1].0), "{places:x?}");
 }

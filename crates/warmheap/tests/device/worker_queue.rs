@@ -122,7 +122,7 @@ fn retired_memory_is_the_works_own_until_it_is_done() {
         let which = random.usize(..2);
         let size = random.u64(1..64 << 10);
         let buffer = pool.allocate(size).unwrap();
-        let (at, torn, byte) = (buffer.host().unwrap().as_ptr() as usize, Arc::clone(&torn), step as u8);
+        let (at, torn, byte) = (buffer.host_ptr().unwrap().as_ptr() as usize, Arc::clone(&torn), step as u8);
         let value = workers[which].submit(move || {
             // SAFETY: the buffer is retired to this queue below, so only this work uses its range.
             let bytes = unsafe { std::slice::from_raw_parts_mut(at as *mut u8, size as usize) };
@@ -133,7 +133,7 @@ fn retired_memory_is_the_works_own_until_it_is_done() {
         buffer.retire(&queues[which].ticket(value));
         // The CPU has buffers of its own from the same heaps.
         let own = pool.allocate(random.u64(1..64 << 10)).unwrap();
-        let bytes = own.host().unwrap();
+        let bytes = own.host_ptr().unwrap();
         // SAFETY: the buffer is alive, and only this thread uses it.
         unsafe { bytes.write_bytes(!byte, own.size() as usize) };
     }

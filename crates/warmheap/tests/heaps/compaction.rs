@@ -10,7 +10,7 @@ use fastrand::Rng;
 use warmheap::config::{Compaction, MIB, Scrub, ThreadCache};
 use warmheap::device::host::HostDevice;
 use warmheap::device::sim::{Call, SimDevice, SimQueue};
-use warmheap::{Buffer, CompactionBudget, Movable, Pool, PoolConfig, Request};
+use warmheap::{Buffer, CompactionBudget, MovableBuffer, Pool, PoolConfig, Request};
 
 use crate::support::assert_apart;
 
@@ -27,13 +27,13 @@ fn kinds() -> [(&'static str, PoolConfig); 3] {
         .with_warmup_sizes([]);
     [
         ("fixed", fixed),
-        ("one range", PoolConfig::elastic().with_thread_cache(ThreadCache { max_bytes: 0 })),
+        ("one range", PoolConfig::elastic().with_thread_cache(ThreadCache::new(0))),
         ("elastic", PoolConfig::elastic()),
     ]
 }
 
 fn bytes(buffer: &Buffer) -> &[u8] {
-    let start = buffer.host().expect("the CPU sees this memory");
+    let start = buffer.host_ptr().expect("the CPU sees this memory");
     // SAFETY: the caller holds the buffer, and no thread writes to it meanwhile.
     unsafe { std::slice::from_raw_parts(start.as_ptr(), buffer.size() as usize) }
 }
@@ -45,20 +45,20 @@ fn contents(size: u64, seed: u64) -> Vec<u8> {
     bytes
 }
 
-fn write(buffer: &Movable, seed: u64) {
+fn write(buffer: &MovableBuffer, seed: u64) {
     let pinned = buffer.pin();
     let bytes = contents(pinned.size(), seed);
     // SAFETY: the buffer is that long and pinned, and only this thread uses it.
-    unsafe { pinned.host().unwrap().copy_from(std::ptr::NonNull::from(&bytes[..]).cast(), bytes.len()) };
+    unsafe { pinned.host_ptr().unwrap().copy_from(std::ptr::NonNull::from(&bytes[..]).cast(), bytes.len()) };
 }
 
-fn check(buffer: &Movable, seed: u64) {
+fn check(buffer: &MovableBuffer, seed: u64) {
     let pinned = buffer.pin();
     assert!(*bytes(&pinned) == contents(pinned.size(), seed), "contents of {seed} changed");
 }
 
 /// Allocates buffers of many sizes, and frees most of them.
-fn scattered(pool: &Pool, rng: &mut Rng, total: u64) -> Vec<(Movable, u64)> {
+fn scattered(pool: &Pool, rng: &mut Rng, total: u64) -> Vec<(MovableBuffer, u64)> {
     let mut buffers = Vec::new();
     let mut sum = 0;
     while sum < total {
@@ -73,7 +73,7 @@ fn scattered(pool: &Pool, rng: &mut Rng, total: u64) -> Vec<(Movable, u64)> {
 }
 
 /// Fails if two buffers share bytes.
-fn expect_apart(buffers: &[(Movable, u64)]) {
+fn expect_apart(buffers: &[(MovableBuffer, u64)]) {
     let pinned: Vec<_> = buffers.iter().map(|(buffer, _)| buffer.pin()).collect();
     assert_apart(pinned.iter().map(|pinned| &**pinned));
 }
@@ -218,7 +218,7 @@ fn what_a_buffer_leaves_is_cleared_if_it_must_be() {
         let buffers = scattered(&pool, &mut Rng::with_seed(4), 32 * MIB);
         buffers.iter().for_each(|(buffer, seed)| write(buffer, *seed));
         assert!(pool.compact(UNLIMITED).unwrap().moved_bytes > 0, "{name}");
-        let fresh: Vec<_> = (0..200).map(|_| pool.allocate(50_u64 << 10).unwrap()).collect();
+        let fresh: Vec<_> = (0..200).map(|_| pool.allocate(50 << 10).unwrap()).collect();
         assert!(fresh.iter().all(|buffer| bytes(buffer).iter().all(|byte| *byte == 0)), "{name}");
         buffers.iter().for_each(|(buffer, seed)| check(buffer, *seed));
     }
@@ -240,15 +240,14 @@ fn quotas_tags_and_sites_move_along() {
     let leaks = pool.leaks().leaks;
     assert_eq!(leaks.len(), 100);
     assert!(leaks.iter().all(|leak| leak.site == site && leak.size == 90 << 10));
-    drop(buffers.into_iter().map(Movable::into_buffer).collect::<Vec<_>>());
+    drop(buffers.into_iter().map(MovableBuffer::into_buffer).collect::<Vec<_>>());
     assert_eq!(pool.quota("cache"), Some((512 * MIB, 0)));
 }
 
 #[test]
 fn a_pool_compacts_by_itself() {
     for (name, config) in kinds() {
-        let compaction =
-            Compaction { enabled: true, interval: Duration::from_millis(5), ..Compaction::default() };
+        let compaction = Compaction::default().with_enabled(true).with_interval(Duration::from_millis(5));
         let config = config.with_compaction(compaction).with_trim_after(Duration::from_millis(60));
         let pool = Pool::new(Arc::new(HostDevice::new()), config).unwrap();
         let buffers = scattered(&pool, &mut Rng::with_seed(5), 64 * MIB);
@@ -297,7 +296,7 @@ fn threads_go_on_while_one_compacts() {
 /// Makes, reads and frees movable buffers and others.
 fn work(pool: &Pool, thread: u64) {
     let mut rng = Rng::with_seed(thread);
-    let mut held: Vec<(Movable, u64)> = Vec::new();
+    let mut held: Vec<(MovableBuffer, u64)> = Vec::new();
     for step in 0..2000 {
         match rng.u8(..8) {
             0..4 if held.len() < 100 => {

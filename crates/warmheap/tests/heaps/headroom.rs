@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use warmheap::config::MIB;
+use warmheap::device::Device;
 use warmheap::device::sim::SimDevice;
-use warmheap::device::{Device, Limits};
 use warmheap::{Buffer, Pool, PoolConfig};
 
 const LAYERS: usize = 28;
@@ -63,7 +63,8 @@ fn serve(pool: &Pool, batch: u64, prompt: u64, answer: u64) {
 fn a_batch_like_the_one_before_moves_no_pages() {
     for page in [2 * MIB, 32 * MIB] {
         let device = SimDevice::new();
-        let limits = Limits { granularity: page, ..Device::limits(&device) };
+        let mut limits = Device::limits(&device);
+        limits.granularity = page;
         let pool = Pool::new(Arc::new(device.limits(limits)), PoolConfig::elastic()).unwrap();
         let _weights = weights(&pool);
         serve(&pool, 32, 700, 40);

@@ -7,7 +7,7 @@ use std::thread;
 use fastrand::Rng;
 use warmheap::config::{Limits, MIB, Strategy};
 use warmheap::device::sim::SimDevice;
-use warmheap::{Buffer, Pool, PoolConfig};
+use warmheap::{Buffer, Pool, PoolConfig, Request};
 
 use crate::support::{assert_all_back, assert_apart, fixed, start};
 
@@ -42,10 +42,10 @@ fn more_heaps_than_a_word_has_bits_serve_and_go_back() {
     // What is free in any of them is found.
     for place in [0, 77, 150, 299] {
         let freed = buffers.swap_remove(place);
-        let (address, size) = (freed.address(), freed.size());
+        let (address, size) = (freed.device_address(), freed.size());
         drop(freed);
         buffers.push(pool.allocate(size).unwrap());
-        assert_eq!(buffers.last().unwrap().address(), address);
+        assert_eq!(buffers.last().unwrap().device_address(), address);
     }
     assert_eq!(pool.statistics().total_heaps, heaps);
     drop((buffers, pool));
@@ -86,7 +86,7 @@ fn the_device_serves_no_thread_directly_while_it_has_memory() {
 #[test]
 fn a_request_that_fits_the_one_free_block_exactly_is_served() {
     let heap = 64 * MIB;
-    let limits = Limits { hard_bytes: Some(heap), ..Limits::default() };
+    let limits = Limits::default().with_hard_bytes(heap);
     for size in [256, 4352, 8448, 8960, 25_600, 699_136, 1_048_320, MIB, 3 * MIB + 256] {
         for strategy in [Strategy::RoundRobin, Strategy::BestFit, Strategy::LeastUsed] {
             let config = fixed(1, heap).with_strategy(strategy).with_limits(limits);
@@ -99,9 +99,9 @@ fn a_request_that_fits_the_one_free_block_exactly_is_served() {
         }
     }
     // A heap that is no multiple of any size class.
-    let limits = Limits { hard_bytes: Some(699_136), ..Limits::default() };
+    let limits = Limits::default().with_hard_bytes(699_136);
     let pool = start(&SimDevice::new(), fixed(1, 699_050).with_limits(limits));
-    assert!(pool.allocate(699_050_u64).is_ok_and(|whole| !whole.is_fallback()));
+    assert!(pool.allocate(699_050).is_ok_and(|whole| !whole.is_fallback()));
 }
 
 /// Plays allocations and frees of named buffers, in KiB. Returns how many failed.
@@ -111,7 +111,7 @@ fn play(pool: &Pool, program: &str) -> usize {
     for step in program.split_whitespace() {
         let name = step.chars().last().unwrap();
         match step[1..step.len() - 1].parse::<u64>() {
-            Ok(size) => match pool.try_allocate(size * KIB) {
+            Ok(size) => match pool.allocate(Request::new(size * KIB).no_fallback()) {
                 Ok(buffer) => _ = held.insert(name, buffer),
                 Err(_) => failed += 1,
             },
@@ -136,9 +136,9 @@ fn longest_gap<'a>(heaps: &[(u64, u64)], live: impl Iterator<Item = &'a Buffer>)
     let end = |buffer: &Buffer| {
         let size = buffer.size();
         let rounded = if size <= MIB { size + size / 16 } else { size };
-        buffer.address() + rounded.next_multiple_of(GRANULE)
+        buffer.device_address() + rounded.next_multiple_of(GRANULE)
     };
-    let mut taken: Vec<_> = live.map(|buffer| (buffer.address(), end(buffer))).collect();
+    let mut taken: Vec<_> = live.map(|buffer| (buffer.device_address(), end(buffer))).collect();
     taken.sort_unstable();
     let gaps = heaps.iter().flat_map(|(start, len)| {
         let inside = taken.iter().filter(|(address, _)| (*start..start + len).contains(address));
@@ -160,8 +160,8 @@ fn use_everything(threads: usize, strategy: Strategy) {
     const ROUNDS: usize = 20;
     let heap = 4 * MIB;
     let pool = start(&SimDevice::new(), fixed(3, heap).with_strategy(strategy));
-    let whole: Vec<_> = (0..3).map(|_| pool.try_allocate(heap).unwrap()).collect();
-    let heaps: Vec<_> = whole.iter().map(|whole| (whole.address(), whole.size())).collect();
+    let whole: Vec<_> = (0..3).map(|_| pool.allocate(Request::new(heap).no_fallback()).unwrap()).collect();
+    let heaps: Vec<_> = whole.iter().map(|whole| (whole.device_address(), whole.size())).collect();
     drop(whole);
     let (all, live) = (Barrier::new(threads), Mutex::new(Vec::<Buffer>::new()));
     thread::scope(|scope| {
@@ -172,7 +172,7 @@ fn use_everything(threads: usize, strategy: Strategy) {
                 for round in 0..ROUNDS {
                     for _ in 0..60 {
                         let bits = rng.u32(8..21);
-                        if let Ok(buffer) = pool.try_allocate(rng.u64(1..1 << bits)) {
+                        if let Ok(buffer) = pool.allocate(Request::new(rng.u64(1..1 << bits)).no_fallback()) {
                             live.lock().unwrap().push(buffer);
                         }
                         let freed = {
@@ -186,7 +186,7 @@ fn use_everything(threads: usize, strategy: Strategy) {
                         let mut live = live.lock().unwrap();
                         for _ in 0..10 {
                             let size = rng.u64(1..=2 * MIB);
-                            match pool.try_allocate(size) {
+                            match pool.allocate(Request::new(size).no_fallback()) {
                                 Ok(buffer) => live.push(buffer),
                                 Err(_) => {
                                     let gap = longest_gap(heaps, live.iter());
@@ -201,7 +201,12 @@ fn use_everything(threads: usize, strategy: Strategy) {
         }
     });
     drop(live);
-    assert!((0..3).map(|_| pool.try_allocate(heap)).collect::<Result<Vec<_>, _>>().is_ok());
+    assert!(
+        (0..3)
+            .map(|_| pool.allocate(Request::new(heap).no_fallback()))
+            .collect::<Result<Vec<_>, _>>()
+            .is_ok()
+    );
 }
 
 #[test]

@@ -45,11 +45,11 @@ fn at_once<R>(work: impl FnOnce() -> R) -> R {
 fn a_buffer_whose_queue_is_gone_waits_for_its_work_without_its_holder() {
     for (sim, pool) in pools() {
         let (counter, queue, buffer) = early(&pool);
-        let address = buffer.address();
+        let address = buffer.device_address();
         at_once(|| drop(queue));
         at_once(|| drop(buffer));
         let others: Vec<_> = (0..8).map(|_| pool.allocate(MIB).unwrap()).collect();
-        assert!(others.iter().all(|other| other.address() != address), "in use still");
+        assert!(others.iter().all(|other| other.device_address() != address), "in use still");
         assert_eq!(pool.statistics().in_flight_mb, 1.0);
         counter.complete_all();
         pool.maintain(Duration::ZERO).unwrap();

@@ -66,13 +66,13 @@ struct Oracle(BTreeMap<u64, Vec<Flight>>);
 
 impl Oracle {
     fn takes_off(&mut self, buffer: &Buffer, queue: usize, value: u64) {
-        let end = buffer.address() + buffer.size();
-        self.0.entry(buffer.address()).or_default().push(Flight { end, queue, value });
+        let end = buffer.device_address() + buffer.size();
+        self.0.entry(buffer.device_address()).or_default().push(Flight { end, queue, value });
     }
 
     /// Checks a range that the pool gave out. `by` is the queue that allocated for itself.
     fn claim(&self, buffer: &Buffer, by: Option<usize>, lanes: &[Lane]) -> Result<(), String> {
-        let (start, end) = (buffer.address(), buffer.address() + buffer.size());
+        let (start, end) = (buffer.device_address(), buffer.device_address() + buffer.size());
         for (other, flights) in self.0.range(..end).rev() {
             if flights.iter().all(|flight| flight.end <= start) {
                 break;
@@ -291,15 +291,15 @@ fn what_a_queue_has_back_early_is_its_own_until_its_work_is_done() {
     let queues: Vec<_> = counters.iter().map(|counter| pool.queue(counter.clone())).collect();
     let free = |address: u64, size: u64| {
         let others: Vec<_> = (0..64).map(|_| pool.allocate(size).unwrap()).collect();
-        others.iter().any(|other| other.address() == address)
+        others.iter().any(|other| other.device_address() == address)
     };
     for size in [1000, 64 << 10, 4 * MIB] {
         let early = || {
             let buffer = queues[0].allocate(size).unwrap();
-            let address = buffer.address();
+            let address = buffer.device_address();
             buffer.retire(&queues[0].ticket(counters[0].submit()));
             let again = queues[0].allocate(size).unwrap();
-            assert_eq!(again.address(), address);
+            assert_eq!(again.device_address(), address);
             (again, address)
         };
         // Dropped unused, it waits for the first work on its memory.
@@ -308,7 +308,7 @@ fn what_a_queue_has_back_early_is_its_own_until_its_work_is_done() {
         assert!(!free(address, size));
         assert_eq!(queues[0].retired_bytes(), size);
         // The queue itself still gets it at once.
-        assert_eq!(queues[0].allocate(size).unwrap().address(), address);
+        assert_eq!(queues[0].allocate(size).unwrap().device_address(), address);
         counters[0].complete_all();
         queues[0].poll().unwrap();
         assert!(free(address, size));
@@ -319,7 +319,7 @@ fn what_a_queue_has_back_early_is_its_own_until_its_work_is_done() {
         counters[1].complete_all();
         queues[1].poll().unwrap();
         assert!(!free(address, size));
-        assert_ne!(queues[1].allocate(size).unwrap().address(), address, "it is the first queue's");
+        assert_ne!(queues[1].allocate(size).unwrap().device_address(), address, "it is the first queue's");
         counters[0].complete_all();
         queues[0].poll().unwrap();
         assert!(free(address, size));

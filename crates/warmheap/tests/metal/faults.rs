@@ -38,7 +38,7 @@ fn a_heap_that_does_not_fit_says_what_is_free() {
 fn every_refused_creation_leaves_nothing() {
     for placement in [Placement::Placement, Placement::Automatic] {
         for succeed in 0..2 {
-            with_options(MetalOptions { placement, ..MetalOptions::default() }, |device| {
+            with_options(MetalOptions::default().with_placement(placement), |device| {
                 turn(|k| k.fail_after = succeed);
                 let before = counts_now();
                 let error = device.create_heap(&request(MIB)).unwrap_err();

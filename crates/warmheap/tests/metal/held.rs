@@ -81,11 +81,8 @@ fn failed_work_is_a_lost_queue() {
 
 #[test]
 fn a_host_fill_waits_for_a_warm_up_in_flight() {
-    let options = MetalOptions {
-        storage: Storage::Shared,
-        warm_up: WarmUp::Fill { wait: false },
-        ..MetalOptions::default()
-    };
+    let options =
+        MetalOptions::default().with_storage(Storage::Shared).with_warm_up(WarmUp::Fill { wait: false });
     with_options(options, |device| {
         let memory = heap(&device, MIB);
         hold(true);
@@ -98,7 +95,7 @@ fn a_host_fill_waits_for_a_warm_up_in_flight() {
             own::fill(&*memory, 0..64, 7).unwrap();
         });
         // SAFETY: the range is within the heap, and no work is in flight.
-        assert_eq!(unsafe { memory.host().unwrap().read() }, 7);
+        assert_eq!(unsafe { memory.host_ptr().unwrap().read() }, 7);
     });
 }
 
@@ -124,10 +121,8 @@ fn a_volatile_heap_that_the_system_took_says_so() {
 
 #[test]
 fn memory_is_kept_alive_while_idle_and_let_go_in_the_end() {
-    let options = MetalOptions {
-        residency: ResidencyOptions { keep_alive: Duration::from_millis(700), ..ResidencyOptions::default() },
-        ..MetalOptions::default()
-    };
+    let options = MetalOptions::default()
+        .with_residency(ResidencyOptions::default().with_keep_alive(Duration::from_millis(700)));
     with_options(options, |device| {
         let queue = device.new_queue().unwrap();
         let memory = heap(&device, MIB);

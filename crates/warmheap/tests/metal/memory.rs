@@ -16,7 +16,7 @@ struct Elsewhere;
 
 // SAFETY: it has no bytes.
 unsafe impl Memory for Elsewhere {
-    fn address(&self) -> u64 {
+    fn device_address(&self) -> u64 {
         0
     }
     fn size(&self) -> u64 {
@@ -79,8 +79,8 @@ fn a_heap_is_one_buffer_that_the_gpu_can_write() {
     on_device(|device| {
         let memory = heap(&device, 4 * MIB);
         let queue = device.new_queue().unwrap();
-        assert_eq!((memory.size(), memory.host()), (4 * MIB, None));
-        assert_ne!(memory.address(), 0);
+        assert_eq!((memory.size(), memory.host_ptr()), (4 * MIB, None));
+        assert_ne!(memory.device_address(), 0);
         own::fill(&*memory, 0..4 * MIB, 0x11).unwrap();
         own::fill(&*memory, 64 * KIB..64 * KIB + 1002, 0x22).unwrap();
         let bytes = read(&queue, &*memory, 63 * KIB..66 * KIB);
@@ -107,8 +107,11 @@ fn every_mode_works() {
         for storage in [Storage::Private, Storage::Shared] {
             for cpu_cache in [CpuCache::Default, CpuCache::WriteCombined] {
                 for hazards in [Hazards::Tracked, Hazards::Untracked] {
-                    let options =
-                        MetalOptions { placement, storage, cpu_cache, hazards, ..MetalOptions::default() };
+                    let options = MetalOptions::default()
+                        .with_placement(placement)
+                        .with_storage(storage)
+                        .with_cpu_cache(cpu_cache)
+                        .with_hazards(hazards);
                     with_options(options, |device| a_mode_works(&device));
                 }
             }
@@ -122,18 +125,18 @@ fn a_mode_works(device: &MetalDevice) {
     for memory in [heap(device, MIB), device.allocate(MIB, 256).unwrap()] {
         own::warm(&*memory, 0..MIB).unwrap();
         own::fill(&*memory, 0..MIB, 0x5a).unwrap();
-        assert_eq!(memory.host().is_some(), shared);
+        assert_eq!(memory.host_ptr().is_some(), shared);
         assert_eq!(read(&queue, &*memory, MIB - 8..MIB), [0x5a; 8]);
     }
 }
 
 #[test]
 fn shared_memory_is_the_same_bytes_for_cpu_and_gpu() {
-    let options = MetalOptions { storage: Storage::Shared, ..MetalOptions::default() };
+    let options = MetalOptions::default().with_storage(Storage::Shared);
     with_options(options, |device| {
         let queue = device.new_queue().unwrap();
         let memory = heap(&device, MIB);
-        let host = memory.host().unwrap();
+        let host = memory.host_ptr().unwrap();
         // SAFETY: the range is within the heap, and no work on it is in flight.
         unsafe { host.add(4096).write_bytes(0x77, 16) };
         assert_eq!(read(&queue, &*memory, 4096..4112), [0x77; 16]);
@@ -144,7 +147,7 @@ fn shared_memory_is_the_same_bytes_for_cpu_and_gpu() {
 fn impossible_requests_are_refused_before_metal_is_asked() {
     on_device(|device| {
         let limits = device.limits();
-        let elastic = HeapRequest { kind: HeapKind::Elastic, ..request(MIB) };
+        let elastic = HeapRequest::elastic(MIB, "test heap");
         assert!(matches!(device.create_heap(&elastic), Err(DeviceError::Unsupported { .. })));
         let too_large = limits.largest_heap + limits.granularity;
         assert_eq!(
@@ -165,10 +168,10 @@ fn fallback_buffers_start_on_any_alignment() {
         // The test allocates several at once, because one may be aligned by chance.
         let held: Vec<_> = (0..4).map(|_| device.allocate(1001, 1 << 20).unwrap()).collect();
         for memory in &held {
-            assert!(memory.address().is_multiple_of(1 << 20));
+            assert!(memory.device_address().is_multiple_of(1 << 20));
             own::fill(&**memory, 0..1001, 0x66).unwrap();
             let place = binding(&**memory, 0).unwrap();
-            assert_eq!(place.buffer.gpuAddress() + place.offset as u64, memory.address());
+            assert_eq!(place.buffer.gpuAddress() + place.offset as u64, memory.device_address());
             assert_eq!(read(&queue, &**memory, 0..1000), [0x66; 1000]);
         }
         assert!(held.iter().any(|memory| own_buffer(&**memory, 0..1001, None).is_err()));
@@ -219,7 +222,7 @@ fn own_buffers_that_cannot_be_are_refused() {
         assert!(binding(&Elsewhere, 0).is_none());
         assert!(matches!(own_buffer(&Elsewhere, 0..4096, None), Err(DeviceError::Unsupported { .. })));
     });
-    let automatic = MetalOptions { placement: Placement::Automatic, ..MetalOptions::default() };
+    let automatic = MetalOptions::default().with_placement(Placement::Automatic);
     with_options(automatic, |device| {
         let memory = heap(&device, MIB);
         assert!(matches!(own_buffer(&*memory, 0..4096, None), Err(DeviceError::Unsupported { .. })));
@@ -228,7 +231,7 @@ fn own_buffers_that_cannot_be_are_refused() {
 
 #[test]
 fn the_object_limit_is_kept_and_idle_objects_give_way() {
-    let options = MetalOptions { object_limit: 4, ..MetalOptions::default() };
+    let options = MetalOptions::default().with_object_limit(4);
     with_options(options, |device| {
         let memory = heap(&device, MIB); // the heap and the buffer over it
         let held = own_buffer(&*memory, 0..4096, None).unwrap();
@@ -247,7 +250,7 @@ fn the_object_limit_is_kept_and_idle_objects_give_way() {
 #[test]
 fn warm_up_by_residency_or_without_waiting() {
     for warm_up in [WarmUp::Residency, WarmUp::Fill { wait: false }] {
-        let options = MetalOptions { warm_up, ..MetalOptions::default() };
+        let options = MetalOptions::default().with_warm_up(warm_up);
         with_options(options, |device| {
             let queue = device.new_queue().unwrap();
             device.finish_fills().unwrap();

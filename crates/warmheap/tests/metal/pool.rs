@@ -27,7 +27,7 @@ fn buffers_are_ranges_of_a_few_metal_objects() {
         assert_eq!(statistics.device_object_limit, 450_000);
         for buffer in &buffers {
             let place = buffer.metal().unwrap();
-            assert_eq!(place.buffer.gpuAddress() + place.offset as u64, buffer.address());
+            assert_eq!(place.buffer.gpuAddress() + place.offset as u64, buffer.device_address());
             assert!(place.offset as u64 + buffer.size() <= place.buffer.length() as u64);
         }
         drop(buffers);
@@ -60,7 +60,7 @@ fn own_buffers_carry_the_tag_and_serve_the_next_user_of_the_range() {
         for _ in 0..100 {
             let buffer = pool.allocate(request).unwrap();
             let own = buffer.own_mtl_buffer().unwrap();
-            assert_eq!((own.length() as u64, own.gpuAddress()), (buffer.size(), buffer.address()));
+            assert_eq!((own.length() as u64, own.gpuAddress()), (buffer.size(), buffer.device_address()));
             autoreleasepool(|_| assert_eq!(own.label().unwrap().to_string(), "kv-cache"));
         }
         assert_eq!(pool.statistics().device_objects, bare + 1);
@@ -74,9 +74,9 @@ fn exhaustion_falls_back_to_the_device() {
         let large = pool.allocate(4 * MIB).unwrap();
         assert!(large.is_fallback());
         assert_eq!(large.metal().unwrap().offset, 0);
-        assert_eq!(large.own_mtl_buffer().unwrap().gpuAddress(), large.address());
+        assert_eq!(large.own_mtl_buffer().unwrap().gpuAddress(), large.device_address());
         assert_eq!(pool.statistics().fallback_allocations, 1);
-        assert!(pool.try_allocate(4 * MIB).is_err());
+        assert!(pool.allocate(Request::new(4 * MIB).no_fallback()).is_err());
     });
 }
 
@@ -119,7 +119,7 @@ fn the_default_device_is_enough() {
         let device =
             MetalDevice::from_raw(objc2::Message::retain(pool.metal().raw()), MetalOptions::default());
         let other = MetalMemoryPool::on(device, config(MIB, 1)).unwrap();
-        assert_ne!(pool.allocate(64_u64).unwrap().address(), other.allocate(64_u64).unwrap().address());
+        assert_ne!(pool.allocate(64).unwrap().device_address(), other.allocate(64).unwrap().device_address());
     });
 }
 
@@ -127,7 +127,7 @@ fn the_default_device_is_enough() {
 fn buffers_of_other_devices_are_not_metals() {
     let host = std::sync::Arc::new(warmheap::device::host::HostDevice::new());
     let pool = warmheap::Pool::new(host, config(MIB, 1)).unwrap();
-    let buffer = pool.allocate(64_u64).unwrap();
+    let buffer = pool.allocate(64).unwrap();
     assert!(buffer.metal().is_none());
     assert!(buffer.own_mtl_buffer().is_err());
 }

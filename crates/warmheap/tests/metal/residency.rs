@@ -10,7 +10,7 @@ use crate::support::{MIB, heap, on_device, own, with_options};
 
 #[test]
 fn heaps_join_in_one_commit_and_leave_when_dropped() {
-    let options = MetalOptions { warm_up: WarmUp::Residency, ..MetalOptions::default() };
+    let options = MetalOptions::default().with_warm_up(WarmUp::Residency);
     with_options(options, |device| {
         if !device.residency().supported {
             return;
@@ -33,10 +33,7 @@ fn heaps_join_in_one_commit_and_leave_when_dropped() {
 
 #[test]
 fn it_can_be_turned_off() {
-    let options = MetalOptions {
-        residency: ResidencyOptions { enabled: false, ..ResidencyOptions::default() },
-        ..MetalOptions::default()
-    };
+    let options = MetalOptions::default().with_residency(ResidencyOptions::default().with_enabled(false));
     with_options(options, |device| {
         let queue = device.new_queue().unwrap();
         let memory = heap(&device, MIB);

@@ -53,13 +53,13 @@ fn a_retired_range_is_reused_after_its_signal() {
         let first = Arc::new(pool.metal().new_queue().unwrap());
         let work = pool.queue(first.clone());
         let buffer = pool.allocate(6 * MIB).unwrap();
-        let address = buffer.address();
+        let address = buffer.device_address();
         let ticket = set(&first, &buffer, 1);
         buffer.retire(&work.ticket(ticket));
         assert!(first.wait(ticket, LONG).unwrap());
         work.poll().unwrap();
         let again = pool.allocate(6 * MIB).unwrap();
-        assert_eq!((again.address(), work.retired_bytes()), (address, 0));
+        assert_eq!((again.device_address(), work.retired_bytes()), (address, 0));
     });
 }
 
@@ -76,12 +76,12 @@ fn work_that_an_engine_commits_itself_holds_its_memory_too() {
             let ticket = queue.encode_signal(&commands);
             buffer.retire(&work.ticket(ticket));
             // Nothing was committed, so no memory can have come back.
-            assert!(pool.try_allocate(6 * MIB).is_err());
+            assert!(pool.allocate(Request::new(6 * MIB).no_fallback()).is_err());
             commands.commit();
             ticket
         });
         assert!(queue.wait(ticket, LONG).unwrap());
-        assert!(pool.try_allocate(6 * MIB).is_ok());
+        assert!(pool.allocate(Request::new(6 * MIB).no_fallback()).is_ok());
     });
 }
 
@@ -127,7 +127,7 @@ fn purgeable_heaps_are_reclaimed_before_the_gpu_sees_them() {
         let queue = pool.metal().new_queue().unwrap();
         for round in 0..3_u8 {
             // Each round uses two heaps, and the third stays purgeable.
-            assert_eq!(pool.rest().unwrap(), if round == 0 { 24 } else { 16 } * MIB);
+            assert_eq!(pool.make_purgeable().unwrap(), if round == 0 { 24 } else { 16 } * MIB);
             // The device's own fill clears the second.
             let first = pool.allocate(6 * MIB).unwrap();
             let second = pool.allocate(Request::new(6 * MIB).zeroed()).unwrap();
@@ -183,7 +183,7 @@ mod held {
             let work = pool.queue(queue.clone());
             hold(true);
             let buffer = work.allocate(MIB).unwrap();
-            let address = buffer.address();
+            let address = buffer.device_address();
             let ticket = set(&queue, &buffer, 1);
             buffer.retire(&work.ticket(ticket));
             let zeroed = std::thread::scope(|scope| {
@@ -193,7 +193,7 @@ mod held {
                 });
                 work.allocate(Request::new(MIB).zeroed()).unwrap()
             });
-            assert_ne!(zeroed.address(), address);
+            assert_ne!(zeroed.device_address(), address);
             assert!(contents(&queue, &zeroed).iter().all(|byte| *byte == 0));
         });
     }
@@ -203,7 +203,7 @@ mod held {
         on_device(|device| {
             let pool = MetalMemoryPool::on(device, config()).unwrap();
             let queue = pool.metal().new_queue().unwrap();
-            pool.rest().unwrap();
+            pool.make_purgeable().unwrap();
             assert_eq!(counts_now().resident_bytes, 0);
             turn(|k| k.under_pressure = 1);
             let buffer = pool.allocate(6 * MIB).unwrap();
@@ -218,13 +218,13 @@ mod held {
     #[test]
     fn purgeable_heaps_make_way_for_objects() {
         crate::support::alone(|| {
-            let options = MetalOptions { object_limit: 4, ..MetalOptions::default() };
+            let options = MetalOptions::default().with_object_limit(4);
             let device = MetalDevice::system_default(options).unwrap();
             let mut config = config();
             config.num_heaps = 2;
             let pool = MetalMemoryPool::on(device.clone(), config).unwrap();
             assert!(pool.allocate(10 * MIB).is_err());
-            pool.rest().unwrap();
+            pool.make_purgeable().unwrap();
             let large = pool.allocate(10 * MIB).unwrap();
             assert!(large.is_fallback());
             assert_eq!(device.objects().unwrap().live, 1);

@@ -45,7 +45,7 @@ pub(crate) fn heap(device: &MetalDevice, size: u64) -> Box<dyn Memory> {
 }
 
 pub(crate) fn request(size: u64) -> HeapRequest {
-    HeapRequest { size, kind: HeapKind::Fixed, label: "test heap".into() }
+    HeapRequest::fixed(size, "test heap")
 }
 
 /// Changes memory that the test made and does not share.

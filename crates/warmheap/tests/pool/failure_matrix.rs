@@ -156,7 +156,7 @@ impl Scene {
 
     fn compact(&mut self) {
         self.held.clear();
-        let ask = |_| self.pool.allocate_movable(400_u64 << 10).ok();
+        let ask = |_| self.pool.allocate_movable(400 << 10).ok();
         let mut movable: Vec<_> = (0..80).filter_map(ask).collect();
         let mut turn = 0..;
         movable.retain(|_| turn.next().is_some_and(|turn: u32| turn.is_multiple_of(3)));
@@ -175,9 +175,9 @@ impl Scene {
         self.held.clear();
         self.spare.lock().unwrap().clear();
         self.sim.set_pressure(true);
-        let _ = self.pool.rest();
+        let _ = self.pool.make_purgeable();
         self.ask(7 * MIB);
-        let _ = self.pool.rest();
+        let _ = self.pool.make_purgeable();
         self.sim.set_pressure(false);
         // The pool needs more than its other heaps have, so it reclaims or destroys purgeable ones.
         self.ask(12 * MIB);
@@ -240,19 +240,10 @@ fn kinds() -> Vec<(&'static str, SimDevice, PoolConfig)> {
         .with_dynamic_growth(true)
         .with_warmup_sizes([2 * MIB]);
     let elastic = PoolConfig::elastic();
-    let limits = Limits {
-        soft_bytes: Some(24 * MIB),
-        hard_bytes: Some(44 * MIB),
-        hard_objects: Some(9),
-        ..Limits::default()
-    };
+    let limits = Limits::default().with_soft_bytes(24 * MIB).with_hard_bytes(44 * MIB).with_hard_objects(9);
     // The pool's own thread never finds a heap fragmented enough.
-    let patient = Compaction {
-        enabled: true,
-        threshold: 1.0,
-        step_time: Duration::from_secs(1),
-        ..Compaction::default()
-    };
+    let patient =
+        Compaction::default().with_enabled(true).with_threshold(1.0).with_step_time(Duration::from_secs(1));
     let kinds = vec![
         ("elastic", sim(), elastic.clone()),
         ("elastic, limited", sim(), elastic.clone().with_limits(limits)),

@@ -100,10 +100,10 @@ impl Stage {
         }
         let Some(pool) = self.pool() else { return };
         match act {
-            Act::Allocate => pool.allocate(4096_u64).into_iter().for_each(|buffer| self.keep(buffer)),
+            Act::Allocate => pool.allocate(4096).into_iter().for_each(|buffer| self.keep(buffer)),
             Act::AllocateLarge => drop(pool.allocate(3 * MIB)),
             Act::Trim => _ = pool.trim(0),
-            Act::Rest => _ = pool.rest(),
+            Act::Rest => _ = pool.make_purgeable(),
             Act::Compact => _ = pool.compact(CompactionBudget::unlimited()),
             Act::Maintain => _ = pool.maintain(Duration::from_millis(1)),
             Act::Reset => pool.reset_statistics(),
@@ -147,7 +147,7 @@ impl Stage {
                 let _ = pool.compact(CompactionBudget::unlimited());
                 self.keep(buffer.into_buffer());
             }),
-            9 => _ = pool.rest(),
+            9 => _ = pool.make_purgeable(),
             10 => _ = pool.trim(32 * MIB),
             11 | 12 => {
                 if let (Some(queue), Some(buffer)) = (self.queue(), self.take(rng)) {

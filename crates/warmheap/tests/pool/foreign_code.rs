@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use tracing::subscriber::with_default;
 use warmheap::config::MIB;
 use warmheap::device::sim::SimDevice;
-use warmheap::{AllocError, CompactionBudget, Pool, PoolConfig};
+use warmheap::{AllocError, CompactionBudget, Pool, PoolConfig, Request};
 
 use crate::foreign_acts::{ACTS, Act, ON_PURPOSE, Stage};
 use crate::support::foreign::{Hooked, Listener};
@@ -204,7 +204,7 @@ fn a_device_that_calls_back_is_refused_with_words_where_it_would_wait_for_itself
         for (way, sim, config) in ways() {
             let device = Hooked::new(sim.clone());
             let pool = Pool::new(Arc::new(device.clone()), config).unwrap();
-            let cached = pool.allocate(4096_u64).unwrap();
+            let cached = pool.allocate(4096).unwrap();
             let buffer = Arc::new(Mutex::new(pool.allocate(MIB).unwrap()));
             drop(cached);
             let answers = Arc::new(Mutex::new(Vec::new()));
@@ -213,11 +213,11 @@ fn a_device_that_calls_back_is_refused_with_words_where_it_would_wait_for_itself
                 if call != "commit" && call != "create_heap" {
                     return;
                 }
-                assert!(inside.allocate(4096_u64).is_ok(), "what is cached");
+                assert!(inside.allocate(4096).is_ok(), "what is cached");
                 let mut told = told.lock().unwrap();
                 told.push(inside.trim(0).unwrap_err().to_string());
-                told.push(inside.rest().unwrap_err().to_string());
-                told.push(inside.try_allocate(40 * MIB).unwrap_err().to_string());
+                told.push(inside.make_purgeable().unwrap_err().to_string());
+                told.push(inside.allocate(Request::new(40 * MIB).no_fallback()).unwrap_err().to_string());
                 if let Err(error) = buffer.lock().unwrap().grow(40 * MIB) {
                     told.push(error.to_string());
                 }
@@ -226,7 +226,7 @@ fn a_device_that_calls_back_is_refused_with_words_where_it_would_wait_for_itself
             let held: Vec<_> = (0..5).map(|_| pool.allocate(8 * MIB).unwrap()).collect();
             device.hook.clear();
             let answers = answers.lock().unwrap();
-            for name in ["Pool::trim", "Pool::rest", "Pool::allocate"] {
+            for name in ["Pool::trim", "Pool::make_purgeable", "Pool::allocate"] {
                 let words = format!("{name} was called from within a call of the device");
                 assert!(answers.iter().any(|answer| answer.contains(&words)), "{way}, {name}: {answers:?}");
             }
@@ -277,7 +277,7 @@ fn other_threads_go_on_while_the_device_takes_a_buffer_back() {
     });
     let other = pool.clone();
     let freeing = thread::spawn(move || {
-        drop(other.allocate(4096_u64).unwrap());
+        drop(other.allocate(4096).unwrap());
         drop(large);
     });
     begun.recv().unwrap();

@@ -7,16 +7,16 @@ use std::sync::{Arc, Mutex};
 use warmheap::config::{Limits, MIB, Scrub};
 use warmheap::device::DeviceError;
 use warmheap::device::sim::SimDevice;
-use warmheap::{AllocError, Pool, PoolConfig, Pressure, StartError};
+use warmheap::{AllocError, Pool, PoolConfig, Pressure, Request, StartError};
 
 use crate::support::{assert_all_back, fixed};
 
 fn hard(bytes: u64) -> Limits {
-    Limits { hard_bytes: Some(bytes), ..Limits::default() }
+    Limits::default().with_hard_bytes(bytes)
 }
 
 fn soft(bytes: u64) -> Limits {
-    Limits { soft_bytes: Some(bytes), ..Limits::default() }
+    Limits::default().with_soft_bytes(bytes)
 }
 
 #[test]
@@ -35,14 +35,14 @@ fn a_start_that_would_pass_a_hard_limit_says_which_and_gives_all_back() {
         ),
         error => panic!("{error}"),
     }
-    let error = start(Limits { hard_objects: Some(2), ..Limits::default() }).to_string();
+    let error = start(Limits::default().with_hard_objects(2)).to_string();
     assert!(error.contains("limits.hard_objects allows 2 device objects, of which 2 are held"), "{error}");
     assert_all_back(&sim);
 }
 
 #[test]
 fn the_devices_budget_can_be_the_limit() {
-    let limits = Limits { device_budget: true, hard_bytes: Some(100 * MIB), ..Limits::default() };
+    let limits = Limits::default().with_device_budget(true).with_hard_bytes(100 * MIB);
     let tight = Arc::new(SimDevice::new().budget(20 * MIB));
     let error = Pool::new(tight, fixed(4, 8 * MIB).with_limits(limits)).unwrap_err().to_string();
     assert!(error.contains("limits.device_budget allows 20971520 bytes"), "{error}");
@@ -62,7 +62,7 @@ fn a_hard_limit_is_never_exceeded_and_can_be_used_up() {
         (SimDevice::new().discrete(), growing),
     ] {
         let most = 40 * MIB;
-        let limits = Limits { hard_objects: Some(12), soft_bytes: Some(24 * MIB), ..hard(most) };
+        let limits = hard(most).with_hard_objects(12).with_soft_bytes(24 * MIB);
         let pool = Pool::new(Arc::new(sim.clone()), config.with_limits(limits)).unwrap();
         let refused = AtomicU64::new(0);
         std::thread::scope(|scope| {
@@ -75,7 +75,7 @@ fn a_hard_limit_is_never_exceeded_and_can_be_used_up() {
                         match pool.allocate(random.u64(1..6 * MIB)) {
                             Ok(buffer) => held.push(buffer),
                             Err(AllocError::OutOfMemory(error)) => {
-                                assert_eq!(error.limit, Some(40 * MIB));
+                                assert_eq!(error.limit(), Some(40 * MIB));
                                 refused.fetch_add(1, SeqCst);
                                 held.truncate(held.len() / 2);
                             }
@@ -139,14 +139,14 @@ fn what_is_free_goes_back_before_a_soft_limit_is_crossed() {
 
 #[test]
 fn objects_are_limited_too() {
-    let limits = Limits { soft_objects: Some(2), hard_objects: Some(4), ..Limits::default() };
+    let limits = Limits::default().with_soft_objects(2).with_hard_objects(4);
     let sim = SimDevice::new();
     let pool = Pool::new(Arc::new(sim.clone()), fixed(1, 8 * MIB).with_limits(limits)).unwrap();
     let mut held: Vec<_> = (0..3).map(|_| pool.allocate(9 * MIB).unwrap()).collect();
     assert_eq!((pool.reserved_objects(), pool.statistics().soft_limit_crossings), (4, 1));
     let Err(AllocError::OutOfMemory(error)) = pool.allocate(9 * MIB) else { panic!("a fifth object") };
     assert!(
-        matches!(error.device, Some(DeviceError::PastLimit { key: "limits.hard_objects", .. })),
+        matches!(error.device(), Some(DeviceError::PastLimit { key: "limits.hard_objects", .. })),
         "{error}"
     );
     held.pop();
@@ -157,7 +157,7 @@ fn objects_are_limited_too() {
 #[test]
 fn callbacks_may_free_trim_allocate_and_register() {
     let sim = SimDevice::new();
-    let config = PoolConfig::elastic().with_limits(Limits { soft_bytes: Some(16 * MIB), ..hard(32 * MIB) });
+    let config = PoolConfig::elastic().with_limits(hard(32 * MIB).with_soft_bytes(16 * MIB));
     let pool = Pool::new(Arc::new(sim), config).unwrap();
     let cache = Arc::new(Mutex::new(Vec::new()));
     let calls = Arc::new(Mutex::new(Vec::new()));
@@ -207,7 +207,7 @@ fn a_callback_does_not_keep_its_pool_open() {
     let pool = Pool::new(Arc::new(sim.clone()), fixed(2, 8 * MIB)).unwrap();
     let kept = pool.allocate(MIB).unwrap();
     pool.on_pressure(move |pool, _| assert!(pool.reserved_bytes() > kept.size()));
-    assert!(pool.try_allocate(9 * MIB).is_err());
+    assert!(pool.allocate(Request::new(9 * MIB).no_fallback()).is_err());
     drop(pool);
 }
 

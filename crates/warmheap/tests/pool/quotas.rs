@@ -26,8 +26,8 @@ fn a_request_past_its_quota_fails_with_tag_quota_used_and_asked() {
     let Err(AllocError::QuotaExceeded(error)) = pool.allocate(cache(5 * MIB)) else {
         panic!("past its quota")
     };
-    assert_eq!((error.tag, error.quota), (Tag::new(CACHE), 10 * MIB));
-    assert_eq!((error.used, error.requested), (6 * MIB, 5 * MIB));
+    assert_eq!((error.tag(), error.quota()), (Tag::new(CACHE), 10 * MIB));
+    assert_eq!((error.used(), error.requested()), (6 * MIB, 5 * MIB));
     let text = error.to_string();
     for part in ["5.0 MiB requested", CACHE, "10.0 MiB", "6.0 MiB are used", "raise its quota"] {
         assert!(text.contains(part), "{part:?} is not in {text:?}");
@@ -140,7 +140,10 @@ fn threads_share_a_quota_to_the_byte() {
                     match pool.allocate(cache(random.u64(1..MIB))) {
                         Ok(buffer) => held.push(buffer),
                         Err(AllocError::QuotaExceeded(error)) => {
-                            assert!(error.used <= error.quota && error.used + error.requested > error.quota);
+                            assert!(
+                                error.used() <= error.quota()
+                                    && error.used() + error.requested() > error.quota()
+                            );
                             held.truncate(held.len() / 2);
                         }
                         Err(error) => panic!("{error}"),

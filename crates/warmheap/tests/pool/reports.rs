@@ -8,7 +8,7 @@ use std::time::Duration;
 use tracing_subscriber::fmt::MakeWriter;
 use warmheap::config::MIB;
 use warmheap::device::sim::SimDevice;
-use warmheap::{CallSite, Request};
+use warmheap::{AllocError, CallSite, Request};
 
 use crate::support::{fixed, start};
 
@@ -104,7 +104,7 @@ fn exhaustion_is_silent_where_that_is_asked_for_or_meant() {
 fn a_pool_that_ends_with_nothing_out_says_so() {
     let text = logged(|_| {
         let pool = start(&SimDevice::new(), fixed(2, 16 * MIB));
-        drop(pool.allocate(1000_u64).unwrap());
+        drop(pool.allocate(1000).unwrap());
     });
     assert!(text.contains("no buffer leaked") && !text.contains("ERROR"), "{text}");
 }
@@ -115,12 +115,12 @@ fn buffers_that_outlive_their_pool_are_reported_with_their_call_sites() {
     let first = line!() + 5;
     let text = logged(|_| {
         let pool = start(&SimDevice::new(), fixed(2, 16 * MIB));
-        drop(pool.allocate(7_u64).unwrap());
+        drop(pool.allocate(7).unwrap());
         for _ in 0..3 {
             kept.push(pool.allocate(Request::new(2 * MIB).tag("kv-cache")).unwrap());
         }
         kept.push(pool.allocate(Request::new(30 * MIB).tag("weights")).unwrap());
-        kept.push(thread::scope(|scope| scope.spawn(|| pool.allocate(500_u64).unwrap()).join().unwrap()));
+        kept.push(thread::scope(|scope| scope.spawn(|| pool.allocate(500).unwrap()).join().unwrap()));
         let report = pool.leaks();
         assert_eq!((report.acquired, report.released, report.leaks.len()), (6, 1, 5));
         assert_eq!(report.bytes(), 36 * MIB + 500);
@@ -148,10 +148,14 @@ fn buffers_that_outlive_their_pool_are_reported_with_their_call_sites() {
 fn a_line_of_another_language_is_a_call_site_too() {
     let pool = start(&SimDevice::new(), fixed(2, 16 * MIB));
     let site = CallSite::foreign("serve.py", 42);
-    assert!(pool.allocate_at_once(500_u64, site).is_none(), "this thread holds nothing yet");
-    drop(pool.allocate_at(500_u64, site).unwrap());
-    let again = pool.allocate_at_once(500_u64, site).unwrap();
-    let large = pool.try_allocate_at(5 * MIB, CallSite::foreign("serve.py", 43)).unwrap();
+    let request = Request::new(500).call_site(site);
+    let at_once = pool.allocate(request.non_blocking()).unwrap_err();
+    assert_eq!(at_once, AllocError::WouldBlock, "this thread holds nothing yet");
+    drop(pool.allocate(request).unwrap());
+    let again = pool.allocate(request.non_blocking()).unwrap();
+    let large = pool
+        .allocate(Request::new(5 * MIB).no_fallback().call_site(CallSite::foreign("serve.py", 43)))
+        .unwrap();
     let report = pool.leaks();
     assert_eq!(again.site(), Some(site));
     assert_eq!(report.leaks.iter().filter(|leak| leak.site == Some(site)).count(), 1);
@@ -164,13 +168,21 @@ fn a_line_of_another_language_is_a_call_site_too() {
 fn what_heaps_hold_is_had_at_once() {
     let pool = start(&SimDevice::new(), fixed(2, 16 * MIB));
     let site = CallSite::foreign("serve.py", 42);
-    assert!(pool.allocate_at_once(3 * MIB, site).is_none(), "this thread is new to the pool");
+    let at_once = |size| pool.allocate(Request::new(size).non_blocking().call_site(site));
+    assert_eq!(at_once(3 * MIB).unwrap_err(), AllocError::WouldBlock, "this thread is new to the pool");
     drop(pool.allocate(3 * MIB).unwrap());
-    let first = pool.allocate_at_once(3 * MIB, site).expect("no thread is in a heap");
-    let second = pool.allocate_at_once(3 * MIB, site).expect("the other heap has room");
-    assert_ne!(first.address(), second.address());
-    assert!(pool.allocate_at_once(1000 * MIB, site).is_none(), "no heap has room");
-    assert!(pool.allocate_at_once(Request::new(3 * MIB).zeroed(), site).is_none(), "the device clears");
+    let first = at_once(3 * MIB).expect("no thread is in the heaps");
+    let second = at_once(3 * MIB).expect("the other heap has room");
+    assert_ne!(first.device_address(), second.device_address());
+    assert_eq!(at_once(1000 * MIB).unwrap_err(), AllocError::WouldBlock, "no heap has room");
+    let zeroed = pool.allocate(Request::new(3 * MIB).zeroed().non_blocking());
+    assert_eq!(zeroed.unwrap_err(), AllocError::WouldBlock, "the device clears");
+    for (request, error) in [
+        (Request::new(0), AllocError::ZeroSize),
+        (Request::new(1).align(48), AllocError::BadAlignment { align: 48 }),
+    ] {
+        assert_eq!(pool.allocate(request.non_blocking()).unwrap_err(), error);
+    }
     let statistics = pool.statistics();
     assert_eq!((statistics.total_allocations, statistics.active_allocations), (3, 2));
     assert_eq!(pool.leaks().leaks.iter().filter(|leak| leak.site == Some(site)).count(), 2);

@@ -30,7 +30,7 @@ fn tried(pool: &Pool) -> Vec<&'static str> {
 fn each_stage_serves_in_its_turn() {
     let sim = SimDevice::new().discrete().purgeable();
     let config = fixed(2, 8 * MIB).with_dynamic_growth(true).with_max_heaps(3).with_growth_trigger(1.0);
-    let limits = Limits { hard_bytes: Some(30 * MIB), ..Limits::default() };
+    let limits = Limits::default().with_hard_bytes(30 * MIB);
     let pool = start(&sim, config.with_limits(limits));
     let counter = Arc::new(SimQueue::new());
     let queue = pool.queue(counter.clone());
@@ -54,7 +54,7 @@ fn each_stage_serves_in_its_turn() {
     drop(second);
 
     // Stage `purgeable`.
-    assert_eq!(pool.rest(), Ok(8 * MIB));
+    assert_eq!(pool.make_purgeable(), Ok(8 * MIB));
     pool.reset_statistics();
     let second = large().unwrap();
     assert_eq!(served(&pool), [("purgeable", 1)]);
@@ -98,7 +98,7 @@ fn each_stage_serves_in_its_turn() {
     pool.reset_statistics();
     let Err(AllocError::OutOfMemory(error)) = large() else { panic!("there was memory") };
     assert_eq!((served(&pool), pool.statistics().failed_allocations), (vec![], 1));
-    assert_eq!((error.requested, error.in_flight, error.limit), (8 * MIB, 0, Some(30 * MIB)));
+    assert_eq!((error.requested(), error.in_flight(), error.limit()), (8 * MIB, 0, Some(30 * MIB)));
     drop((kept, second, third, fallback, queue, pool));
     assert_eq!(sim.live_bytes(), 0);
 }
@@ -107,12 +107,8 @@ fn each_stage_serves_in_its_turn() {
 fn movable_buffers_make_room_before_a_heap_is_added() {
     let sim = SimDevice::new().discrete();
     // The pool's own thread never finds a heap fragmented enough.
-    let patient = Compaction {
-        enabled: true,
-        threshold: 1.0,
-        step_time: Duration::from_secs(1),
-        ..Compaction::default()
-    };
+    let patient =
+        Compaction::default().with_enabled(true).with_threshold(1.0).with_step_time(Duration::from_secs(1));
     let pool = start(
         &sim,
         fixed(2, 8 * MIB)
@@ -149,8 +145,8 @@ fn a_wait_ends_at_its_deadline_and_says_what_was_in_flight() {
     let begun = Instant::now();
     let answer = pool.allocate(Request::new(6 * MIB).wait(SHORT));
     let Err(AllocError::OutOfMemory(error)) = answer else { panic!("the work has not completed") };
-    assert!(begun.elapsed() >= SHORT && error.waited >= SHORT);
-    assert_eq!((error.in_flight, error.free), (6 * MIB, 2 * MIB));
+    assert!(begun.elapsed() >= SHORT && error.waited() >= SHORT);
+    assert_eq!((error.in_flight(), error.free()), (6 * MIB, 2 * MIB));
     let text = error.to_string();
     assert!(text.contains("6.0 MiB wait for work in flight") && text.contains("wait_ms"), "{text}");
     assert_eq!(pool.statistics().in_flight_mb, 6.0);
@@ -179,7 +175,7 @@ fn waiting_is_a_setting_that_a_request_may_refuse() {
             worker.resume();
         });
         // A request without fallback may wait as well.
-        pool.try_allocate(6 * MIB).unwrap();
+        pool.allocate(Request::new(6 * MIB).no_fallback()).unwrap();
     });
 }
 
@@ -207,7 +203,7 @@ fn whichever_queue_is_done_first_serves_and_lost_ones_are_not_waited_for() {
         panic!("a lost queue gave its memory back")
     };
     assert!(begun.elapsed() < LONG / 2);
-    assert_eq!(error.in_flight, 8 * MIB);
+    assert_eq!(error.in_flight(), 8 * MIB);
 }
 
 /// Waiting threads keep no other thread from freeing, retiring or requesting.
@@ -227,7 +223,7 @@ fn waiting_holds_no_lock() {
         pool.allocate(MIB).unwrap().retire(&queue.ticket(counter.submit()));
         assert!(pool.allocate(8 * MIB).is_err());
         pool.trim(0).unwrap();
-        pool.rest().unwrap();
+        pool.make_purgeable().unwrap();
         let _ = (pool.statistics(), pool.leaks());
         counter.complete_all();
         drop(other);
@@ -243,7 +239,7 @@ fn a_heap_is_added_once_utilisation_has_passed_the_trigger() {
     let heaps = |pool: &Pool| pool.statistics().total_heaps;
     let mut held: Vec<_> = (0..4).map(|_| pool.allocate(3 * MIB).unwrap()).collect();
     assert_eq!((pool.statistics().utilization, heaps(&pool)), (0.75, 2), "at the trigger, not past it");
-    held.push(pool.allocate(256_u64).unwrap());
+    held.push(pool.allocate(256).unwrap());
     assert_eq!(heaps(&pool), 3);
     assert!(tried(&pool).is_empty(), "nothing was missed");
     // The pool adds heaps up to the limit, and never because a cache is full.
@@ -258,7 +254,7 @@ fn a_heap_is_added_once_utilisation_has_passed_the_trigger() {
     sim.heal();
     assert_eq!((heaps(&pool), pool.statistics().fallback_allocations), (1, 0));
     // Growth ahead of need does not pass a soft limit either.
-    let limits = Limits { soft_bytes: Some(8 * MIB), ..Limits::default() };
+    let limits = Limits::default().with_soft_bytes(8 * MIB);
     let config = fixed(1, 8 * MIB).with_dynamic_growth(true).with_growth_trigger(0.1).with_limits(limits);
     let pool = start(&sim, config);
     let _held: Vec<_> = (0..7).map(|_| pool.allocate(MIB).unwrap()).collect();

@@ -162,18 +162,20 @@ fn out_of_memory_says_what_is_short_and_what_would_help() {
     let held = pool.allocate(12 * MIB).unwrap();
     let before = pool.statistics();
     let Err(AllocError::OutOfMemory(error)) = pool.allocate(18 * MIB) else { panic!("there was memory") };
-    assert_eq!((error.requested, error.free, error.largest_free), (18 * MIB, 20 * MIB, 16 * MIB));
-    assert_eq!(error.reserved, 32 * MIB);
+    assert_eq!((error.requested(), error.free(), error.largest_free()), (18 * MIB, 20 * MIB, 16 * MIB));
+    assert_eq!(error.reserved(), 32 * MIB);
     let device = DeviceError::OutOfMemory { requested: 18 * MIB, available: Some(8 * MIB) };
-    assert_eq!(error.device, Some(device));
+    assert_eq!(error.device(), Some(&device));
     let text = error.to_string();
     for part in
         ["18.0 MiB requested", "20.0 MiB of the heaps are free", "largest block 16.0 MiB", "compact it"]
     {
         assert!(text.contains(part), "{part:?} is not in {text:?}");
     }
-    let Err(AllocError::OutOfMemory(error)) = pool.try_allocate(30 * MIB) else { panic!("there was memory") };
-    assert_eq!(error.device, None);
+    let Err(AllocError::OutOfMemory(error)) = pool.allocate(Request::new(30 * MIB).no_fallback()) else {
+        panic!("there was memory")
+    };
+    assert_eq!(error.device(), None);
     let text = error.to_string();
     assert!(text.contains("fallback to the device was ruled out"), "{text}");
     assert!(text.contains("raise heap_size_mb or num_heaps"), "{text}");
@@ -190,14 +192,14 @@ fn memory_that_cannot_be_cleared_is_not_handed_out_until_it_can() {
     let pool = start(&sim, PoolConfig::elastic().with_scrub(Scrub::OnFree)).unwrap();
     for (size, heal) in [(8 * MIB, true), (1000, true), (8 * MIB, false)] {
         let buffer = pool.allocate(size).unwrap();
-        let address = buffer.address();
+        let address = buffer.device_address();
         sim.fail_always(Call::Fill);
         drop(buffer);
         assert!(pool.leaks().is_clean(), "it is freed as far as its holder is concerned");
         let seen = pool.statistics();
         assert_eq!((seen.active_allocations, seen.used_capacity_mb, seen.fallback_mb), (0, 0.0, 0.0));
         assert_eq!(seen.quarantined_mb, size.next_multiple_of(256) as f64 / MIB as f64);
-        assert_ne!(pool.allocate(size).unwrap().address(), address);
+        assert_ne!(pool.allocate(size).unwrap().device_address(), address);
         if heal {
             sim.heal();
             // This is all there is, so the pool must clear its quarantine for it.

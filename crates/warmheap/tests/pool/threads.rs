@@ -43,7 +43,7 @@ struct Claims(Mutex<BTreeMap<u64, u64>>);
 
 impl Claims {
     fn claim(&self, buffer: &Buffer) {
-        let (address, size) = (buffer.address(), buffer.size());
+        let (address, size) = (buffer.device_address(), buffer.size());
         let mut claims = self.0.lock().unwrap();
         if let Some((other, len)) = claims.range(..address + size).next_back() {
             assert!(other + len <= address, "{buffer:?} overlaps {len} bytes at {other:#x}");
@@ -52,7 +52,7 @@ impl Claims {
     }
 
     fn give_up(&self, buffer: &Buffer) {
-        assert_eq!(self.0.lock().unwrap().remove(&buffer.address()), Some(buffer.size()));
+        assert_eq!(self.0.lock().unwrap().remove(&buffer.device_address()), Some(buffer.size()));
     }
 }
 
@@ -189,12 +189,11 @@ fn a_pool_may_end_while_threads_free_its_buffers() {
         let threads: Vec<_> = (0..THREADS)
             .map(|number| {
                 // The thread made some of the buffers, and a thread that has ended made the others.
-                let mut buffers: Vec<_> = (0..8)
-                    .map(|at| pool.allocate((1_u64 << (number + 4 * at)).min(3 * MIB)).unwrap())
-                    .collect();
+                let mut buffers: Vec<_> =
+                    (0..8).map(|at| pool.allocate((1 << (number + 4 * at)).min(3 * MIB)).unwrap()).collect();
                 let (pool, start) = (pool.clone(), Arc::clone(&start));
                 thread::spawn(move || {
-                    buffers.extend((0..8).map(|at| pool.allocate(700_u64 << at).unwrap()));
+                    buffers.extend((0..8).map(|at| pool.allocate(700 << at).unwrap()));
                     drop(pool);
                     start.wait();
                     Rng::with_seed(round as u64 + number as u64).shuffle(&mut buffers);
@@ -220,7 +219,7 @@ fn buffers_outlive_their_pool_and_keep_their_contents() {
             .collect();
         drop(pool);
         let check = |buffer: &Buffer| {
-            let bytes = buffer.host().unwrap();
+            let bytes = buffer.host_ptr().unwrap();
             // SAFETY: the buffer is alive, and only this thread uses it.
             let bytes = unsafe { std::slice::from_raw_parts_mut(bytes.as_ptr(), buffer.size() as usize) };
             assert!(bytes.iter().all(|byte| *byte == 0));
@@ -241,7 +240,7 @@ fn what_an_ending_thread_had_cached_is_there_for_others() {
         let pool = Pool::new(Arc::new(sim.clone()), config).unwrap();
         for _ in 0..50 {
             let pool = pool.clone();
-            let work = move || drop((0..200).map(|_| pool.allocate(4000_u64).unwrap()).collect::<Vec<_>>());
+            let work = move || drop((0..200).map(|_| pool.allocate(4000).unwrap()).collect::<Vec<_>>());
             thread::spawn(work).join().unwrap();
         }
         let seen = pool.statistics();
@@ -315,7 +314,7 @@ fn pools_come_and_go_on_a_thread() {
     for round in 0..1000_u64 {
         let config = if round % 2 == 0 { elastic() } else { small(Strategy::LeastUsed) };
         let pool = Pool::new(Arc::new(sim.clone()), config).unwrap();
-        let buffers: Vec<_> = (0..8).map(|at| pool.allocate(1_u64 << (2 * at)).unwrap()).collect();
+        let buffers: Vec<_> = (0..8).map(|at| pool.allocate(1 << (2 * at)).unwrap()).collect();
         if round % 3 == 0 {
             drop(pool);
         }
@@ -334,7 +333,7 @@ fn counters_may_be_reset_while_threads_count() {
                 scope.spawn(|| {
                     let mut held = Vec::new();
                     for step in 0..steps() {
-                        held.push(pool.allocate(1000_u64).unwrap());
+                        held.push(pool.allocate(1000).unwrap());
                         if step % 3 == 0 {
                             freed.fetch_add(held.len() as u64, SeqCst);
                             held.clear();

@@ -213,7 +213,7 @@ fn addresses(device: SimDevice, strategy: Strategy) -> Vec<u64> {
         number % 3 == 0
     });
     let more: Vec<_> = (0..16).map(|_| pool.allocate(2 * MIB).unwrap()).collect();
-    more.iter().map(warmheap::Buffer::address).collect()
+    more.iter().map(warmheap::Buffer::device_address).collect()
 }
 
 #[test]

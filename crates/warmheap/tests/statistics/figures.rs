@@ -7,8 +7,8 @@ use std::thread;
 use std::time::Duration;
 
 use warmheap::config::{Limits, MIB};
+use warmheap::device::Device;
 use warmheap::device::sim::SimDevice;
-use warmheap::device::{self, Device};
 use warmheap::{Pool, PoolConfig, Pressure, Request, Tag};
 
 /// More than the device has, although no limit forbids it.
@@ -42,7 +42,7 @@ fn what_is_refused_counts_in_no_figure_and_guides_no_growth() {
     for soft in [None, Some(32 << 30)] {
         let sim = SimDevice::new().budget(64 << 30);
         let mut config = PoolConfig::elastic();
-        config.limits = Limits { soft_bytes: soft, ..Limits::default() };
+        config.limits = Limits::default().with_soft_bytes(soft);
         let pool = Pool::new(Arc::new(sim.clone()), config).unwrap();
         pool.on_pressure(|_, pressure| {
             if let Pressure::SoftLimit { reserved, .. } = pressure {
@@ -114,14 +114,9 @@ fn a_trim_returns_what_it_gave_back_itself() {
 #[test]
 fn the_mean_is_right_past_what_64_bits_hold() {
     // Granules are 1 MiB, so that a heap has room and few requests are enough.
-    let facts = Device::limits(&SimDevice::new());
-    let facts = device::Limits {
-        alignment: MIB,
-        granularity: 1 << 40,
-        largest_heap: 1 << 50,
-        largest_buffer: 1 << 50,
-        ..facts
-    };
+    let mut facts = Device::limits(&SimDevice::new());
+    (facts.alignment, facts.granularity) = (MIB, 1 << 40);
+    (facts.largest_heap, facts.largest_buffer) = (1 << 50, 1 << 50);
     let pool = Pool::new(Arc::new(SimDevice::new().limits(facts)), PoolConfig::elastic()).unwrap();
     let size = 1_u64 << 49;
     thread::scope(|scope| {

@@ -13,7 +13,9 @@ use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Metadata, Subscriber};
 use warmheap::device::sim::{SimDevice, SimQueue};
-use warmheap::device::{Contents, Device, DeviceError, HeapRequest, Limits, Memory, ObjectCount, Queue};
+use warmheap::device::{
+    Contents, Device, DeviceError, DeviceLimits, HeapRequest, Memory, ObjectCount, Queue,
+};
 
 thread_local! {
     /// Whether this thread is in a hook. What a hook causes runs no hook.
@@ -79,7 +81,7 @@ impl Device for Hooked {
         "hooked"
     }
 
-    fn limits(&self) -> Limits {
+    fn limits(&self) -> DeviceLimits {
         Device::limits(&self.inner)
     }
 
@@ -106,16 +108,16 @@ struct HookedMemory {
 
 // SAFETY: it owns the memory that it wraps, and describes only that.
 unsafe impl Memory for HookedMemory {
-    fn address(&self) -> u64 {
-        self.inner.address()
+    fn device_address(&self) -> u64 {
+        self.inner.device_address()
     }
 
     fn size(&self) -> u64 {
         self.inner.size()
     }
 
-    fn host(&self) -> Option<NonNull<u8>> {
-        self.inner.host()
+    fn host_ptr(&self) -> Option<NonNull<u8>> {
+        self.inner.host_ptr()
     }
 
     unsafe fn commit(&self, range: Range<u64>) -> Result<(), DeviceError> {

@@ -50,7 +50,8 @@ pub(crate) fn assert_all_back(sim: &SimDevice) {
 /// Fails if two buffers share bytes.
 #[track_caller]
 pub(crate) fn assert_apart<'a>(buffers: impl IntoIterator<Item = &'a Buffer>) {
-    let mut ranges: Vec<_> = buffers.into_iter().map(|buffer| (buffer.address(), buffer.size())).collect();
+    let mut ranges: Vec<_> =
+        buffers.into_iter().map(|buffer| (buffer.device_address(), buffer.size())).collect();
     ranges.sort_unstable();
     for pair in ranges.windows(2) {
         assert!(pair[0].0 + pair[0].1 <= pair[1].0, "{pair:#x?} overlap");

@@ -10,7 +10,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
 use crate::soak::figures::{Figures, count};
-use warmheap::device::{Contents, Device, DeviceError, HeapKind, HeapRequest, Limits, Memory, ObjectCount};
+use warmheap::device::{
+    Contents, Device, DeviceError, DeviceLimits, HeapKind, HeapRequest, Memory, ObjectCount,
+};
 
 /// As a budget this means none. As a countdown it means that every call fails from now on.
 const ALL: u64 = u64::MAX;
@@ -202,12 +204,13 @@ impl Device for FaultyDevice {
         self.inner.name()
     }
 
-    fn limits(&self) -> Limits {
-        let limits = self.inner.limits();
-        match self.faults.available() {
-            None => limits,
-            available => Limits { budget: Some(self.faults.budget.load(Relaxed)), available, ..limits },
+    fn limits(&self) -> DeviceLimits {
+        let mut limits = self.inner.limits();
+        if let Some(available) = self.faults.available() {
+            limits.budget = Some(self.faults.budget.load(Relaxed));
+            limits.available = Some(available);
         }
+        limits
     }
 
     fn create_heap(&self, request: &HeapRequest) -> Result<Box<dyn Memory>, DeviceError> {
@@ -236,16 +239,16 @@ struct FaultyMemory {
 
 // SAFETY: it owns the memory that it wraps, and describes only that memory.
 unsafe impl Memory for FaultyMemory {
-    fn address(&self) -> u64 {
-        self.inner.address()
+    fn device_address(&self) -> u64 {
+        self.inner.device_address()
     }
 
     fn size(&self) -> u64 {
         self.inner.size()
     }
 
-    fn host(&self) -> Option<NonNull<u8>> {
-        self.inner.host()
+    fn host_ptr(&self) -> Option<NonNull<u8>> {
+        self.inner.host_ptr()
     }
 
     unsafe fn commit(&self, range: Range<u64>) -> Result<(), DeviceError> {

@@ -10,7 +10,7 @@ use std::ops::Deref;
 use super::oracle::{InFlight, Oracle};
 use super::queues::Work;
 use crate::soak::finding::Finding;
-use warmheap::{Buffer, Movable, Pinned};
+use warmheap::{Buffer, MovableBuffer, PinnedBuffer};
 
 /// A buffer, with what is known of it.
 #[derive(Debug)]
@@ -32,7 +32,7 @@ pub(in crate::soak) struct Still {
 /// A buffer that compaction may have moved since it was last pinned.
 #[derive(Debug)]
 pub(in crate::soak) struct MovableHandle {
-    buffer: Movable,
+    buffer: MovableBuffer,
     known: Known,
 }
 
@@ -55,7 +55,7 @@ struct Lent {
 #[derive(Debug)]
 pub(in crate::soak) struct PinnedView<'a> {
     oracle: &'a Oracle,
-    buffer: Pinned<'a>,
+    buffer: PinnedBuffer<'a>,
     work: Option<&'a InFlight>,
 }
 
@@ -111,7 +111,7 @@ impl Held {
 impl MovableHandle {
     /// Notes a new buffer, which `receive` checks and numbers.
     pub(in crate::soak) fn new(
-        buffer: Movable,
+        buffer: MovableBuffer,
         align: u64,
         oracle: &Oracle,
         receive: impl FnOnce(&Buffer) -> Result<u64, Finding>,
@@ -145,7 +145,7 @@ impl MovableHandle {
         self.known.found(&buffer, oracle)?;
         let (ticket, value) = work.submit();
         self.buffer.in_flight_until(&ticket);
-        let lent = Lent { slot, work: InFlight::new(work, value), address: buffer.address() };
+        let lent = Lent { slot, work: InFlight::new(work, value), address: buffer.device_address() };
         let lent = self.known.lent.insert(lent);
         drop(PinnedView { oracle, buffer, work: Some(&lent.work) });
         Ok(true)
@@ -155,7 +155,7 @@ impl MovableHandle {
 impl Known {
     /// Tells the oracle where the buffer is, pinned or for good.
     fn found(&self, buffer: &Buffer, oracle: &Oracle) -> Result<(), Finding> {
-        let (size, align, address) = (buffer.size(), self.align, buffer.address());
+        let (size, align, address) = (buffer.size(), self.align, buffer.device_address());
         // Work that is not over now was not over at any time since it got the buffer.
         let moved = |lent: &&Lent| lent.address != address && !lent.work.is_over();
         if let Some(lent) = self.lent.as_ref().filter(moved) {

@@ -83,7 +83,7 @@ impl Oracle {
     /// Notes that a buffer has grown in place from `old` bytes.
     pub(in crate::soak) fn grown(&self, buffer: &Buffer, number: u64, old: u64) -> Result<(), Finding> {
         kept(buffer, number, old)?;
-        let (address, size) = (buffer.address(), buffer.size());
+        let (address, size) = (buffer.device_address(), buffer.size());
         let mut book = self.book();
         book.vacate(address + old, size - old, None)?;
         book.ranges.insert(address, Range { size, in_flight: None });
@@ -100,7 +100,7 @@ impl Oracle {
         number: u64,
         work: Option<&InFlight>,
     ) -> Result<(), Finding> {
-        let (address, size) = (buffer.address(), buffer.size());
+        let (address, size) = (buffer.device_address(), buffer.size());
         let mut book = self.book();
         book.vacate(address, size, work.map(InFlight::queue))?;
         book.ranges.insert(address, Range { size, in_flight: None });
@@ -114,9 +114,9 @@ impl Oracle {
         match work.filter(|work| !work.is_over()) {
             Some(work) => {
                 let range = Range { size: buffer.size(), in_flight: Some(work.clone()) };
-                book.ranges.insert(buffer.address(), range);
+                book.ranges.insert(buffer.device_address(), range);
             }
-            None => _ = book.ranges.remove(&buffer.address()),
+            None => _ = book.ranges.remove(&buffer.device_address()),
         }
     }
 
@@ -124,7 +124,7 @@ impl Oracle {
     pub(in crate::soak) fn freed(&self, buffer: &Buffer, number: u64) -> Result<(), Finding> {
         unchanged(buffer, number)?;
         let mut book = self.book();
-        book.ranges.remove(&buffer.address());
+        book.ranges.remove(&buffer.device_address());
         book.dies(buffer);
         Ok(())
     }
@@ -140,7 +140,7 @@ impl Oracle {
         unchanged(buffer, number)?;
         let mut book = self.book();
         let range = Range { size: buffer.size(), in_flight: Some(InFlight::new(work, ticket)) };
-        book.ranges.insert(buffer.address(), range);
+        book.ranges.insert(buffer.device_address(), range);
         book.dies(buffer);
         Ok(())
     }
@@ -164,7 +164,7 @@ impl Oracle {
 
 impl Book {
     fn insert(&mut self, buffer: &Buffer, queue: Option<u64>) -> Result<u64, Finding> {
-        let (address, size) = (buffer.address(), buffer.size());
+        let (address, size) = (buffer.device_address(), buffer.size());
         self.vacate(address, size, queue)?;
         self.ranges.insert(address, Range { size, in_flight: None });
         self.live += 1;
@@ -226,5 +226,5 @@ pub(in crate::soak) fn cleared(buffer: &Buffer, from: u64) -> Result<(), Finding
 }
 
 fn contents(buffer: &Buffer, offset: u64, what: &'static str) -> Finding {
-    Finding::Contents { address: buffer.address(), size: buffer.size(), offset, what }
+    Finding::Contents { address: buffer.device_address(), size: buffer.size(), offset, what }
 }

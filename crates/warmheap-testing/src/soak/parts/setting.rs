@@ -6,7 +6,7 @@ use std::time::Duration;
 use fastrand::Rng;
 
 use warmheap::config::{Compaction, HeapSizing, MAX_HEAP_SIZE, MIB, Scrub, Strategy};
-use warmheap::device::{DeviceError, Limits};
+use warmheap::device::{DeviceError, DeviceLimits};
 use warmheap::{AllocError, PoolConfig};
 
 /// The largest share of a device's free memory to use: one part in this many.
@@ -37,9 +37,9 @@ impl Setting {
         match error {
             AllocError::QuotaExceeded(_) => !self.config.quotas.is_empty(),
             // Without a device error, the request allowed no fallback.
-            AllocError::OutOfMemory(error) => self.excuse_device(error.device.as_ref()),
+            AllocError::OutOfMemory(error) => self.excuse_device(error.device()),
             // Without a device error, another block lies behind the buffer.
-            AllocError::CannotGrow { device, .. } => self.excuse_device(device.as_deref()),
+            AllocError::CannotGrow(error) => self.excuse_device(error.device()),
             _ => false,
         }
     }
@@ -59,7 +59,7 @@ impl Setting {
 
     /// Returns settings for a device of these limits, and for traces that request `demand` bytes together.
     pub(in crate::soak) fn new(
-        limits: &Limits,
+        limits: &DeviceLimits,
         demand: u64,
         heaps: Option<HeapSizing>,
         rng: &mut Rng,
@@ -109,11 +109,10 @@ fn config(demand: u64, rng: &mut Rng) -> PoolConfig {
 
 /// Returns settings of compaction, in the background and for requests that find no room.
 fn compaction(demand: u64, rng: &mut Rng) -> Compaction {
-    Compaction {
-        enabled: true,
-        threshold: rng.choice([0.01, 0.1, 0.5]).unwrap_or_default(),
-        interval: Duration::from_millis(rng.choice([1, 5, 50]).unwrap_or_default()),
-        step_bytes: rng.choice([MIB, demand]).unwrap_or_default(),
-        step_time: Duration::from_micros(rng.choice([50, 2_000]).unwrap_or_default()),
-    }
+    Compaction::default()
+        .with_enabled(true)
+        .with_threshold(rng.choice([0.01, 0.1, 0.5]).unwrap_or_default())
+        .with_interval(Duration::from_millis(rng.choice([1, 5, 50]).unwrap_or_default()))
+        .with_step_bytes(rng.choice([MIB, demand]).unwrap_or_default())
+        .with_step_time(Duration::from_micros(rng.choice([50, 2_000]).unwrap_or_default()))
 }

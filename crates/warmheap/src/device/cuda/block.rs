@@ -95,7 +95,7 @@ impl Block {
 
 // SAFETY: the block's place and length are fixed, and the driver does not hand it out again before the drop.
 unsafe impl Memory for Block {
-    fn address(&self) -> u64 {
+    fn device_address(&self) -> u64 {
         self.address
     }
 

@@ -10,7 +10,7 @@ use super::context::{self, Context};
 use super::queue::CudaQueue;
 use super::region::{Pieces, Region};
 use crate::device::memory::sensible;
-use crate::device::{Device, DeviceError, HeapKind, HeapRequest, Limits, Memory};
+use crate::device::{Device, DeviceError, DeviceLimits, HeapKind, HeapRequest, Memory};
 
 /// The least alignment that kernels and copies need. The driver's own blocks have at least as much.
 const ALIGNMENT: u64 = 256;
@@ -29,7 +29,7 @@ const PLAIN_GRANULE: u64 = 2 << 20;
 /// use warmheap::{Pool, PoolConfig};
 ///
 /// let pool = Pool::new(Arc::new(CudaDevice::open(0)?), PoolConfig::elastic())?;
-/// let weights = pool.allocate(64_u64 << 20)?;
+/// let weights = pool.allocate(64 << 20)?;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug, Clone)]
@@ -133,10 +133,10 @@ impl Device for CudaDevice {
         &self.context.name
     }
 
-    fn limits(&self) -> Limits {
+    fn limits(&self) -> DeviceLimits {
         let total = self.context.total;
         let granularity = self.pieces.as_ref().map_or(PLAIN_GRANULE, |p| p.granularity);
-        Limits {
+        DeviceLimits {
             alignment: ALIGNMENT,
             granularity,
             // Addresses are plentiful. With twice as many as memory, a heap can grow past addresses that were

@@ -30,9 +30,9 @@ use super::{DeviceError, Memory};
 /// Returns the address of memory that the device of `context` can copy. That is its own memory only.
 fn source(memory: &dyn Memory, context: &Context) -> Result<u64, DeviceError> {
     let any = memory.as_any();
-    let block = any.downcast_ref::<Block>().map(|block| (block.ordinal(), block.address()));
-    let found =
-        block.or_else(|| any.downcast_ref::<Region>().map(|region| (region.ordinal(), region.address())));
+    let block = any.downcast_ref::<Block>().map(|block| (block.ordinal(), block.device_address()));
+    let found = block
+        .or_else(|| any.downcast_ref::<Region>().map(|region| (region.ordinal(), region.device_address())));
     let (ordinal, address) = found.ok_or(DeviceError::ForeignMemory { device: "cuda" })?;
     if ordinal == context.ordinal { Ok(address) } else { Err(DeviceError::ForeignMemory { device: "cuda" }) }
 }

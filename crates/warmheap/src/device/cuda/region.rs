@@ -164,7 +164,7 @@ impl Region {
 // SAFETY: the reservation's place and length are fixed, and the driver does not hand it out again before the
 // drop.
 unsafe impl Memory for Region {
-    fn address(&self) -> u64 {
+    fn device_address(&self) -> u64 {
         self.base
     }
 

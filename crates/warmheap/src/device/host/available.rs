@@ -11,6 +11,11 @@ pub(super) fn pages() -> Option<u64> {
     system::pages()
 }
 
+/// Returns the bytes of memory that the machine has, in use or not, where the system can tell.
+pub(super) fn machine() -> Option<u64> {
+    system::machine()
+}
+
 /// Returns the bytes of addresses that can be reserved now, where a limit is set.
 pub(super) fn addresses() -> Option<u64> {
     system::addresses()
@@ -19,6 +24,10 @@ pub(super) fn addresses() -> Option<u64> {
 #[cfg(not(target_os = "linux"))]
 mod system {
     pub(super) fn pages() -> Option<u64> {
+        None
+    }
+
+    pub(super) fn machine() -> Option<u64> {
         None
     }
 
@@ -41,6 +50,11 @@ mod system {
     pub(super) fn pages() -> Option<u64> {
         let root = Path::new("/");
         [unused(root), groups(root), limit(Resource::Data, DATA)].into_iter().flatten().min()
+    }
+
+    pub(super) fn machine() -> Option<u64> {
+        let system = rustix::system::sysinfo();
+        Some(system.totalram.saturating_mul(system.mem_unit.into()))
     }
 
     pub(super) fn addresses() -> Option<u64> {

@@ -49,7 +49,7 @@ impl HostMemory {
 
 // SAFETY: a mapping's place and length are fixed. It belongs to this value alone and stays until the drop.
 unsafe impl Memory for HostMemory {
-    fn address(&self) -> u64 {
+    fn device_address(&self) -> u64 {
         self.mapping.start().as_ptr() as u64
     }
 
@@ -57,7 +57,7 @@ unsafe impl Memory for HostMemory {
         self.mapping.size()
     }
 
-    fn host(&self) -> Option<NonNull<u8>> {
+    fn host_ptr(&self) -> Option<NonNull<u8>> {
         Some(self.mapping.start())
     }
 

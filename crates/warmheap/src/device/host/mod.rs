@@ -20,16 +20,18 @@ use mapping::Mapping;
 use memory::HostMemory;
 
 use super::memory::sensible;
-use super::{Device, DeviceError, HeapKind, HeapRequest, Limits, Memory};
+use super::{Device, DeviceError, DeviceLimits, HeapKind, HeapRequest, Memory};
 
 const MIB: u64 = 1 << 20;
 
 /// The step in which elastic heaps are committed: the size of a huge page.
 const GRANULARITY: u64 = 2 * MIB;
 
-/// The largest heap or buffer. This is 1/128 of a 47-bit address space, so one elastic heap leaves room for
-/// everything else.
+/// The largest heap or buffer: 1/128 of a 47-bit address space.
 const LARGEST: u64 = 1 << 40;
+
+/// The share of the addresses that a limit leaves which one heap may reserve. The program needs the rest.
+const ADDRESS_SHARE: u64 = 8;
 
 /// Memory of this process, on any Unix.
 ///
@@ -41,31 +43,48 @@ const LARGEST: u64 = 1 << 40;
 /// use warmheap::device::{Device, host::HostDevice};
 /// let host = HostDevice::new();
 /// let buffer = host.allocate(4096, 64)?;
-/// assert!(buffer.host().is_some());
+/// assert!(buffer.host_ptr().is_some());
 /// # Ok::<(), warmheap::device::DeviceError>(())
 /// ```
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct HostDevice {
     account: Arc<Account>,
+    largest_heap: u64,
+}
+
+impl Default for HostDevice {
+    fn default() -> Self {
+        Self::new()
+    }
 }
 
 impl HostDevice {
     /// Returns a device that may take all memory that the system gives.
     #[must_use]
     pub fn new() -> Self {
-        Self::default()
+        Self { account: Arc::default(), largest_heap: largest_heap() }
     }
 
     /// Returns a device that takes at most `bytes` at a time.
     #[must_use]
     pub fn with_budget(bytes: u64) -> Self {
-        Self { account: Arc::new(Account { budget: Some(bytes), ..Account::default() }) }
+        let account = Account { budget: Some(bytes), ..Account::default() };
+        Self { account: Arc::new(account), largest_heap: largest_heap() }
     }
 
     /// Returns the bytes that may still be taken: the rest of the budget, or what the system leaves.
     fn available(&self) -> Option<u64> {
         [self.account.rest(), available::pages(), available::addresses()].into_iter().flatten().min()
     }
+}
+
+/// Returns the bytes of the largest heap. With twice as many addresses as the machine has memory, a heap can
+/// grow past addresses that were decommitted. More would take them from other pools and from the program.
+fn largest_heap() -> u64 {
+    let machine = available::machine().map(|bytes| bytes.saturating_mul(2).next_multiple_of(GRANULARITY));
+    let share = available::addresses().map(|bytes| bytes / ADDRESS_SHARE / GRANULARITY * GRANULARITY);
+    let bounds = [machine, share.map(|bytes| bytes.max(GRANULARITY))];
+    bounds.into_iter().flatten().fold(LARGEST, u64::min)
 }
 
 /// The bytes taken by all memory of one device, and their budget.
@@ -116,11 +135,11 @@ impl Device for HostDevice {
         "host"
     }
 
-    fn limits(&self) -> Limits {
-        Limits {
+    fn limits(&self) -> DeviceLimits {
+        DeviceLimits {
             alignment: 256,
             granularity: GRANULARITY,
-            largest_heap: LARGEST,
+            largest_heap: self.largest_heap,
             largest_buffer: LARGEST,
             budget: self.account.budget,
             available: self.available(),
@@ -132,7 +151,7 @@ impl Device for HostDevice {
 
     fn create_heap(&self, request: &HeapRequest) -> Result<Box<dyn Memory>, DeviceError> {
         sensible(request.size, GRANULARITY)?;
-        check_size(request.size)?;
+        check_size(request.size, self.largest_heap)?;
         let fixed = request.kind == HeapKind::Fixed;
         let mapping = Mapping::reserve(request.size, GRANULARITY)?;
         let memory = HostMemory::new(mapping, request.kind, Arc::clone(&self.account));
@@ -144,7 +163,7 @@ impl Device for HostDevice {
 
     fn allocate(&self, size: u64, align: u64) -> Result<Box<dyn Memory>, DeviceError> {
         sensible(size, align)?;
-        check_size(size)?;
+        check_size(size, LARGEST)?;
         let memory =
             HostMemory::new(Mapping::reserve(size, align)?, HeapKind::Fixed, Arc::clone(&self.account));
         memory.open(0..size)?;
@@ -154,6 +173,6 @@ impl Device for HostDevice {
     }
 }
 
-fn check_size(requested: u64) -> Result<(), DeviceError> {
-    if requested > LARGEST { Err(DeviceError::TooLarge { requested, largest: LARGEST }) } else { Ok(()) }
+fn check_size(requested: u64, largest: u64) -> Result<(), DeviceError> {
+    if requested > largest { Err(DeviceError::TooLarge { requested, largest }) } else { Ok(()) }
 }

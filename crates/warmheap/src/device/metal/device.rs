@@ -16,7 +16,7 @@ use super::autorelease::pooled;
 use super::context::Context;
 use super::{MetalFallback, MetalHeap, MetalOptions, MetalQueue, ResidencyUse, Storage};
 use crate::device::memory::sensible;
-use crate::device::{Device, DeviceError, HeapKind, HeapRequest, Limits, Memory, ObjectCount};
+use crate::device::{Device, DeviceError, DeviceLimits, HeapKind, HeapRequest, Memory, ObjectCount};
 
 /// A Metal GPU as a source of memory. Clones share it.
 #[derive(Debug, Clone)]
@@ -169,8 +169,8 @@ impl Device for MetalDevice {
         &self.name
     }
 
-    fn limits(&self) -> Limits {
-        Limits {
+    fn limits(&self) -> DeviceLimits {
+        DeviceLimits {
             alignment: self.fixed.alignment,
             granularity: self.fixed.granularity,
             largest_heap: self.largest_heap(),

@@ -94,7 +94,7 @@ fn create(
 // SAFETY: the place and length of an MTLBuffer are fixed. Its bytes belong to this memory alone. Its contents
 // are mapped as long as it lives.
 unsafe impl Memory for MetalFallback {
-    fn address(&self) -> u64 {
+    fn device_address(&self) -> u64 {
         self.span.address
     }
 
@@ -102,8 +102,8 @@ unsafe impl Memory for MetalFallback {
         self.span.size
     }
 
-    fn host(&self) -> Option<NonNull<u8>> {
-        self.span.host()
+    fn host_ptr(&self) -> Option<NonNull<u8>> {
+        self.span.host_ptr()
     }
 
     unsafe fn warm(&self, range: Range<u64>) -> Result<(), DeviceError> {

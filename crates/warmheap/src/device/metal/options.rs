@@ -1,14 +1,18 @@
 //! The options of a Metal device, and what each costs and requires.
 #![forbid(unsafe_code)]
 
+use std::time::Duration;
+
 use objc2_metal::{MTLCPUCacheMode, MTLHazardTrackingMode, MTLHeapType, MTLResourceOptions, MTLStorageMode};
 
 use super::residency::ResidencyOptions;
+use crate::setters::setters;
 
 /// How a [`MetalDevice`](super::MetalDevice) creates heaps and buffers. By default they have private storage,
 /// the default CPU cache and tracked hazards, and heaps are placement heaps, in which the pool chooses the
 /// offsets.
 #[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
 pub struct MetalOptions {
     /// Whether the pool or the driver chooses the offsets in a heap.
     pub placement: Placement,
@@ -38,6 +42,40 @@ impl Default for MetalOptions {
             object_limit: 450_000,
             residency: ResidencyOptions::default(),
         }
+    }
+}
+
+setters! {
+    MetalOptions {
+        /// Sets whether the pool or the driver chooses the offsets in a heap.
+        with_placement => placement: Placement;
+        /// Sets whether the CPU can see the memory.
+        with_storage => storage: Storage;
+        /// Sets how the CPU's cache treats the memory.
+        with_cpu_cache => cpu_cache: CpuCache;
+        /// Sets whether Metal or the program orders work on the memory.
+        with_hazards => hazards: Hazards;
+        /// Sets what warming a range does.
+        with_warm_up => warm_up: WarmUp;
+        /// Sets the most Metal objects that the device holds at once.
+        with_object_limit => object_limit: u64;
+        /// Sets which memory stays wired, and for how long.
+        with_residency => residency: ResidencyOptions;
+    }
+}
+
+setters! {
+    ResidencyOptions {
+        /// Sets whether heaps and fallback buffers are kept in residency sets.
+        with_enabled => enabled: bool;
+        /// Sets the share of the working set that one set may hold (0 to 1).
+        with_set_share => set_share: f64;
+        /// Sets the most sets.
+        with_max_sets => max_sets: usize;
+        /// Sets how long memory stays wired after the last submission.
+        with_keep_alive => keep_alive: Duration;
+        /// Sets the share of the working set (0 to 1) that is left to the rest of the system.
+        with_reserve_share => reserve_share: f64;
     }
 }
 

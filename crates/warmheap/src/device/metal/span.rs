@@ -56,7 +56,7 @@ impl Span {
         }
     }
 
-    pub(super) fn host(&self) -> Option<NonNull<u8>> {
+    pub(super) fn host_ptr(&self) -> Option<NonNull<u8>> {
         NonNull::new(self.contents as *mut u8)
     }
 
@@ -69,7 +69,7 @@ impl Span {
         if len == 0 {
             return Ok(());
         }
-        let Some(host) = self.host() else {
+        let Some(host) = self.host_ptr() else {
             return self.fill_by_gpu(range, byte, true);
         };
         // A warm-up that still runs must not overwrite these bytes.

@@ -69,7 +69,7 @@ impl SimMemory {
 // SAFETY: the addresses are fixed. They belong to this value alone, and to no other value later. There is no
 // memory behind them.
 unsafe impl Memory for SimMemory {
-    fn address(&self) -> u64 {
+    fn device_address(&self) -> u64 {
         self.address
     }
 

@@ -21,7 +21,7 @@ use memory::SimMemory;
 pub use queue::SimQueue;
 
 use super::memory::sensible;
-use super::{Device, DeviceError, HeapKind, HeapRequest, Limits, Memory};
+use super::{Device, DeviceError, DeviceLimits, HeapKind, HeapRequest, Memory};
 
 /// A device with no memory behind it. Clones share one device.
 ///
@@ -35,7 +35,7 @@ use super::{Device, DeviceError, HeapKind, HeapRequest, Limits, Memory};
 /// ```
 #[derive(Debug, Clone)]
 pub struct SimDevice {
-    limits: Limits,
+    limits: DeviceLimits,
     state: Arc<State>,
 }
 
@@ -68,7 +68,7 @@ impl SimDevice {
     /// Returns an elastic device with 256-byte alignment, 2 MiB granularity and no budget.
     #[must_use]
     pub fn new() -> Self {
-        let limits = Limits {
+        let limits = DeviceLimits {
             alignment: 256,
             granularity: 2 << 20,
             largest_heap: 1 << 40,
@@ -103,7 +103,7 @@ impl SimDevice {
         self
     }
 
-    /// Limits the device to `bytes` at a time.
+    /// DeviceLimits the device to `bytes` at a time.
     #[must_use]
     pub fn budget(mut self, bytes: u64) -> Self {
         self.limits.budget = Some(bytes);
@@ -120,8 +120,8 @@ impl SimDevice {
 
     /// Sets the other fixed facts. The budget is kept.
     #[must_use]
-    pub fn limits(mut self, limits: Limits) -> Self {
-        self.limits = Limits { budget: self.limits.budget, ..limits };
+    pub fn limits(mut self, limits: DeviceLimits) -> Self {
+        self.limits = DeviceLimits { budget: self.limits.budget, ..limits };
         self
     }
 
@@ -263,8 +263,8 @@ impl Device for SimDevice {
         "sim"
     }
 
-    fn limits(&self) -> Limits {
-        Limits { available: self.state.available(), ..self.limits }
+    fn limits(&self) -> DeviceLimits {
+        DeviceLimits { available: self.state.available(), ..self.limits }
     }
 
     fn create_heap(&self, request: &HeapRequest) -> Result<Box<dyn Memory>, DeviceError> {

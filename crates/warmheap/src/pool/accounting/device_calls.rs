@@ -13,7 +13,7 @@ use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 
 use crate::config;
-use crate::device::{Contents, Device, DeviceError, HeapKind, HeapRequest, Limits, Memory};
+use crate::device::{Contents, Device, DeviceError, DeviceLimits, HeapKind, HeapRequest, Memory};
 use crate::pool::accounting::account::{Account, Claim, UpTo};
 use crate::pool::accounting::foreign;
 
@@ -27,7 +27,7 @@ pub(crate) struct Held {
 
 impl Held {
     fn new(memory: Box<dyn Memory>) -> Self {
-        let (address, size) = (memory.address(), memory.size());
+        let (address, size) = (memory.device_address(), memory.size());
         Self { memory: memory.into(), address, size }
     }
 }
@@ -36,7 +36,7 @@ impl Held {
 #[derive(Debug)]
 pub(crate) struct DeviceCalls {
     device: Arc<dyn Device>,
-    limits: Limits,
+    limits: DeviceLimits,
     calls: AtomicU64,
     account: Account,
 }
@@ -52,7 +52,7 @@ impl DeviceCalls {
     }
 
     /// The device's fixed facts, as they were at start-up.
-    pub(crate) fn limits(&self) -> &Limits {
+    pub(crate) fn limits(&self) -> &DeviceLimits {
         &self.limits
     }
 

@@ -10,8 +10,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::pool::interface::cold_box::ColdBox;
-use crate::pool::interface::error::{AllocError, QuotaExceeded};
+use crate::pool::interface::error::{AllocError, PastQuota, QuotaExceeded};
 use crate::pool::interface::request::Tag;
 use crate::sync::Ordering::Relaxed;
 use crate::sync::{AtomicU64, Mutex, lock};
@@ -115,8 +114,8 @@ impl Quotas {
                 Ok(Some(Charge { quotas: self, tag, size, returned }))
             }
             None => {
-                let exceeded = QuotaExceeded { tag, quota, used: meter.charged, requested: size };
-                Err(AllocError::QuotaExceeded(ColdBox::new(exceeded)))
+                let past = PastQuota { tag, quota, used: meter.charged, requested: size };
+                Err(AllocError::QuotaExceeded(QuotaExceeded::new(past)))
             }
         }
     }

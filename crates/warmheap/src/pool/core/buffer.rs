@@ -56,7 +56,7 @@ impl Buffer {
     /// The device's address of the first byte.
     #[inline]
     #[must_use]
-    pub fn address(&self) -> u64 {
+    pub fn device_address(&self) -> u64 {
         self.range.address
     }
 
@@ -64,12 +64,12 @@ impl Buffer {
     /// for [`Buffer::size`] bytes while the buffer lives. `None` in the child of a fork, which has inherited
     /// the buffer.
     #[must_use]
-    pub fn host(&self) -> Option<NonNull<u8>> {
-        let Placement { memory, offset } = self.memory()?;
+    pub fn host_ptr(&self) -> Option<NonNull<u8>> {
+        let BufferMemory { memory, offset } = self.memory()?;
         let inside = offset.checked_add(self.size).is_some_and(|end| end <= memory.size());
         // SAFETY: the offset is inside the memory, and a CPU pointer is valid for all of the memory, as its
         // implementation has promised.
-        memory.host().filter(|_| inside).map(|base| unsafe { base.add(offset as usize) })
+        memory.host_ptr().filter(|_| inside).map(|base| unsafe { base.add(offset as usize) })
     }
 
     /// Whether the buffer came straight from the device because no heap could serve it.
@@ -94,8 +94,8 @@ impl Buffer {
     /// The heap or fallback allocation that the buffer lies in, for the device's own objects. `None` in the
     /// child of a fork.
     #[must_use]
-    pub fn memory(&self) -> Option<Placement> {
-        self.here().ok()?.memory(&self.range).map(|(memory, offset)| Placement { memory, offset })
+    pub fn memory(&self) -> Option<BufferMemory> {
+        self.here().ok()?.memory(&self.range).map(|(memory, offset)| BufferMemory { memory, offset })
     }
 
     /// Whether the span would serve `request` as if it had been cut for it.
@@ -196,7 +196,7 @@ impl Buffer {
 impl fmt::Debug for Buffer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Buffer")
-            .field("address", &format_args!("{:#x}", self.address()))
+            .field("address", &format_args!("{:#x}", self.device_address()))
             .field("size", &self.size)
             .field("fallback", &self.is_fallback())
             .finish_non_exhaustive()
@@ -211,17 +211,17 @@ impl fmt::Debug for Buffer {
 /// # use std::sync::Arc;
 /// # use warmheap::{Pool, PoolConfig, device::host::HostDevice};
 /// # let pool = Pool::new(Arc::new(HostDevice::new()), PoolConfig::elastic()).unwrap();
-/// let buffer = pool.allocate(4096_u64).unwrap();
+/// let buffer = pool.allocate(4096).unwrap();
 /// let place = buffer.memory().unwrap();
 /// place.fill(0..place.size(), 1); // every buffer in the heap
 /// ```
 #[derive(Debug, Clone)]
-pub struct Placement {
+pub struct BufferMemory {
     memory: Arc<dyn Memory>,
     offset: u64,
 }
 
-impl Placement {
+impl BufferMemory {
     /// The byte offset from the start of the memory.
     #[must_use]
     pub fn offset(&self) -> u64 {
@@ -229,7 +229,7 @@ impl Placement {
     }
 }
 
-impl Deref for Placement {
+impl Deref for BufferMemory {
     type Target = dyn Memory;
 
     fn deref(&self) -> &Self::Target {

@@ -146,7 +146,7 @@ impl Core {
     /// Whether a span that is out is what `request` would be given, as it is. Neither the request nor the
     /// settings may ask for it to be cleared first.
     pub(crate) fn suits(&self, range: &Span, request: &Request) -> bool {
-        let as_is = request.plain && self.config.scrub == Scrub::Never;
+        let as_is = request.is_plain() && self.config.scrub == Scrub::Never;
         let plain = as_is && request.align <= 1 << self.shift;
         let want = self.check(request).ok().and_then(|align| self.want(request.size, align));
         plain && want.is_some_and(|want| range.serves(want.class, want.len))
@@ -171,7 +171,7 @@ impl Core {
         let align = request.align;
         // An alignment that is not a power of two is refused on the miss, whatever is cached.
         let odd = align & align.wrapping_sub(1) != 0;
-        !(align > 1 << self.shift || odd || !request.plain || self.quotas.cover(request.tag))
+        !(align > 1 << self.shift || odd || !request.is_plain() || self.quotas.cover(request.tag))
     }
 
     /// Granules that hold `size` bytes; `None` past what any heap can hold.

@@ -12,8 +12,8 @@ use crate::pool::accounting::account::UpTo;
 use crate::pool::core::Core;
 use crate::pool::heaps::span::{Span, SpanRequest};
 use crate::pool::heaps::thread_owned::OwnHeaps;
-use crate::pool::interface::error::StartError;
 use crate::pool::interface::request::Request;
+use crate::pool::interface::start_error::StartError;
 
 /// See the module's documentation. Lengths are granules.
 pub(crate) trait Sizing: fmt::Debug + Send + Sync {

@@ -21,7 +21,7 @@ use crate::sync::{Mutex, lock};
 /// A buffer that compaction may move while it is not in use. [`Pool::allocate_movable`] creates one. It is
 /// given back when dropped, as a [`Buffer`] is.
 ///
-/// Only a [`Pinned`] has an address. A caller that needs one pins the buffer, and notes with
+/// Only a [`PinnedBuffer`] has an address. A caller that needs one pins the buffer, and notes with
 /// [`Movable::in_flight_until`] which work of the device still uses it afterwards.
 ///
 /// ```
@@ -31,23 +31,23 @@ use crate::sync::{Mutex, lock};
 ///
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// let pool = Pool::new(Arc::new(HostDevice::new()), PoolConfig::elastic())?;
-/// let cache = pool.allocate_movable(1_u64 << 20)?;
+/// let cache = pool.allocate_movable(1 << 20)?;
 /// {
 ///     let pinned = cache.pin(); // stays where it is while `pinned` lives
-///     assert!(pinned.host().is_some());
+///     assert!(pinned.host_ptr().is_some());
 /// }
 /// pool.compact(CompactionBudget::unlimited())?; // may move it; its contents stay
 /// # Ok(())
 /// # }
 /// ```
 #[derive(Debug)]
-pub struct Movable {
+pub struct MovableBuffer {
     place: Arc<Place>,
 }
 
 /// A movable buffer that stays where it is while this lives.
 #[derive(Debug)]
-pub struct Pinned<'a>(Held<'a>);
+pub struct PinnedBuffer<'a>(Held<'a>);
 
 #[derive(Debug)]
 enum Held<'a> {
@@ -56,7 +56,7 @@ enum Held<'a> {
     Nowhere(Buffer),
 }
 
-impl Deref for Pinned<'_> {
+impl Deref for PinnedBuffer<'_> {
     type Target = Buffer;
 
     fn deref(&self) -> &Buffer {
@@ -74,7 +74,7 @@ impl Pool {
     /// # Errors
     /// As [`Pool::allocate`].
     #[track_caller]
-    pub fn allocate_movable(&self, request: impl Into<Request>) -> Result<Movable, AllocError> {
+    pub fn allocate_movable(&self, request: impl Into<Request>) -> Result<MovableBuffer, AllocError> {
         let request = request.into().growable(0);
         let buffer = self.allocate(request)?;
         let place = Arc::new(Place {
@@ -86,18 +86,18 @@ impl Pool {
             moves: AtomicU64::new(0),
         });
         self.shared().compactor.watch(&place);
-        Ok(Movable { place })
+        Ok(MovableBuffer { place })
     }
 }
 
-impl Movable {
+impl MovableBuffer {
     /// Keeps the buffer where it is while the returned pin lives, which shows where that is. Waits for the
     /// end of a move that is under way: the copy of this one buffer. In the child of a fork the buffer has
     /// its size, and neither address nor memory.
     #[must_use]
-    pub fn pin(&self) -> Pinned<'_> {
+    pub fn pin(&self) -> PinnedBuffer<'_> {
         let Place { pool, size, buffer, .. } = &*self.place;
-        Pinned(if pool.process.is_current() {
+        PinnedBuffer(if pool.process.is_current() {
             Held::Here(buffer.read().unwrap_or_else(PoisonError::into_inner))
         } else {
             Held::Nowhere(Buffer::nowhere(pool, *size))

@@ -13,7 +13,6 @@ use crate::device::{DeviceError, Queue};
 use crate::pool::core::buffer::{Buffer, Ticket};
 use crate::pool::in_flight::early_reuse::PendingTicket;
 use crate::pool::in_flight::timeline::Timeline;
-use crate::pool::interface::call_site::CallSite;
 use crate::pool::interface::error::AllocError;
 use crate::pool::interface::request::Request;
 
@@ -29,7 +28,7 @@ use crate::pool::interface::request::Request;
 /// let sim = Arc::new(SimQueue::new());
 /// let queue = pool.queue(sim.clone());
 ///
-/// let scratch = pool.allocate(1_u64 << 20)?;
+/// let scratch = pool.allocate(1 << 20)?;
 /// let value = sim.submit(); // work that uses `scratch`
 /// scratch.retire(&queue.ticket(value));
 /// assert_eq!(queue.retired_bytes(), 1 << 20);
@@ -73,26 +72,19 @@ impl PoolQueue {
     /// As [`Pool::allocate`].
     #[track_caller]
     pub fn allocate(&self, request: impl Into<Request>) -> Result<Buffer, AllocError> {
-        self.allocate_at(request, CallSite::caller())
-    }
-
-    /// As [`PoolQueue::allocate`], with the call site for leak reports.
-    ///
-    /// # Errors
-    /// As [`Pool::allocate`].
-    pub fn allocate_at(
-        &self,
-        request: impl Into<Request>,
-        site: impl Into<CallSite>,
-    ) -> Result<Buffer, AllocError> {
-        let (request, site) = (request.into(), site.into());
+        let request = request.into();
+        let site = request.site();
+        if !request.may_block() {
+            // The queue's retired buffers stand behind a lock.
+            return self.pool.allocate(request.call_site(site));
+        }
         let pool = self.pool.here()?;
         let suits = |buffer: &mut Buffer| buffer.suits(pool, &request) && buffer.recharge(&request);
         match self.timeline.take_back(suits) {
             Some((buffer, value)) => {
                 Ok(buffer.handed_on(&request, site, PendingTicket::new(&self.timeline, value)))
             }
-            None => self.pool.allocate_at(request, site),
+            None => self.pool.allocate(request.call_site(site)),
         }
     }
 

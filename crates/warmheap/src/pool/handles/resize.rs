@@ -13,9 +13,7 @@ use crate::pool::cache::thread_state::ThreadState;
 use crate::pool::core::buffer::Buffer;
 use crate::pool::core::{Core, notes};
 use crate::pool::heaps::span::Span;
-use crate::pool::interface::call_site::CallSite;
-use crate::pool::interface::cold_box::ColdBox;
-use crate::pool::interface::error::AllocError;
+use crate::pool::interface::error::{AllocError, CannotGrow, DeviceFailure, NoRoom};
 use crate::pool::interface::request::{Request, Tag};
 use crate::pool::path::allocate;
 
@@ -56,8 +54,8 @@ impl Buffer {
         }
         let grown = extend(pool, range, size);
         if !matches!(grown, Ok(true)) {
-            let device = grown.err().map(ColdBox::new);
-            return Err(AllocError::CannotGrow { size: old, requested: size, device });
+            let no_room = NoRoom { size: old, requested: size, device: grown.err() };
+            return Err(AllocError::CannotGrow(CannotGrow::new(no_room)));
         }
         charge.into_iter().for_each(Charge::settle);
         count_growth(pool, range, old, size);
@@ -79,22 +77,11 @@ impl Buffer {
     /// the buffer is as it was then.
     #[track_caller]
     pub fn grow_or_move(&mut self, request: impl Into<Request>) -> Result<Option<Self>, AllocError> {
-        self.grow_or_move_at(request, CallSite::caller())
-    }
-
-    /// As [`Buffer::grow_or_move`], with the call site for leak reports of a buffer that moves.
-    ///
-    /// # Errors
-    /// As [`Buffer::grow_or_move`].
-    pub fn grow_or_move_at(
-        &mut self,
-        request: impl Into<Request>,
-        site: impl Into<CallSite>,
-    ) -> Result<Option<Self>, AllocError> {
         let mut request = request.into();
+        let site = request.site();
         match self.grow(request.size) {
             Ok(()) => return Ok(None),
-            Err(AllocError::CannotGrow { .. }) => {}
+            Err(AllocError::CannotGrow(_)) => {}
             Err(error) => return Err(error),
         }
         if request.tag == Tag::NONE {
@@ -105,10 +92,10 @@ impl Buffer {
             let least = pool.driver.limits().largest_heap / SHARE;
             request = request.growable(request.size.saturating_mul(ROOM).max(least));
         }
-        let range = allocate::serve(pool, &request, site.into(), true)?;
+        let range = allocate::serve(pool, &request, site)?;
         let mut moved = Self::new(pool, range, request.size);
         pool.copy(self.range(), moved.range(), self.size())
-            .map_err(|error| AllocError::Device(ColdBox::new(error)))?;
+            .map_err(|error| AllocError::Device(DeviceFailure::new(error)))?;
         std::mem::swap(self, &mut moved);
         Ok(Some(moved))
     }

@@ -13,7 +13,7 @@ use std::ops::Deref;
 
 /// The details of an error, which read as if they were in it.
 #[derive(Clone, PartialEq, Eq)]
-pub struct ColdBox<T>(ManuallyDrop<Box<T>>);
+pub(crate) struct ColdBox<T>(ManuallyDrop<Box<T>>);
 
 impl<T> ColdBox<T> {
     pub(crate) fn new(details: T) -> Self {

@@ -10,3 +10,4 @@ pub(crate) mod intern;
 pub(crate) mod leak_report;
 pub(crate) mod pressure;
 pub(crate) mod request;
+pub(crate) mod start_error;

@@ -4,9 +4,10 @@
 use std::hash::Hash;
 use std::time::Duration;
 
+use crate::pool::interface::call_site::CallSite;
 use crate::pool::interface::intern::Interned;
 
-/// A request for memory. A plain number of bytes converts into one.
+/// A request for memory. A number of bytes converts into one.
 ///
 /// ```
 /// use warmheap::Request;
@@ -22,12 +23,18 @@ pub struct Request {
     pub(crate) tag: Tag,
     /// Milliseconds; [`AS_SET`] means the pool's setting.
     wait: u32,
-    pub(crate) zeroed: bool,
+    options: u8,
     /// The bytes that the buffer may grow to; 0 if the buffer was not announced to grow.
     pub(crate) room: u64,
-    /// Whether the request asks for nothing but bytes, so that any span will do as it is.
-    pub(crate) plain: bool,
+    /// The line for leak reports; `None` means the caller's.
+    site: Option<CallSite>,
 }
+
+/// The options of a request, a bit each.
+const ZEROED: u8 = 1;
+const GROWABLE: u8 = 2;
+const NO_FALLBACK: u8 = 4;
+const NON_BLOCKING: u8 = 8;
 
 const AS_SET: u32 = u32::MAX;
 
@@ -35,7 +42,7 @@ impl Request {
     /// A request for `size` bytes at the device's alignment, uninitialised, untagged.
     #[inline]
     pub const fn new(size: u64) -> Self {
-        Self { size, align: 0, tag: Tag::NONE, wait: AS_SET, zeroed: false, room: 0, plain: true }
+        Self { size, align: 0, tag: Tag::NONE, wait: AS_SET, options: 0, room: 0, site: None }
     }
 
     /// The bytes in the request.
@@ -55,8 +62,7 @@ impl Request {
     /// Asks for memory that reads as zero.
     #[inline]
     pub const fn zeroed(mut self) -> Self {
-        self.zeroed = true;
-        self.plain = false;
+        self.options |= ZEROED;
         self
     }
 
@@ -69,7 +75,35 @@ impl Request {
     #[inline]
     pub const fn growable(mut self, most: u64) -> Self {
         self.room = most;
-        self.plain = !self.zeroed && most == 0;
+        self.options = if most > 0 { self.options | GROWABLE } else { self.options & !GROWABLE };
+        self
+    }
+
+    /// Rules out memory straight from the device: a request that no heap can serve fails. Heaps may still
+    /// grow for it.
+    #[inline]
+    pub const fn no_fallback(mut self) -> Self {
+        self.options |= NO_FALLBACK;
+        self
+    }
+
+    /// Returns [`AllocError::WouldBlock`](crate::AllocError::WouldBlock) instead of calling the device or
+    /// waiting for another thread. The calling thread's cache and the heaps that no other thread is in can
+    /// serve such a request, if it asks for nothing but bytes: not for zeroes, for room to grow, or for more
+    /// than the device's alignment.
+    ///
+    /// For callers that hold a lock of their own. They can release it and ask again without this option.
+    #[inline]
+    pub const fn non_blocking(mut self) -> Self {
+        self.options |= NON_BLOCKING;
+        self
+    }
+
+    /// Names the line that asks, for leak reports. Without this call it is the line of Rust that calls the
+    /// pool. For bindings and wrappers, whose callers are elsewhere.
+    #[inline]
+    pub fn call_site(mut self, site: impl Into<CallSite>) -> Self {
+        self.site = Some(site.into());
         self
     }
 
@@ -81,6 +115,35 @@ impl Request {
         let milliseconds = patience.as_nanos().div_ceil(1_000_000);
         self.wait = if milliseconds < AS_SET as u128 { milliseconds as u32 } else { AS_SET - 1 };
         self
+    }
+
+    /// Whether the request asks for nothing but bytes, so that any span will do as it is.
+    #[inline(always)]
+    pub(crate) const fn is_plain(&self) -> bool {
+        self.options & (ZEROED | GROWABLE) == 0
+    }
+
+    pub(crate) const fn is_zeroed(&self) -> bool {
+        self.options & ZEROED != 0
+    }
+
+    pub(crate) const fn may_fall_back(&self) -> bool {
+        self.options & NO_FALLBACK == 0
+    }
+
+    pub(crate) const fn may_block(&self) -> bool {
+        self.options & NON_BLOCKING == 0
+    }
+
+    /// The line that asks: the one that the request names, or this function's caller.
+    #[track_caller]
+    #[inline(always)]
+    pub(crate) fn site(&self) -> CallSite {
+        match self.site {
+            Some(site) => site,
+            // A closure would name this file.
+            None => CallSite::caller(),
+        }
     }
 
     /// How long the request itself says that it waits.
@@ -100,13 +163,6 @@ impl From<u64> for Request {
     #[inline]
     fn from(size: u64) -> Self {
         Self::new(size)
-    }
-}
-
-impl From<usize> for Request {
-    #[inline]
-    fn from(size: usize) -> Self {
-        Self::new(size as u64)
     }
 }
 

@@ -14,8 +14,7 @@ use crate::pool::heaps::arena_guard::ArenaGuard;
 use crate::pool::heaps::span::{EXACT, Span, SpanRequest};
 use crate::pool::heaps::thread_owned::OwnHeaps;
 use crate::pool::interface::call_site::CallSite;
-use crate::pool::interface::cold_box::ColdBox;
-use crate::pool::interface::error::{AllocError, OutOfMemory};
+use crate::pool::interface::error::{AllocError, DeviceFailure, OutOfMemory, Shortage};
 use crate::pool::interface::request::Request;
 use crate::pool::path::slow;
 use crate::pool::path::slow::Fall;
@@ -47,31 +46,31 @@ pub(crate) fn allocate_growing(core: &Core, request: &Request, align: u64) -> Op
 
 /// Serves a request by any means that it allows.
 #[inline(never)]
-pub(crate) fn serve(
-    core: &Core,
-    request: &Request,
-    site: CallSite,
-    may_fall_back: bool,
-) -> Result<Span, AllocError> {
-    if core.quotas.cover(request.tag) {
-        return serve_metered(core, request, site, may_fall_back);
+pub(crate) fn serve(core: &Core, request: &Request, site: CallSite) -> Result<Span, AllocError> {
+    if !request.may_block() {
+        return Err(refuse_to_block(core, request));
     }
-    serve_unmetered(core, request, site, may_fall_back)
+    if core.quotas.cover(request.tag) {
+        return serve_metered(core, request, site);
+    }
+    serve_unmetered(core, request, site)
+}
+
+/// The error for a request that may not block and found nothing at once.
+#[cold]
+fn refuse_to_block(core: &Core, request: &Request) -> AllocError {
+    let checked = core.process.check().map_err(AllocError::from).and_then(|()| core.check(request));
+    checked.err().unwrap_or(AllocError::WouldBlock)
 }
 
 /// As [`serve`], under the quota of the request's tag.
 #[cold]
-fn serve_metered(
-    core: &Core,
-    request: &Request,
-    site: CallSite,
-    may_fall_back: bool,
-) -> Result<Span, AllocError> {
+fn serve_metered(core: &Core, request: &Request, site: CallSite) -> Result<Span, AllocError> {
     core.process.check()?;
     let charge = core.quotas.charge(request.tag, request.size, 0).inspect_err(|_| {
         core.failures.fetch_add(1, Relaxed);
     })?;
-    let mut range = serve_unmetered(core, request, site, may_fall_back)?;
+    let mut range = serve_unmetered(core, request, site)?;
     if let Some(charge) = charge {
         range.meter();
         charge.settle();
@@ -81,12 +80,7 @@ fn serve_metered(
 
 /// As [`serve`], without a charge to a quota.
 #[inline]
-fn serve_unmetered(
-    core: &Core,
-    request: &Request,
-    site: CallSite,
-    may_fall_back: bool,
-) -> Result<Span, AllocError> {
+fn serve_unmetered(core: &Core, request: &Request, site: CallSite) -> Result<Span, AllocError> {
     let align = core.check(request)?;
     let want = core.want(request.size, align).filter(|_| core.config.enabled);
     if request.room > 0
@@ -95,7 +89,7 @@ fn serve_unmetered(
         return speak_and_hand_over(core, range, request, site, false);
     }
     // The allocation is counted in the same visit, unless the device must clear the span first and may fail.
-    let counted = !request.zeroed;
+    let counted = !request.is_zeroed();
     let found = want.and_then(|want| {
         core.session(|session| {
             let range = take_from_heaps(core, session, want)?;
@@ -113,7 +107,7 @@ fn serve_unmetered(
             }
             hand_over(core, range, request, site, counted)
         }
-        None => serve_hard(core, want, request, align, site, may_fall_back),
+        None => serve_hard(core, want, request, align, site),
     }
 }
 
@@ -176,10 +170,9 @@ fn serve_hard(
     request: &Request,
     align: u64,
     site: CallSite,
-    may_fall_back: bool,
 ) -> Result<Span, AllocError> {
     core.process.check()?;
-    match slow::climb(core, want, request, align, may_fall_back) {
+    match slow::climb(core, want, request, align) {
         Ok(range) => hand_over(core, range, request, site, false),
         Err(fall) => Err(out_of_memory(core, request.size, fall)),
     }
@@ -206,12 +199,12 @@ fn hand_over(
     site: CallSite,
     counted: bool,
 ) -> Result<Span, AllocError> {
-    if request.zeroed
+    if request.is_zeroed()
         && let Err(error) = core.clear(&range, request.size)
     {
         core.put_back(range);
         core.failures.fetch_add(1, Relaxed);
-        return Err(AllocError::Device(ColdBox::new(error)));
+        return Err(AllocError::Device(DeviceFailure::new(error)));
     }
     range.record().fill(request.size, request.tag, site);
     if !counted {
@@ -224,7 +217,7 @@ fn hand_over(
 fn out_of_memory(core: &Core, requested: u64, Fall { device, waited }: Fall) -> AllocError {
     core.failures.fetch_add(1, Relaxed);
     let (free, largest_free) = figures::free_bytes(core);
-    AllocError::OutOfMemory(ColdBox::new(OutOfMemory {
+    AllocError::OutOfMemory(OutOfMemory::new(Shortage {
         requested,
         free,
         largest_free,

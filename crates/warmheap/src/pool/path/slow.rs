@@ -46,7 +46,6 @@ pub(crate) fn climb(
     want: Option<SpanRequest>,
     request: &Request,
     align: u64,
-    may_fall_back: bool,
 ) -> Result<Span, Fall> {
     let begun = Instant::now();
     let patience = request.patience().unwrap_or(core.config.wait);
@@ -57,7 +56,7 @@ pub(crate) fn climb(
         let found = want.zip(exact).and_then(|(want, exact)| make_available(core, want, exact));
         let within = core.is_within_call().then_some(DeviceError::WithinCall { call: "Pool::allocate" });
         let (found, device) = match found {
-            None if may_fall_back => match fallback::fall_back(core, request.size, align) {
+            None if request.may_fall_back() => match fallback::fall_back(core, request.size, align) {
                 Ok(range) => (Some(range), None),
                 Err(error) => (None, Some(within.unwrap_or(error))),
             },

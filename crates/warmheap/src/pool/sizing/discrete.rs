@@ -13,7 +13,7 @@ use crate::pool::core::sizing::Sizing;
 use crate::pool::heaps::fit_index::MAX_ARENAS;
 use crate::pool::heaps::span::SpanRequest;
 use crate::pool::heaps::thread_owned::OwnHeaps;
-use crate::pool::interface::error::StartError;
+use crate::pool::interface::start_error::StartError;
 use crate::pool::sizing::whole_heaps;
 
 const SMALLEST_HEAP: u64 = 32 * MIB;

@@ -15,7 +15,7 @@ use crate::pool::core::{Core, figures};
 use crate::pool::heaps::arena::Arena;
 use crate::pool::heaps::span::SpanRequest;
 use crate::pool::heaps::thread_owned::OwnHeaps;
-use crate::pool::interface::error::StartError;
+use crate::pool::interface::start_error::StartError;
 use crate::pool::sizing::whole_heaps;
 use crate::sync::lock;
 

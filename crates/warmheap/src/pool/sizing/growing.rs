@@ -10,7 +10,7 @@ use std::cmp::Reverse;
 use arrayvec::ArrayVec;
 
 use crate::config::PoolConfig;
-use crate::device::{DeviceError, HeapKind, HeapRequest, Memory};
+use crate::device::{DeviceError, HeapRequest, Memory};
 use crate::offsets::PageRun;
 use crate::pool::accounting::account::UpTo;
 use crate::pool::accounting::slack::RetainedSlack;
@@ -21,8 +21,8 @@ use crate::pool::heaps::arena_guard::Heap;
 use crate::pool::heaps::fit_index::MAX_ARENAS;
 use crate::pool::heaps::span::{GROWING, Span, SpanRequest};
 use crate::pool::heaps::thread_owned::{OwnHeaps, Pair};
-use crate::pool::interface::error::StartError;
 use crate::pool::interface::request::Request;
+use crate::pool::interface::start_error::StartError;
 use crate::pool::sizing::whole_heaps;
 
 /// Growing heaps grow by at least one part in this many of what is held.
@@ -250,7 +250,7 @@ pub(crate) fn reserve_elastic(core: &Core) -> Result<Option<u16>, StartError> {
     let limits = core.driver.limits();
     let most = core.bytes(u32::MAX.into()) / limits.granularity * limits.granularity;
     let size = limits.largest_heap.min(most) / limits.granularity * limits.granularity;
-    let request = HeapRequest { size, kind: HeapKind::Elastic, label: "warmheap".into() };
+    let request = HeapRequest::elastic(size, "warmheap");
     let fail = |source| StartError::Heap { number: 1, heaps: 1, size, source };
     let held = core.driver.create_heap(&request, UpTo::Hard).map_err(fail)?;
     let len = core.granules(size).unwrap_or(u32::MAX);

@@ -13,11 +13,11 @@ pub(crate) mod trim;
 pub(crate) mod whole_heaps;
 
 use crate::config::{HeapSizing, PoolConfig};
-use crate::device::Limits;
+use crate::device::DeviceLimits;
 use crate::pool::core::sizing::Sizing;
 
 /// The sizing that the settings and the device call for.
-pub(crate) fn choose(config: &PoolConfig, limits: &Limits) -> Box<dyn Sizing> {
+pub(crate) fn choose(config: &PoolConfig, limits: &DeviceLimits) -> Box<dyn Sizing> {
     match config.heaps {
         HeapSizing::Fixed => Box::new(fixed::Fixed::new(config)),
         HeapSizing::Elastic if limits.elastic => Box::new(growing::Growing::new(config)),

@@ -16,8 +16,8 @@ use crate::pool::sizing::whole_heaps;
 use crate::sync::lock;
 
 /// Makes every heap without buffers purgeable, where the device can. Returns the bytes of those heaps.
-pub(crate) fn rest(core: &Core) -> Result<u64, DeviceError> {
-    let _climbing = core.climb_alone("Pool::rest")?;
+pub(crate) fn make_purgeable(core: &Core) -> Result<u64, DeviceError> {
+    let _climbing = core.climb_alone("Pool::make_purgeable")?;
     caches::flush_caches(core);
     let mut bytes = 0;
     for (index, arena) in (0..).zip(core.heaps.arenas()) {

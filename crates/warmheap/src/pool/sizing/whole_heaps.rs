@@ -3,7 +3,7 @@
 //! The module owns how such a heap comes and goes. It never destroys a heap that a span is out of.
 #![forbid(unsafe_code)]
 
-use crate::device::{DeviceError, HeapKind, HeapRequest};
+use crate::device::{DeviceError, HeapRequest};
 use crate::pool::accounting::account::UpTo;
 use crate::pool::core::Core;
 use crate::pool::heaps::arena_guard::Heap;
@@ -49,7 +49,7 @@ pub(crate) fn add_heap(core: &Core, size: u64, up_to: UpTo) -> Result<bool, Devi
     // Settings may name any number of bytes; devices work in whole granules.
     let size = core.bytes(len.into());
     let label = format!("warmheap {heaps}");
-    let held = core.driver.create_heap(&HeapRequest { size, kind: HeapKind::Fixed, label }, up_to)?;
+    let held = core.driver.create_heap(&HeapRequest::fixed(size, label), up_to)?;
     Ok(install(core, Heap::new(len, held, false)))
 }
 

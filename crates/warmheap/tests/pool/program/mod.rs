@@ -101,14 +101,13 @@ impl Program {
         let request = if align == GROWING { request.growable(4 * size) } else { request.align(align) };
         let request = if zeroed { request.zeroed() } else { request };
         let before = self.pool.statistics();
-        let answer =
-            if may_fall_back { self.pool.allocate(request) } else { self.pool.try_allocate(request) };
+        let answer = self.pool.allocate(if may_fall_back { request } else { request.no_fallback() });
         match answer {
             Ok(buffer) => {
                 self.check(&buffer, ask);
                 self.oracle.allocated(&buffer, align);
                 if buffer.is_fallback() {
-                    assert!(may_fall_back, "try_allocate fell back for {ask:?}");
+                    assert!(may_fall_back, "a request without fallback fell back: {ask:?}");
                     self.check_fallback(ask);
                 }
                 let byte = self.rng.u8(1..);
@@ -116,8 +115,8 @@ impl Program {
                 self.held.push(Held { buffer, request: ask, byte });
             }
             Err(AllocError::OutOfMemory(error)) => {
-                assert_eq!(error.requested, size);
-                assert_eq!(error.device.is_some(), may_fall_back);
+                assert_eq!(error.requested(), size);
+                assert_eq!(error.device().is_some(), may_fall_back);
                 assert!(self.setup.may_fail(may_fall_back) || self.faulty, "{ask:?} failed: {error}");
                 self.oracle.failed();
             }
@@ -135,9 +134,9 @@ impl Program {
     fn check(&mut self, buffer: &Buffer, ask: Ask) {
         assert_eq!((buffer.size(), buffer.tag()), (ask.size, ask.tag));
         let align = if ask.align == GROWING { 0 } else { ask.align }.max(self.setup.granule);
-        assert!(buffer.address().is_multiple_of(align), "{buffer:?} for {ask:?}, {:?}", self.setup);
+        assert!(buffer.device_address().is_multiple_of(align), "{buffer:?} for {ask:?}, {:?}", self.setup);
         let place = buffer.memory().unwrap();
-        assert_eq!(place.address() + place.offset(), buffer.address());
+        assert_eq!(place.device_address() + place.offset(), buffer.device_address());
         assert!(
             place.offset() + buffer.size() <= place.size(),
             "{buffer:?} runs past its heap, {:?}",
@@ -176,26 +175,26 @@ impl Program {
     fn grow(&mut self) {
         let place = self.rng.usize(0..self.held.len());
         let Held { mut buffer, mut request, byte } = self.held.swap_remove(place);
-        let (old, address) = (buffer.size(), buffer.address());
+        let (old, address) = (buffer.size(), buffer.device_address());
         let size = old + some_size(&mut self.rng, self.setup.largest / 4);
         let before = self.pool.statistics();
         let may_move = self.rng.bool();
         let answer = if may_move { buffer.grow_or_move(size) } else { buffer.grow(size).map(|()| None) };
         match answer {
             Ok(None) => {
-                assert_eq!((buffer.size(), buffer.address()), (size, address));
+                assert_eq!((buffer.size(), buffer.device_address()), (size, address));
                 self.oracle.grown(&buffer, old, request.align);
             }
             Ok(Some(left)) => {
-                assert!(may_move && left.size() == old && left.address() == address);
+                assert!(may_move && left.size() == old && left.device_address() == address);
                 self.oracle.allocated(&buffer, GROWING);
                 self.oracle.freed(&left, request.align);
                 request.align = GROWING;
             }
             Err(error) => {
-                assert_eq!((buffer.size(), buffer.address()), (old, address), "{error}");
+                assert_eq!((buffer.size(), buffer.device_address()), (old, address), "{error}");
                 match error {
-                    AllocError::CannotGrow { requested, .. } => assert!(!may_move && requested == size),
+                    AllocError::CannotGrow(error) => assert!(!may_move && error.requested() == size),
                     AllocError::OutOfMemory(_) => {
                         assert!(self.setup.may_fail(true) || self.faulty, "{error}");
                         self.oracle.failed();
@@ -218,9 +217,12 @@ impl Program {
     /// Makes requests without sense, which change nothing and are not counted.
     fn nonsense(&mut self) {
         let before = self.pool.statistics();
-        assert_eq!(self.pool.allocate(0_u64).unwrap_err(), AllocError::ZeroSize);
+        assert_eq!(self.pool.allocate(0).unwrap_err(), AllocError::ZeroSize);
         let odd = Request::new(10).align(48);
-        assert_eq!(self.pool.try_allocate(odd).unwrap_err(), AllocError::BadAlignment { align: 48 });
+        assert_eq!(
+            self.pool.allocate(odd.no_fallback()).unwrap_err(),
+            AllocError::BadAlignment { align: 48 }
+        );
         assert_eq!(self.pool.statistics(), before);
         for size in [1 << 63, u64::MAX] {
             let error = self.pool.allocate(size).unwrap_err();
@@ -234,7 +236,7 @@ impl Program {
         if let Some(sim) = &self.setup.sim {
             sim.set_pressure(self.rng.bool());
         }
-        let rested = self.pool.rest();
+        let rested = self.pool.make_purgeable();
         assert!(rested.is_ok() || self.faulty, "{rested:?}");
     }
 

@@ -39,7 +39,7 @@ impl Oracle {
     }
 
     pub(crate) fn allocated(&mut self, buffer: &Buffer, align: u64) {
-        let (address, size) = (buffer.address(), buffer.size());
+        let (address, size) = (buffer.device_address(), buffer.size());
         let below = self.live.range(..address + size).next_back();
         if let Some((other, len)) = below {
             assert!(other + len <= address, "{buffer:?} overlaps {len} bytes at {other:#x}");
@@ -55,7 +55,7 @@ impl Oracle {
     }
 
     pub(crate) fn freed(&mut self, buffer: &Buffer, align: u64) {
-        assert_eq!(self.live.remove(&buffer.address()), Some(buffer.size()));
+        assert_eq!(self.live.remove(&buffer.device_address()), Some(buffer.size()));
         self.live_bytes -= buffer.size();
         self.freed += 1;
         self.hold(buffer, align, u64::wrapping_sub);
@@ -64,7 +64,7 @@ impl Oracle {
 
     /// Notes that the buffer had `old` bytes and is longer now, in its place.
     pub(crate) fn grown(&mut self, buffer: &Buffer, old: u64, align: u64) {
-        let (address, size) = (buffer.address(), buffer.size());
+        let (address, size) = (buffer.device_address(), buffer.size());
         assert_eq!(self.live.insert(address, size), Some(old));
         let above = self.live.range(address + 1..).next();
         if let Some((other, len)) = above {

@@ -89,7 +89,7 @@ impl Setup {
 
     /// Fills a buffer, where the CPU can reach it.
     pub(crate) fn write(&self, buffer: &Buffer, byte: u8) {
-        if let Some(bytes) = buffer.host() {
+        if let Some(bytes) = buffer.host_ptr() {
             // SAFETY: the buffer is alive, and this program holds it.
             unsafe { bytes.write_bytes(byte, buffer.size() as usize) };
         }
@@ -103,7 +103,7 @@ impl Setup {
     /// Fails unless the first `len` bytes of the buffer are `byte`, where the CPU can reach them.
     pub(crate) fn expect_first(&self, buffer: &Buffer, len: u64, byte: u8) {
         const PIECE: usize = 4096;
-        let Some(bytes) = buffer.host() else { return };
+        let Some(bytes) = buffer.host_ptr() else { return };
         // SAFETY: the buffer is alive, and this program holds it.
         let bytes = unsafe { std::slice::from_raw_parts(bytes.as_ptr(), len as usize) };
         let wanted = [byte; PIECE];

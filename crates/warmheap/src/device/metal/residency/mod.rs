@@ -14,6 +14,7 @@ pub(super) use sets::{Keeper, Member, Residency};
 
 /// Which memory stays wired, and for how long.
 #[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
 pub struct ResidencyOptions {
     /// Whether heaps and fallback buffers are kept in residency sets, if the system has them.
     pub enabled: bool,

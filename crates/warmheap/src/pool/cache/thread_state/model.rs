@@ -49,9 +49,9 @@ fn heaps() -> Arc<HeapTable> {
     let heaps = HeapTable::new(2, SHIFT, Strategy::BestFit);
     for place in 0..2 {
         let size = u64::from(LEN) << SHIFT;
-        let request = HeapRequest { size, kind: HeapKind::Fixed, label: String::new() };
+        let request = HeapRequest::fixed(size, "");
         let memory = sim.create_heap(&request).unwrap();
-        let held = Held { address: memory.address(), size, memory: memory.into() };
+        let held = Held { address: memory.device_address(), size, memory: memory.into() };
         heaps.install(place, Heap::new(LEN, held, false)).unwrap();
     }
     Arc::new(heaps)
