@@ -227,3 +227,26 @@ fn each_key_that_a_document_explains_is_in_the_file_that_has_it() {
         }
     }
 }
+
+#[test]
+fn every_public_module_of_the_library_opens_with_an_example() {
+    let source = root().join("crates/warmheap/src");
+    let mut opened = 0;
+    for (file, folder) in [("lib.rs", ""), ("device/mod.rs", "device")] {
+        let text = fs::read_to_string(source.join(file)).unwrap();
+        let modules = text.lines().filter_map(|line| line.strip_prefix("pub mod ")?.strip_suffix(';'));
+        for module in modules {
+            let places = [format!("{module}.rs"), format!("{module}/mod.rs")]
+                .map(|name| source.join(folder).join(name));
+            let place = places.iter().find(|place| place.exists()).unwrap();
+            let opening = fs::read_to_string(place).unwrap();
+            let example = opening
+                .lines()
+                .take_while(|line| line.starts_with("//!"))
+                .any(|line| line.starts_with("//! ```"));
+            assert!(example, "{} opens without an example", place.display());
+            opened += 1;
+        }
+    }
+    assert!(opened > 8, "only {opened} modules were found");
+}

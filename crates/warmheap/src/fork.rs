@@ -1,5 +1,12 @@
 //! Detects processes that are children of `fork`.
 //!
+//! ```
+//! use warmheap::fork::Process;
+//!
+//! let process = Process::current();
+//! assert!(process.is_current()); // it would not be in a child of this process
+//! ```
+//!
 //! A child has a copy of everything, but only one thread. A lock that another thread held stays locked for
 //! ever, and what that thread was changing stays half changed. GPU memory does not belong to the child at
 //! all. A child therefore touches nothing that it inherited. It gets [`Forked`], and what it drops is left

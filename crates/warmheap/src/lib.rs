@@ -4,7 +4,31 @@
 //! heaps at start-up, warms them, and serves requests from them in nanoseconds. If the heaps have no room,
 //! the device serves the request. The pool counts such fallbacks, and its advice says what to change.
 //!
-//! Start at [`Pool`]. These are the layers, with mechanism below and policy above:
+//! ```
+//! use std::sync::Arc;
+//! use warmheap::config::{MIB, PoolConfig};
+//! use warmheap::device::host::HostDevice;
+//! use warmheap::{Pool, Request};
+//!
+//! let config = PoolConfig::default().with_heap_size(8 * MIB).with_num_heaps(2).with_warmup_sizes([4 * MIB]);
+//! let pool = Pool::new(Arc::new(HostDevice::new()), config)?;
+//! let cache = pool.allocate(Request::new(MIB).zeroed().tag("kv-cache"))?;
+//! drop(cache); // its memory serves the next request
+//! assert_eq!(pool.statistics().hit_rate, 1.0);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! | Module | What it has |
+//! |---|---|
+//! | [`Pool`] and the other items of this page | pools, requests, buffers, errors and reports |
+//! | [`config`] | the settings of a pool, from code, files and variables |
+//! | [`device`] | the sources of memory, and queues of their work |
+//! | [`stats`] | the figures of a pool, as a struct, JSON and Prometheus text |
+//! | `advice` | grades, findings and recommended settings |
+//! | [`fork`] | what happens to pools in the children of a process |
+//! | `metal` | the pool on Apple GPUs |
+//!
+//! These are the layers, with mechanism below and policy above:
 //!
 //! ```text
 //! config ─> pool ─> offsets (the metadata of a heap)

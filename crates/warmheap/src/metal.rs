@@ -1,7 +1,7 @@
-//! The pool on Apple Metal: [`MetalMemoryPool`], and what its buffers are to Metal.
+//! The pool on Apple GPUs: [`MetalMemoryPool`], and its buffers as arguments of Metal calls.
 //!
-//! A thin front: the pool is [`Pool`], the backend is [`device::metal`](crate::device::metal).
-//! Owns the wording of Metal's start-up errors; holds no state of its own.
+//! The pool is [`Pool`], and the backend is [`device::metal`](crate::device::metal). This module owns the
+//! messages of Metal's start-up errors, and holds no state.
 //!
 //! ```no_run
 //! use warmheap::PoolConfig;

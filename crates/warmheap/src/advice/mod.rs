@@ -1,5 +1,20 @@
 //! Judges [`Statistics`] and [`PoolConfig`], and says what to change. All functions are pure.
 //!
+//! ```
+//! use std::sync::Arc;
+//! use warmheap::config::{MIB, PoolConfig};
+//! use warmheap::device::sim::SimDevice;
+//! use warmheap::{Pool, advice};
+//!
+//! let config = PoolConfig::default().with_heap_size(8 * MIB).with_num_heaps(1).with_warmup_sizes([]);
+//! let pool = Pool::new(Arc::new(SimDevice::new()), config.clone())?;
+//! let large = pool.allocate(12 * MIB)?; // no heap is as large
+//! let finding = &advice::findings(&pool.statistics(), &config)[0];
+//! assert_eq!(finding.title, "Pool Exhaustion Warnings");
+//! assert_eq!(advice::apply(&config, finding).heap_size, 16 * MIB);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
 //! Library, command and bindings all take their judgements from here, so they cannot disagree. This
 //! module never reads a pool, a device or a clock. A configuration changes only if the caller calls
 //! [`apply`].

@@ -1,5 +1,13 @@
 //! Devices: the sources of memory.
 //!
+//! ```
+//! use warmheap::device::{Device, Spec};
+//!
+//! let device = "sim:budget=64".parse::<Spec>()?.open()?;
+//! assert_eq!(device.limits().budget, Some(64 << 20));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
 //! This layer creates, commits, fills and destroys memory, and states the few facts that a pool must know
 //! first ([`DeviceLimits`]). A device never decides *when*: it has no caching, no retry, no statistics and no
 //! policy. The layers above call only [`Device`] and [`Memory`]. A new backend is one folder here that passes

@@ -1,5 +1,22 @@
 //! The statistics of a pool: a snapshot as a struct, as JSON and as Prometheus text.
 //!
+//! ```
+//! use std::sync::Arc;
+//! use warmheap::config::{MIB, PoolConfig};
+//! use warmheap::device::sim::SimDevice;
+//! use warmheap::{Pool, Statistics};
+//!
+//! let pool = Pool::new(Arc::new(SimDevice::new()), PoolConfig::elastic())?;
+//! let buffer = pool.allocate(MIB)?;
+//! let seen = pool.statistics();
+//! assert_eq!((seen.total_allocations, seen.active_allocations), (1, 1));
+//! assert!(seen.to_prometheus("main").contains("warmheap_allocations_total{pool=\"main\"} 1\n"));
+//! for figure in Statistics::figures() {
+//!     println!("{} is {}: {}", figure.name, figure.value(&seen), figure.help);
+//! }
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
 //! The snapshot is plain data. The pool takes it, `advice` judges it, and the caller prints it. This
 //! module never reads a pool. Each figure is declared once, in `figures`. The struct, its JSON and its
 //! Prometheus text follow from that. Tests compare the C header, the Python stub and the documents with

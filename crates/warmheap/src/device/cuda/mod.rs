@@ -1,5 +1,22 @@
 //! NVIDIA GPUs, through the CUDA driver.
 //!
+//! ```no_run
+//! use std::sync::Arc;
+//! use warmheap::config::{MIB, PoolConfig};
+//! use warmheap::Pool;
+//! use warmheap::device::cuda::CudaDevice;
+//!
+//! let gpu = CudaDevice::open(0)?;
+//! // SAFETY: null is the default stream, which always exists.
+//! let stream = Arc::new(unsafe { gpu.queue(std::ptr::null_mut()) }?);
+//! let pool = Pool::new(Arc::new(gpu), PoolConfig::elastic())?;
+//! let queue = pool.queue(stream.clone());
+//! let scratch = pool.allocate(64 * MIB)?;
+//! // ... launch kernels that use `scratch` ...
+//! scratch.retire(&queue.ticket(stream.signal()?));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
 //! This folder owns every call into the driver library. The library is loaded when the first device is
 //! opened, and is not needed to build. This folder must never cache, retry or wait, with one exception:
 //! memory is unmapped only when the GPU has finished with it. So giving memory back waits for the device, as

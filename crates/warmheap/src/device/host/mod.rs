@@ -1,5 +1,16 @@
 //! The host device: mapped pages of this process.
 //!
+//! ```
+//! use std::sync::Arc;
+//! use warmheap::device::host::HostDevice;
+//! use warmheap::{Pool, PoolConfig};
+//!
+//! // The device has at most 64 MiB, and the pool takes what it needs of that.
+//! let pool = Pool::new(Arc::new(HostDevice::with_budget(64 << 20)), PoolConfig::elastic())?;
+//! assert_eq!(pool.reserved_bytes(), 0);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
 //! Heaps are anonymous mappings on 2 MiB boundaries, and the device asks for transparent huge pages. A fixed
 //! heap is mapped whole. An elastic heap reserves addresses and opens pages as they are committed. A fallback
 //! buffer behaves as a driver's allocation: it is mapped, every page is touched, and it is unmapped on free,

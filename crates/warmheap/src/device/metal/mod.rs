@@ -1,5 +1,14 @@
 //! Apple Metal: heaps of unified memory, each with one buffer.
 //!
+//! ```no_run
+//! use warmheap::device::Device;
+//! use warmheap::metal::{MetalDevice, MetalOptions};
+//!
+//! let device = MetalDevice::system_default(MetalOptions::default())?;
+//! println!("{}: {} bytes free", device.name(), device.limits().available.unwrap_or_default());
+//! # Ok::<(), warmheap::device::DeviceError>(())
+//! ```
+//!
 //! A heap here is an MTLHeap with one MTLBuffer over all of it. The pool hands out ranges of that buffer. So
 //! a hit makes no Objective-C call and takes no driver object. A caller that needs its own MTLBuffer gets one
 //! placed over its range ([`own_buffer`]).

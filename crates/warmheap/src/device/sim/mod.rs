@@ -1,5 +1,18 @@
 //! The simulated device: addresses without memory.
 //!
+//! ```
+//! use std::sync::Arc;
+//! use warmheap::config::{MIB, PoolConfig};
+//! use warmheap::Pool;
+//! use warmheap::device::sim::{Call, SimDevice};
+//!
+//! let sim = SimDevice::new();
+//! let pool = Pool::new(Arc::new(sim.clone()), PoolConfig::elastic())?;
+//! sim.fail(Call::Commit, 1); // growth fails once, so the device serves the request
+//! assert!(pool.allocate(4 * MIB)?.is_fallback());
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
 //! It tests policies without a GPU, and replays traces of any size on any machine. It can be elastic or
 //! discrete, and can have a budget, limits, latencies and failures. It is strict. A call that a real driver
 //! would leave undefined, such as committing twice or freeing what is not held, is an error here. A mistake
