@@ -12,7 +12,7 @@ mod report {
     use objc2_metal::{MTLDevice, MTLResourceOptions};
     use serde_json::{Value, json};
     use warmheap::device::metal::{binding, own_buffer};
-    use warmheap::device::{Device, HeapKind, HeapRequest, Memory};
+    use warmheap::device::{Device, HeapRequest, Memory};
     use warmheap::metal::{
         Hazards, MetalDevice, MetalHeap, MetalMemoryPool, MetalOptions, ResidencyOptions, Storage,
     };

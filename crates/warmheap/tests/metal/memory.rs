@@ -6,7 +6,7 @@ use warmheap::device::metal::{
     CpuCache, Hazards, MetalDevice, MetalFallback, MetalHeap, MetalOptions, Placement, Storage, WarmUp,
     binding, own_buffer,
 };
-use warmheap::device::{Contents, Device, DeviceError, HeapKind, HeapRequest, Memory};
+use warmheap::device::{Contents, Device, DeviceError, HeapRequest, Memory};
 
 use crate::support::{KIB, MIB, heap, on_device, own, read, request, with_options};
 

@@ -11,7 +11,7 @@ use objc2_metal::{
 };
 use std::time::Duration;
 use warmheap::device::metal::{MetalDevice, MetalOptions, MetalQueue, binding};
-use warmheap::device::{HeapKind, HeapRequest, Memory, Queue};
+use warmheap::device::{HeapRequest, Memory, Queue};
 
 pub(crate) const KIB: u64 = 1 << 10;
 pub(crate) const MIB: u64 = 1 << 20;
