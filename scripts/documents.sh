@@ -4,7 +4,10 @@
 set -eu
 cd "$(dirname "$0")/.."
 
-cargo run --quiet -p warmheap --example growing | while IFS= read -r line; do
-    grep -qxF -- "$line" docs/growing.md || { echo "documents: docs/growing.md has no line: $line" >&2; exit 1; }
-done
+printed=$(cargo run --quiet -p warmheap --example growing)
+missing=$(printf '%s\n' "$printed" | grep -vxF -f docs/growing.md || true)
+if [ -n "$missing" ]; then
+    printf 'documents: docs/growing.md does not have these lines:\n%s\n' "$missing" >&2
+    exit 1
+fi
 echo "documents: ok"

@@ -1,8 +1,10 @@
 //! The CUDA backend on the double of the driver: its promises, and each call failing in turn.
 
+#[path = "../../warmheap/tests/support/own.rs"]
+mod own;
+
 use std::any::Any;
 use std::ffi::c_void;
-use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -54,41 +56,6 @@ fn read(address: u64, len: usize) -> Vec<u8> {
         assert_eq!(sys::cuDevicePrimaryCtxRelease_v2(0), CUresult::CUDA_SUCCESS);
     }
     bytes
-}
-
-/// Changes memory that the test created and does not share.
-mod own {
-    use super::*;
-
-    pub(crate) fn commit(memory: &dyn Memory, range: Range<u64>) -> Result<(), DeviceError> {
-        // SAFETY: only this test uses the memory, and no test commits twice.
-        unsafe { memory.commit(range) }
-    }
-
-    pub(crate) fn decommit(memory: &dyn Memory, range: Range<u64>) -> Result<(), DeviceError> {
-        // SAFETY: as above.
-        unsafe { memory.decommit(range) }
-    }
-
-    pub(crate) fn warm(memory: &dyn Memory, range: Range<u64>) -> Result<(), DeviceError> {
-        // SAFETY: as above.
-        unsafe { memory.warm(range) }
-    }
-
-    pub(crate) fn fill(memory: &dyn Memory, range: Range<u64>, byte: u8) -> Result<(), DeviceError> {
-        // SAFETY: as above.
-        unsafe { memory.fill(range, byte) }
-    }
-
-    pub(crate) fn copy(
-        to: &dyn Memory,
-        at: u64,
-        from: &dyn Memory,
-        range: Range<u64>,
-    ) -> Result<(), DeviceError> {
-        // SAFETY: as above; the ranges lie apart.
-        unsafe { to.copy_from(at, from, range) }
-    }
 }
 
 #[test]

@@ -229,6 +229,25 @@ fn each_key_that_a_document_explains_is_in_the_file_that_has_it() {
 }
 
 #[test]
+fn compatibility_places_every_setting_and_statistic_of_the_guide() {
+    let page = fs::read_to_string(root().join("docs/compatibility.md")).unwrap();
+    let guide = fs::read_to_string(root().join("crates/warmheap-python/tests/data/guide.md")).unwrap();
+    let placed: BTreeSet<&str> = spans(&page).flat_map(|span| words(span, "")).collect();
+    let statistics = words(&guide, ".").filter_map(|word| word.strip_prefix("stats."));
+    let samples = guide.split("```yaml").skip(1).map(|rest| rest.split("```").next().unwrap());
+    let keys = samples.flat_map(str::lines).filter_map(|line| {
+        let (key, _) = line.trim().split_once(':')?;
+        key.chars().all(|letter| letter.is_ascii_lowercase() || letter == '_').then_some(key)
+    });
+    let used: BTreeSet<&str> = statistics.chain(keys).collect();
+    assert!(used.len() > 25, "{used:?}");
+    // The formula is written as a setting in one sample.
+    let missing: Vec<_> =
+        used.iter().filter(|name| !placed.contains(*name) && **name != "model_size_mb").collect();
+    assert!(missing.is_empty(), "{missing:?}");
+}
+
+#[test]
 fn every_public_module_of_the_library_opens_with_an_example() {
     let source = root().join("crates/warmheap/src");
     let mut opened = 0;

@@ -1,17 +1,20 @@
 //! The C functions in children of a process whose threads use them. Inherited handles are refused with a
 //! status of their own, no call hangs, and a child can use pools of its own.
 
+mod support;
+
 use std::ffi::CStr;
 use std::ptr;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::thread;
-use std::time::{Duration, Instant};
 
 use warmheap_c::wh_status::{WH_FORKED, WH_INVALID_HANDLE, WH_OK};
 use warmheap_c::{
     WH_ZEROED, wh_allocate, wh_buffer, wh_buffer_info, wh_free, wh_inspect, wh_last_error, wh_pool,
     wh_pool_close, wh_pool_open, wh_pool_reset_statistics, wh_pool_statistics, wh_pool_trim, wh_statistics,
 };
+
+use support::in_child;
 
 const SETTINGS: &CStr =
     c"metal_optimizations: {memory_pool: {heap_size_mb: 32, num_heaps: 2, trim_after_ms: 20}}";
@@ -57,27 +60,6 @@ fn refused(pool: wh_pool, buffer: wh_buffer) {
     let words = unsafe { CStr::from_ptr(wh_last_error()) }.to_str().unwrap();
     assert!(words.contains("is a fork of it"), "{words}");
     assert_eq!(wh_free(wh_buffer::default()), WH_INVALID_HANDLE);
-}
-
-fn in_child(body: impl FnOnce()) {
-    // SAFETY: the child makes only calls that are allowed after a fork, and then exits.
-    let child = unsafe { libc::fork() };
-    if child == 0 {
-        let done = std::panic::catch_unwind(std::panic::AssertUnwindSafe(body));
-        // SAFETY: this ends the process.
-        unsafe { libc::exit(i32::from(done.is_err())) }
-    }
-    let (begun, mut status) = (Instant::now(), 0);
-    // SAFETY: this waits for our own child, and writes to a local variable.
-    while unsafe { libc::waitpid(child, &mut status, libc::WNOHANG) } == 0 {
-        if begun.elapsed() > Duration::from_secs(10) {
-            // SAFETY: this ends our own child.
-            unsafe { libc::kill(child, libc::SIGKILL) };
-            panic!("the child hangs");
-        }
-        thread::sleep(Duration::from_millis(1));
-    }
-    assert_eq!(status, 0, "how the child ended");
 }
 
 #[test]

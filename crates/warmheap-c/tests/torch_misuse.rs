@@ -1,9 +1,10 @@
 //! PyTorch's functions with wrong arguments: wrong devices, wild addresses, unknown pools, children of a
 //! fork. The test has a process of its own, in which only one GPU is used.
 
+mod support;
+
 use std::ffi::c_void;
 use std::ptr;
-use std::time::{Duration, Instant};
 
 use cuda_double::Double;
 use warmheap_c::{
@@ -11,6 +12,8 @@ use warmheap_c::{
     warmheap_malloc, warmheap_pool_id, warmheap_record_stream, warmheap_release_pool, warmheap_reset_peaks,
     warmheap_statistics_json,
 };
+
+use support::in_child;
 
 const MIB: usize = 1 << 20;
 const WRONG: [i32; 6] = [1, -1, 63, 64, i32::MAX, i32::MIN];
@@ -88,21 +91,4 @@ fn misuse_opens_no_gpu_and_frees_what_it_names() {
     warmheap_free(address, MIB, 0, ptr::null_mut());
     warmheap_empty_cache();
     assert_eq!((double.violations().as_str(), double.used(0), double.used(1)), ("", 0, 0));
-}
-
-fn in_child(body: impl FnOnce()) {
-    // SAFETY: the child makes only calls that are allowed after a fork, and then exits.
-    let child = unsafe { libc::fork() };
-    if child == 0 {
-        let done = std::panic::catch_unwind(std::panic::AssertUnwindSafe(body));
-        // SAFETY: this ends the process.
-        unsafe { libc::exit(i32::from(done.is_err())) }
-    }
-    let (begun, mut status) = (Instant::now(), 0);
-    // SAFETY: this waits for our own child, and writes to a local variable.
-    while unsafe { libc::waitpid(child, &mut status, libc::WNOHANG) } == 0 {
-        assert!(begun.elapsed() < Duration::from_secs(10), "the child hangs");
-        std::thread::sleep(Duration::from_millis(1));
-    }
-    assert_eq!(status, 0, "how the child ended");
 }

@@ -6,11 +6,10 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use warmheap::config::MIB;
-use warmheap::device::Device;
-use warmheap::device::host::HostDevice;
 use warmheap::device::sim::{Call, SimDevice, SimQueue};
 use warmheap::{Buffer, Pool, PoolConfig};
 
+use crate::loads::{self, promised};
 use crate::support::{becomes, devices};
 
 const IDLE: Duration = Duration::from_millis(120);
@@ -20,10 +19,10 @@ const GRACE: Duration = Duration::from_secs(5);
 /// Allocates large buffers, of which every eighth stays, and small ones, the last of which the thread's cache
 /// keeps.
 fn spike(pool: &Pool) -> Vec<Buffer> {
-    let buffers: Vec<_> = (0..64).map(|_| pool.allocate(4 * MIB).unwrap()).collect();
+    let kept = loads::spike(pool, 64, 8);
     drop((0..32).map(|_| pool.allocate(MIB / 2).unwrap()).collect::<Vec<_>>());
     assert!(pool.statistics().cached_mb >= 1.0);
-    buffers.into_iter().enumerate().filter(|(place, _)| place % 8 == 0).map(|(_, buffer)| buffer).collect()
+    kept
 }
 
 fn is_trim(pool: &Pool, live: u64) -> bool {
@@ -86,15 +85,9 @@ fn what_is_needed_now_and_then_stays() {
 
 #[test]
 fn heaps_that_were_promised_stay() {
-    let config = PoolConfig::default()
-        .with_heap_size(16 * MIB)
-        .with_num_heaps(2)
-        .with_warmup_sizes([])
-        .with_dynamic_growth(true)
-        .with_max_heaps(6)
-        .with_trim_after(IDLE);
-    for device in [Arc::new(SimDevice::new()) as Arc<dyn Device>, Arc::new(HostDevice::new())] {
-        let pool = Pool::new(device, config.clone()).unwrap();
+    let (devices, config) = promised();
+    for device in devices {
+        let pool = Pool::new(device, config.clone().with_trim_after(IDLE)).unwrap();
         let mut buffers: Vec<_> = (0..6).map(|_| pool.allocate(12 * MIB).unwrap()).collect();
         assert_eq!(pool.statistics().total_heaps, 6);
         buffers.truncate(4);

@@ -3,18 +3,11 @@
 use std::sync::Arc;
 
 use warmheap::config::MIB;
-use warmheap::device::Device;
-use warmheap::device::host::HostDevice;
 use warmheap::device::sim::{Call, SimDevice, SimQueue};
 use warmheap::{Buffer, Pool, PoolConfig};
 
+use crate::loads::{promised, spike};
 use crate::support::devices;
-
-/// Allocates buffers of a few MiB, of which every fourth stays.
-fn spike(pool: &Pool, bytes: u64) -> Vec<Buffer> {
-    let buffers: Vec<_> = (0..bytes / (4 * MIB)).map(|_| pool.allocate(4 * MIB).unwrap()).collect();
-    buffers.into_iter().enumerate().filter(|(place, _)| place % 4 == 0).map(|(_, buffer)| buffer).collect()
-}
 
 #[test]
 fn trim_goes_down_to_its_target_and_no_further() {
@@ -40,7 +33,7 @@ fn trim_goes_down_to_its_target_and_no_further() {
 fn trim_leaves_what_is_in_use() {
     for (name, device) in devices() {
         let pool = Pool::new(device, PoolConfig::elastic()).unwrap();
-        let kept = spike(&pool, 512 * MIB);
+        let kept = spike(&pool, 128, 4);
         let live: u64 = kept.iter().map(Buffer::size).sum();
         pool.trim(0).unwrap();
         let most = if name == "discrete" { 512 * MIB } else { live + live / 10 };
@@ -62,13 +55,8 @@ fn trim_frees_what_queues_are_done_with() {
 
 #[test]
 fn heaps_that_were_promised_stay() {
-    let config = PoolConfig::default()
-        .with_heap_size(16 * MIB)
-        .with_num_heaps(2)
-        .with_warmup_sizes([])
-        .with_dynamic_growth(true)
-        .with_max_heaps(6);
-    for device in [Arc::new(SimDevice::new()) as Arc<dyn Device>, Arc::new(HostDevice::new())] {
+    let (devices, config) = promised();
+    for device in devices {
         let pool = Pool::new(device, config.clone()).unwrap();
         let buffers: Vec<_> = (0..6).map(|_| pool.allocate(12 * MIB).unwrap()).collect();
         assert_eq!(pool.statistics().total_heaps, 6);
@@ -85,7 +73,7 @@ fn heaps_that_were_promised_stay() {
 fn a_device_that_does_not_take_memory_back_costs_nothing_else() {
     let sim = SimDevice::new();
     let pool = Pool::new(Arc::new(sim.clone()), PoolConfig::elastic()).unwrap();
-    let kept = spike(&pool, 256 * MIB);
+    let kept = spike(&pool, 64, 4);
     let mut failed = 0;
     for nth in 1.. {
         sim.fail(Call::Decommit, nth);

@@ -5,6 +5,7 @@ mod decay;
 mod giving_back;
 mod growing;
 mod headroom;
+mod loads;
 mod purgeable;
 #[path = "../support/mod.rs"]
 mod support;

@@ -1,6 +1,9 @@
 //! What the Metal tests share: a device, and reading memory back through the GPU. On the double, it also
 //! checks that every object and byte is gone at the end.
 
+#[path = "../support/own.rs"]
+pub(crate) mod own;
+
 use std::ops::Range;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -46,43 +49,6 @@ pub(crate) fn heap(device: &MetalDevice, size: u64) -> Box<dyn Memory> {
 
 pub(crate) fn request(size: u64) -> HeapRequest {
     HeapRequest::fixed(size, "test heap")
-}
-
-/// Changes memory that the test made and does not share.
-pub(crate) mod own {
-    use std::ops::Range;
-
-    use warmheap::device::{Contents, DeviceError, Memory};
-
-    pub(crate) fn commit(memory: &dyn Memory, range: Range<u64>) -> Result<(), DeviceError> {
-        // SAFETY: only the test uses the memory.
-        unsafe { memory.commit(range) }
-    }
-
-    pub(crate) fn warm(memory: &dyn Memory, range: Range<u64>) -> Result<(), DeviceError> {
-        // SAFETY: only the test uses the memory.
-        unsafe { memory.warm(range) }
-    }
-
-    pub(crate) fn fill(memory: &dyn Memory, range: Range<u64>, byte: u8) -> Result<(), DeviceError> {
-        // SAFETY: as above.
-        unsafe { memory.fill(range, byte) }
-    }
-
-    pub(crate) fn copy(
-        to: &dyn Memory,
-        at: u64,
-        from: &dyn Memory,
-        range: Range<u64>,
-    ) -> Result<(), DeviceError> {
-        // SAFETY: as above; the ranges lie apart.
-        unsafe { to.copy_from(at, from, range) }
-    }
-
-    pub(crate) fn set_volatile(memory: &dyn Memory, volatile: bool) -> Result<Contents, DeviceError> {
-        // SAFETY: as above.
-        unsafe { memory.set_volatile(volatile) }
-    }
 }
 
 /// Returns the bytes of a range, which the GPU copies out.
