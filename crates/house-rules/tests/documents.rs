@@ -1,5 +1,5 @@
 //! What the documents name exists: files, the items of the library, tests, and the settings of tests. Figures
-//! that are kept twice are the same.
+//! that are kept twice are the same. Texts and comments avoid some words.
 //!
 //! The changelog and the decisions are left out, because they name what was.
 
@@ -268,4 +268,37 @@ fn every_public_module_of_the_library_opens_with_an_example() {
         }
     }
     assert!(opened > 8, "only {opened} modules were found");
+}
+
+/// Words that the glossary has others for, or that hide the subject of a sentence.
+const AVOIDED: [&str; 9] =
+    ["nobody", "anybody", "somebody", "whoever", "mutant", "mutants", "fake driver", "essay", "ladder"];
+
+#[test]
+fn texts_and_comments_name_their_subjects_in_the_glossarys_words() {
+    let mut found = Vec::new();
+    for path in all_files() {
+        let mark = match path.extension().and_then(|extension| extension.to_str()) {
+            Some("rs" | "h" | "c" | "cpp") => "//",
+            Some("sh" | "py" | "yml") => "#",
+            Some("md") => "",
+            _ => continue,
+        };
+        let name = path.strip_prefix(root()).unwrap().display().to_string();
+        // The changelog has the old names, the guide is not ours, and this file has the list.
+        if ["CHANGELOG.md", "guide.md", "house-rules/tests/documents.rs"]
+            .iter()
+            .any(|end| name.ends_with(end))
+        {
+            continue;
+        }
+        let text = fs::read_to_string(&path).unwrap().to_lowercase();
+        for (number, line) in text.lines().enumerate() {
+            let Some((_, comment)) = line.split_once(mark) else { continue };
+            let padded = format!(" {} ", words(comment, "").collect::<Vec<_>>().join(" "));
+            let avoided = AVOIDED.iter().filter(|word| padded.contains(&format!(" {word} ")));
+            found.extend(avoided.map(|word| format!("{name}:{}: {word}", number + 1)));
+        }
+    }
+    assert!(found.is_empty(), "{}", found.join("\n"));
 }
