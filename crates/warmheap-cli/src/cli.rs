@@ -6,7 +6,7 @@ use clap::error::ErrorKind;
 use clap::{ArgAction, Parser, Subcommand};
 use tracing_subscriber::filter::LevelFilter;
 
-use crate::commands::{bench, check, compare, replay, soak, watch};
+use crate::commands::{bench, check, compare, completions, man, replay, soak, watch};
 use crate::failure::Failure;
 
 /// Measure, check and replay pooled GPU memory.
@@ -42,6 +42,10 @@ pub(crate) enum Command {
     Watch(watch::Args),
     /// List the devices and what they can give, or the reason that they are missing.
     Devices,
+    /// Print a shell's completions: warmheap completions bash > FILE.
+    Completions(completions::Args),
+    /// Write the manual pages to a folder.
+    Man(man::Args),
 }
 
 impl Command {
@@ -53,6 +57,11 @@ impl Command {
 }
 
 impl Cli {
+    /// Whether the command line asks for JSON. Needs no command line that can be parsed.
+    pub(crate) fn asks_for_json() -> bool {
+        std::env::args_os().skip(1).take_while(|word| word != "--").any(|word| word == "--json")
+    }
+
     /// Parses the command line. Prints help and the version itself, which is a success.
     pub(crate) fn read() -> Result<Self, Failure> {
         Self::try_parse().map_err(|error| match error.kind() {
@@ -62,7 +71,7 @@ impl Cli {
                 Failure::Printed(ExitCode::SUCCESS)
             }
             ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => Failure::Usage(
-                "a command is missing: bench, compare, check, replay, soak, watch or devices".into(),
+                "a command is missing: bench, compare, check, replay, soak, watch, devices, completions or man".into(),
             ),
             _ => Failure::Usage(one_line(&error.to_string())),
         })

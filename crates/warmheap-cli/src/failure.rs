@@ -1,6 +1,7 @@
 //! The reasons that a command ends without its result, and the exit code of each.
 
 use std::fmt;
+use std::io::{self, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
 
@@ -21,15 +22,21 @@ impl Failure {
         Self::Failed(error.to_string())
     }
 
-    /// Prints the failure on standard error and returns the exit code.
-    pub(crate) fn report(self) -> ExitCode {
-        let code = match &self {
-            Self::Usage(_) => ExitCode::from(2),
-            Self::Failed(_) => ExitCode::FAILURE,
+    /// Prints the failure on standard error, as a line or as JSON, and returns the exit code. The code is all
+    /// that is left to say where standard error cannot be written.
+    pub(crate) fn report(self, json: bool) -> ExitCode {
+        let (kind, code) = match &self {
+            Self::Usage(_) => ("usage", 2),
+            Self::Failed(_) => ("failed", 1),
             Self::Printed(code) => return *code,
         };
-        eprintln!("error: {self}");
-        code
+        let _ = if json {
+            let error = serde_json::json!({ "kind": kind, "message": self.to_string(), "exit_code": code });
+            writeln!(io::stderr(), "{}", serde_json::json!({ "error": error }))
+        } else {
+            writeln!(io::stderr(), "error: {self}")
+        };
+        ExitCode::from(code)
     }
 }
 

@@ -1,15 +1,17 @@
 //! Reads the input of commands: traces with their sidecars, configurations, and results.
 
 use std::fs::{self, File};
-use std::io;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use warmheap::PoolConfig;
+use warmheap::config::MAX_YAML_BYTES;
 use warmheap_trace::{Compile, Program, TraceReader};
 
 use crate::failure::Failure;
+use crate::show;
 
 /// The trace that `bench` replays if the user names none, and its sidecar.
 const BUNDLED: (&str, &[u8], &str) = (
@@ -68,7 +70,7 @@ impl Trace {
         let program = Program::compile(reader, how).map_err(Failure::failed)?;
         let skipped = program.summary().skipped;
         if skipped > 0 {
-            eprintln!("note: {name}: {skipped} impossible events skipped");
+            show::note(format_args!("{name}: {skipped} impossible events skipped"));
         }
         if program.summary().events == 0 {
             return Err(Failure::Failed(format!("{name}: no events; record a trace that allocates")));
@@ -85,9 +87,20 @@ fn sidecar_path(trace: &Path) -> PathBuf {
     trace.with_file_name(format!("{stem}.json"))
 }
 
-/// Reads the configuration at `path` and applies the environment's overrides.
+/// Reads the configuration at `path`, or on standard input for `-`, and applies the environment's overrides.
 pub(crate) fn config(path: &Path) -> Result<PoolConfig, Failure> {
-    PoolConfig::from_yaml_file(path).and_then(PoolConfig::with_environment).map_err(Failure::failed)
+    let read = if path == Path::new("-") {
+        // One byte more than is allowed shows that the text is too long.
+        let mut text = String::new();
+        let mut input = io::stdin().lock().take(MAX_YAML_BYTES as u64 + 1);
+        input
+            .read_to_string(&mut text)
+            .map_err(|e| Failure::Failed(format!("standard input: cannot be read ({e}); give UTF-8 text")))?;
+        PoolConfig::from_yaml_str(&text)
+    } else {
+        PoolConfig::from_yaml_file(path)
+    };
+    read.and_then(PoolConfig::with_environment).map_err(Failure::failed)
 }
 
 /// Reads the configuration at `path`, or returns `otherwise` if there is no path. The environment overrides

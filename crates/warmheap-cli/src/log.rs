@@ -21,6 +21,8 @@ pub(crate) fn start(verbose: u8, usual: LevelFilter) -> Result<(), Failure> {
         .with_writer(io::stderr)
         .with_ansi(false)
         .without_time()
+        // Standard error may be closed or full, and there is nowhere else to say so.
+        .log_internal_errors(false)
         .init();
     Ok(())
 }

@@ -27,7 +27,7 @@ fn main() -> ExitCode {
     });
     match outcome {
         Ok(code) => code,
-        Err(failure) => failure.report(),
+        Err(failure) => failure.report(Cli::asks_for_json()),
     }
 }
 
@@ -40,5 +40,7 @@ fn run(cli: &Cli) -> Result<ExitCode, Failure> {
         Command::Soak(args) => commands::soak::run(args, cli.json),
         Command::Watch(args) => commands::watch::run(args, cli.json),
         Command::Devices => commands::devices::run(cli.json),
+        Command::Completions(args) => commands::completions::run(args),
+        Command::Man(args) => commands::man::run(args),
     }
 }

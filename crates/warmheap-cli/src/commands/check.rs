@@ -14,7 +14,7 @@ use crate::{input, show};
 #[derive(Debug, clap::Args)]
 #[command(allow_negative_numbers = true)]
 pub(crate) struct Args {
-    /// A YAML file.
+    /// A YAML file; - reads standard input.
     config: PathBuf,
     /// The machine's memory in GiB.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=1 << 20))]

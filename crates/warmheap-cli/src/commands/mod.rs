@@ -3,7 +3,9 @@
 pub(crate) mod bench;
 pub(crate) mod check;
 pub(crate) mod compare;
+pub(crate) mod completions;
 pub(crate) mod devices;
+pub(crate) mod man;
 pub(crate) mod replay;
 pub(crate) mod soak;
 pub(crate) mod watch;

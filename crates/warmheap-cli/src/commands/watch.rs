@@ -58,7 +58,7 @@ pub(crate) fn run(args: &Args, json: bool) -> Result<ExitCode, Failure> {
         let report: Report = input::statistics(&args.file)?;
         show::print(json, &report)?;
         if is_silent(args) {
-            eprintln!("note: process {} has stopped writing", report.pid);
+            show::note(format_args!("process {} has stopped writing", report.pid));
             return Ok(ExitCode::SUCCESS);
         }
         if args.once {

@@ -3,7 +3,7 @@
 
 mod findings;
 
-use std::fmt::Display;
+use std::fmt::{self, Display};
 use std::io::{self, Write};
 
 use comfy_table::presets::UTF8_FULL_CONDENSED;
@@ -22,6 +22,11 @@ pub(crate) fn print(json: bool, figures: &(impl Serialize + Display)) -> Result<
         Err(e) if e.kind() != io::ErrorKind::BrokenPipe => Err(Failure::failed(e)),
         _ => Ok(()),
     }
+}
+
+/// Prints a line beside the results, on standard error. A command goes on if that cannot be written.
+pub(crate) fn note(words: fmt::Arguments<'_>) {
+    let _ = writeln!(io::stderr(), "note: {words}");
 }
 
 /// Returns figures as indented JSON.

@@ -3,4 +3,5 @@
 mod bad_input;
 mod commands;
 mod documents;
+mod manners;
 mod run;

@@ -1,0 +1,90 @@
+//! What shells, scripts and other programs rely on: completions, manual pages, input by pipe, errors as JSON, and
+//! exit codes where standard error cannot be written.
+
+use std::fs::File;
+
+use assert_cmd::Command;
+
+use crate::run::{Folder, warmheap};
+
+#[test]
+fn every_shell_has_completions_for_every_command() {
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        let run = warmheap(&["completions", shell]);
+        assert_eq!((run.code, run.stderr.as_str()), (0, ""), "{shell}");
+        for command in ["bench", "compare", "check", "replay", "soak", "watch", "devices"] {
+            assert!(run.stdout.contains(command), "{shell} does not know {command}");
+        }
+    }
+}
+
+#[test]
+fn bash_accepts_its_completions() {
+    let script = warmheap(&["completions", "bash"]).stdout;
+    let words = "COMP_WORDS=(warmheap re) COMP_CWORD=1; _warmheap warmheap re warmheap; echo ${COMPREPLY[@]}";
+    let output =
+        std::process::Command::new("bash").args(["-c", &format!("{script}\n{words}")]).output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&output.stdout).trim(), "replay", "{output:?}");
+}
+
+#[test]
+fn every_command_has_a_manual_page() {
+    let folder = Folder::new();
+    let run = warmheap(&["man", &folder.path("").display().to_string()]);
+    assert_eq!((run.code, run.stdout.as_str(), run.stderr.as_str()), (0, "", ""));
+    for page in ["warmheap.1", "warmheap-replay.1", "warmheap-soak.1"] {
+        let text = std::fs::read_to_string(folder.path(page)).unwrap();
+        assert!(text.contains(".SH OPTIONS"), "{page}");
+    }
+    let run = warmheap(&["man", "/no/such/folder"]);
+    assert!(run.code == 1 && run.stderr.contains("/no/such/folder"), "{run:?}");
+}
+
+#[test]
+fn a_configuration_may_come_by_a_pipe() {
+    let check = |text: &str| {
+        let mut command = Command::cargo_bin("warmheap").unwrap();
+        let output = command.args(["check", "-"]).write_stdin(text).output().unwrap();
+        (
+            output.status.code(),
+            String::from_utf8(output.stdout).unwrap(),
+            String::from_utf8(output.stderr).unwrap(),
+        )
+    };
+    let (code, stdout, _) = check("memory_pool: {heap_size_mb: 64, num_heaps: 2}");
+    assert_eq!(code, Some(0), "{stdout}");
+    assert!(stdout.contains("2 heaps, 128 MiB"), "{stdout}");
+    let (code, stdout, stderr) = check("memory_pool: {heap_size_mb: 0}");
+    assert_eq!((code, stdout.as_str()), (Some(1), ""));
+    assert!(stderr.contains("heap_size_mb"), "{stderr}");
+}
+
+#[test]
+fn errors_are_json_where_results_are() {
+    for (arguments, kind, code) in [
+        (&["--json", "check", "/no/such/file"][..], "failed", 1),
+        (&["replay", "--json"], "usage", 2),
+        (&["--json", "no-such-command"], "usage", 2),
+    ] {
+        let run = warmheap(arguments);
+        assert_eq!((run.code, run.stdout.as_str()), (code, ""), "{run:?}");
+        let error = &serde_json::from_str::<serde_json::Value>(&run.stderr).unwrap()["error"];
+        assert_eq!((error["kind"].as_str(), error["exit_code"].as_i64()), (Some(kind), Some(code.into())));
+        assert!(!error["message"].as_str().unwrap().is_empty());
+    }
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_full_standard_error_changes_no_exit_code() {
+    for (arguments, code) in
+        [(&["check", "/no/such/file"][..], 1), (&["no-such-command"], 2), (&["-vvv", "devices"], 0)]
+    {
+        let full = File::options().write(true).open("/dev/full").unwrap();
+        let program = assert_cmd::cargo::cargo_bin("warmheap");
+        let mut command = std::process::Command::new(program);
+        let status =
+            command.args(arguments).stderr(full).stdout(std::process::Stdio::null()).status().unwrap();
+        assert_eq!(status.code(), Some(code), "{arguments:?}");
+    }
+}
