@@ -16,6 +16,7 @@ mod show;
 
 use std::process::ExitCode;
 
+use clap::CommandFactory;
 use cli::{Cli, Command};
 use failure::Failure;
 
@@ -40,7 +41,7 @@ fn run(cli: &Cli) -> Result<ExitCode, Failure> {
         Command::Soak(args) => commands::soak::run(args, cli.json),
         Command::Watch(args) => commands::watch::run(args, cli.json),
         Command::Devices => commands::devices::run(cli.json),
-        Command::Completions(args) => commands::completions::run(args),
-        Command::Man(args) => commands::man::run(args),
+        Command::Completions(args) => commands::completions::run(args, Cli::command()),
+        Command::Man(args) => commands::man::run(args, Cli::command()),
     }
 }

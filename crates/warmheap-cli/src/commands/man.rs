@@ -3,9 +3,8 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::CommandFactory;
+use clap::Command;
 
-use crate::cli::Cli;
 use crate::failure::Failure;
 
 #[derive(Debug, clap::Args)]
@@ -14,8 +13,8 @@ pub(crate) struct Args {
     folder: PathBuf,
 }
 
-pub(crate) fn run(args: &Args) -> Result<ExitCode, Failure> {
-    clap_mangen::generate_to(Cli::command(), &args.folder).map_err(|e| {
+pub(crate) fn run(args: &Args, command: Command) -> Result<ExitCode, Failure> {
+    clap_mangen::generate_to(command, &args.folder).map_err(|e| {
         Failure::Failed(format!("{}: {e}; give a folder that can be written", args.folder.display()))
     })?;
     Ok(ExitCode::SUCCESS)
