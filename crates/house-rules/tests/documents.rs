@@ -115,6 +115,24 @@ fn the_parts_of_the_pool_have_the_files_that_the_architecture_lists() {
 }
 
 #[test]
+fn the_glossary_defines_the_words_that_the_architecture_sets_in_italics() {
+    let page = fs::read_to_string(root().join("docs/architecture.md")).unwrap();
+    let glossary = fs::read_to_string(root().join("docs/glossary.md")).unwrap().to_lowercase();
+    let headings: Vec<&str> = glossary.lines().filter_map(|line| line.strip_prefix("### ")).collect();
+    let defined: BTreeSet<&str> = headings.iter().flat_map(|heading| heading.split(", ")).collect();
+    let plain = page.replace("**", "");
+    let italics: BTreeSet<&str> = plain.split('*').skip(1).step_by(2).collect();
+    assert!(italics.len() > 25, "{italics:?}");
+    let is_defined = |word: &str| {
+        let base = word.trim_end_matches('s');
+        word == "italics"
+            || [word, base, word.trim_end_matches('d')].iter().any(|form| defined.contains(form))
+    };
+    let missing: Vec<_> = italics.iter().filter(|word| !is_defined(word)).collect();
+    assert!(missing.is_empty(), "{missing:?}");
+}
+
+#[test]
 fn every_item_that_a_document_names_exists() {
     let members = members_of_the_library();
     let mut missing = Vec::new();
