@@ -20,9 +20,7 @@
 //! [`apply`].
 //!
 //! The tables, scenarios and formula implement an existing description of such a pool, "the guide".
-//! `docs/compatibility.md` lists them, and where Warmheap differs. A boundary belongs to the better
-//! grade. So a hit rate of exactly 90 % and its counterpart, a fallback rate of exactly 10 %, get the
-//! same judgement.
+//! `docs/compatibility.md` lists them, and where Warmheap differs.
 
 #![forbid(unsafe_code)]
 

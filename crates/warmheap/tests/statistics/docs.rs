@@ -6,6 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use warmheap::advice::{self, Grade};
 use warmheap::config::{MIB, RESERVED_VARIABLES, Scrub, Strategy, keys};
 use warmheap::device::Device;
 use warmheap::device::host::HostDevice;
@@ -168,6 +169,42 @@ fn statistics_names_the_figures_that_remain_when_nothing_is_counted() {
         remain.extend(moved.map(|figure| figure.name).filter(|name| *name != "hit_rate"));
     }
     assert_eq!(listed, remain);
+}
+
+#[test]
+fn statistics_grades_as_the_advice_does() {
+    let text = document("statistics.md");
+    let grades: [fn(f64) -> Grade; 3] = [advice::hit_rate, advice::utilization, advice::fallback_rate];
+    for (figure, grade) in ["Hit rate", "Utilisation", "Fallback rate"].into_iter().zip(grades) {
+        let (_, rest) = text.split_once(&format!("- **{figure}**")).unwrap();
+        let sentence = rest.split_once(".\n").unwrap().0.replace('\n', " ");
+        let list = sentence.rsplit_once(": ").unwrap().1;
+        let mut bound = 0.0;
+        for part in list.split(", ") {
+            let words: Vec<&str> = part.split_whitespace().collect();
+            bound = words.iter().find_map(|word| word.parse().ok()).unwrap_or(bound);
+            let share = match words[0] {
+                "above" => bound + 0.1,
+                "below" => bound - 0.1,
+                _ => bound,
+            };
+            assert_eq!(grade(share / 100.0).label, *words.last().unwrap(), "{figure}: {part}");
+        }
+    }
+}
+
+#[test]
+fn statistics_lists_the_findings_of_the_advice() {
+    let text = document("statistics.md");
+    let (_, table) = text.split_once("| Finding | When | Advice |\n").unwrap();
+    let rows = table.lines().skip(1).take_while(|line| line.starts_with("| "));
+    let listed: BTreeSet<&str> = rows.map(|row| row[2..].split(" | ").next().unwrap()).collect();
+    let sources = [include_str!("../../src/advice/scenario.rs"), include_str!("../../src/advice/trouble.rs")];
+    let titles = sources.iter().flat_map(|source| source.split("Finding::new(").skip(1));
+    let made: BTreeSet<&str> = titles.map(|rest| rest.split('"').nth(1).unwrap()).collect();
+    // Those of a start that failed and of a pool that has ended are not among `findings`.
+    let elsewhere = BTreeSet::from(["Initialization Failure", "Memory Leak Detection"]);
+    assert_eq!(listed, &made - &elsewhere);
 }
 
 #[test]
