@@ -72,6 +72,12 @@ impl Trace {
         if skipped > 0 {
             show::note(format_args!("{name}: {skipped} impossible events skipped"));
         }
+        let other_sizes = program.summary().other_sizes;
+        if other_sizes > 0 {
+            show::note(format_args!(
+                "{name}: {other_sizes} frees name another size than their allocation; the allocation's counts"
+            ));
+        }
         if program.summary().events == 0 {
             return Err(Failure::Failed(format!("{name}: no events; record a trace that allocates")));
         }

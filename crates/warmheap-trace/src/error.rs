@@ -63,16 +63,20 @@ pub enum TraceErrorKind {
     #[error("cannot be written ({0}); check the folder and the space left")]
     Write(io::Error),
     /// The first line is not the header of a replay log.
-    #[error("the header is `{found}`, not `Thread,Time,Action,Pointer,Size,Stream`; give an RMM replay log")]
+    #[error(
+        "the header is `{found}`, which lacks one of Thread, Time, Action, Pointer, Size and Stream; give an RMM replay log"
+    )]
     Header {
         /// The start of the first line.
         found: String,
     },
-    /// A line does not have exactly six columns.
-    #[error("{found} columns instead of 6; every line needs Thread,Time,Action,Pointer,Size,Stream")]
+    /// A line does not have as many columns as the header.
+    #[error("{found} columns instead of {expected}; every line needs those of the header")]
     Columns {
         /// Columns found.
         found: usize,
+        /// The columns of the header.
+        expected: usize,
     },
     /// A line is longer than any event needs.
     #[error("longer than {limit} bytes, which no event needs; the file is damaged or not a replay log")]

@@ -42,6 +42,8 @@ pub struct Summary {
     pub recorded_failures: u64,
     /// Events skipped by a lenient compile.
     pub skipped: u64,
+    /// Frees that name another size than their allocation. The program frees what was allocated.
+    pub other_sizes: u64,
     /// The most bytes alive at once.
     pub peak_live_bytes: u64,
     /// The most buffers alive at once.
@@ -184,7 +186,7 @@ impl Compiler {
         self.last = event.time;
         match event.action {
             Action::Allocate => self.allocate(event.pointer, event.size),
-            Action::Free => self.free(event.pointer),
+            Action::Free => self.free(event.pointer, event.size),
             Action::AllocateFailure => {
                 self.summary.recorded_failures += 1;
                 Ok(())
@@ -228,10 +230,12 @@ impl Compiler {
         Ok(())
     }
 
-    fn free(&mut self, pointer: u64) -> Result<(), TraceErrorKind> {
+    fn free(&mut self, pointer: u64, named: u64) -> Result<(), TraceErrorKind> {
         let Some((slot, size)) = self.live.remove(&pointer) else {
             return Err(TraceErrorKind::Fault(Fault::UnknownFree { pointer }));
         };
+        // Some logs do not know the size of what they free.
+        self.summary.other_sizes += u64::from(named != size && named != 0);
         self.idle_slots.push(slot);
         self.ops.push(Op { slot, size: FREE });
         self.live_bytes -= u128::from(size);

@@ -12,12 +12,13 @@ use std::time::Duration;
 
 use crate::error::{TraceError, TraceErrorKind};
 use crate::event::Event;
+use crate::parse::Layout;
 use crate::{parse, source};
 
 /// The first line of a replay log.
 pub(crate) const HEADER: &str = "Thread,Time,Action,Pointer,Size,Stream";
-/// The most bytes of one line. The longest correct line needs about 120.
-const LONGEST_LINE: usize = 256;
+/// The most bytes of one line. The six columns need about 120; others may stand beside them.
+const LONGEST_LINE: usize = 4096;
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// An iterator over the events of a trace. It ends after the first error.
@@ -25,6 +26,7 @@ pub struct TraceReader {
     name: String,
     input: Box<dyn BufRead + Send>,
     text: Vec<u8>,
+    layout: Layout,
     line: u64,
     /// The time to add to clock times, because midnight has passed during the recording.
     days: Duration,
@@ -59,6 +61,7 @@ impl TraceReader {
             name,
             input,
             text: Vec::with_capacity(LONGEST_LINE),
+            layout: Layout::default(),
             line: 0,
             days: Duration::ZERO,
             last_time: Duration::ZERO,
@@ -83,10 +86,16 @@ impl TraceReader {
 
     fn check_header(&mut self) -> Result<(), TraceErrorKind> {
         match self.read_line() {
-            Ok(true) if self.text == HEADER.as_bytes() => Ok(()),
-            Err(TraceErrorKind::Read(e)) => Err(TraceErrorKind::Read(e)),
-            _ => Err(TraceErrorKind::Header { found: parse::shown(&self.text) }),
+            Err(TraceErrorKind::Read(e)) => return Err(TraceErrorKind::Read(e)),
+            Ok(false) | Err(_) => {}
+            Ok(true) => {
+                if let Some(layout) = Layout::of_header(&self.text) {
+                    self.layout = layout;
+                    return Ok(());
+                }
+            }
         }
+        Err(TraceErrorKind::Header { found: parse::shown(&self.text) })
     }
 
     /// Reads the next line that is not blank into `text`, without its end. Returns `false` if none is left.
@@ -111,10 +120,14 @@ impl TraceReader {
     }
 
     fn read_event(&mut self) -> Result<Option<Event>, TraceErrorKind> {
-        if !self.read_line()? {
-            return Ok(None);
-        }
-        let mut event = parse::event(&self.text)?;
+        let mut event = loop {
+            if !self.read_line()? {
+                return Ok(None);
+            }
+            if let Some(event) = parse::event(&self.text, &self.layout)? {
+                break event;
+            }
+        };
         // The times of several threads may be a little out of order. A step back by half a day or more means
         // that midnight has passed.
         if event.time + self.days + DAY / 2 < self.last_time {

@@ -60,6 +60,19 @@ fn a_configuration_may_come_by_a_pipe() {
 }
 
 #[test]
+fn logs_of_other_programs_are_read_as_they_are() {
+    let folder = Folder::new();
+    let lines = "\u{feff}Stream, Thread ,Time,Action,Tag,Pointer,Size\r\n\
+                 0x0, 1 ,10:00:00:000001, allocate ,kv,32512,64\r\n\
+                 0x0, 1 ,10:00:00:000002, allocate ,,(nil),0\r\n\
+                 0x0, 2 ,10:00:00:000003, free ,kv,0X7F00,32\r\n\
+                 0x0, 2 ,10:00:00:000004, free ,,(nil),0\r\n";
+    let run = warmheap(&["replay", "--json", &folder.file("odd.csv", lines)]);
+    assert_eq!(run.json()["allocations"], 1, "{run:?}");
+    assert!(run.stderr.contains("1 frees name another size"), "{run:?}");
+}
+
+#[test]
 fn errors_are_json_where_results_are() {
     for (arguments, kind, code) in [
         (&["--json", "check", "/no/such/file"][..], "failed", 1),

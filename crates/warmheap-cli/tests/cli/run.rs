@@ -65,7 +65,8 @@ pub(crate) fn small_trace() -> String {
         let size = 1 + i * 7919 % 65536;
         text += &format!("0,{:.6},allocate,{i:#x},{size},0\n", i as f64 / 1000.0);
         if i >= 20 {
-            text += &format!("0,{:.6},free,{:#x},1,0\n", i as f64 / 1000.0, i - 20);
+            let size = 1 + (i - 20) * 7919 % 65536;
+            text += &format!("0,{:.6},free,{:#x},{size},0\n", i as f64 / 1000.0, i - 20);
         }
     }
     text
