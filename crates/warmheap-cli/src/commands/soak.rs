@@ -2,13 +2,18 @@
 
 use std::fmt;
 use std::num::NonZeroUsize;
+use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde::Serialize;
+use signal_hook::consts::SIGINT;
+use signal_hook::flag;
 use warmheap::config::HeapSizing;
 use warmheap::device::Spec;
 use warmheap_testing::soak::{Soak, Survived};
@@ -23,6 +28,9 @@ use crate::{device, show};
 
 /// The soak is stuck if no thread has done a thousand operations in this time.
 const PATIENCE: Duration = Duration::from_secs(120);
+
+/// The exit code of a soak that was interrupted and had found nothing, as shells have it for the signal.
+const INTERRUPTED: u8 = 130;
 
 #[derive(Debug, clap::Args)]
 #[command(allow_negative_numbers = true)]
@@ -79,10 +87,13 @@ pub(crate) fn run(args: &Args, json: bool) -> Result<ExitCode, Failure> {
     let started = Instant::now();
     let (tell, hear) = mpsc::channel();
     let progress = Progress::new("soaking, in seconds", args.minutes.as_secs() as usize);
+    let interrupted = interruption()?;
+    let stop = Arc::clone(&interrupted);
     let soaking = thread::spawn(move || {
         soak.run(&programs, &devices, &|survived| {
             // After a timeout nothing receives this.
             let _ = tell.send(*survived);
+            if stop.load(Relaxed) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         })
     });
     let mut survived = Survived::default();
@@ -104,9 +115,20 @@ pub(crate) fn run(args: &Args, json: bool) -> Result<ExitCode, Failure> {
     let output = Output { seed, threads, queues, devices: names, seconds, finding, survived };
     show::print(json, &output)?;
     match output.finding {
+        None if interrupted.load(Relaxed) => Ok(ExitCode::from(INTERRUPTED)),
         None => Ok(ExitCode::SUCCESS),
         Some(finding) => Err(Failure::Failed(finding)),
     }
+}
+
+/// Returns a flag that the first interruption (Ctrl-C) sets. The second ends the process.
+fn interruption() -> Result<Arc<AtomicBool>, Failure> {
+    let interrupted = Arc::new(AtomicBool::new(false));
+    // In this order, so that the first one finds the flag unset.
+    flag::register_conditional_shutdown(SIGINT, INTERRUPTED.into(), Arc::clone(&interrupted))
+        .and_then(|_| flag::register(SIGINT, Arc::clone(&interrupted)))
+        .map_err(Failure::failed)?;
+    Ok(interrupted)
 }
 
 fn stuck(seed: u64, survived: &Survived) -> String {
@@ -223,6 +245,6 @@ impl fmt::Display for Output {
             Some(_) => "A promise was broken.",
         };
         let title = format!("{:.1} s from seed {}", self.seconds, self.seed);
-        write!(f, "{}\n{verdict}", table([title.as_str(), "Survived"], rows))
+        write!(f, "{}\n{verdict}", table([title.as_str(), "Count"], rows))
     }
 }

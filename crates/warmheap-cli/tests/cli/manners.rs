@@ -2,6 +2,8 @@
 //! exit codes where standard error cannot be written.
 
 use std::fs::File;
+use std::process::Stdio;
+use std::time::Duration;
 
 use assert_cmd::Command;
 
@@ -88,6 +90,22 @@ fn errors_are_json_where_results_are() {
 }
 
 #[test]
+#[cfg(unix)]
+fn an_interrupted_soak_says_what_it_has_seen() {
+    let program = assert_cmd::cargo::cargo_bin("warmheap");
+    let mut command = std::process::Command::new(program);
+    command.args(["soak", "--minutes", "9", "--seed", "77"]).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let child = command.spawn().unwrap();
+    std::thread::sleep(Duration::from_secs(2));
+    let id = child.id().to_string();
+    assert!(std::process::Command::new("kill").args(["-INT", &id]).status().unwrap().success());
+    let output = child.wait_with_output().unwrap();
+    let words = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(output.status.code(), Some(130), "{words}");
+    assert!(words.contains("from seed 77") && words.contains("Nothing lost"), "{words}");
+}
+
+#[test]
 #[cfg(target_os = "linux")]
 fn a_full_standard_error_changes_no_exit_code() {
     for (arguments, code) in
@@ -96,8 +114,7 @@ fn a_full_standard_error_changes_no_exit_code() {
         let full = File::options().write(true).open("/dev/full").unwrap();
         let program = assert_cmd::cargo::cargo_bin("warmheap");
         let mut command = std::process::Command::new(program);
-        let status =
-            command.args(arguments).stderr(full).stdout(std::process::Stdio::null()).status().unwrap();
+        let status = command.args(arguments).stderr(full).stdout(Stdio::null()).status().unwrap();
         assert_eq!(status.code(), Some(code), "{arguments:?}");
     }
 }

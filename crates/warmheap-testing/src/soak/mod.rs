@@ -26,6 +26,7 @@ mod requests;
 mod round;
 mod workers;
 
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -63,7 +64,8 @@ impl Default for Soak {
 
 impl Soak {
     /// Plays `programs` on pools of the `devices`, in turns. Any thread calls `progress` with the figures so
-    /// far, often.
+    /// far, often. The soak ends early, as soon as all threads wait for each other, if that returns
+    /// [`ControlFlow::Break`].
     ///
     /// Returns the figures, and what broke if something did.
     ///
@@ -73,14 +75,11 @@ impl Soak {
         &self,
         programs: &[Program],
         devices: &[Arc<dyn Device>],
-        progress: &(dyn Fn(&Survived) + Sync),
+        progress: &(dyn Fn(&Survived) -> ControlFlow<()> + Sync),
     ) -> (Survived, Result<(), Broken>) {
         let end = Instant::now() + self.time;
         let figures = Arc::new(Figures::default());
-        let alive = || {
-            progress(&figures.so_far());
-            Instant::now() < end
-        };
+        let alive = || progress(&figures.so_far()).is_continue() && Instant::now() < end;
         let nothing = programs.is_empty() || devices.is_empty();
         for (seed, round) in (self.seed..).zip(1..) {
             if nothing || !alive() {

@@ -1,5 +1,6 @@
 //! Pools survive a soak. Pools on devices and queues that break their promises do not.
 
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::time::Duration;
@@ -34,7 +35,8 @@ fn survive(soak: &Soak, device: impl Device + 'static) {
     for seed in (1..50_000).step_by(1000) {
         // The first soak lasts the set time. Further ones wait for hardships that did not occur in it.
         let time = if seed == 1 { soak.time } else { Duration::from_secs(1) };
-        let (survived, outcome) = Soak { seed, time, ..soak.clone() }.run(&[program()], &devices, &|_| ());
+        let (survived, outcome) =
+            Soak { seed, time, ..soak.clone() }.run(&[program()], &devices, &|_| ControlFlow::Continue(()));
         outcome.unwrap_or_else(|broken| panic!("{broken}\n{survived:#?}"));
         assert_eq!(survived.heaps_made, survived.heaps_destroyed);
         let Survived { comparisons, retired, freed_elsewhere, grown, moved, movable, .. } = survived;
@@ -80,7 +82,7 @@ fn pools_survive_64_threads() {
 fn finding(device: impl Device + 'static, flaw: Flaw) -> String {
     let devices: [Arc<dyn Device>; 1] = [Arc::new(Flawed::new(device, flaw))];
     let soak = Soak { time: Duration::from_secs(60), ..Soak::default() };
-    let (_, outcome) = soak.run(&[program()], &devices, &|_| ());
+    let (_, outcome) = soak.run(&[program()], &devices, &|_| ControlFlow::Continue(()));
     outcome.expect_err("the flaw is not found").to_string()
 }
 
@@ -106,7 +108,10 @@ fn a_device_that_panics_is_found() {
 #[test]
 fn a_panic_in_one_thread_is_found_and_the_others_do_not_wait_for_it() {
     let heard = AtomicU64::new(0);
-    let listen = |_: &Survived| assert!(heard.fetch_add(1, SeqCst) != 10, "enough heard");
+    let listen = |_: &Survived| {
+        assert!(heard.fetch_add(1, SeqCst) != 10, "enough heard");
+        ControlFlow::Continue(())
+    };
     let devices: [Arc<dyn Device>; 1] = [Arc::new(SimDevice::new())];
     let (_, outcome) = soak().run(&[program()], &devices, &listen);
     let finding = outcome.unwrap_err().to_string();
