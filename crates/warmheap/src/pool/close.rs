@@ -61,6 +61,8 @@ pub(crate) fn close(core: &Core) -> LeakReport {
     }
     *lock(&core.closing) = core.me.upgrade();
     queues::close_left(core);
+    let report = closing::leaks(core);
+    // The report gives caches up, so the pool can only now be found empty.
     closing::drop_if_empty(core);
-    closing::leaks(core)
+    report
 }

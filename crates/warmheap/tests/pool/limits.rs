@@ -1,15 +1,18 @@
 //! Limits on what the pool holds from the device. The pool never exceeds them, and tells the program when it
 //! reaches a soft one.
 
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
+use std::thread;
 
 use warmheap::config::{Limits, MIB, Scrub};
 use warmheap::device::DeviceError;
 use warmheap::device::sim::SimDevice;
-use warmheap::{AllocError, Pool, PoolConfig, Pressure, Request, StartError};
+use warmheap::{AllocError, Buffer, Pool, PoolConfig, Pressure, Request, StartError};
 
-use crate::support::{assert_all_back, fixed};
+use crate::support::foreign::Hooked;
+use crate::support::{assert_all_back, fixed, ways};
 
 fn hard(bytes: u64) -> Limits {
     Limits::default().with_hard_bytes(bytes)
@@ -226,4 +229,123 @@ fn limits_hold_with_scrubbing_and_with_pools_that_are_off() {
         drop(pool.allocate(9 * MIB).unwrap());
     }
     assert!(pool.peak_reserved_bytes() <= 10 * MIB);
+}
+
+/// A request whose callback panics has changed nothing: no figure, no quota, no buffer.
+#[test]
+fn a_request_whose_callback_panics_is_in_no_figure() {
+    let ahead = fixed(1, 8 * MIB).with_dynamic_growth(true).with_max_heaps(64);
+    for (way, sim, config) in ways(SimDevice::new, PoolConfig::elastic(), ahead) {
+        for metered in [false, true] {
+            let mut config = config.clone().with_limits(soft(20 * MIB));
+            config.quotas.insert("kv".into(), 1 << 30);
+            let pool = Pool::new(Arc::new(sim.clone()), config).unwrap();
+            pool.on_pressure(|_, _| resume_unwind(Box::new("on purpose")));
+            let request = |size| Request::new(size).tag(if metered { "kv" } else { "" });
+            let (mut held, mut panics) = (Vec::new(), 0);
+            for size in (0..60).map(|n| (1 + n % 3) * MIB) {
+                match catch_unwind(AssertUnwindSafe(|| pool.allocate(request(size)).unwrap())) {
+                    Ok(buffer) => held.push(buffer),
+                    Err(_) => panics += 1,
+                }
+                let grown = held.first_mut().filter(|_| size == 3 * MIB);
+                let grown = grown.map(|buffer: &mut Buffer| {
+                    let size = buffer.size() + MIB;
+                    (catch_unwind(AssertUnwindSafe(|| buffer.grow(size))).is_err(), size, buffer.size())
+                });
+                if let Some((true, size, now)) = grown {
+                    assert_eq!(now, size - MIB, "{way}: the buffer has grown");
+                    panics += 1;
+                }
+            }
+            assert!(panics > 0, "{way}: the limit was not crossed");
+            let seen = pool.statistics();
+            let count = held.len() as u64;
+            assert_eq!((seen.total_allocations, seen.active_allocations), (count, count), "{way}");
+            let bytes: u64 = held.iter().map(Buffer::size).sum();
+            assert_eq!(pool.leaks().bytes(), bytes, "{way}");
+            assert_eq!(pool.quota("kv"), Some((1 << 30, if metered { bytes } else { 0 })), "{way}");
+        }
+    }
+}
+
+#[test]
+fn a_buffer_that_grows_past_a_soft_limit_is_as_it_was_if_the_callback_panics() {
+    let sim = SimDevice::new();
+    let mut config = PoolConfig::elastic().with_limits(soft(20 * MIB));
+    config.quotas.insert("kv".into(), 1 << 30);
+    let pool = Pool::new(Arc::new(sim), config).unwrap();
+    pool.on_pressure(|_, _| resume_unwind(Box::new("on purpose")));
+    let mut buffer = pool.allocate(Request::new(MIB).growable(64 * MIB).tag("kv")).unwrap();
+    catch_unwind(AssertUnwindSafe(|| buffer.grow(40 * MIB))).unwrap_err();
+    assert_eq!((buffer.size(), pool.leaks().bytes()), (MIB, MIB));
+    assert_eq!(pool.quota("kv"), Some((1 << 30, MIB)));
+    buffer.grow(40 * MIB).unwrap();
+    assert_eq!((buffer.size(), pool.leaks().bytes()), (40 * MIB, 40 * MIB));
+    assert_eq!(pool.quota("kv"), Some((1 << 30, 40 * MIB)));
+}
+
+/// The thread whose request crossed the limit calls the callbacks. A thread that only frees meanwhile does
+/// not.
+#[test]
+fn a_thread_that_frees_calls_no_callback() {
+    let device = Hooked::new(SimDevice::new());
+    let limits = Limits::default().with_soft_objects(2);
+    let config = PoolConfig::elastic().with_limits(limits).with_scrub(Scrub::OnFree);
+    let pool = Pool::new(Arc::new(device.clone()), config).unwrap();
+    let callers = Arc::new(Mutex::new(Vec::new()));
+    pool.on_pressure({
+        let callers = Arc::clone(&callers);
+        move |_, _| callers.lock().unwrap().push(thread::current().id())
+    });
+    let held = Mutex::new(Some(pool.allocate(MIB).unwrap()));
+    assert_eq!(pool.reserved_objects(), 2);
+    let (watched, freed) = (pool.clone(), Arc::new(AtomicU64::new(0)));
+    let count = Arc::clone(&freed);
+    device.hook.set(move |call| {
+        if call == "commit" && watched.reserved_objects() > 2 {
+            let held = held.lock().unwrap().take();
+            count.fetch_add(u64::from(held.is_some()), SeqCst);
+            thread::spawn(move || drop(held)).join().unwrap();
+        }
+    });
+    let asking = thread::spawn({
+        let pool = pool.clone();
+        move || drop(pool.allocate(MIB).unwrap())
+    });
+    let asker = asking.thread().id();
+    asking.join().unwrap();
+    device.hook.clear();
+    assert_eq!(freed.load(SeqCst), 1, "no thread freed while the limit was crossed and not told");
+    assert_eq!(*callers.lock().unwrap(), [asker]);
+}
+
+/// Requests when it is dropped, and keeps what it gets.
+struct LastWish<'a>(&'a Pool, &'a mut Vec<Buffer>);
+
+impl Drop for LastWish<'_> {
+    fn drop(&mut self) {
+        self.1.extend((0..2).map(|_| self.0.allocate(7 * MIB).unwrap()));
+    }
+}
+
+/// A thread that panics calls no callback, so the next request does. A heap serves that request.
+#[test]
+fn a_request_that_calls_back_for_another_is_in_no_figure_if_that_panics() {
+    let config = fixed(1, 8 * MIB).with_dynamic_growth(true).with_max_heaps(4).with_limits(soft(12 * MIB));
+    let pool = Pool::new(Arc::new(SimDevice::new()), config).unwrap();
+    pool.on_pressure(|_, _| resume_unwind(Box::new("on purpose")));
+    let mut held = Vec::new();
+    let panics = catch_unwind(AssertUnwindSafe(|| {
+        let _wish = LastWish(&pool, &mut held);
+        resume_unwind(Box::new("on purpose"));
+    }));
+    panics.unwrap_err();
+    assert_eq!((held.len(), pool.reserved_bytes()), (2, 16 * MIB));
+    for size in [MIB, 4096] {
+        catch_unwind(AssertUnwindSafe(|| pool.allocate(size).unwrap())).map(drop).unwrap_or_default();
+        let seen = pool.statistics();
+        assert_eq!(seen.total_allocations - seen.total_deallocations, 2);
+    }
+    assert_eq!(pool.statistics().total_allocations, 3, "the request that did not panic is counted");
 }

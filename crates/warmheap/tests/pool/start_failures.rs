@@ -213,3 +213,30 @@ fn memory_that_cannot_be_cleared_is_not_handed_out_until_it_can() {
     drop(pool);
     assert_all_back(&sim);
 }
+
+/// A quarantined span of a closed pool is not cleared, so no buffer may grow into it or move there.
+#[test]
+fn no_buffer_of_a_closed_pool_gets_memory_that_was_not_cleared() {
+    for before_the_end in [true, false] {
+        let sim = SimDevice::new();
+        let mut config = config().with_scrub(Scrub::OnFree);
+        config.num_heaps = 1;
+        let pool = start(&sim, config).unwrap();
+        let (mut first, second) = (pool.allocate(8 * MIB).unwrap(), pool.allocate(8 * MIB).unwrap());
+        let dirty = second.device_address();
+        assert_eq!(first.device_address() + 8 * MIB, dirty);
+        sim.fail_always(Call::Fill);
+        let mut second = Some(second);
+        if before_the_end {
+            second = None;
+        }
+        drop(pool);
+        drop(second);
+        let error = first.grow(9 * MIB).unwrap_err();
+        assert!(matches!(error, AllocError::CannotGrow(_)), "{error}");
+        let left = first.grow_or_move(9 * MIB).unwrap();
+        assert_ne!(first.device_address(), dirty);
+        drop((first, left));
+        assert_all_back(&sim);
+    }
+}

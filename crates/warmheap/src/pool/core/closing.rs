@@ -43,9 +43,18 @@ pub(crate) fn drop_if_empty(core: &Core) {
     }
     // A thread may have been on its way to the depot when the pool closed.
     core.heaps.release(core.depot.empty());
-    quarantine::give_up_withheld(core);
     let mut closing = lock(&core.closing);
-    let last: Option<Arc<Core>> = if live_ranges(core) == 0 { closing.take() } else { None };
+    let Some(withheld) = quarantine::take_if_alone(core, || live_ranges(core)) else { return };
+    let last: Option<Arc<Core>> = closing.take();
     drop(closing);
+    withheld.into_iter().for_each(|(range, _)| core.put_back(range));
     drop(last);
+}
+
+/// A thread that moves a buffer to another span calls this while both spans are out. The span that the buffer
+/// leaves may then go back: no thread is between a look at the new place, before the move, and one at the old.
+pub(crate) fn has_moved(core: &Core) {
+    if core.closed.load(Ordering::SeqCst) {
+        drop(lock(&core.closing));
+    }
 }

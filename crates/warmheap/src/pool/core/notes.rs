@@ -108,27 +108,33 @@ pub(crate) fn tell_of_soft_limit(core: &Core) {
     }
 }
 
-/// Writes the lines that wait, and tells the program if a soft limit has been crossed. The caller holds no
-/// lock of the pool, and every span that it holds is guarded.
+/// Writes the lines that wait. The caller holds no lock of the pool, and every span that it holds is guarded.
 ///
 /// From within a call of the device nothing is written. The caller of that call writes it.
-pub(crate) fn speak(core: &Core) {
-    let quiet = !core.notes.waiting.load(Relaxed) && !core.driver.account().has_crossed();
-    if quiet || core.is_within_call() || thread::panicking() {
-        return;
+pub(crate) fn write(core: &Core) {
+    if core.notes.waiting.load(Relaxed) && may_speak(core) {
+        core.notes.take().into_iter().for_each(Note::log);
     }
-    core.notes.take().into_iter().for_each(Note::log);
-    tell_of_soft_limit(core);
 }
 
-/// As [`speak`], with a span in hand, of which `counted` bytes have been counted as allocated. The span goes
-/// back if the program's code panics.
-pub(crate) fn speak_with(core: &Core, range: Span, counted: Option<u64>) -> Span {
+/// As [`write`], and tells the program if a soft limit has been crossed. A free must not call this: a callback
+/// runs only where the program asks for something.
+pub(crate) fn speak(core: &Core) {
+    write(core);
+    if core.driver.account().has_crossed() && may_speak(core) {
+        tell_of_soft_limit(core);
+    }
+}
+
+fn may_speak(core: &Core) -> bool {
+    !core.is_within_call() && !thread::panicking()
+}
+
+/// As [`speak`], with a span in hand that is not counted as allocated yet. The span goes back if the program's
+/// code panics.
+pub(crate) fn speak_with(core: &Core, range: Span) -> Span {
     // The pool is in a consistent state while the program's code runs.
     let Err(panic) = catch_unwind(AssertUnwindSafe(|| speak(core))) else { return range };
     core.put_back(range);
-    if let Some(size) = counted {
-        core.count(|local| local.counters.freed(size, &core.peak), |past| past.freed(size, &core.peak));
-    }
     resume_unwind(panic)
 }

@@ -2,8 +2,8 @@
 //!
 //! The module owns those spans. It never lets a caller get a span that still holds what an earlier buffer
 //! wrote. A quarantined span counts as used in its heap until clearing works. The pool tries again whenever
-//! caches are given up. Once the pool is closed the spans go back as they are, because no caller can get
-//! them.
+//! caches are given up. When no buffer of a closed pool is left, the spans go back as they are. Before that,
+//! a buffer could grow into them.
 #![forbid(unsafe_code)]
 
 use crate::config::Scrub;
@@ -66,7 +66,9 @@ pub(crate) fn clear_withheld(core: &Core) -> bool {
     core.quarantine.take().into_iter().map(cleared).sum::<u32>() > 0
 }
 
-/// Gives back what is quarantined, as it is. The pool is closed.
-pub(crate) fn give_up_withheld(core: &Core) {
-    core.quarantine.take().into_iter().for_each(|(range, _)| core.put_back(range));
+/// Takes what is quarantined, uncleared, if it is all that is out, as `out` counts it. The pool is closed. No
+/// span comes or goes here while `out` counts.
+pub(crate) fn take_if_alone(core: &Core, out: impl FnOnce() -> u64) -> Option<Vec<(Span, u64)>> {
+    let mut withheld = lock(&core.quarantine.0);
+    (out() == withheld.len() as u64).then(|| std::mem::take(&mut *withheld))
 }

@@ -11,7 +11,7 @@ use crate::device::DeviceError;
 use crate::pool::accounting::quotas::Charge;
 use crate::pool::cache::thread_state::ThreadState;
 use crate::pool::core::buffer::Buffer;
-use crate::pool::core::{Core, notes};
+use crate::pool::core::{Core, closing, notes};
 use crate::pool::heaps::span::Span;
 use crate::pool::interface::error::{AllocError, CannotGrow, DeviceFailure, NoRoom};
 use crate::pool::interface::request::{Request, Tag};
@@ -35,12 +35,7 @@ impl Buffer {
     /// [`AllocError::QuotaExceeded`] if the tag's quota does not allow it. The buffer is as it was.
     pub fn grow(&mut self, size: u64) -> Result<(), AllocError> {
         self.here()?;
-        if size <= self.size() {
-            return Ok(());
-        }
-        let grown = self.grow_in_place(size);
-        notes::speak(self.pool());
-        grown
+        if size <= self.size() { Ok(()) } else { self.grow_in_place(size) }
     }
 
     fn grow_in_place(&mut self, size: u64) -> Result<(), AllocError> {
@@ -53,6 +48,8 @@ impl Buffer {
             range.unmeter();
         }
         let grown = extend(pool, range, size);
+        // If the program's code panics, the buffer has the size and the charge that it had.
+        notes::speak(pool);
         if !matches!(grown, Ok(true)) {
             let no_room = NoRoom { size: old, requested: size, device: grown.err() };
             return Err(AllocError::CannotGrow(CannotGrow::new(no_room)));
@@ -96,6 +93,7 @@ impl Buffer {
         let mut moved = Self::new(pool, range, request.size);
         pool.copy(self.range(), moved.range(), self.size())
             .map_err(|error| AllocError::Device(DeviceFailure::new(error)))?;
+        closing::has_moved(pool);
         std::mem::swap(self, &mut moved);
         Ok(Some(moved))
     }

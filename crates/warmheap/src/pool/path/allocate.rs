@@ -86,10 +86,12 @@ fn serve_unmetered(core: &Core, request: &Request, site: CallSite) -> Result<Spa
     if request.room > 0
         && let Some(range) = want.and_then(|_| allocate_growing(core, request, align))
     {
-        return speak_and_hand_over(core, range, request, site, false);
+        return speak_and_hand_over(core, range, request, site);
     }
-    // The allocation is counted in the same visit, unless the device must clear the span first and may fail.
-    let counted = !request.is_zeroed();
+    // The allocation is counted in the same visit, unless it may still fail: the device must clear the span
+    // first, or the pool grows ahead and then runs the program's code.
+    let ahead = core.sizing.grows_ahead();
+    let counted = !request.is_zeroed() && !ahead;
     let found = want.and_then(|want| {
         core.session(|session| {
             let range = take_from_heaps(core, session, want)?;
@@ -101,9 +103,9 @@ fn serve_unmetered(core: &Core, request: &Request, site: CallSite) -> Result<Spa
     });
     match found {
         Some(range) => {
-            if core.sizing.grows_ahead() {
+            if ahead {
                 core.sizing.grow_ahead(core);
-                return speak_and_hand_over(core, range, request, site, counted);
+                return speak_and_hand_over(core, range, request, site);
             }
             hand_over(core, range, request, site, counted)
         }
@@ -184,10 +186,9 @@ fn speak_and_hand_over(
     range: Span,
     request: &Request,
     site: CallSite,
-    counted: bool,
 ) -> Result<Span, AllocError> {
-    let range = notes::speak_with(core, range, counted.then_some(request.size));
-    hand_over(core, range, request, site, counted)
+    let range = notes::speak_with(core, range);
+    hand_over(core, range, request, site, false)
 }
 
 /// Makes a span ready for its caller, and counts the allocation if that is still to do.

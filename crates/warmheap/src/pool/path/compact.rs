@@ -22,7 +22,7 @@ use crate::offsets::segments::SegmentLevels;
 use crate::pool::core::buffer::Buffer;
 use crate::pool::core::movables::Place;
 use crate::pool::core::notes::Note;
-use crate::pool::core::{Core, caches, quarantine, queues};
+use crate::pool::core::{Core, caches, closing, quarantine, queues};
 use crate::pool::heaps::arena::Arena;
 use crate::pool::heaps::span::{Span, SpanRequest};
 use crate::pool::interface::compaction::{CompactionBudget, CompactionReport};
@@ -214,6 +214,7 @@ fn move_buffer(core: &Core, buffer: &mut Buffer, range: Span) -> Result<(), Devi
     let size = buffer.size();
     let copied = core.copy(buffer.range(), &range, size);
     let left = if copied.is_ok() { buffer.move_to(range) } else { range };
+    closing::has_moved(core);
     quarantine::clean_and_put_back(core, left, size);
     copied
 }

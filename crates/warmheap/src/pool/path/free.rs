@@ -217,5 +217,5 @@ fn reclaim_directly(core: &Core, range: Span, size: u64) {
         }
     }
     closing::drop_if_empty(core);
-    notes::speak(core);
+    notes::write(core);
 }

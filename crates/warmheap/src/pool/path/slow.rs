@@ -66,7 +66,7 @@ pub(crate) fn climb(
             core.ladder.served(step, found.as_ref());
         }
         if let Some(range) = found {
-            return Ok(notes::speak_with(core, range, None));
+            return Ok(notes::speak_with(core, range));
         }
         notes::speak(core);
         if queues::wait_for_queues(core, begun, patience) {
