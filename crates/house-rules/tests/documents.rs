@@ -320,3 +320,16 @@ fn texts_and_comments_name_their_subjects_in_the_glossarys_words() {
     }
     assert!(found.is_empty(), "{}", found.join("\n"));
 }
+
+#[test]
+fn the_scheduled_workflow_runs_every_step_of_the_long_checks() {
+    let read = |file: &str| fs::read_to_string(root().join(file)).unwrap();
+    let long = read(".ci/long");
+    let order = long.split_once("order=(").unwrap().1.split_once(')').unwrap().0;
+    let workflow = read(".github/workflows/long.yml");
+    let matrix = workflow.split_once("step:\n").unwrap().1.split_once("steps:").unwrap().0;
+    let matrix = matrix.lines().filter_map(|line| line.trim().strip_prefix("- "));
+    assert_eq!(order.split_whitespace().collect::<Vec<_>>(), matrix.collect::<Vec<_>>());
+    let defined = long.lines().filter(|line| line.trim_start().starts_with('[') && line.contains("]=\""));
+    assert_eq!(order.split_whitespace().count(), defined.count(), "a step is not in the order");
+}

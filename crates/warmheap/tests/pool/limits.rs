@@ -8,7 +8,7 @@ use std::thread;
 
 use warmheap::config::{Limits, MIB, Scrub};
 use warmheap::device::DeviceError;
-use warmheap::device::sim::SimDevice;
+use warmheap::device::sim::{Call, SimDevice};
 use warmheap::{AllocError, Buffer, Pool, PoolConfig, Pressure, Request, StartError};
 
 use crate::support::foreign::Hooked;
@@ -348,4 +348,18 @@ fn a_request_that_calls_back_for_another_is_in_no_figure_if_that_panics() {
         assert_eq!(seen.total_allocations - seen.total_deallocations, 2);
     }
     assert_eq!(pool.statistics().total_allocations, 3, "the request that did not panic is counted");
+}
+
+#[test]
+fn what_the_device_refused_leaves_the_whole_limit_for_others() {
+    let fixed = fixed(1, 8 * MIB).with_dynamic_growth(true).with_max_heaps(64);
+    for (way, sim, config) in ways(SimDevice::new, PoolConfig::elastic(), fixed) {
+        let pool = Pool::new(Arc::new(sim.clone()), config.with_limits(hard(64 * MIB))).unwrap();
+        sim.fail_always(Call::CreateHeap);
+        sim.fail_always(Call::Commit);
+        sim.fail_always(Call::Allocate);
+        (0..20).for_each(|_| assert!(pool.allocate(30 * MIB).is_err(), "{way}"));
+        sim.heal();
+        assert!(pool.allocate(50 * MIB).is_ok(), "{way}: the limit keeps what was refused");
+    }
 }

@@ -374,3 +374,19 @@ fn the_peak_stays_right_however_much_one_thread_allocates_and_another_frees() {
     let peak = pool.statistics().peak_used_mb;
     assert!((4.0..=8.0 * 4.0 + 2.0 * 64.0).contains(&peak), "{peak} MiB");
 }
+
+#[test]
+fn threads_that_follow_each_other_use_the_same_heaps() {
+    for sim in [SimDevice::new(), SimDevice::new().discrete()] {
+        let pool = Pool::new(Arc::new(sim), PoolConfig::elastic()).unwrap();
+        let used = |_| {
+            thread::scope(|scope| {
+                let work = || drop((pool.allocate(3 * MIB).unwrap(), pool.allocate(3000).unwrap()));
+                scope.spawn(work).join().unwrap();
+            });
+            (pool.reserved_objects(), pool.reserved_bytes())
+        };
+        let used: Vec<_> = (0..80).map(used).collect();
+        assert!(used.iter().all(|after| *after == used[0]), "{used:?}");
+    }
+}
