@@ -245,7 +245,7 @@ impl Pool {
     /// Registers a memory-pressure callback. The pool calls it when more is held than a soft limit says, and
     /// when a request is about to fail, which is then tried once more. A callback may free, allocate, trim
     /// and register others: no lock of the pool is held while it runs. It runs on the thread whose request
-    /// met the pressure, and is not called again from within itself. If it panics, that request has changed
+    /// met the pressure, never for a free, and is not called again from within itself. If it panics, that request has changed
     /// nothing, and the panic goes on to its caller.
     ///
     /// Callbacks stay until the last handle of the pool is dropped, and are dropped then. They may own
