@@ -18,6 +18,8 @@ fn replay_reports_every_figure() {
     {
         assert!(report[figure].as_f64().unwrap() > 0.0, "{figure}");
     }
+    assert!(report["settled_live_bytes"].as_u64().unwrap() > 0);
+    assert!(report["settled_reserved_bytes"].as_u64() >= report["settled_live_bytes"].as_u64());
     for (group, names) in [
         ("alloc_ns", ["p50", "p99", "p999"]),
         ("free_ns", ["p50", "p99", "p999"]),

@@ -1,9 +1,10 @@
 //! Plays a program on a pool, and measures.
 //!
-//! A replay has three kinds of round. The first round uses a fresh pool. It counts peaks, failures and device
+//! A replay has four kinds of round. The first round uses a fresh pool. It counts peaks, failures and device
 //! calls, and on request checks that ranges do not overlap and contents do not change. The timed rounds take
-//! the time of whole plays, with nothing else in the loop. The last rounds time single operations. A round
-//! keeps the buffers that are alive at its end until its figures are taken.
+//! the time of whole plays, with nothing else in the loop. The next rounds time single operations. The last
+//! one counts peaks again, now that the pool has settled. A round keeps the buffers that are alive at its end
+//! until its figures are taken.
 
 mod latency;
 mod ledger;
@@ -93,7 +94,7 @@ impl Replay {
     /// Returns the number of rounds that [`Replay::run`] plays.
     #[must_use]
     pub fn total_rounds(&self) -> usize {
-        1 + self.rounds.max(1) + LATENCY_ROUNDS
+        2 + self.rounds.max(1) + LATENCY_ROUNDS
     }
 
     /// Plays `program` on `pool`, which should be fresh. Calls `on_round` after each round.
@@ -114,6 +115,8 @@ impl Replay {
         on_round();
         report.ns_per_op = self.time(round, &mut on_round)? / (report.events.max(1) as f64);
         (report.alloc_ns, report.free_ns) = time_each(round, &mut on_round)?;
+        (report.settled_live_bytes, report.settled_reserved_bytes) = settled(round)?;
+        on_round();
         Ok(report)
     }
 
@@ -145,6 +148,8 @@ impl Replay {
             peak_reserved_bytes: pool.peak_reserved_bytes(),
             end_live_bytes: ledger.live_bytes(),
             end_reserved_bytes: pool.reserved_bytes(),
+            settled_live_bytes: 0,
+            settled_reserved_bytes: 0,
             hit_rate: statistics.hit_rate,
             fallback_allocations: statistics.fallback_allocations,
             device_calls: DeviceCalls {
@@ -183,6 +188,19 @@ fn time_each(
         on_round();
     }
     Ok(latency::percentiles(&clock, stopwatches))
+}
+
+/// Returns the most requested bytes alive at once in a further round, and the most bytes held in it. Resets
+/// the pool's statistics, so that its peak is of this round.
+fn settled(round: Round<'_>) -> Result<(u64, u64), ReplayError> {
+    let ledger = Ledger::new(false);
+    round.pool.reset_statistics();
+    let mut played = round.play(|| &ledger, None)?;
+    let figures = (ledger.peak_bytes(), round.pool.peak_reserved_bytes());
+    for slot in played.alive.iter_mut().flatten() {
+        (&ledger).release(slot);
+    }
+    Ok(figures)
 }
 
 /// Does nothing but the operation. It counts failures outside the path of success.

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 /// The figures of a replay. Memory is in bytes, and `ns` means nanoseconds.
 ///
 /// Memory and counts are those of the first round, which uses a fresh pool. Times are those of the later
-/// rounds, on the same pool.
+/// rounds, on the same pool. What is called settled is of the last round.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Report {
@@ -31,6 +31,10 @@ pub struct Report {
     pub end_live_bytes: u64,
     /// Bytes held from the device when the trace ended.
     pub end_reserved_bytes: u64,
+    /// The most requested bytes alive at once in the last round, over all threads.
+    pub settled_live_bytes: u64,
+    /// The most bytes held from the device at once in the last round.
+    pub settled_reserved_bytes: u64,
     /// The share of the allocations that a heap served, 0 to 1.
     pub hit_rate: f64,
     /// Allocations that only the device could serve.

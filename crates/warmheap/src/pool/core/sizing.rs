@@ -49,6 +49,11 @@ pub(crate) trait Sizing: fmt::Debug + Send + Sync {
     /// Adds a heap before one is missed.
     fn grow_ahead(&self, _core: &Core) {}
 
+    /// Whether the pool should rather grow than cut `len` granules from arenas that other threads prefer.
+    fn grows_first(&self, _core: &Core, _len: u32) -> bool {
+        false
+    }
+
     /// Gives back free pages or unused heaps, beyond what the settings promise, while more than `target`
     /// bytes are held. Returns the bytes given back. The caller holds the growth lock.
     fn give_back(&self, core: &Core, target: u64) -> Result<u64, DeviceError>;

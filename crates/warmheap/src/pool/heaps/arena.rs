@@ -98,6 +98,11 @@ impl Arena {
         Some(OwnHeap { index: self.index, owner })
     }
 
+    /// Whether the hints may be behind: a thread owns the arena, or spans are in its remote free list.
+    pub(crate) fn is_behind(&self) -> bool {
+        self.is_home() || self.mail.load(Relaxed) > 0
+    }
+
     pub(crate) fn is_home(&self) -> bool {
         self.owned.load(Relaxed)
     }
@@ -160,17 +165,17 @@ impl Arena {
         done
     }
 
-    /// Gives back spans without waiting for the arena's owner, if it has one. The iterator runs while the arena
-    /// or its remote free list is locked, so it must take no lock.
+    /// Gives back spans without waiting for another thread that is in the arena, or owns it: they go to the
+    /// remote free list then. The iterator runs while the arena or that list is locked, so it must take no
+    /// lock.
     pub(crate) fn release(&self, ranges: impl Iterator<Item = Span>) {
-        if self.is_home() {
+        let mut ranges = ranges;
+        if self.at_once(|open| ranges.by_ref().for_each(|range| open.release(range))).is_none() {
             let mut inbox = lock(&self.inbox);
             let before = inbox.len();
             inbox.extend(ranges);
             let len: u32 = inbox[before..].iter().map(Span::len).sum();
             self.mail.store(self.mail.load(Relaxed) + len, Relaxed);
-        } else {
-            self.with(|open| ranges.for_each(|range| open.release(range)));
         }
     }
 

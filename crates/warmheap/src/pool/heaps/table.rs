@@ -104,19 +104,35 @@ impl HeapTable {
         home: Option<u16>,
         mut cut: impl FnMut(&mut ArenaGuard<'_>) -> Option<Span>,
     ) -> Option<Span> {
-        let mut tried = Tried::default();
-        if let Some(home) = home {
-            tried.insert(home.into());
-            let home = self.arena(home);
-            if home.longest() >= want.len
-                && let Some(span) = home.with(&mut cut)
-            {
-                return Some(span);
-            }
-        }
-        while let Some(arena) = self.choose(want, &mut tried) {
-            if let Some(span) = arena.with(&mut cut) {
-                return Some(span);
+        self.allocate_at(want, home, &mut cut).or_else(|| self.allocate_elsewhere(want, home, &mut cut))
+    }
+
+    /// Cuts a span out of the arena `home`, if it seems to have room.
+    pub(crate) fn allocate_at(
+        &self,
+        want: SpanRequest,
+        home: Option<u16>,
+        cut: &mut impl FnMut(&mut ArenaGuard<'_>) -> Option<Span>,
+    ) -> Option<Span> {
+        let home = self.arena(home?);
+        if home.longest() >= want.len { home.with(cut) } else { None }
+    }
+
+    /// Cuts a span out of any arena but `home`. First passes over arenas that another thread is in.
+    pub(crate) fn allocate_elsewhere(
+        &self,
+        want: SpanRequest,
+        home: Option<u16>,
+        cut: &mut impl FnMut(&mut ArenaGuard<'_>) -> Option<Span>,
+    ) -> Option<Span> {
+        for waits in [false, true] {
+            let mut tried = Tried::default();
+            home.into_iter().for_each(|home| tried.insert(home.into()));
+            while let Some(arena) = self.choose(want.len, &mut tried) {
+                let found = if waits { arena.with(&mut *cut) } else { arena.at_once(&mut *cut).flatten() };
+                if found.is_some() {
+                    return found;
+                }
             }
         }
         None
@@ -151,7 +167,7 @@ impl HeapTable {
     pub(crate) fn allocate_at_once(&self, want: SpanRequest, home: Option<u16>) -> Option<Span> {
         let arena = match home {
             Some(home) => self.arena(home),
-            None => self.choose(want, &mut Tried::default())?,
+            None => self.choose(want.len, &mut Tried::default())?,
         };
         arena.at_once(|open| open.allocate(want))?
     }
@@ -172,9 +188,9 @@ impl HeapTable {
         self.arenas().iter().filter(|arena| arena.is_home()).count() / 2
     }
 
-    /// Brings the hints of thread-owned heaps up to date. The hints of the others always are.
+    /// Brings the hints of all arenas up to date.
     pub(crate) fn refresh_hints(&self) {
-        self.arenas().iter().filter(|arena| arena.is_home()).for_each(|arena| arena.with(|_| ()));
+        self.arenas().iter().filter(|arena| arena.is_behind()).for_each(|arena| arena.with(|_| ()));
     }
 
     /// Gives spans back to their arenas. The iterator runs under locks; see [`Arena::release`].
@@ -187,8 +203,8 @@ impl HeapTable {
     }
 
     /// The next arena to try. One that seems to fit may not; the caller then asks again.
-    fn choose(&self, want: SpanRequest, tried: &mut Tried) -> Option<&Arena> {
-        let fitting = |tried| self.fitting(want.len, tried);
+    fn choose(&self, len: u32, tried: &mut Tried) -> Option<&Arena> {
+        let fitting = |tried| self.fitting(len, tried);
         let index = match self.strategy {
             Strategy::RoundRobin => {
                 // Turns are advice: two threads that read the same one do no harm.
@@ -201,7 +217,7 @@ impl HeapTable {
             Strategy::LeastUsed => {
                 fitting(*tried).max_by_key(|(index, _)| self.arenas[*index].levels().free)?.0
             }
-            Strategy::BestFit => self.tightest(want.len, *tried)?,
+            Strategy::BestFit => self.tightest(len, *tried)?,
         };
         tried.insert(index);
         Some(&self.arenas[index])

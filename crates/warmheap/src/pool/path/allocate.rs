@@ -137,7 +137,14 @@ fn cut(
         OwnHeaps::Pair(pair) => core.heaps.at_home(pair.for_class(want.class), cut),
         // The slow path decides first which heaps the thread uses.
         OwnHeaps::Undecided => None,
-        OwnHeaps::Resident(home) => core.heaps.allocate_with(want, Some(*home), cut),
+        OwnHeaps::Resident(home) => {
+            let (home, mut cut) = (Some(*home), cut);
+            let found = core.heaps.allocate_at(want, home, &mut cut);
+            if found.is_none() && core.sizing.grows_first(core, want.len) {
+                return None;
+            }
+            found.or_else(|| core.heaps.allocate_elsewhere(want, home, &mut cut))
+        }
         OwnHeaps::Shared => core.heaps.allocate_with(want, None, cut),
     }
 }

@@ -18,6 +18,7 @@ use crate::pool::cache::thread_state::{CacheGuard, Own, ThreadState};
 use crate::pool::core::buffer::Buffer;
 use crate::pool::core::{Core, closing, notes, quarantine, queues};
 use crate::pool::heaps::span::{EXACT, GROWING, Span};
+use crate::pool::heaps::thread_owned::OwnHeaps;
 use crate::pool::in_flight::early_reuse::PendingTicket;
 use crate::pool::path::hit;
 
@@ -111,10 +112,31 @@ fn join(core: &Core, range: &Span, size: u64) -> bool {
     joined.flatten().is_some()
 }
 
+/// As [`join`], for a span of a shared arena that no other thread is in, on a thread without heaps of its own.
+#[inline(never)]
+fn join_shared(core: &Core, range: &Span, size: u64) -> bool {
+    let joined = thread_state::enter(core, |session| {
+        let own = &session.own;
+        // The last buffer of a closed pool must end it.
+        let shares = matches!(own.heaps, OwnHeaps::Resident(_) | OwnHeaps::Shared) && !own.cache.is_closed();
+        if !shares || core.config.scrub != Scrub::Never {
+            return None;
+        }
+        let block = range.record().block();
+        core.heaps.arena(range.arena()).at_once(|open| open.join(block))?;
+        if core.config.track_statistics {
+            session.local.counters.freed(size, &core.peak);
+        }
+        Some(())
+    });
+    joined.flatten().is_some()
+}
+
 /// Takes back a span; see [`reclaim`].
 #[inline]
 pub(crate) fn take_back(core: &Core, range: Span, size: u64) -> Option<Arc<Core>> {
-    if range.class() == EXACT && join(core, &range, size) { None } else { reclaim(core, range, size) }
+    let joined = range.class() == EXACT && (join(core, &range, size) || join_shared(core, &range, size));
+    if joined { None } else { reclaim(core, range, size) }
 }
 
 /// Takes back a span whose buffer had asked for `size` bytes. Returns a reference that keeps the pool, where

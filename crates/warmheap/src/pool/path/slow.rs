@@ -23,6 +23,7 @@ use crate::pool::accounting::account::UpTo;
 use crate::pool::accounting::stages::Step;
 use crate::pool::core::notes::Note;
 use crate::pool::core::{Core, caches, notes, queues};
+use crate::pool::heaps::arena_guard::ArenaGuard;
 use crate::pool::heaps::span::{EXACT, Span, SpanRequest};
 use crate::pool::heaps::thread_owned::Home;
 use crate::pool::interface::pressure::Pressure;
@@ -167,7 +168,12 @@ fn search(core: &Core, want: SpanRequest) -> Option<Span> {
         return None;
     }
     core.heaps.refresh_hints();
-    core.heaps.allocate(want, core.residence())
+    let (home, mut cut) = (core.residence(), |open: &mut ArenaGuard<'_>| open.allocate(want));
+    let found = core.heaps.allocate_at(want, home, &mut cut);
+    if found.is_none() && home.is_some() && core.sizing.grows_first(core, want.len) {
+        return None;
+    }
+    found.or_else(|| core.heaps.allocate_elsewhere(want, home, &mut cut))
 }
 
 /// Searches again with caches given up: this thread's own first, then those of others if they hold enough. A

@@ -8,8 +8,8 @@
 use crate::config::MIB;
 use crate::device::DeviceError;
 use crate::pool::accounting::account::UpTo;
-use crate::pool::core::Core;
 use crate::pool::core::sizing::Sizing;
+use crate::pool::core::{Core, figures};
 use crate::pool::heaps::fit_index::MAX_ARENAS;
 use crate::pool::heaps::span::SpanRequest;
 use crate::pool::heaps::thread_owned::OwnHeaps;
@@ -20,6 +20,10 @@ const SMALLEST_HEAP: u64 = 32 * MIB;
 
 /// A discrete heap is at least one part in this many of what is held.
 const HEAP_SHARE: u64 = 24;
+
+/// One part in this many of what is used may be free, in arenas that other threads prefer, when a thread gets
+/// a heap of its own.
+const SLACK_SHARE: u64 = 24;
 
 /// See the module's documentation.
 #[derive(Debug)]
@@ -70,6 +74,13 @@ impl Sizing for Discrete {
             Err(_) if wish > least => whole_heaps::add_heap(core, least, up_to),
             answer => answer,
         }
+    }
+
+    /// A thread that lives off the arenas of others meets them there. As long as little memory is free, it gets
+    /// heaps of its own.
+    fn grows_first(&self, core: &Core, len: u32) -> bool {
+        let (committed, used) = figures::levels(core);
+        committed + u64::from(len) <= used + used / SLACK_SHARE
     }
 
     fn give_back(&self, core: &Core, target: u64) -> Result<u64, DeviceError> {
