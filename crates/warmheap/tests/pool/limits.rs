@@ -264,7 +264,11 @@ fn a_request_whose_callback_panics_is_in_no_figure() {
             assert_eq!((seen.total_allocations, seen.active_allocations), (count, count), "{way}");
             let bytes: u64 = held.iter().map(Buffer::size).sum();
             assert_eq!(pool.leaks().bytes(), bytes, "{way}");
-            assert_eq!(pool.quota("kv"), Some((1 << 30, if metered { bytes } else { 0 })), "{way}");
+            let used = if metered { bytes } else { 0 };
+            assert_eq!(pool.quota("kv"), Some((1 << 30, used)), "{way}");
+            pool.set_quota("kv", Some(used + MIB));
+            let last = catch_unwind(AssertUnwindSafe(|| pool.allocate(Request::new(MIB).tag("kv"))));
+            assert!(!matches!(last, Ok(Err(_))), "{way}: the quota keeps what panicked: {last:?}");
         }
     }
 }
