@@ -1,7 +1,6 @@
 //! What shells, scripts and other programs rely on: completions, manual pages, input by pipe, errors as JSON, and
 //! exit codes where standard error cannot be written.
 
-use std::fs::File;
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -111,7 +110,7 @@ fn a_full_standard_error_changes_no_exit_code() {
     for (arguments, code) in
         [(&["check", "/no/such/file"][..], 1), (&["no-such-command"], 2), (&["-vvv", "devices"], 0)]
     {
-        let full = File::options().write(true).open("/dev/full").unwrap();
+        let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
         let program = assert_cmd::cargo::cargo_bin("warmheap");
         let mut command = std::process::Command::new(program);
         let status = command.args(arguments).stderr(full).stdout(Stdio::null()).status().unwrap();
