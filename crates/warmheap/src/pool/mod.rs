@@ -208,7 +208,7 @@ impl Pool {
     /// The device's error, when it does not take memory back; the pool is as usable as before.
     pub fn maintain(&self, idle: Duration) -> Result<Duration, DeviceError> {
         self.here()?;
-        self.and_speak(|shared| decay::look(shared, idle))
+        self.and_speak(|shared| decay::tick(shared, idle))
     }
 
     /// Makes heaps without buffers purgeable, and gives up thread caches for that: the system may take their

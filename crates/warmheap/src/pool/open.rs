@@ -36,7 +36,7 @@ impl Drop for Core {
                 self.note_end(self.driver.give_back(heap.memory, held));
             }
         }
-        purgeable::drop_resting(self);
+        purgeable::drop_all(self);
         notes::speak(self);
     }
 }
@@ -66,14 +66,14 @@ pub(crate) fn start(device: Arc<dyn Device>, config: PoolConfig) -> Result<Arc<C
         fallbacks: AtomicU64::new(0),
         failures: AtomicU64::new(0),
         exhaustion: RateLimit::default(),
-        ladder: StageCounters::default(),
+        stages: StageCounters::default(),
         callbacks: Callbacks::default(),
         quotas: Quotas::new(&config.quotas),
         sizing,
         looks: Mutex::default(),
         compactor: Compactor::default(),
         growth: CheckedMutex::default(),
-        resting: Mutex::default(),
+        purgeable: Mutex::default(),
         quarantine: Quarantine::default(),
         closed: AtomicBool::new(false),
         timelines: Mutex::default(),

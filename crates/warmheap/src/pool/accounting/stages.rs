@@ -9,10 +9,10 @@ use crate::stats;
 
 /// A stage of the slow path.
 #[derive(Debug, Clone, Copy)]
-pub(crate) enum Step {
+pub(crate) enum Stage {
     Retired,
     Caches,
-    EmptyHeaps,
+    Purgeable,
     Compaction,
     Growth,
     Fallback,
@@ -26,14 +26,14 @@ pub(crate) struct StageCounters([[AtomicU64; 2]; 8]);
 
 impl StageCounters {
     /// Notes that a stage was tried.
-    pub(crate) fn tried(&self, step: Step) {
-        self.0[step as usize][0].fetch_add(1, Relaxed);
+    pub(crate) fn tried(&self, stage: Stage) {
+        self.0[stage as usize][0].fetch_add(1, Relaxed);
     }
 
     /// Notes that a stage that was tried has served, if it has.
-    pub(crate) fn served<T>(&self, step: Step, found: Option<T>) -> Option<T> {
+    pub(crate) fn served<T>(&self, stage: Stage, found: Option<T>) -> Option<T> {
         if found.is_some() {
-            self.0[step as usize][1].fetch_add(1, Relaxed);
+            self.0[stage as usize][1].fetch_add(1, Relaxed);
         }
         found
     }
@@ -43,21 +43,21 @@ impl StageCounters {
     }
 
     pub(crate) fn snapshot(&self) -> stats::SlowPath {
-        let step = |step: Step| {
-            let [tried, served] = &self.0[step as usize];
+        let stage = |stage: Stage| {
+            let [tried, served] = &self.0[stage as usize];
             let tried = tried.load(Relaxed);
             // A stage that was tried before a reset, or after the first reading, may have served since.
             stats::Stage { tried, served: served.load(Relaxed).min(tried) }
         };
         stats::SlowPath {
-            retired: step(Step::Retired),
-            caches: step(Step::Caches),
-            purgeable: step(Step::EmptyHeaps),
-            compaction: step(Step::Compaction),
-            growth: step(Step::Growth),
-            fallback: step(Step::Fallback),
-            wait: step(Step::Wait),
-            callbacks: step(Step::Callbacks),
+            retired: stage(Stage::Retired),
+            caches: stage(Stage::Caches),
+            purgeable: stage(Stage::Purgeable),
+            compaction: stage(Stage::Compaction),
+            growth: stage(Stage::Growth),
+            fallback: stage(Stage::Fallback),
+            wait: stage(Stage::Wait),
+            callbacks: stage(Stage::Callbacks),
         }
     }
 }

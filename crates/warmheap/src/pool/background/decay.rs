@@ -31,7 +31,7 @@ const STEP: u64 = 64 * MIB;
 
 /// Takes a sample of the pool if one is due, and gives back what has been idle for about as long as `idle`.
 /// Returns the time until the next sample.
-pub(crate) fn look(core: &Core, idle: Duration) -> Result<Duration, DeviceError> {
+pub(crate) fn tick(core: &Core, idle: Duration) -> Result<Duration, DeviceError> {
     let pause = idle / LOOKS;
     // Another thread may be taking a sample.
     let Some(mut looks) = try_lock(&core.looks) else { return Ok(pause) };
@@ -93,7 +93,7 @@ fn give_back_idle(core: &Core, looks: &mut Looks) -> Result<(), DeviceError> {
 /// Gives back heaps that were unused at the last samples.
 fn give_back_unused(core: &Core) {
     core.heaps.arenas().iter().for_each(|arena| arena.with(|open| segments::age_unused(open.space_mut())));
-    while let Some(_climbing) = core.growth.try_lock()
+    while let Some(_alone) = core.growth.try_lock()
         && let Some(bytes) = whole_heaps::drop_aged_heap(core, ROW as u16)
     {
         core.notes.add(Note::GaveBackIdle { bytes });
@@ -105,7 +105,7 @@ fn give_back_from(core: &Core, index: u16, idle: u32) -> Result<u32, DeviceError
     let step = u32::try_from(STEP >> core.shift).unwrap_or(u32::MAX);
     let mut given = 0;
     while given < idle {
-        let Some(_climbing) = core.growth.try_lock() else { break };
+        let Some(_alone) = core.growth.try_lock() else { break };
         let taken = core.sizing.give_back_pages(core, index, (idle - given).min(step))?;
         if taken == 0 {
             break;

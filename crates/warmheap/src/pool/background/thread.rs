@@ -81,7 +81,7 @@ fn maintain(pool: &Weak<Core>, wanted: Wanted, end: &End) {
         }
         let Some(pool) = pool.upgrade() else { return };
         let PoolConfig { trim_after, compaction, .. } = &pool.config;
-        settle(&pool, &mut look, || decay::look(&pool, *trim_after), *trim_after, &failures);
+        settle(&pool, &mut look, || decay::tick(&pool, *trim_after), *trim_after, &failures);
         settle(&pool, &mut step, || compact::compact_a_little(&pool), compaction.interval, &failures);
     }
 }

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use crate::device::Memory;
 use crate::fork::{Forked, Process};
 use crate::pool::core::Core;
-use crate::pool::heaps::records::NOBODY;
+use crate::pool::heaps::records::UNUSED;
 use crate::pool::heaps::span::{FALLBACK, Span, SpanHead};
 use crate::pool::in_flight::early_reuse::PendingTicket;
 use crate::pool::in_flight::timeline::Timeline;
@@ -183,7 +183,7 @@ impl Buffer {
 
     /// A stand-in for a buffer that cannot be reached in a child process. It has a size, and nothing else.
     pub(crate) fn nowhere(pool: &Core, size: u64) -> Self {
-        Self::new(pool, Span::new(SpanHead::new(&NOBODY, 0), 0, FALLBACK, u16::MAX), size)
+        Self::new(pool, Span::new(SpanHead::new(&UNUSED, 0), 0, FALLBACK, u16::MAX), size)
     }
 
     #[inline(always)]

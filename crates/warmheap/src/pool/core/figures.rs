@@ -64,9 +64,9 @@ fn gauges(core: &Core) -> Gauges {
     };
     // The lock is held throughout, because a heap that becomes purgeable meanwhile, or is taken back into
     // use, would count twice.
-    let resting = lock(&core.resting);
+    let purgeable = lock(&core.purgeable);
     core.heaps.arenas().iter().for_each(|arena| arena.with(&mut add));
-    for heap in &*resting {
+    for heap in &*purgeable {
         gauges.heaps += 1;
         gauges.committed += u64::from(heap.len);
         gauges.free += u64::from(heap.len);
@@ -133,7 +133,7 @@ pub(crate) fn statistics(core: &Core) -> Statistics {
         moved_buffers: counted(done.moved_buffers),
         moved_mb: mib(counted(done.moved_bytes)),
         recovered_mb: mib(counted(done.recovered_bytes)),
-        slow_path: if core.config.track_statistics { core.ladder.snapshot() } else { SlowPath::default() },
+        slow_path: if core.config.track_statistics { core.stages.snapshot() } else { SlowPath::default() },
     }
 }
 
@@ -150,7 +150,7 @@ pub(crate) fn reset_statistics(core: &Core) {
     core.peak.reset();
     core.fallbacks.store(0, Relaxed);
     core.failures.store(0, Relaxed);
-    core.ladder.reset();
+    core.stages.reset();
     core.compactor.reset();
     core.driver.account().reset();
 }

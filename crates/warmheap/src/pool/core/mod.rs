@@ -73,7 +73,7 @@ pub(crate) struct Core {
     pub(crate) fallbacks: AtomicU64,
     pub(crate) failures: AtomicU64,
     pub(crate) exhaustion: RateLimit,
-    pub(crate) ladder: StageCounters,
+    pub(crate) stages: StageCounters,
     pub(crate) callbacks: Callbacks,
     pub(crate) quotas: Quotas,
     /// What this kind of heaps does differently.
@@ -84,7 +84,7 @@ pub(crate) struct Core {
     /// The growth lock: the one thread that makes memory available holds it.
     pub(crate) growth: CheckedMutex,
     /// Purgeable heaps. They are in no arena, because the system may take their pages.
-    pub(crate) resting: Mutex<Vec<Heap>>,
+    pub(crate) purgeable: Mutex<Vec<Heap>>,
     /// Spans that could not be cleared and must not be handed out as they are.
     pub(crate) quarantine: Quarantine,
     pub(crate) closed: AtomicBool,
@@ -104,7 +104,7 @@ impl Core {
     /// The number of heaps held from the device, purgeable ones included.
     pub(crate) fn heap_count(&self) -> usize {
         let heaps = self.heaps.arenas().iter().map(|arena| arena.with(|open| open.heaps().count()));
-        heaps.sum::<usize>() + lock(&self.resting).len()
+        heaps.sum::<usize>() + lock(&self.purgeable).len()
     }
 
     /// The step in which the device commits memory, in granules.
@@ -156,7 +156,7 @@ impl Core {
     ///
     /// # Errors
     /// [`DeviceError::WithinCall`] if this thread holds the lock already, because the device has called back.
-    pub(crate) fn climb_alone(&self, call: &'static str) -> Result<Holding<'_>, DeviceError> {
+    pub(crate) fn lock_growth(&self, call: &'static str) -> Result<Holding<'_>, DeviceError> {
         self.growth.lock().ok_or(DeviceError::WithinCall { call })
     }
 

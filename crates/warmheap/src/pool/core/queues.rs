@@ -12,7 +12,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::device::Queue;
-use crate::pool::accounting::stages::Step;
+use crate::pool::accounting::stages::Stage;
 use crate::pool::core::buffer::Buffer;
 use crate::pool::core::notes::Note;
 use crate::pool::core::{Core, notes};
@@ -138,7 +138,7 @@ pub(crate) fn wait_for_queues(core: &Core, begun: Instant, patience: Duration) -
     if patience.is_zero() || core.is_within_call() {
         return false;
     }
-    core.ladder.tried(Step::Wait);
+    core.stages.tried(Stage::Wait);
     let left = || (begun + patience).saturating_duration_since(Instant::now());
     loop {
         let mut waiting = queues(core);

@@ -111,7 +111,7 @@ fn extend(core: &Core, range: &mut Span, size: u64) -> Result<bool, DeviceError>
     let (heap, block) = (range.arena(), range.record().block());
     let into_free = || core.open(heap, |open| open.space_mut().extend(block, len));
     let extended = into_free() || {
-        let _climbing = core.climb_alone("Buffer::grow")?;
+        let _alone = core.lock_growth("Buffer::grow")?;
         core.sizing.extend(core, heap, block, len)?
     };
     if extended {

@@ -17,12 +17,12 @@ use crate::sync::{AtomicU64, Mutex, lock};
 /// The fallback buffers that are alive.
 #[derive(Debug, Default)]
 pub(crate) struct Fallback {
-    books: Mutex<Books>,
+    state: Mutex<State>,
     bytes: AtomicU64,
 }
 
 #[derive(Debug, Default)]
-struct Books {
+struct State {
     held: Slab<Held>,
     records: RecordTable,
 }
@@ -38,15 +38,15 @@ impl Fallback {
         let held = driver.allocate(size, align, up_to)?;
         self.bytes.fetch_add(held.size, Relaxed);
         let address = held.address;
-        let mut books = lock(&self.books);
-        let index = books.held.insert(held) as u32;
-        let start = SpanHead::new(books.records.record(index), address);
+        let mut state = lock(&self.state);
+        let index = state.held.insert(held) as u32;
+        let start = SpanHead::new(state.records.record(index), address);
         Ok(Span::new(start, 0, FALLBACK, u16::MAX))
     }
 
     /// Gives a buffer back to the device. The buffer is gone even if the device returns an error.
     pub(crate) fn free(&self, driver: &DeviceCalls, range: &Span) -> Result<(), DeviceError> {
-        let held = lock(&self.books).held.try_remove(range.record().block() as usize);
+        let held = lock(&self.state).held.try_remove(range.record().block() as usize);
         let Some(Held { memory, size, .. }) = held else { return Ok(()) };
         self.bytes.fetch_sub(size, Relaxed);
         driver.give_back(memory, size)
@@ -54,14 +54,14 @@ impl Fallback {
 
     /// The memory of a buffer and its address.
     pub(crate) fn memory(&self, range: &Span) -> Option<(Arc<dyn Memory>, u64)> {
-        let books = lock(&self.books);
-        let Held { memory, address, .. } = books.held.get(range.record().block() as usize)?;
+        let state = lock(&self.state);
+        let Held { memory, address, .. } = state.held.get(range.record().block() as usize)?;
         Some((Arc::clone(memory), *address))
     }
 
     /// The bytes that the device gave for a buffer.
     pub(crate) fn size(&self, range: &Span) -> u64 {
-        lock(&self.books).held.get(range.record().block() as usize).map_or(0, |held| held.size)
+        lock(&self.state).held.get(range.record().block() as usize).map_or(0, |held| held.size)
     }
 
     /// The bytes held from the device.
@@ -70,12 +70,12 @@ impl Fallback {
     }
 
     pub(crate) fn count(&self) -> usize {
-        lock(&self.books).held.len()
+        lock(&self.state).held.len()
     }
 
     /// Shows the record of every live fallback buffer.
     pub(crate) fn for_each_record(&self, show: impl FnMut(&AllocRecord)) {
-        let books = lock(&self.books);
-        books.held.iter().filter_map(|(index, _)| books.records.get(index as u32)).for_each(show);
+        let state = lock(&self.state);
+        state.held.iter().filter_map(|(index, _)| state.records.get(index as u32)).for_each(show);
     }
 }

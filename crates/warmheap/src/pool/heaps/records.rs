@@ -62,7 +62,7 @@ impl AllocRecord {
 }
 
 /// The record of a buffer that has no memory.
-pub(crate) static NOBODY: AllocRecord = AllocRecord {
+pub(crate) static UNUSED: AllocRecord = AllocRecord {
     site: AtomicPtr::new(ptr::null_mut()),
     size: AtomicU64::new(0),
     tag: AtomicU32::new(0),

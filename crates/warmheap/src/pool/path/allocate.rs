@@ -181,7 +181,7 @@ fn serve_hard(
     site: CallSite,
 ) -> Result<Span, AllocError> {
     core.process.check()?;
-    match slow::climb(core, want, request, align) {
+    match slow::run_stages(core, want, request, align) {
         Ok(range) => hand_over(core, range, request, site, false),
         Err(fall) => Err(out_of_memory(core, request.size, fall)),
     }

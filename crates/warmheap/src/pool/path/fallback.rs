@@ -8,7 +8,7 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use crate::device::DeviceError;
 use crate::pool::accounting::account::UpTo;
-use crate::pool::accounting::stages::Step;
+use crate::pool::accounting::stages::Stage;
 use crate::pool::core::Core;
 use crate::pool::core::notes::Note;
 use crate::pool::heaps::span::Span;
@@ -16,10 +16,10 @@ use crate::pool::sizing::purgeable;
 
 /// Asks the device for a buffer of its own. If the device is short, unused memory makes way for it.
 pub(crate) fn fall_back(core: &Core, size: u64, align: u64) -> Result<Span, DeviceError> {
-    core.ladder.tried(Step::Fallback);
+    core.stages.tried(Stage::Fallback);
     let ask = |up_to| core.fallback.allocate(&core.driver, size, align, up_to);
     let asked = ask(UpTo::Soft).or_else(|error| {
-        let Some(_climbing) = core.growth.lock() else { return Err(error) };
+        let Some(_alone) = core.growth.lock() else { return Err(error) };
         purgeable::make_way(core, error)?;
         ask(UpTo::Soft)
     });
@@ -28,7 +28,7 @@ pub(crate) fn fall_back(core: &Core, size: u64, align: u64) -> Result<Span, Devi
         Err(DeviceError::PastLimit { .. }) => ask(UpTo::Hard),
         asked => asked,
     };
-    core.ladder.served(Step::Fallback, asked.as_ref().ok());
+    core.stages.served(Stage::Fallback, asked.as_ref().ok());
     let range = asked?;
     if core.config.enabled && core.config.log_exhaustion && core.exhaustion.begins() {
         let fallback_allocations = core.fallbacks.load(Relaxed) + 1;

@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 
 use crate::device::DeviceError;
 use crate::pool::accounting::account::UpTo;
-use crate::pool::accounting::stages::Step;
+use crate::pool::accounting::stages::Stage;
 use crate::pool::core::notes::Note;
 use crate::pool::core::{Core, caches, notes, queues};
 use crate::pool::heaps::arena_guard::ArenaGuard;
@@ -42,7 +42,7 @@ pub(crate) struct Fall {
 
 /// Runs the stages for a request until one yields a span or nothing is left to try.
 #[cold]
-pub(crate) fn climb(
+pub(crate) fn run_stages(
     core: &Core,
     want: Option<SpanRequest>,
     request: &Request,
@@ -64,16 +64,16 @@ pub(crate) fn climb(
             found => (found, within),
         };
         if let Some(step) = reached {
-            core.ladder.served(step, found.as_ref());
+            core.stages.served(step, found.as_ref());
         }
         if let Some(range) = found {
             return Ok(notes::speak_with(core, range));
         }
         notes::speak(core);
         if queues::wait_for_queues(core, begun, patience) {
-            reached = Some(Step::Wait);
+            reached = Some(Stage::Wait);
         } else if !asked && ask_for_help(core, request.size) {
-            (reached, asked) = (Some(Step::Callbacks), true);
+            (reached, asked) = (Some(Stage::Callbacks), true);
         } else {
             let waited = if patience.is_zero() { patience } else { begun.elapsed() };
             return Err(Fall { device, waited });
@@ -89,40 +89,40 @@ pub(crate) fn make_available(core: &Core, want: SpanRequest, exact: SpanRequest)
         return Some(range);
     }
     // What queues have completed since the last poll is the cheapest memory there is.
-    core.ladder.tried(Step::Retired);
+    core.stages.tried(Stage::Retired);
     if queues::poll_queues(core)
-        && let Some(range) = core.ladder.served(Step::Retired, search(core, want))
+        && let Some(range) = core.stages.served(Stage::Retired, search(core, want))
     {
         return Some(range);
     }
-    let mut climbing = core.growth.lock()?;
+    let mut alone = core.growth.lock()?;
     // The thread that held the lock before may have left room for both.
     if let Some(range) = search(core, want) {
         return Some(range);
     }
-    core.ladder.tried(Step::Caches);
+    core.stages.tried(Stage::Caches);
     if let Some(range) = search_caches(core, want) {
         return Some(range);
     }
-    core.ladder.tried(Step::EmptyHeaps);
-    while purgeable::wake(core, want) {
-        if let Some(range) = core.ladder.served(Step::EmptyHeaps, search(core, want)) {
+    core.stages.tried(Stage::Purgeable);
+    while purgeable::reclaim(core, want) {
+        if let Some(range) = core.stages.served(Stage::Purgeable, search(core, want)) {
             return Some(range);
         }
     }
     if compact::may_compact_for(core, want) {
-        drop(climbing);
-        core.ladder.tried(Step::Compaction);
+        drop(alone);
+        core.stages.tried(Stage::Compaction);
         if compact::compact_unless_busy(core)
-            && let Some(range) = core.ladder.served(Step::Compaction, search(core, want))
+            && let Some(range) = core.stages.served(Stage::Compaction, search(core, want))
         {
             return Some(range);
         }
-        climbing = core.growth.lock()?;
+        alone = core.growth.lock()?;
     }
-    core.ladder.tried(Step::Growth);
-    let grown = core.ladder.served(Step::Growth, grow_and_search(core, want, exact));
-    drop(climbing);
+    core.stages.tried(Stage::Growth);
+    let grown = core.stages.served(Stage::Growth, grow_and_search(core, want, exact));
+    drop(alone);
     grown
 }
 
@@ -185,13 +185,13 @@ fn search_caches(core: &Core, want: SpanRequest) -> Option<Span> {
     // The cache is shed bit by bit, the least recently used classes first: the next requests would miss at
     // once what is used all the time.
     while own && caches::shed_own_cache(core) {
-        if let Some(range) = core.ladder.served(Step::Caches, search(core, want)) {
+        if let Some(range) = core.stages.served(Stage::Caches, search(core, want)) {
             return Some(range);
         }
     }
     let all = home.is_none() && caches::cached(core) >= want.len.into() && caches::flush_caches(core);
     let range = if all { search(core, want) } else { None };
-    core.ladder.served(Step::Caches, range)
+    core.stages.served(Stage::Caches, range)
 }
 
 /// Searches all heaps, other threads' too, with every cache given up. This is the last search, so it also
@@ -206,7 +206,7 @@ fn search_everywhere(core: &Core, want: SpanRequest, exact: SpanRequest) -> Opti
 fn ask_for_help(core: &Core, requested: u64) -> bool {
     let called = !core.is_within_call() && core.callbacks.call(Pressure::Exhausted { requested });
     if called {
-        core.ladder.tried(Step::Callbacks);
+        core.stages.tried(Stage::Callbacks);
     }
     called
 }

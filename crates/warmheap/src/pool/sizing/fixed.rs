@@ -98,7 +98,7 @@ impl Sizing for Fixed {
         if self.strategy != Strategy::BestFit {
             return Some(OwnHeaps::Shared);
         }
-        let _climbing = core.growth.lock()?;
+        let _alone = core.growth.lock()?;
         let has_heaps = |arena: &Arena| arena.levels().committed > 0;
         let new = core.heaps.loneliest(|_| true)?;
         if !has_heaps(core.heaps.arena(new)) {
@@ -125,12 +125,12 @@ impl Sizing for Fixed {
         let within = |used: u64, all: u64| used as f64 <= core.config.growth_trigger * all as f64;
         // The hints come first, because they take no lock. They count cached spans as used.
         let (committed, used) = figures::levels(core);
-        let at_rest = || lock(&core.resting).iter().map(|heap| u64::from(heap.len)).sum::<u64>();
-        if within(used, committed) || within(used, committed + at_rest()) || self.refused.lately() {
+        let purgeable_len = || lock(&core.purgeable).iter().map(|heap| u64::from(heap.len)).sum::<u64>();
+        if within(used, committed) || within(used, committed + purgeable_len()) || self.refused.lately() {
             return;
         }
         // A thread that holds the growth lock makes room anyway.
-        let Some(_climbing) = core.growth.try_lock() else { return };
+        let Some(_alone) = core.growth.try_lock() else { return };
         let grown = !figures::is_past(core, core.config.growth_trigger)
             || (self.may_add_heap(core)
                 && whole_heaps::add_heap(core, core.config.heap_size, UpTo::Soft) == Ok(true));
@@ -153,7 +153,7 @@ impl Sizing for Fixed {
 /// caller holds the growth lock.
 fn share_out(core: &Core, to: u16) {
     // Statistics hold this lock while they count, so that they miss no heap that is on its way.
-    let _resting = lock(&core.resting);
+    let _purgeable = lock(&core.purgeable);
     let unused = |arena: &Arena| {
         let (unused, all) = arena.with(|open| (segments::unused(open.space()).count(), open.heaps().count()));
         if unused == all { unused / 2 } else { unused.div_ceil(2) }

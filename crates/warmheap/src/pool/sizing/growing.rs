@@ -180,7 +180,7 @@ impl Sizing for Growing {
         if !self.thread_heaps {
             return Some(OwnHeaps::Shared);
         }
-        let _climbing = core.growth.lock()?;
+        let _alone = core.growth.lock()?;
         // The pair with the most memory in it comes first, because that memory need not be moved.
         let committed =
             |pair: &[Arena]| -> u64 { pair.iter().map(|arena| u64::from(arena.levels().committed)).sum() };
@@ -203,7 +203,7 @@ impl Sizing for Growing {
         let len = core.granules(request.size)?.checked_next_multiple_of(page)?;
         let most = core.granules(request.room.max(request.size)).unwrap_or(u32::MAX);
         let heap = core.home().map_or(0, |home| home.large);
-        let _climbing = core.growth.lock()?;
+        let _alone = core.growth.lock()?;
         let plan = || {
             core.open(heap, |open| {
                 let room = open.space().plan_tail(most, page).filter(|room| room.len >= len)?;

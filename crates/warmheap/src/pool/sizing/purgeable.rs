@@ -17,7 +17,7 @@ use crate::sync::lock;
 
 /// Makes every heap without buffers purgeable, where the device can. Returns the bytes of those heaps.
 pub(crate) fn make_purgeable(core: &Core) -> Result<u64, DeviceError> {
-    let _climbing = core.climb_alone("Pool::make_purgeable")?;
+    let _alone = core.lock_growth("Pool::make_purgeable")?;
     caches::flush_caches(core);
     let mut bytes = 0;
     for (index, arena) in (0..).zip(core.heaps.arenas()) {
@@ -25,7 +25,7 @@ pub(crate) fn make_purgeable(core: &Core) -> Result<u64, DeviceError> {
             match core.driver.set_volatile(&*heap.memory, true) {
                 Ok(_) => {
                     bytes += heap.held();
-                    lock(&core.resting).push(heap);
+                    lock(&core.purgeable).push(heap);
                 }
                 Err(error) => {
                     let refused = core.heaps.install(index, heap).err();
@@ -41,8 +41,8 @@ pub(crate) fn make_purgeable(core: &Core) -> Result<u64, DeviceError> {
 
 /// Takes the smallest purgeable heap that is long enough back into use. Returns `false` if there is none. The
 /// caller holds the growth lock.
-pub(crate) fn wake(core: &Core, want: SpanRequest) -> bool {
-    while let Some(heap) = take_resting(core, want) {
+pub(crate) fn reclaim(core: &Core, want: SpanRequest) -> bool {
+    while let Some(heap) = take_fitting(core, want) {
         match core.driver.set_volatile(&*heap.memory, false) {
             Ok(contents) => {
                 core.notes.add(Note::WokeUp { lost: contents == Contents::Lost });
@@ -57,11 +57,11 @@ pub(crate) fn wake(core: &Core, want: SpanRequest) -> bool {
     false
 }
 
-fn take_resting(core: &Core, want: SpanRequest) -> Option<Heap> {
-    let mut resting = lock(&core.resting);
-    let lengths = (0..).zip(resting.iter().map(|heap| heap.len));
+fn take_fitting(core: &Core, want: SpanRequest) -> Option<Heap> {
+    let mut purgeable = lock(&core.purgeable);
+    let lengths = (0..).zip(purgeable.iter().map(|heap| heap.len));
     let (_, place) = lengths.filter(|(_, len)| *len >= want.len).map(|(place, len)| (len, place)).min()?;
-    Some(resting.swap_remove(place))
+    Some(purgeable.swap_remove(place))
 }
 
 /// Gives unused memory back to the device, because a call failed with `error`. Returns `Ok` if the call is
@@ -76,14 +76,14 @@ pub(crate) fn make_way(core: &Core, error: DeviceError) -> Result<(), DeviceErro
         return Err(error);
     }
     let before = core.driver.account().returns();
-    drop_resting(core);
+    drop_all(core);
     // What was given back before a failure counts.
     let _ = core.sizing.give_back(core, 0);
     if core.driver.account().returns() != before { Ok(()) } else { Err(error) }
 }
 
 /// Destroys all purgeable heaps.
-pub(crate) fn drop_resting(core: &Core) {
-    let resting = std::mem::take(&mut *lock(&core.resting));
-    resting.into_iter().for_each(|heap| _ = whole_heaps::destroy(core, heap));
+pub(crate) fn drop_all(core: &Core) {
+    let purgeable = std::mem::take(&mut *lock(&core.purgeable));
+    purgeable.into_iter().for_each(|heap| _ = whole_heaps::destroy(core, heap));
 }

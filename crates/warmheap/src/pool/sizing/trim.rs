@@ -13,7 +13,7 @@ use crate::pool::core::{Core, caches, queues};
 /// Returns the bytes given back.
 pub(crate) fn trim(core: &Core, target: u64) -> Result<u64, DeviceError> {
     queues::poll_queues(core);
-    let _climbing = core.climb_alone("Pool::trim")?;
+    let _alone = core.lock_growth("Pool::trim")?;
     let mut given = core.sizing.give_back(core, target)?;
     // Threads are disturbed only if the free memory in heaps is not enough.
     if core.driver.reserved() > target && caches::flush_caches(core) {

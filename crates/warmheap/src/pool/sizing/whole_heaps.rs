@@ -15,7 +15,7 @@ pub(crate) fn drop_unused_heaps(core: &Core, target: u64) -> u64 {
     let mut given = 0;
     let excessive = || core.driver.reserved() > target && exceeds_promise(core);
     while excessive() {
-        let Some(heap) = lock(&core.resting).pop() else { break };
+        let Some(heap) = lock(&core.purgeable).pop() else { break };
         given += destroy(core, heap);
     }
     for arena in core.heaps.arenas() {
