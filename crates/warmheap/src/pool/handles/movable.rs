@@ -22,7 +22,7 @@ use crate::sync::{Mutex, lock};
 /// given back when dropped, as a [`Buffer`] is.
 ///
 /// Only a [`PinnedBuffer`] has an address. A caller that needs one pins the buffer, and notes with
-/// [`Movable::in_flight_until`] which work of the device still uses it afterwards.
+/// [`MovableBuffer::in_flight_until`] which work of the device still uses it afterwards.
 ///
 /// ```
 /// use std::sync::Arc;
@@ -109,7 +109,7 @@ impl MovableBuffer {
     /// queue are gone.
     ///
     /// Call this while the buffer is still pinned. Dropping the movable buffer early is as wrong as dropping
-    /// any buffer early: use [`Movable::retire`].
+    /// any buffer early: use [`MovableBuffer::retire`].
     pub fn in_flight_until(&self, ticket: &Ticket) {
         if !self.place.pool.process.is_current() {
             return;
