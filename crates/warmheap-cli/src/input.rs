@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use warmheap::PoolConfig;
-use warmheap::config::MAX_YAML_BYTES;
+use warmheap::config::{MAX_YAML_BYTES, PassedOver};
 use warmheap_trace::{Compile, Program, TraceReader};
 
 use crate::failure::Failure;
@@ -94,19 +94,21 @@ fn sidecar_path(trace: &Path) -> PathBuf {
 }
 
 /// Reads the configuration at `path`, or on standard input for `-`, and applies the environment's overrides.
-pub(crate) fn config(path: &Path) -> Result<PoolConfig, Failure> {
-    let read = if path == Path::new("-") {
+/// Returns also the keys that are another owner's.
+pub(crate) fn config(path: &Path) -> Result<(PoolConfig, Vec<PassedOver>), Failure> {
+    let (read, text) = if path == Path::new("-") {
         // One byte more than is allowed shows that the text is too long.
         let mut text = String::new();
         let mut input = io::stdin().lock().take(MAX_YAML_BYTES as u64 + 1);
         input
             .read_to_string(&mut text)
             .map_err(|e| Failure::Failed(format!("standard input: cannot be read ({e}); give UTF-8 text")))?;
-        PoolConfig::from_yaml_str(&text)
+        (PoolConfig::from_yaml_str(&text), text)
     } else {
-        PoolConfig::from_yaml_file(path)
+        (PoolConfig::from_yaml_file(path), fs::read_to_string(path).unwrap_or_default())
     };
-    read.and_then(PoolConfig::with_environment).map_err(Failure::failed)
+    let config = read.and_then(PoolConfig::with_environment).map_err(Failure::failed)?;
+    Ok((config, PoolConfig::passed_over_in(&text)))
 }
 
 /// Reads the configuration at `path`, or returns `otherwise` if there is no path. The environment overrides
@@ -116,7 +118,7 @@ pub(crate) fn config_or(
     otherwise: impl FnOnce() -> PoolConfig,
 ) -> Result<PoolConfig, Failure> {
     match path {
-        Some(path) => config(path),
+        Some(path) => config(path).map(|(config, _)| config),
         None => otherwise().with_environment().map_err(Failure::failed),
     }
 }

@@ -30,6 +30,8 @@ pub(crate) struct Output {
     /// The memory that the pool takes from the device at start-up.
     pub(crate) capacity_mb: u64,
     pub(crate) num_heaps: usize,
+    /// The keys of other owners that reading passed over.
+    pub(crate) passed_over: Vec<String>,
     /// The most severe finding; absent if there is none.
     pub(crate) severity: Option<Severity>,
     pub(crate) findings: Vec<Finding>,
@@ -44,13 +46,14 @@ pub(crate) struct Recommendation {
 }
 
 pub(crate) fn run(args: &Args, json: bool) -> Result<ExitCode, Failure> {
-    let config = input::config(&args.config)?;
+    let (config, passed_over) = input::config(&args.config)?;
     let findings = advice::review(&config, args.model_mb, args.ram_gb);
     let recommended = advice::recommend(args.model_mb, args.ram_gb, &config);
     let output = Output {
         config: args.config.display().to_string(),
         capacity_mb: (config.heap_size / MIB).saturating_mul(config.num_heaps as u64),
         num_heaps: config.num_heaps,
+        passed_over: passed_over.into_iter().map(|passed| passed.key).collect(),
         severity: findings.iter().map(|finding| finding.severity).max(),
         findings,
         recommendation: Recommendation {
@@ -67,12 +70,17 @@ pub(crate) fn run(args: &Args, json: bool) -> Result<ExitCode, Failure> {
 
 impl fmt::Display for Output {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let others = match &self.passed_over[..] {
+            [] => String::new(),
+            keys => format!("Passed over, as not Warmheap's: {}\n", keys.join(", ")),
+        };
         write!(
             f,
-            "{}: valid; {} heaps, {} MiB in all\n\n{}\n\nRecommended: {}\n\n{}",
+            "{}: valid; {} heaps, {} MiB in all\n{}\n{}\n\nRecommended: {}\n\n{}",
             self.config,
             self.num_heaps,
             self.capacity_mb,
+            others,
             show::findings(&self.findings),
             self.recommendation.explanation,
             self.recommendation.config

@@ -68,7 +68,7 @@ fn a_bad_configuration_is_refused_by_every_command_that_takes_one() {
             let before = format!("*a{}", i - 1);
             text += &format!("a{i}: &a{i} [{}]\n", [before.as_str(); 9].join(", "));
         }
-        text
+        text + "memory_pool: {num_heaps: *a9}\n"
     };
     let cases: [(String, &str); 12] = [
         (pool("heap_sise_mb: 4"), "heap_size_mb"),

@@ -55,6 +55,8 @@ fn a_configuration_may_come_by_a_pipe() {
     let (code, stdout, _) = check("memory_pool: {heap_size_mb: 64, num_heaps: 2}");
     assert_eq!(code, Some(0), "{stdout}");
     assert!(stdout.contains("2 heaps, 128 MiB"), "{stdout}");
+    let (code, stdout, _) = check("server: {port: 1}\nmemory_pool: {heap_size_mb: 64, num_heaps: 2}");
+    assert!(code == Some(0) && stdout.contains("not Warmheap's: server"), "{stdout}");
     let (code, stdout, stderr) = check("memory_pool: {heap_size_mb: 0}");
     assert_eq!((code, stdout.as_str()), (Some(1), ""));
     assert!(stderr.contains("heap_size_mb"), "{stderr}");

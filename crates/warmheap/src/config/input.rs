@@ -14,6 +14,13 @@ pub(crate) enum Input {
     Quoted(String),
     List(Vec<Input>),
     Map(Vec<Entry>),
+    /// A form that no setting has. It is an error where a setting stands, and nothing elsewhere.
+    Unread {
+        /// The line, counted from 1.
+        line: usize,
+        /// What it is, and what to write instead.
+        message: &'static str,
+    },
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -25,6 +32,16 @@ pub(crate) struct Entry {
 }
 
 impl Input {
+    /// Returns the line and the message of a part that is [`Input::Unread`].
+    pub(crate) fn unread(&self) -> Option<(usize, &'static str)> {
+        match self {
+            Self::Unread { line, message } => Some((*line, message)),
+            Self::List(items) => items.iter().find_map(Self::unread),
+            Self::Map(entries) => entries.iter().find_map(|entry| entry.value.unread()),
+            Self::Plain(_) | Self::Quoted(_) => None,
+        }
+    }
+
     /// Returns whether the place of the value is empty.
     pub(crate) fn is_null(&self) -> bool {
         matches!(self, Self::Plain(text) if matches!(text.as_str(), "" | "~" | "null" | "Null" | "NULL"))
@@ -40,6 +57,7 @@ impl fmt::Display for Input {
             Self::Quoted(text) => write!(f, "the text '{}'", shortened(text)),
             Self::List(items) => write!(f, "a list of {}", items.len()),
             Self::Map(_) => f.write_str("a section"),
+            Self::Unread { message, .. } => f.write_str(message),
         }
     }
 }

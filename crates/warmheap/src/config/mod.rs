@@ -42,7 +42,7 @@ pub use rule::{MAX_HEAP_SIZE, MAX_HEAPS};
 pub use settings::{Compaction, HeapSizing, Limits, PoolConfig, Scrub, Strategy, ThreadCache};
 pub use value::Value;
 #[cfg(feature = "yaml")]
-pub use yaml::MAX_YAML_BYTES;
+pub use yaml::{MAX_YAML_BYTES, PassedOver};
 
 /// One MiB: the unit of every `_mb` in configuration and statistics.
 pub const MIB: u64 = 1 << 20;
@@ -56,7 +56,8 @@ pub(crate) fn mib(bytes: u64) -> f64 {
 impl PoolConfig {
     /// Reads the settings in `text`: a document that starts at `metal_optimizations`, or a fragment that
     /// starts at `memory_pool` or with the pool's own keys. A key that is not set keeps the value of
-    /// [`PoolConfig::default`].
+    /// [`PoolConfig::default`]. The document may be a server's own: sections of other owners are passed over,
+    /// see [`passed_over_in`](Self::passed_over_in).
     ///
     /// ```
     /// # use warmheap::config::{MIB, PoolConfig};
@@ -86,6 +87,14 @@ impl PoolConfig {
     /// then name the file.
     pub fn from_yaml_file(path: impl AsRef<Path>) -> Result<Self, ConfigError> {
         yaml::read_file(path.as_ref())
+    }
+
+    /// Returns the keys that [`from_yaml_str`](Self::from_yaml_str) passes over, because they are not
+    /// Warmheap's: sections beside `metal_optimizations`, and other optimisations inside it. A key that is
+    /// like one of Warmheap's is an error instead. Returns nothing for a text that cannot be read.
+    #[must_use]
+    pub fn passed_over_in(text: &str) -> Vec<PassedOver> {
+        yaml::passed_over(text)
     }
 
     /// Returns every setting as a YAML document that starts at `metal_optimizations`. Reading it back

@@ -20,7 +20,7 @@ use super::input::{Entry, Input, shortened};
 use super::key::{Key, keys};
 use super::rule::Rule;
 use super::settings::PoolConfig;
-use super::suggest::remedy;
+use super::suggest::{nearest, remedy};
 use super::value::Value;
 
 /// The most bytes that a configuration may have.
@@ -29,12 +29,31 @@ pub const MAX_YAML_BYTES: usize = 1 << 20;
 /// The most problems that an error reports. More would not help the reader.
 const MAX_PROBLEMS: usize = 20;
 
+/// The most keys of other owners. Each is compared with every key that it may misspell.
+const MAX_PASSED_OVER: usize = 1000;
+
 /// Reads the settings in `text`.
 pub(crate) fn read_text(text: &str) -> Result<PoolConfig, ConfigError> {
-    let root = tree::parse(text).map_err(|problem| ConfigError::invalid(vec![problem]))?;
-    let mut reader = Reader::default();
-    reader.section(Section::File, &root);
+    let reader = Reader::of(text)?;
+    for PassedOver { key, line } in &reader.passed_over {
+        tracing::info!(key, line, "a setting of another owner is passed over");
+    }
     reader.finish()
+}
+
+/// A key of a configuration that is not Warmheap's, so that reading passes over it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct PassedOver {
+    /// The key, cut where it is long.
+    pub key: String,
+    /// Its line, counted from 1.
+    pub line: usize,
+}
+
+/// Returns the keys that reading `text` passes over: those of other owners in a whole document.
+pub(crate) fn passed_over(text: &str) -> Vec<PassedOver> {
+    Reader::of(text).map(|reader| reader.passed_over).unwrap_or_default()
 }
 
 /// Reads the settings in a file. Every error names the file.
@@ -141,10 +160,36 @@ struct Reader {
     problems: Vec<Problem>,
     /// The line that set each section and key, by its full name.
     seen: BTreeMap<String, usize>,
+    /// Whether the text is a whole document, in which sections of other owners may stand.
+    whole: bool,
+    passed_over: Vec<PassedOver>,
 }
 
 impl Reader {
+    fn of(text: &str) -> Result<Self, ConfigError> {
+        let root = tree::parse(text).map_err(|problem| ConfigError::invalid(vec![problem]))?;
+        let sections = [Section::Optimizations.name(), Section::Pool.name()];
+        let whole = matches!(&root, Input::Map(entries) if
+            entries.iter().any(|entry| sections.contains(&entry.key.as_str())));
+        let mut reader = Self { whole, ..Self::default() };
+        reader.section(Section::File, &root);
+        Ok(reader)
+    }
+
+    /// Whether an unknown key in this section may be another owner's. A key like one of ours is misspelt.
+    fn may_pass_over(&self, section: Section, key: &str) -> bool {
+        let shared = match section {
+            Section::File => self.whole,
+            Section::Optimizations => true,
+            Section::Pool | Section::Group(_) => false,
+        };
+        shared && self.passed_over.len() < MAX_PASSED_OVER && nearest(key, &section.names()).is_none()
+    }
+
     fn section(&mut self, section: Section, input: &Input) {
+        if let Input::Unread { line, message } = input {
+            return self.problem(*line, Fault::Syntax((*message).to_owned()));
+        }
         let Input::Map(entries) = input else {
             // Every other section was checked to be a map, so this is the file itself.
             self.not_a_section(section, input, 1);
@@ -165,6 +210,10 @@ impl Reader {
             (Some(_), _) if section == Section::Optimizations => "metal_optimizations.enabled",
             (Some(key), _) => key.name(),
             (None, Some(child)) => child.name(),
+            (None, None) if self.may_pass_over(section, &entry.key) => {
+                let passed = PassedOver { key: shortened(&entry.key), line: entry.line };
+                return self.passed_over.push(passed);
+            }
             (None, None) => {
                 return self.problem(
                     entry.line,
@@ -180,6 +229,11 @@ impl Reader {
             return self.problem(entry.line, Fault::Duplicate { key, first });
         }
         self.seen.insert(full_name.to_owned(), entry.line);
+        // The entries of a section are looked at one by one.
+        let is_section = key.is_none() && matches!(entry.value, Input::Map(_));
+        if let Some((line, message)) = entry.value.unread().filter(|_| !is_section) {
+            return self.problem(line, Fault::Syntax(message.to_owned()));
+        }
         match (key, child) {
             (Some(key), _) => self.assign(section, key, entry),
             (None, Some(child)) if matches!(entry.value, Input::Map(_)) => {

@@ -1,7 +1,7 @@
 //! Parses YAML text into a small tree with line numbers.
 //!
-//! A configuration needs no aliases, no tags and no deep nesting. The parser refuses them, so the tree is
-//! never larger than the text.
+//! A configuration needs no aliases, no tags and no deep nesting. The parser does not follow them, so the tree
+//! is never larger than the text. They may stand in sections of other owners.
 
 use saphyr_parser::{Event, Parser, ScalarStyle, ScanError, StrInput};
 
@@ -65,17 +65,21 @@ impl<'a> Events<'a> {
 
     /// Reads the node that `event` begins.
     fn node(&mut self, (event, line): (Event<'a>, usize), depth: usize) -> Result<Input, Problem> {
+        const TAG: &str = "a configuration has no YAML tags (`!...`); remove the tag";
+        // The levels of `MAX_DEPTH`.
+        const DEEP: &str = "nested more than 8 levels deep; a configuration needs three";
+        let opens = matches!(event, Event::SequenceStart(..) | Event::MappingStart(..));
         if depth > MAX_DEPTH {
-            return Err(problem(
-                line,
-                format!("nested more than {MAX_DEPTH} levels deep; a configuration needs three"),
-            ));
+            if opens {
+                self.skip()?;
+            }
+            return Ok(Input::Unread { line, message: DEEP });
         }
         match event {
-            Event::Scalar(_, _, _, Some(_))
-            | Event::SequenceStart(_, Some(_))
-            | Event::MappingStart(_, Some(_)) => {
-                Err(problem(line, "a configuration has no YAML tags (`!...`); remove the tag".to_owned()))
+            Event::Scalar(_, _, _, Some(_)) => Ok(Input::Unread { line, message: TAG }),
+            Event::SequenceStart(_, Some(_)) | Event::MappingStart(_, Some(_)) => {
+                self.skip()?;
+                Ok(Input::Unread { line, message: TAG })
             }
             Event::Scalar(text, style, _, None) => Ok(match style {
                 ScalarStyle::Plain => Input::Plain(text.into_owned()),
@@ -83,12 +87,26 @@ impl<'a> Events<'a> {
             }),
             Event::SequenceStart(..) => self.list(depth),
             Event::MappingStart(..) => self.map(depth),
-            Event::Alias(_) => Err(problem(
-                line,
-                "YAML aliases (`*name`) are not accepted; write the value itself".to_owned(),
-            )),
+            Event::Alias(_) => {
+                let message = "YAML aliases (`*name`) are not accepted; write the value itself";
+                Ok(Input::Unread { line, message })
+            }
             other => Err(problem(line, format!("not valid YAML: unexpected {other:?}"))),
         }
+    }
+
+    /// Reads the rest of the list or map that the last event began, whatever is in it.
+    fn skip(&mut self) -> Result<(), Problem> {
+        let mut open = 1_usize;
+        while open > 0 {
+            match self.next()? {
+                (Event::SequenceStart(..) | Event::MappingStart(..), _) => open += 1,
+                (Event::SequenceEnd | Event::MappingEnd, _) => open -= 1,
+                (Event::StreamEnd, line) => return Err(problem(line, "the text ends too early".to_owned())),
+                _ => {}
+            }
+        }
+        Ok(())
     }
 
     fn list(&mut self, depth: usize) -> Result<Input, Problem> {
