@@ -130,10 +130,12 @@ fn is_any_fragmented(core: &Core, threshold: f64) -> bool {
 
 /// Moves buffers forward, the last one first.
 fn pack(core: &Core, budget: CompactionBudget, report: &mut CompactionReport) -> Result<(), DeviceError> {
-    let begun = Instant::now();
     let line = line_up(core);
     let mut candidates = movable(core, &line);
     candidates.sort_unstable_by_key(|(position, _)| Reverse(*position));
+    // Time counts from here. Otherwise a step might spend all of it on lining up, and no step would move
+    // anything where there are many heaps or the machine is slow.
+    let begun = Instant::now();
     for ((rank, _), place) in candidates {
         if report.moved_bytes >= budget.bytes || begun.elapsed() >= budget.time {
             return Ok(());
