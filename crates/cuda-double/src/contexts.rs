@@ -1,6 +1,6 @@
 //! The driver's functions for devices, contexts and error texts.
 
-use std::cell::RefCell;
+use std::cell::Cell;
 use std::ffi::{CStr, c_char, c_int, c_uint};
 
 use cudarc::driver::sys::{CUcontext, CUdevice, CUdevice_attribute, CUresult};
@@ -8,7 +8,45 @@ use cudarc::driver::sys::{CUcontext, CUdevice, CUdevice_attribute, CUresult};
 use crate::state::{DEVICES, State, lock, status};
 
 thread_local! {
-    static CURRENT: RefCell<Vec<usize>> = const { RefCell::new(Vec::new()) };
+    /// The driver works until the process ends: in handlers of `atexit`, and in destructors of a thread that
+    /// is ending. So this has no destructor, and is never gone.
+    static CURRENT: Cell<Stack> = const { Cell::new(Stack { depth: 0, devices: [0; Stack::MOST] }) };
+}
+
+/// The devices whose contexts a thread has pushed, the current one last.
+#[derive(Clone, Copy)]
+struct Stack {
+    depth: usize,
+    devices: [u8; Self::MOST],
+}
+
+impl Stack {
+    const MOST: usize = 64;
+
+    fn current() -> Option<usize> {
+        let stack = CURRENT.get();
+        stack.depth.checked_sub(1).map(|top| stack.devices[top].into())
+    }
+
+    /// Returns whether there was room.
+    fn push(device: usize) -> bool {
+        let mut stack = CURRENT.get();
+        let room = stack.depth < Self::MOST;
+        if room {
+            stack.devices[stack.depth] = device as u8;
+            stack.depth += 1;
+            CURRENT.set(stack);
+        }
+        room
+    }
+
+    fn pop() -> Option<usize> {
+        let top = Self::current()?;
+        let mut stack = CURRENT.get();
+        stack.depth -= 1;
+        CURRENT.set(stack);
+        Some(top)
+    }
 }
 
 /// Returns the handle of a device's context: the number of the device plus one, as a pointer.
@@ -18,7 +56,7 @@ fn handle(device: usize) -> CUcontext {
 
 /// Returns the device whose context is current on this thread, or the driver's error.
 pub(crate) fn current(state: &mut State, call: &str) -> Result<usize, CUresult> {
-    match CURRENT.with_borrow(|stack| stack.last().copied()) {
+    match Stack::current() {
         Some(device) if state.retained[device] > 0 => Ok(device),
         _ => state.broken(call, "no context is current", CUresult::CUDA_ERROR_INVALID_CONTEXT),
     }
@@ -160,9 +198,8 @@ unsafe extern "C" fn cuDevicePrimaryCtxRelease_v2(number: CUdevice) -> CUresult 
 
 #[unsafe(no_mangle)]
 unsafe extern "C" fn cuCtxGetCurrent(context: *mut CUcontext) -> CUresult {
-    let top = CURRENT.with_borrow(|stack| stack.last().copied());
     // SAFETY: the caller passes a valid pointer, as to the driver.
-    unsafe { *context = top.map_or(std::ptr::null_mut(), handle) };
+    unsafe { *context = Stack::current().map_or(std::ptr::null_mut(), handle) };
     CUresult::CUDA_SUCCESS
 }
 
@@ -175,8 +212,10 @@ unsafe extern "C" fn cuCtxPushCurrent_v2(context: CUcontext) -> CUresult {
             let bad = CUresult::CUDA_ERROR_INVALID_CONTEXT;
             return state.broken("cuCtxPushCurrent", "not a live context", bad);
         }
-        CURRENT.with_borrow_mut(|stack| stack.push(device));
-        Ok(())
+        if Stack::push(device) {
+            return Ok(());
+        }
+        state.broken("cuCtxPushCurrent", "too many contexts on one thread", CUresult::CUDA_ERROR_UNKNOWN)
     }))
 }
 
@@ -184,7 +223,7 @@ unsafe extern "C" fn cuCtxPushCurrent_v2(context: CUcontext) -> CUresult {
 unsafe extern "C" fn cuCtxPopCurrent_v2(context: *mut CUcontext) -> CUresult {
     let mut state = lock();
     status(state.enter("cuCtxPopCurrent").and_then(|()| {
-        match CURRENT.with_borrow_mut(Vec::pop) {
+        match Stack::pop() {
             Some(device) => {
                 // SAFETY: the caller passes a valid pointer, as to the driver.
                 unsafe { *context = handle(device) };
