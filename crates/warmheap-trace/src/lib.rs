@@ -32,6 +32,7 @@ mod parse;
 mod program;
 mod reader;
 mod recorder;
+mod recording;
 pub mod replay;
 mod source;
 mod words;
@@ -42,6 +43,7 @@ pub use event::{Action, Event};
 pub use program::{Compile, Op, Program, Summary};
 pub use reader::TraceReader;
 pub use recorder::{Recorded, Recorder};
+pub use recording::{Lifetime, Recording};
 pub use words::Words;
 pub use writer::TraceWriter;
 
