@@ -32,7 +32,6 @@ mod parse;
 mod program;
 mod reader;
 mod recorder;
-mod recording;
 pub mod replay;
 mod source;
 mod words;
@@ -43,7 +42,6 @@ pub use event::{Action, Event};
 pub use program::{Compile, Op, Program, Summary};
 pub use reader::TraceReader;
 pub use recorder::{Recorded, Recorder};
-pub use recording::{Lifetime, Recording};
 pub use words::Words;
 pub use writer::TraceWriter;
 

@@ -1,36 +1,65 @@
 //! Records the requests of a program to a pool.
 //!
-//! A recorder wraps a pool and the buffers that the pool hands out, so that it sees their growth and their
-//! frees. The pool does not know the recorder. A buffer can do what it could do without.
+//! A recorder wraps a pool and the buffers that the pool hands out, so that it sees their frees. The pool
+//! does not know the recorder. The file has an order that happened: the recorder writes an allocation after
+//! the pool served it, and a free before the pool gets the buffer back. An address therefore never appears
+//! live twice.
 
 use std::ops::Deref;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use crate::error::TraceError;
-use crate::recording::{Lifetime, Recording};
+use crate::event::{Action, Event};
 use crate::writer::TraceWriter;
-use warmheap::{AllocError, Buffer, Pool, PoolQueue, Request, Ticket};
+use warmheap::{AllocError, Buffer, Pool, Request, Ticket};
 
 /// A pool whose allocations and frees are written to a trace. A clone is cheap and shares the trace. Any
 /// thread may use it.
 #[derive(Debug, Clone)]
 pub struct Recorder {
     pool: Pool,
-    recording: Recording,
+    log: Arc<Log>,
 }
 
-/// A buffer whose growth and free the recorder will write.
+/// A buffer whose free the recorder will write.
 #[derive(Debug)]
 pub struct Recorded {
     // This field is dropped first, so that the free is written before the pool gets the buffer back.
-    life: Lifetime,
+    life: Life,
     buffer: Buffer,
+}
+
+/// Records a free when it is dropped.
+#[derive(Debug)]
+struct Life {
+    log: Arc<Log>,
+    address: u64,
+    size: u64,
+}
+
+#[derive(Debug)]
+struct Log {
+    started: Instant,
+    /// The writer; `None` once the recording is finished.
+    writer: Mutex<Option<State>>,
+}
+
+#[derive(Debug)]
+struct State {
+    writer: TraceWriter,
+    events: u64,
+    /// The first failure. The recording stopped there.
+    failed: Option<TraceError>,
 }
 
 impl Recorder {
     /// Starts to record the requests to `pool` with `writer`.
     #[must_use]
     pub fn new(pool: Pool, writer: TraceWriter) -> Self {
-        Self { pool, recording: Recording::start(writer) }
+        let state = State { writer, events: 0, failed: None };
+        Self { pool, log: Arc::new(Log { started: Instant::now(), writer: Mutex::new(Some(state)) }) }
     }
 
     /// Returns the wrapped pool.
@@ -47,40 +76,17 @@ impl Recorder {
     #[track_caller]
     pub fn allocate(&self, request: impl Into<Request>) -> Result<Recorded, AllocError> {
         let request = request.into();
-        self.recorded(request.bytes(), 0, self.pool.allocate(request))
-    }
-
-    /// Allocates from a queue of the pool, as [`PoolQueue::allocate`] does, and records `stream` as its
-    /// number.
-    ///
-    /// # Errors
-    /// As [`Recorder::allocate`].
-    #[track_caller]
-    pub fn allocate_on(
-        &self,
-        queue: &PoolQueue,
-        stream: u64,
-        request: impl Into<Request>,
-    ) -> Result<Recorded, AllocError> {
-        let request = request.into();
-        self.recorded(request.bytes(), stream, queue.allocate(request))
-    }
-
-    fn recorded(
-        &self,
-        size: u64,
-        stream: u64,
-        result: Result<Buffer, AllocError>,
-    ) -> Result<Recorded, AllocError> {
-        match result {
+        let size = request.bytes();
+        match self.pool.allocate(request) {
             Ok(buffer) => {
-                let life = self.recording.allocated(buffer.device_address(), size, stream);
-                Ok(Recorded { life, buffer })
+                let address = buffer.device_address();
+                self.log.add(Action::Allocate, address, size);
+                Ok(Recorded { life: Life { log: Arc::clone(&self.log), address, size }, buffer })
             }
             // The program will ask again.
             Err(AllocError::WouldBlock) => Err(AllocError::WouldBlock),
             Err(error) => {
-                self.recording.refused(size, stream);
+                self.log.add(Action::AllocateFailure, 0, size);
                 Err(error)
             }
         }
@@ -92,46 +98,50 @@ impl Recorder {
     /// # Errors
     /// Returns the first failure to write since the start. The file then ends before that event.
     pub fn finish(self) -> Result<u64, TraceError> {
-        self.recording.finish()
+        let Some(state) = self.log.lock().take() else {
+            return Ok(0);
+        };
+        match state.failed {
+            Some(error) => Err(error),
+            None => state.writer.finish().map(|()| state.events),
+        }
     }
 }
 
-impl Recorded {
-    /// Grows the buffer in place, as [`Buffer::grow`] does, and records its new size.
-    ///
-    /// # Errors
-    /// As [`Buffer::grow`].
-    pub fn grow(&mut self, size: u64) -> Result<(), AllocError> {
-        self.buffer.grow(size)?;
-        self.life.grown(self.buffer.size());
-        Ok(())
-    }
-
-    /// Grows the buffer in place or by a move, as [`Buffer::grow_or_move`] does, and records it. Returns the
-    /// old buffer if it moved.
-    ///
-    /// # Errors
-    /// As [`Buffer::grow_or_move`].
-    #[track_caller]
-    pub fn grow_or_move(&mut self, request: impl Into<Request>) -> Result<Option<Self>, AllocError> {
-        let Some(left) = self.buffer.grow_or_move(request)? else {
-            self.life.grown(self.buffer.size());
-            return Ok(None);
+impl Log {
+    fn add(&self, action: Action, pointer: u64, size: u64) {
+        let mut guard = self.lock();
+        let Some(state) = guard.as_mut().filter(|s| s.failed.is_none()) else {
+            return;
         };
-        let life = self.life.moved(self.buffer.device_address(), self.buffer.size());
-        Ok(Some(Self { life, buffer: left }))
+        let event =
+            Event { thread: thread_number(), time: self.started.elapsed(), action, pointer, size, stream: 0 };
+        match state.writer.write(&event) {
+            Ok(()) => state.events += 1,
+            Err(error) => state.failed = Some(error),
+        }
     }
 
-    /// Retires the buffer as [`Buffer::retire`] does. The free is recorded now, on no stream.
+    fn lock(&self) -> MutexGuard<'_, Option<State>> {
+        // A panic of another thread has lost one line at worst, so the recording goes on.
+        self.writer.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Returns a small number that identifies the calling thread.
+fn thread_number() -> u64 {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    thread_local! {
+        static NUMBER: u64 = NEXT.fetch_add(1, Ordering::Relaxed);
+    }
+    NUMBER.try_with(|n| *n).unwrap_or(u64::MAX)
+}
+
+impl Recorded {
+    /// Retires the buffer as [`Buffer::retire`] does. The free is recorded now.
     pub fn retire(self, ticket: &Ticket) {
-        self.retire_on(ticket, 0);
-    }
-
-    /// Retires the buffer as [`Buffer::retire`] does. The free is recorded now, in the order of `stream`:
-    /// the number of the ticket's queue.
-    pub fn retire_on(self, ticket: &Ticket, stream: u64) {
         let Self { life, buffer } = self;
-        life.retired(stream);
+        drop(life);
         buffer.retire(ticket);
     }
 }
@@ -141,5 +151,11 @@ impl Deref for Recorded {
 
     fn deref(&self) -> &Buffer {
         &self.buffer
+    }
+}
+
+impl Drop for Life {
+    fn drop(&mut self) {
+        self.log.add(Action::Free, self.address, self.size);
     }
 }

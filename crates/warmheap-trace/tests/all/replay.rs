@@ -7,9 +7,9 @@ use std::sync::Arc;
 use warmheap::config::{MIB, Strategy};
 use warmheap::device::sim::{Call, SimDevice, SimQueue};
 use warmheap::device::{Device, host::HostDevice};
-use warmheap::{Pool, PoolConfig, Request};
+use warmheap::{Pool, PoolConfig};
 use warmheap_trace::replay::{Replay, Report, play_phases};
-use warmheap_trace::{Action, Compile, Program, Recorder, TraceReader, TraceWriter};
+use warmheap_trace::{Compile, Program, Recorder, TraceReader, TraceWriter};
 
 fn bundled() -> Program {
     Program::compile(TraceReader::open(crate::bundled()).unwrap(), Compile::default()).unwrap()
@@ -154,56 +154,4 @@ fn a_recorded_run_replays() {
         let pool = Pool::new(Arc::new(SimDevice::new()), PoolConfig::elastic()).unwrap();
         verify(&program, &pool, 1, false);
     }
-}
-
-/// The lines of a recording as (action, pointer, size, stream), with pointers numbered as they appear.
-fn lines(path: &std::path::Path) -> Vec<(Action, usize, u64, u64)> {
-    let mut seen: Vec<u64> = Vec::new();
-    let number = |pointer: u64, seen: &mut Vec<u64>| {
-        seen.iter().position(|known| *known == pointer).unwrap_or_else(|| {
-            seen.push(pointer);
-            seen.len() - 1
-        })
-    };
-    let events = TraceReader::open(path).unwrap().map(Result::unwrap);
-    events.map(|e| (e.action, number(e.pointer, &mut seen), e.size, e.stream)).collect()
-}
-
-#[test]
-fn a_recorded_buffer_grows_and_moves_and_its_queue_is_in_the_trace() {
-    use Action::{Allocate, Free};
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("run.csv");
-    let pool = pool(SimDevice::new(), PoolConfig::elastic());
-    let sim = Arc::new(SimQueue::new());
-    let queue = pool.queue(sim.clone());
-    let recorder = Recorder::new(pool, TraceWriter::create(&path).unwrap());
-
-    let mut cache = recorder.allocate(Request::new(MIB).growable(8 * MIB)).unwrap();
-    cache.grow(2 * MIB).unwrap();
-    cache.grow(MIB).unwrap(); // changes nothing, so it is no line
-    assert_eq!(cache.size(), 2 * MIB);
-    let mut small = recorder.allocate_on(&queue, 7, 64).unwrap();
-    let _wall = recorder.allocate(64).unwrap();
-    let left = small.grow_or_move(64 * MIB).unwrap().expect("it has no room where it is");
-    left.retire_on(&queue.ticket(sim.submit()), 7);
-    assert_eq!(queue.retired_bytes(), 64);
-    drop((small, cache));
-    sim.complete_all();
-    recorder.finish().unwrap();
-
-    let expected = [
-        (Allocate, 0, MIB, 0),
-        (Free, 0, MIB, 0),
-        (Allocate, 0, 2 * MIB, 0),
-        (Allocate, 1, 64, 7),
-        (Allocate, 2, 64, 0),
-        (Allocate, 3, 64 * MIB, 7),
-        (Free, 1, 64, 7),
-        (Free, 3, 64 * MIB, 7),
-        (Free, 0, 2 * MIB, 0),
-    ];
-    assert_eq!(lines(&path), expected);
-    let program = Program::compile(TraceReader::open(&path).unwrap(), Compile::default()).unwrap();
-    assert_eq!(program.summary().end_live_bytes, 64);
 }
