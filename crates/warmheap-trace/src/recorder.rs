@@ -1,19 +1,21 @@
 //! Records the requests of a program to a pool.
 //!
-//! A recorder wraps a pool and the buffers that the pool hands out, so that it sees their frees. The pool
-//! does not know the recorder. The file has an order that happened: the recorder writes an allocation after
-//! the pool served it, and a free before the pool gets the buffer back. An address therefore never appears
-//! live twice.
+//! A recorder wraps a pool and the buffers that the pool hands out, so that it sees how they grow and when
+//! they are freed. The pool does not know the recorder. The file has an order that happened: the recorder
+//! writes an allocation after the pool served it, and a free before the pool gets the buffer back. A pointer
+//! therefore never appears live twice. A recorder never changes what a buffer can do.
+
+mod log;
 
 use std::ops::Deref;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
 
+use self::log::Log;
 use crate::error::TraceError;
-use crate::event::{Action, Event};
+use crate::event::Action;
 use crate::writer::TraceWriter;
-use warmheap::{AllocError, Buffer, Pool, Request, Ticket};
+use warmheap::{AllocError, Buffer, MovableBuffer, Pool, PoolQueue, Request, Ticket};
 
 /// A pool whose allocations and frees are written to a trace. A clone is cheap and shares the trace. Any
 /// thread may use it.
@@ -23,43 +25,42 @@ pub struct Recorder {
     log: Arc<Log>,
 }
 
-/// A buffer whose free the recorder will write.
+/// A buffer whose growth and free the recorder will write. It can do what the buffer can do.
 #[derive(Debug)]
-pub struct Recorded {
+pub struct Recorded<T = Buffer> {
     // This field is dropped first, so that the free is written before the pool gets the buffer back.
     life: Life,
-    buffer: Buffer,
+    buffer: T,
 }
 
 /// Records a free when it is dropped.
 #[derive(Debug)]
 struct Life {
     log: Arc<Log>,
-    address: u64,
+    /// `None` once the free is in the hands of the log.
+    range: Option<Range>,
+}
+
+/// What the trace has to say of a buffer.
+#[derive(Debug, Clone, Copy)]
+struct Range {
+    pointer: u64,
     size: u64,
+    stream: u64,
 }
 
-#[derive(Debug)]
-struct Log {
-    started: Instant,
-    /// The writer; `None` once the recording is finished.
-    writer: Mutex<Option<State>>,
-}
+/// The stream of buffers that belong to no queue.
+const NO_QUEUE: u64 = 0;
 
-#[derive(Debug)]
-struct State {
-    writer: TraceWriter,
-    events: u64,
-    /// The first failure. The recording stopped there.
-    failed: Option<TraceError>,
-}
+/// The pointers of movable buffers have this bit, and no address has it. A movable buffer has no address of
+/// its own for long, so its pointer is a number.
+const MOVABLE: u64 = 1 << 63;
 
 impl Recorder {
     /// Starts to record the requests to `pool` with `writer`.
     #[must_use]
     pub fn new(pool: Pool, writer: TraceWriter) -> Self {
-        let state = State { writer, events: 0, failed: None };
-        Self { pool, log: Arc::new(Log { started: Instant::now(), writer: Mutex::new(Some(state)) }) }
+        Self { pool, log: Arc::new(Log::new(writer)) }
     }
 
     /// Returns the wrapped pool.
@@ -76,86 +77,164 @@ impl Recorder {
     #[track_caller]
     pub fn allocate(&self, request: impl Into<Request>) -> Result<Recorded, AllocError> {
         let request = request.into();
-        let size = request.bytes();
-        match self.pool.allocate(request) {
+        self.record(request.bytes(), NO_QUEUE, self.pool.allocate(request), Buffer::device_address)
+    }
+
+    /// Allocates for work of a queue, as [`PoolQueue::allocate`] does, and records it with the queue's number
+    /// as the stream. `queue` is of this recorder's pool.
+    ///
+    /// # Errors
+    /// As [`Recorder::allocate`].
+    #[track_caller]
+    pub fn allocate_on(
+        &self,
+        queue: &PoolQueue,
+        request: impl Into<Request>,
+    ) -> Result<Recorded, AllocError> {
+        let request = request.into();
+        let served = queue.allocate(request);
+        self.record(request.bytes(), queue.number(), served, Buffer::device_address)
+    }
+
+    /// Allocates a movable buffer from the pool and records it. Its pointer in the trace is a number of its
+    /// own, because its address changes.
+    ///
+    /// # Errors
+    /// As [`Recorder::allocate`].
+    #[track_caller]
+    pub fn allocate_movable(
+        &self,
+        request: impl Into<Request>,
+    ) -> Result<Recorded<MovableBuffer>, AllocError> {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        let request = request.into();
+        let served = self.pool.allocate_movable(request);
+        self.record(request.bytes(), NO_QUEUE, served, |_| MOVABLE | NEXT.fetch_add(1, Ordering::Relaxed))
+    }
+
+    fn record<T>(
+        &self,
+        size: u64,
+        stream: u64,
+        served: Result<T, AllocError>,
+        pointer: impl FnOnce(&T) -> u64,
+    ) -> Result<Recorded<T>, AllocError> {
+        match served {
             Ok(buffer) => {
-                let address = buffer.device_address();
-                self.log.add(Action::Allocate, address, size);
-                Ok(Recorded { life: Life { log: Arc::clone(&self.log), address, size }, buffer })
+                let range = Range { pointer: pointer(&buffer), size, stream };
+                let log = Arc::clone(&self.log);
+                log.add([(Action::Allocate, range)]);
+                Ok(Recorded { life: Life { log, range: Some(range) }, buffer })
             }
             // The program will ask again.
             Err(AllocError::WouldBlock) => Err(AllocError::WouldBlock),
             Err(error) => {
-                self.log.add(Action::AllocateFailure, 0, size);
+                self.log.add([(Action::AllocateFailure, Range { pointer: 0, size, stream })]);
                 Err(error)
             }
         }
     }
 
     /// Ends the trace and returns its number of events. The trace has no free of the buffers that are still
-    /// alive. Nothing that clones of this recorder do later is recorded.
+    /// alive or in flight. Nothing that clones of this recorder do later is recorded.
     ///
     /// # Errors
     /// Returns the first failure to write since the start. The file then ends before that event.
     pub fn finish(self) -> Result<u64, TraceError> {
-        let Some(state) = self.log.lock().take() else {
-            return Ok(0);
-        };
-        match state.failed {
-            Some(error) => Err(error),
-            None => state.writer.finish().map(|()| state.events),
-        }
+        self.log.finish()
     }
-}
-
-impl Log {
-    fn add(&self, action: Action, pointer: u64, size: u64) {
-        let mut guard = self.lock();
-        let Some(state) = guard.as_mut().filter(|s| s.failed.is_none()) else {
-            return;
-        };
-        let event =
-            Event { thread: thread_number(), time: self.started.elapsed(), action, pointer, size, stream: 0 };
-        match state.writer.write(&event) {
-            Ok(()) => state.events += 1,
-            Err(error) => state.failed = Some(error),
-        }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Option<State>> {
-        // A panic of another thread has lost one line at worst, so the recording goes on.
-        self.writer.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// Returns a small number that identifies the calling thread.
-fn thread_number() -> u64 {
-    static NEXT: AtomicU64 = AtomicU64::new(0);
-    thread_local! {
-        static NUMBER: u64 = NEXT.fetch_add(1, Ordering::Relaxed);
-    }
-    NUMBER.try_with(|n| *n).unwrap_or(u64::MAX)
 }
 
 impl Recorded {
-    /// Retires the buffer as [`Buffer::retire`] does. The free is recorded now.
-    pub fn retire(self, ticket: &Ticket) {
-        let Self { life, buffer } = self;
-        drop(life);
-        buffer.retire(ticket);
+    /// Grows the buffer as [`Buffer::grow`] does. The trace gets a free of the old size and an allocation of
+    /// the new one, with the same pointer.
+    ///
+    /// # Errors
+    /// As [`Buffer::grow`].
+    pub fn grow(&mut self, size: u64) -> Result<(), AllocError> {
+        let before = self.buffer.size();
+        self.buffer.grow(size)?;
+        if size > before {
+            self.life.grow(size);
+        }
+        Ok(())
+    }
+
+    /// Grows the buffer as [`Buffer::grow_or_move`] does. If it moves, the trace gets the allocation of the
+    /// new place; the old buffer, which this returns, is recorded until it is freed or retired.
+    ///
+    /// # Errors
+    /// As [`Buffer::grow_or_move`].
+    #[track_caller]
+    pub fn grow_or_move(&mut self, request: impl Into<Request>) -> Result<Option<Self>, AllocError> {
+        let request = request.into();
+        let before = self.buffer.size();
+        let behind = self.buffer.grow_or_move(request)?;
+        let size = self.buffer.size();
+        let Some(buffer) = behind else {
+            if size > before {
+                self.life.grow(size);
+            }
+            return Ok(None);
+        };
+        let stream = self.life.range.map_or(NO_QUEUE, |range| range.stream);
+        let range = Range { pointer: self.buffer.device_address(), size, stream };
+        self.life.log.add([(Action::Allocate, range)]);
+        let moved = Life { log: Arc::clone(&self.life.log), range: Some(range) };
+        Ok(Some(Self { life: std::mem::replace(&mut self.life, moved), buffer }))
+    }
+
+    /// Retires the buffer as [`Buffer::retire`] does. The free is recorded with the queue's number as the
+    /// stream, once the work is done or the queue uses the memory again: at the next event from then on.
+    pub fn retire(mut self, ticket: &Ticket) {
+        self.life.retire(ticket);
+        self.buffer.retire(ticket);
     }
 }
 
-impl Deref for Recorded {
-    type Target = Buffer;
+impl Recorded<MovableBuffer> {
+    /// Retires the buffer as [`MovableBuffer::retire`] does, and records it as [`Recorded::retire`] of a
+    /// buffer does.
+    pub fn retire(mut self, ticket: &Ticket) {
+        self.life.retire(ticket);
+        self.buffer.retire(ticket);
+    }
 
-    fn deref(&self) -> &Buffer {
+    /// Converts into a buffer that does not move any more, as [`MovableBuffer::into_buffer`] does.
+    #[must_use]
+    pub fn into_buffer(self) -> Recorded {
+        Recorded { life: self.life, buffer: self.buffer.into_buffer() }
+    }
+}
+
+impl<T> Deref for Recorded<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
         &self.buffer
+    }
+}
+
+impl Life {
+    fn grow(&mut self, size: u64) {
+        if let Some(range) = &mut self.range {
+            let grown = Range { size, ..*range };
+            self.log.add([(Action::Free, *range), (Action::Allocate, grown)]);
+            *range = grown;
+        }
+    }
+
+    fn retire(&mut self, ticket: &Ticket) {
+        if let Some(range) = self.range.take() {
+            self.log.retire(Range { stream: ticket.queue_number(), ..range }, ticket);
+        }
     }
 }
 
 impl Drop for Life {
     fn drop(&mut self) {
-        self.log.add(Action::Free, self.address, self.size);
+        if let Some(range) = self.range.take() {
+            self.log.add([(Action::Free, range)]);
+        }
     }
 }

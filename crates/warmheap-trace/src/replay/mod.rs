@@ -14,6 +14,7 @@ mod round;
 mod side_by_side;
 
 use std::sync::Mutex;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use quanta::Clock;
@@ -88,6 +89,9 @@ pub enum ReplayError {
         /// The message of the panic.
         words: String,
     },
+    /// The caller of [`Replay::run_until`] stopped it.
+    #[error("the replay was stopped")]
+    Stopped,
 }
 
 impl Replay {
@@ -104,13 +108,24 @@ impl Replay {
     /// # Errors
     /// Returns [`ReplayError::Panicked`] if a thread panics. If `verify` is set, returns the first failure of
     /// the pool.
-    pub fn run(
+    pub fn run(&self, program: &Program, pool: &Pool, on_round: impl FnMut()) -> Result<Report, ReplayError> {
+        self.run_until(&AtomicBool::new(false), program, pool, on_round)
+    }
+
+    /// As [`Replay::run`], until another thread sets `stopped`. The replay then frees its buffers and ends
+    /// within a thousand operations of each thread.
+    ///
+    /// # Errors
+    /// As [`Replay::run`], and [`ReplayError::Stopped`].
+    pub fn run_until(
         &self,
+        stopped: &AtomicBool,
         program: &Program,
         pool: &Pool,
         mut on_round: impl FnMut(),
     ) -> Result<Report, ReplayError> {
-        let round = Round { program, pool, threads: self.threads.max(1), remote_free: self.remote_free };
+        let (threads, remote_free) = (self.threads.max(1), self.remote_free);
+        let round = Round { program, pool, threads, remote_free, stopped };
         let mut report = self.keep_books(round)?;
         on_round();
         report.ns_per_op = self.time(round, &mut on_round)? / (report.events.max(1) as f64);

@@ -5,12 +5,13 @@
 //! time of a round is therefore that of its work, without the time to create threads, to wake them, or to
 //! find processors for them.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use super::ReplayError;
-use super::side_by_side::{BATCH, Gate, batches, channel, hand_over};
+use super::side_by_side::{BATCH, Gate, Member, batches, channel, hand_over};
 use crate::program::{Op, Program};
 use crate::words_of;
 use warmheap::{Buffer, Pool};
@@ -33,7 +34,13 @@ pub(super) struct Round<'a> {
     pub(super) threads: usize,
     /// Whether one more thread frees all buffers.
     pub(super) remote_free: bool,
+    /// Whether to end the round early.
+    pub(super) stopped: &'a AtomicBool,
 }
+
+/// The operations between two looks at [`Round::stopped`]: few enough to stop at once, and enough for the
+/// looks to cost nothing.
+const STRETCH: usize = 1024;
 
 /// The results of a round.
 #[derive(Debug)]
@@ -59,7 +66,8 @@ impl Round<'_> {
     /// Plays the program. `at_half` runs once, while all threads wait at the middle of the program.
     ///
     /// # Errors
-    /// Returns [`ReplayError::Panicked`] if a thread panicked, once every thread has ended.
+    /// Returns [`ReplayError::Panicked`] if a thread panicked, and [`ReplayError::Stopped`] if the round was
+    /// stopped, once every thread has ended.
     pub(super) fn play<M: Meter>(
         &self,
         meter: impl Fn() -> M + Sync,
@@ -93,11 +101,14 @@ impl Round<'_> {
             // A thread that left because another panicked is not the one to report.
             played.extend(thread.map_err(panicked)?);
         }
+        if self.stopped.load(Ordering::Relaxed) {
+            return Err(ReplayError::Stopped);
+        }
         Ok(Played::from_threads(played))
     }
 
-    /// Plays the program on one thread. Returns `None` if another thread has panicked and this one stopped
-    /// early.
+    /// Plays the program on one thread. Returns `None` if another thread has panicked, or the round was
+    /// stopped, and this one ended early.
     fn work<M: Meter>(
         &self,
         mut meter: M,
@@ -107,17 +118,34 @@ impl Round<'_> {
         let member = gate.join();
         let mut slots = Slots::new();
         slots.resize_with(self.program.slots(), || None);
-        let (ops, sizes) = (self.program.ops(), self.program.sizes());
+        let ops = self.program.ops();
         let (first, second) = ops.split_at(ops.len() / 2);
         member.pass()?;
         let start = Instant::now();
-        drive(first, sizes, &mut slots, self.pool, &mut meter);
+        self.play_part(first, &mut slots, &mut meter, &member)?;
         if let Some(at_half) = at_half {
             member.rest(at_half)?;
         }
-        drive(second, sizes, &mut slots, self.pool, &mut meter);
+        self.play_part(second, &mut slots, &mut meter, &member)?;
         let span = (start, Instant::now());
         Some(Thread { span, meter, slots })
+    }
+
+    fn play_part<M: Meter>(
+        &self,
+        ops: &[Op],
+        slots: &mut [Option<Buffer>],
+        meter: &mut M,
+        member: &Member<'_>,
+    ) -> Option<()> {
+        for stretch in ops.chunks(STRETCH) {
+            if self.stopped.load(Ordering::Relaxed) {
+                member.leave();
+                return None;
+            }
+            drive(stretch, self.program.sizes(), slots, self.pool, meter);
+        }
+        Some(())
     }
 }
 

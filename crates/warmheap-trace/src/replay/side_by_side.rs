@@ -59,7 +59,7 @@ impl Gate {
 }
 
 impl Member<'_> {
-    /// Starts with the others. Returns `None` if one of them has panicked.
+    /// Starts with the others. Returns `None` if one of them has panicked or left.
     pub(super) fn pass(&self) -> Option<()> {
         self.meet()?;
         let all_here = self.gate.all_here.get_or_init(Instant::now);
@@ -69,7 +69,8 @@ impl Member<'_> {
         self.meet().map(drop)
     }
 
-    /// Waits with the others while one of them does `work`. Returns `None` if one of them has panicked.
+    /// Waits with the others while one of them does `work`. Returns `None` if one of them has panicked or
+    /// left.
     pub(super) fn rest(&self, work: impl FnOnce()) -> Option<()> {
         if self.meet()? {
             work();
@@ -77,8 +78,13 @@ impl Member<'_> {
         self.meet().map(drop)
     }
 
+    /// Ends the round for all threads: those that wait for this one return `None`.
+    pub(super) fn leave(&self) {
+        self.gate.broken.store(true, Ordering::Relaxed);
+    }
+
     /// Waits until every thread has arrived. Returns whether the calling thread was the last, or `None` if
-    /// one of them has panicked.
+    /// one of them has panicked or left.
     fn meet(&self) -> Option<bool> {
         let Gate { threads, arrivals, broken, .. } = self.gate;
         let complete = self.complete.get() + threads;
@@ -98,7 +104,7 @@ impl Member<'_> {
 impl Drop for Member<'_> {
     fn drop(&mut self) {
         if thread::panicking() {
-            self.gate.broken.store(true, Ordering::Relaxed);
+            self.leave();
         }
     }
 }

@@ -252,6 +252,12 @@ impl Ticket {
         self.timeline.has_completed(self.value)
     }
 
+    /// The number of the ticket's queue; see [`PoolQueue::number`](crate::PoolQueue::number).
+    #[must_use]
+    pub fn queue_number(&self) -> u64 {
+        self.timeline.number()
+    }
+
     /// The same position, without counting as a holder of the queue.
     pub(crate) fn debt(&self) -> PendingTicket<Buffer> {
         PendingTicket::new(&self.timeline, self.value)

@@ -55,6 +55,12 @@ impl PoolQueue {
         &self.timeline
     }
 
+    /// A number from 1 that no other queue of this process has, for logs and traces.
+    #[must_use]
+    pub fn number(&self) -> u64 {
+        self.timeline.number()
+    }
+
     /// The position after the submission that completes as `value`.
     #[must_use]
     pub fn ticket(&self, value: u64) -> Ticket {

@@ -38,6 +38,8 @@ pub(crate) trait Waiting: Sized {
 #[derive(Debug)]
 pub(crate) struct Timeline<T: Waiting> {
     process: Process,
+    /// A number that no other list of this process has. It guards nothing, so no model counts it.
+    number: u64,
     queue: Arc<dyn Queue>,
     retired: Own<Mutex<VecDeque<Retired<T>>>>,
     bytes: AtomicU64,
@@ -57,12 +59,18 @@ pub(crate) fn completed(queue: &dyn Queue) -> Result<u64, DeviceError> {
 
 impl<T: Waiting> Timeline<T> {
     pub(crate) fn new(queue: Arc<dyn Queue>) -> Self {
+        static NEXT: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(1);
         Self {
             process: Process::current(),
+            number: NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed),
             queue,
             retired: Own::new(Mutex::new(VecDeque::new())),
             bytes: AtomicU64::new(0),
         }
+    }
+
+    pub(crate) fn number(&self) -> u64 {
+        self.number
     }
 
     pub(crate) fn queue(&self) -> &Arc<dyn Queue> {
