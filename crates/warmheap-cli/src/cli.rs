@@ -1,5 +1,6 @@
 //! The command line.
 
+use std::ffi::OsString;
 use std::process::ExitCode;
 
 use clap::error::ErrorKind;
@@ -58,13 +59,13 @@ impl Command {
 
 impl Cli {
     /// Whether the command line asks for JSON. Needs no command line that can be parsed.
-    pub(crate) fn asks_for_json() -> bool {
-        std::env::args_os().skip(1).take_while(|word| word != "--").any(|word| word == "--json")
+    pub(crate) fn asks_for_json(arguments: &[OsString]) -> bool {
+        arguments.iter().skip(1).take_while(|word| *word != "--").any(|word| word == "--json")
     }
 
     /// Parses the command line. Prints help and the version itself, which is a success.
-    pub(crate) fn read() -> Result<Self, Failure> {
-        Self::try_parse().map_err(|error| match error.kind() {
+    pub(crate) fn read(arguments: Vec<OsString>) -> Result<Self, Failure> {
+        Self::try_parse_from(arguments).map_err(|error| match error.kind() {
             ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
                 // The reader may close the pipe early.
                 let _ = error.print();
