@@ -32,7 +32,7 @@ pub(crate) enum Command {
     Bench(bench::Args),
     /// Compare two results of `bench --output` or `replay --json`; exit with 1 on a regression.
     Compare(compare::Args),
-    /// Validate a configuration, grade it and recommend one.
+    /// Validate a configuration, check that it starts here, grade it and recommend one.
     Check(check::Args),
     /// Replay a trace on a pool; print speed, packing, fallbacks and device calls.
     Replay(replay::Args),

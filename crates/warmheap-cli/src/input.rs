@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use warmheap::PoolConfig;
-use warmheap::config::{MAX_YAML_BYTES, PassedOver};
+use warmheap::config::{Document, MAX_YAML_BYTES};
 use warmheap_trace::{Compile, Program, TraceReader};
 
 use crate::failure::Failure;
@@ -94,21 +94,21 @@ fn sidecar_path(trace: &Path) -> PathBuf {
 }
 
 /// Reads the configuration at `path`, or on standard input for `-`, and applies the environment's overrides.
-/// Returns also the keys that are another owner's.
-pub(crate) fn config(path: &Path) -> Result<(PoolConfig, Vec<PassedOver>), Failure> {
-    let (read, text) = if path == Path::new("-") {
+pub(crate) fn config(path: &Path) -> Result<Document, Failure> {
+    let mut document = if path == Path::new("-") {
         // One byte more than is allowed shows that the text is too long.
         let mut text = String::new();
         let mut input = io::stdin().lock().take(MAX_YAML_BYTES as u64 + 1);
         input
             .read_to_string(&mut text)
             .map_err(|e| Failure::Failed(format!("standard input: cannot be read ({e}); give UTF-8 text")))?;
-        (PoolConfig::from_yaml_str(&text), text)
+        Document::from_text(&text)
     } else {
-        (PoolConfig::from_yaml_file(path), fs::read_to_string(path).unwrap_or_default())
-    };
-    let config = read.and_then(PoolConfig::with_environment).map_err(Failure::failed)?;
-    Ok((config, PoolConfig::passed_over_in(&text)))
+        Document::from_file(path)
+    }
+    .map_err(Failure::failed)?;
+    document.config = document.config.with_environment().map_err(Failure::failed)?;
+    Ok(document)
 }
 
 /// Reads the configuration at `path`, or returns `otherwise` if there is no path. The environment overrides
@@ -118,7 +118,7 @@ pub(crate) fn config_or(
     otherwise: impl FnOnce() -> PoolConfig,
 ) -> Result<PoolConfig, Failure> {
     match path {
-        Some(path) => config(path).map(|(config, _)| config),
+        Some(path) => config(path).map(|document| document.config),
         None => otherwise().with_environment().map_err(Failure::failed),
     }
 }

@@ -153,3 +153,43 @@ fn a_pool_works_where_addresses_are_few() {
         drop(held);
     });
 }
+
+#[test]
+fn all_heaps_together_are_checked_before_any_is_mapped() {
+    let host = Arc::new(HostDevice::new());
+    let free = host.limits().available.unwrap();
+    // Each heap fits, and two do not.
+    let size = free / 3 * 2 / MIB * MIB;
+    let config = PoolConfig::default().with_heap_size(size).with_num_heaps(8).with_warmup_sizes([size]);
+    let before = addresses_in_use();
+    let error = Pool::new(host.clone(), config.clone()).unwrap_err();
+    assert!(addresses_in_use() < before + GIB);
+    let words = error.to_string();
+    assert!(words.contains(&format!("heap 2 of 8 ({} MiB each)", size / MIB)), "{words}");
+    assert!(words.contains(&format!("asked for {size} bytes, ")), "{words}");
+    // The pool that the error names does start.
+    let (size, heaps) = error.smaller().expect("a smaller pool fits");
+    assert!(words.ends_with(&format!("{} MiB would fit", size / MIB)), "{words}");
+    let smaller = config.with_heap_size(size).with_num_heaps(heaps).with_warmup_sizes([MIB]);
+    assert_eq!(Pool::check(&*host, &smaller).unwrap(), []);
+    drop(Pool::new(host, smaller).unwrap());
+}
+
+#[test]
+fn every_bound_of_the_process_is_told_and_the_least_is_what_is_free() {
+    limited(libc::RLIMIT_AS, 512 * MIB, || {
+        let host = HostDevice::with_budget(8 * GIB);
+        let bounds = host.bounds();
+        let names: Vec<_> = bounds.iter().map(|bound| bound.name).collect();
+        assert_eq!(names, ["budget", "machine", "control group", "RLIMIT_DATA", "RLIMIT_AS"]);
+        let (name, least) = bounds
+            .iter()
+            .filter_map(|bound| Some((bound.name, bound.bytes?)))
+            .min_by_key(|(_, bytes)| bytes.free)
+            .unwrap();
+        assert_eq!(name, "RLIMIT_AS");
+        assert!(least.free <= 512 * MIB && least.limit > least.free);
+        let available = host.limits().available.unwrap();
+        assert!(available.abs_diff(least.free) < 16 * MIB, "{available} of {least:?}");
+    });
+}

@@ -4,7 +4,8 @@ use std::fmt;
 use std::process::ExitCode;
 
 use serde::Serialize;
-use warmheap::device::SpecError;
+use warmheap::config::MIB;
+use warmheap::device::{Device, SpecError};
 
 use crate::failure::Failure;
 use crate::show::{mib, table};
@@ -37,6 +38,20 @@ struct Limits {
     free: Option<u64>,
     grows_in_place: bool,
     host_visible: bool,
+    /// What bounds the free memory, on a device that knows of several bounds.
+    bounds: Vec<Bound>,
+}
+
+/// A bound on the memory that this process may take.
+#[derive(Debug, Serialize)]
+struct Bound {
+    name: &'static str,
+    /// The most bytes that may be in use; absent if no bound is set.
+    limit: Option<u64>,
+    /// The bytes that it leaves.
+    free: Option<u64>,
+    /// Whether no other bound leaves less.
+    binds: bool,
 }
 
 pub(crate) fn run(json: bool) -> Result<ExitCode, Failure> {
@@ -62,6 +77,7 @@ fn entry(name: &str) -> Entry {
                     free: limits.available,
                     grows_in_place: limits.elastic,
                     host_visible: limits.host_visible,
+                    bounds: bounds(&*device),
                 }),
             }
         }
@@ -71,25 +87,62 @@ fn entry(name: &str) -> Entry {
     }
 }
 
+fn bounds(device: &dyn Device) -> Vec<Bound> {
+    let bounds = device.bounds();
+    let tightest = bounds.iter().filter_map(|bound| bound.bytes).map(|bytes| bytes.free).min();
+    let shown = bounds.iter().map(|bound| Bound {
+        name: bound.name,
+        limit: bound.bytes.map(|bytes| bytes.limit),
+        free: bound.bytes.map(|bytes| bytes.free),
+        binds: bound.bytes.is_some_and(|bytes| Some(bytes.free) == tightest),
+    });
+    shown.collect()
+}
+
+impl fmt::Display for Bound {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let binds = if self.binds { ", which binds" } else { "" };
+        match self.limit.zip(self.free) {
+            Some((limit, free)) => {
+                write!(f, "{:<13}  {} of {} free{binds}", self.name, mib(free), mib(limit))
+            }
+            None => write!(f, "{:<13}  no limit", self.name),
+        }
+    }
+}
+
+fn step(bytes: u64) -> String {
+    if bytes.is_multiple_of(MIB) { format!("{} MiB", bytes / MIB) } else { format!("{bytes} B") }
+}
+
 impl fmt::Display for Output {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let here = self.0.iter().filter_map(|entry| {
             let limits = entry.limits.as_ref()?;
-            let known = |bytes: Option<u64>| bytes.map_or_else(|| "unknown".to_owned(), mib);
+            let known = |bytes: Option<u64>| bytes.map_or_else(|| "-".to_owned(), mib);
             Some([
                 entry.name.clone(),
-                entry.description.clone(),
                 known(limits.free),
                 known(limits.budget),
-                mib(limits.largest_heap),
+                format!("{} MiB", limits.largest_heap / MIB),
                 format!("{} B", limits.alignment),
-                format!("{} KiB", limits.granularity >> 10),
+                step(limits.granularity),
                 if limits.grows_in_place { "yes" } else { "no" }.to_owned(),
             ])
         });
-        let header =
-            ["Device", "Name", "Free", "Budget", "Largest heap", "Alignment", "Step", "Grows in place"];
+        let header = ["Device", "Free", "Budget", "Largest", "Align", "Step", "Grows"];
         f.write_str(&table(header, here))?;
+        for entry in self.0.iter().filter(|entry| entry.available && !entry.name.contains(&entry.description))
+        {
+            write!(f, "\n{}: {}", entry.name, entry.description)?;
+        }
+        for entry in &self.0 {
+            let bounds = entry.limits.iter().flat_map(|limits| &limits.bounds).collect::<Vec<_>>();
+            if !bounds.is_empty() {
+                write!(f, "\n{}, what this process may take:", entry.name)?;
+            }
+            bounds.iter().try_for_each(|bound| write!(f, "\n  {bound}"))?;
+        }
         let missing = self.0.iter().filter(|entry| !entry.available);
         for entry in missing {
             write!(f, "\n{}: {}", entry.name, entry.description)?;

@@ -2,26 +2,32 @@
 
 use std::fmt::Write;
 
-use warmheap::advice::{Evidence, Finding};
+use warmheap::advice::{Evidence, Finding, Severity};
 
-/// Returns the findings with their evidence and the settings to change, or says that there are none.
-pub(crate) fn findings(findings: &[Finding]) -> String {
+/// Returns the findings with their evidence, and `change`, the settings to paste. Says so if there are none.
+pub(crate) fn findings(findings: &[Finding], change: &str) -> String {
     if findings.is_empty() {
         return "Nothing to change.".to_owned();
     }
-    let paragraphs: Vec<_> = findings.iter().map(finding).collect();
+    let mut paragraphs: Vec<_> = findings.iter().map(finding).collect();
+    if !change.is_empty() {
+        paragraphs.push(format!("\nTo change, all together:\n\n{}", change.trim_end()));
+    }
     paragraphs.join("\n")
 }
 
 fn finding(finding: &Finding) -> String {
-    let mut text = format!("{} {}", finding.severity.mark(), finding.title);
+    // A finding that is worth knowing only is no praise, as it is in a grade.
+    let mark = if finding.severity == Severity::Info { "ℹ️" } else { finding.severity.mark() };
+    let mut text = format!("{mark} {}", finding.title);
     let evidence: Vec<_> = finding.evidence.iter().map(evidence).collect();
     // Writing to a string does not fail.
     if !evidence.is_empty() {
         let _ = write!(text, " ({})", evidence.join(", "));
     }
     let _ = write!(text, ": {}", finding.explanation);
-    for change in &finding.change {
+    // What is not among the changes to paste stands with its reason.
+    for change in finding.change.iter().filter(|_| finding.severity == Severity::Info) {
         let _ = write!(text, "\n     {}: {} -> {}", change.key, change.from, change.to);
     }
     text

@@ -1,6 +1,7 @@
 //! The command, as users run it.
 
 mod bad_input;
+mod check;
 mod commands;
 mod documents;
 mod manners;

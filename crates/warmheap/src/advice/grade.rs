@@ -20,7 +20,7 @@ pub struct Grade {
 }
 
 impl Grade {
-    const fn new(label: &'static str, severity: Severity, text: &'static str) -> Self {
+    pub(super) const fn new(label: &'static str, severity: Severity, text: &'static str) -> Self {
         Self { label, text, severity }
     }
 }

@@ -25,14 +25,16 @@
 #![forbid(unsafe_code)]
 
 mod grade;
+mod review;
 mod run;
 mod scenario;
 mod size;
 mod trouble;
 
 pub use grade::{Grade, Grades, fallback_rate, hit_rate, utilization};
+pub use review::{review, review_start, suitability};
 pub use run::recommend_for_run;
-pub use size::{ModelClass, Recommendation, heaps_for_ram, recommend, review};
+pub use size::{ModelClass, Recommendation, heaps_for_ram, recommend};
 pub use trouble::{at_shutdown, start_failure};
 
 use crate::config::{MIB, PoolConfig, Value, keys, mib};
@@ -131,8 +133,17 @@ pub fn apply(config: &PoolConfig, finding: &Finding) -> PoolConfig {
     changed
 }
 
+/// Returns `config` with all findings followed. Findings of one call agree with each other, so their order does
+/// not matter. What is proposed for information only is left as it is. [`PoolConfig::to_yaml_changes`] makes
+/// the text to paste of it.
+#[must_use]
+pub fn follow(config: &PoolConfig, findings: &[Finding]) -> PoolConfig {
+    let advised = findings.iter().filter(|finding| finding.severity > Severity::Info);
+    advised.fold(config.clone(), |config, finding| apply(&config, finding))
+}
+
 fn unseen(config: &PoolConfig) -> Finding {
-    Finding::new("Statistics Off", Severity::Info)
+    Finding::new("Statistics Off", Severity::Warning)
         .proposing(config, &config.clone().with_track_statistics(true))
         .because("statistics are off, so there is nothing to judge")
 }

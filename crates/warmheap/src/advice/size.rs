@@ -7,8 +7,8 @@
 
 use std::ops::RangeInclusive;
 
-use super::{Finding, Severity, mib};
-use crate::config::{HeapSizing, MAX_HEAP_SIZE, MIB, PoolConfig, Warning};
+use super::{Finding, Severity};
+use crate::config::{HeapSizing, MAX_HEAP_SIZE, MIB, PoolConfig};
 
 /// A recommended configuration, with findings and an explanation.
 #[derive(Debug, Clone, PartialEq)]
@@ -94,14 +94,14 @@ fn heap_mb_for_ram(ram_gb: u64) -> u64 {
 }
 
 /// Returns the MiB that a pool may take of a machine's memory. A quarter is left to everything else.
-fn usable_mb(ram_gb: u64) -> u64 {
+pub(super) fn usable_mb(ram_gb: u64) -> u64 {
     ram_gb.saturating_mul(768)
 }
 
 /// Recommends a pool for a model whose weights take `model_mb` MiB, on a machine with `ram_gb` GiB. Either
 /// may be unknown. `heap_size_mb` is `(model_mb / num_heaps) x 1.5`, and the machine's memory decides
-/// `num_heaps`. Every other setting is as in `base`. A size of 0 and a model that does not fit are
-/// findings.
+/// `num_heaps`. The hard limits of `base` bound both. Every other setting is as in `base`. A size of 0 and a
+/// model that does not fit are findings. A pool that is off or sizes its own heaps keeps its settings.
 #[must_use]
 pub fn recommend(model_mb: Option<u64>, ram_gb: Option<u64>, base: &PoolConfig) -> Recommendation {
     let mut findings = Vec::new();
@@ -115,7 +115,12 @@ pub fn recommend(model_mb: Option<u64>, ram_gb: Option<u64>, base: &PoolConfig) 
     let model = known(model_mb, "Model Size of 0", "a model's weights");
     let ram = known(ram_gb, "Memory of 0", "a machine's memory");
 
-    let num_heaps = ram.map_or(base.num_heaps.max(1), |gb| heaps_for_ram(gb).0);
+    if let Some(why) = no_sizes(base) {
+        findings.extend(model.zip(ram).and_then(|(model, ram)| fit(model, ram, u64::MAX)));
+        return Recommendation { config: base.clone(), findings, explanation: why.to_owned() };
+    }
+    let most = base.limits.hard_objects.and_then(|most| usize::try_from(most).ok()).unwrap_or(usize::MAX);
+    let num_heaps = ram.map_or(base.num_heaps, |gb| heaps_for_ram(gb).0).min(most).max(1);
     let heaps = num_heaps as u64;
     let (asked_mb, mut explanation) = match (model, ram) {
         (Some(model), _) => {
@@ -133,14 +138,28 @@ pub fn recommend(model_mb: Option<u64>, ram_gb: Option<u64>, base: &PoolConfig) 
         }
     };
     let room_mb = ram.map_or(u64::MAX, usable_mb) / heaps;
-    let heap_mb = asked_mb.min(room_mb).min(MAX_HEAP_SIZE / MIB);
-    if heap_mb < asked_mb {
+    let allowed_mb = base.limits.hard_bytes.map_or(u64::MAX, |most| most / MIB) / heaps;
+    let heap_mb = asked_mb.min(room_mb).min(allowed_mb).clamp(1, MAX_HEAP_SIZE / MIB);
+    if heap_mb < asked_mb && allowed_mb < room_mb {
+        explanation += &format!("; `limits.hard_mb` limits it to {heap_mb}");
+    } else if heap_mb < asked_mb {
         explanation += &format!("; the memory of the machine limits it to {heap_mb}");
     }
     if let (Some(model), Some(ram)) = (model, ram) {
         findings.extend(fit(model, ram, heap_mb * heaps));
     }
     Recommendation { config: fixed(base, heap_mb * MIB, num_heaps), findings, explanation }
+}
+
+/// Returns why no size has an effect on a pool with these settings, if there is a reason.
+pub(super) fn no_sizes(config: &PoolConfig) -> Option<&'static str> {
+    if !config.enabled {
+        Some("the pool is off (`enabled: false`), so no size has an effect and the settings are unchanged")
+    } else if config.heaps == HeapSizing::Elastic {
+        Some("the pool sizes its own heaps (`heap_sizing: elastic`), so there is no size to set")
+    } else {
+        None
+    }
 }
 
 /// Returns a finding if the model or the pool does not fit in memory.
@@ -169,73 +188,27 @@ fn fit(model: u64, ram: u64, capacity: u64) -> Option<Finding> {
 
 /// Returns `base` with fixed heaps of this size and number, without warm-up sizes that they cannot hold.
 pub(super) fn fixed(base: &PoolConfig, heap_size: u64, num_heaps: usize) -> PoolConfig {
-    let mut warmup_sizes = match base.heaps {
-        HeapSizing::Fixed => base.warmup_sizes.clone(),
-        HeapSizing::Elastic => PoolConfig::default().warmup_sizes,
-    };
-    warmup_sizes.retain(|size| *size <= heap_size);
-    base.clone()
-        .with_heap_sizing(HeapSizing::Fixed)
+    let mut config = base
+        .clone()
         .with_heap_size(heap_size)
         .with_num_heaps(num_heaps)
-        .with_max_heaps(base.max_heaps.max(num_heaps))
-        .with_warmup_sizes(warmup_sizes)
+        .with_warmup_sizes(held_warmups(&base.warmup_sizes, heap_size));
+    if base.dynamic_growth {
+        config.max_heaps = base.max_heaps.max(num_heaps);
+    }
+    config
 }
 
-/// Judges a configuration before it runs, from what is known of the model and the machine. Returns the
-/// findings, the gravest first.
-#[must_use]
-pub fn review(config: &PoolConfig, model_mb: Option<u64>, ram_gb: Option<u64>) -> Vec<Finding> {
-    if !config.enabled || config.heaps == HeapSizing::Elastic {
-        return recommend(model_mb, ram_gb, config).findings;
-    }
-    let recommended = recommend(model_mb, ram_gb, config);
-    let capacity = config.heap_size.saturating_mul(config.num_heaps as u64);
-    let capacity_mb = mib(capacity);
-    let mut found = recommended.findings;
-    let resized = |title, severity, limit| {
-        Finding::new(title, severity)
-            .shown_by([("total_capacity_mb", capacity_mb), limit])
-            .proposing(config, &recommended.config)
-    };
-    if let Some(ram) = ram_gb.filter(|gb| *gb > 0) {
-        let ram_mb = ram as f64 * 1024.0;
-        let (usual, range) = heaps_for_ram(ram);
-        if capacity_mb > ram_mb {
-            found.push(
-                resized("Pool Larger Than Memory", Severity::Error, ("ram_mb", ram_mb))
-                    .because("start-up will fail: the heaps need more memory than the machine has"),
-            );
-        } else if capacity_mb > usable_mb(ram) as f64 {
-            found.push(
-                resized("Pool Crowds Memory", Severity::Warning, ("ram_mb", ram_mb))
-                    .because("the pool leaves less than a quarter of the memory to everything else"),
-            );
-        } else if !range.contains(&config.num_heaps) {
-            let (low, high) = range.into_inner();
-            found.push(
-                resized("Unusual Number of Heaps", Severity::Info, ("num_heaps", config.num_heaps as f64))
-                    .because(format!("usual for {ram} GiB are {low} to {high} heaps, mostly {usual}")),
-            );
+/// Returns those of the warm-up sizes that fit in a heap side by side, the earlier ones first.
+pub(super) fn held_warmups(sizes: &[u64], heap_size: u64) -> Vec<u64> {
+    let mut left = heap_size;
+    let mut held = sizes.to_vec();
+    held.retain(|size| match left.checked_sub(*size) {
+        Some(rest) => {
+            left = rest;
+            true
         }
-    }
-    if let Some(model) = model_mb.filter(|mb| *mb as f64 > capacity_mb) {
-        found.push(
-            resized("Pool Smaller Than the Model", Severity::Warning, ("model_mb", model as f64))
-                .because("the weights alone do not fit in the heaps; the device will serve the rest"),
-        );
-    }
-    found.extend(config.warnings().iter().map(|warning| unheld(warning, config)));
-    found.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
-    found
-}
-
-fn unheld(warning: &Warning, config: &PoolConfig) -> Finding {
-    let Warning::WarmupLargerThanHeap { size, heap_size } = warning;
-    let mut without = config.clone();
-    without.warmup_sizes.retain(|other| other != size);
-    Finding::new("Warm-up Size Larger Than a Heap", Severity::Warning)
-        .shown_by([("warmup_size_mb", mib(*size)), ("heap_size_mb", mib(*heap_size))])
-        .proposing(config, &without)
-        .because("no heap can hold this size, so it is skipped")
+        None => false,
+    });
+    held
 }

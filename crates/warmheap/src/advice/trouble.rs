@@ -2,8 +2,8 @@
 //! titles and sentences are those of `docs/compatibility.md`.
 
 use super::scenario::hold_largest;
-use super::{Check, Finding, Severity, mib};
-use crate::config::{HeapSizing, MIB, PoolConfig};
+use super::{Check, Finding, Severity, bytes, mib};
+use crate::config::{HeapSizing, PoolConfig, leaves_room, smaller};
 use crate::stats::Statistics;
 
 pub(super) const CHECKS: &[Check] = &[exhaustion, unusually_large];
@@ -46,7 +46,7 @@ fn unusually_large(statistics: &Statistics, _: &PoolConfig) -> Option<Finding> {
 }
 
 /// Proposes what to change after start-up ran out of memory with `available_mb` MiB free. The number of
-/// heaps and their size are halved in turn, until the pool takes at most a quarter of the free memory.
+/// heaps and their size are halved together, until a quarter of the free memory is left to everything else.
 /// Returns `None` if memory was not the reason: the pool is off, sizes itself, or would have fitted.
 #[must_use]
 pub fn start_failure(config: &PoolConfig, available_mb: f64) -> Option<Finding> {
@@ -56,14 +56,9 @@ pub fn start_failure(config: &PoolConfig, available_mb: f64) -> Option<Finding> 
         return None;
     }
     let mut to = config.clone();
-    let quarter = available_mb / 4.0;
-    while capacity(&to) > quarter && (to.num_heaps > 1 || to.heap_size >= 2 * MIB) {
-        if to.num_heaps > 1 {
-            to.num_heaps /= 2;
-        }
-        if capacity(&to) > quarter && to.heap_size >= 2 * MIB {
-            to.heap_size /= 2;
-        }
+    let fits = |size: u64, heaps: usize| leaves_room(size.saturating_mul(heaps as u64), bytes(available_mb));
+    if let Some((heap_size, num_heaps)) = smaller(config.heap_size, config.num_heaps, fits) {
+        (to.heap_size, to.num_heaps) = (heap_size, num_heaps);
     }
     Some(
         Finding::new("Initialization Failure", Severity::Error)

@@ -178,6 +178,29 @@ pub enum Warning {
         /// The size of each heap in bytes.
         heap_size: u64,
     },
+    /// The warm-up sizes do not fit in a heap side by side, so the whole heap is warmed and no more.
+    WarmupsLargerThanHeap {
+        /// The sum of the warm-up sizes in bytes.
+        sum: u64,
+        /// The size of each heap in bytes.
+        heap_size: u64,
+    },
+    /// The heaps alone pass a soft limit, so the pool starts with the limit crossed.
+    SoftLimitCrossedAtStart {
+        /// The key of the limit.
+        key: &'static str,
+        /// The limit, in the key's unit.
+        limit: String,
+        /// What the heaps take, in the same unit.
+        heaps: String,
+    },
+    /// Keys that have no effect, because of other settings or the device.
+    WithoutEffect {
+        /// The keys.
+        keys: Vec<&'static str>,
+        /// The reason.
+        because: &'static str,
+    },
 }
 
 impl fmt::Display for Warning {
@@ -190,6 +213,23 @@ impl fmt::Display for Warning {
                 super::mib(*size),
                 super::mib(*heap_size)
             ),
+            Self::WarmupsLargerThanHeap { sum, heap_size } => write!(
+                f,
+                "the `warmup_sizes` take {} MiB side by side, more than a heap (`heap_size_mb` {}), which is \
+                 warmed whole; remove sizes or raise `heap_size_mb`",
+                super::mib(*sum),
+                super::mib(*heap_size)
+            ),
+            Self::SoftLimitCrossedAtStart { key, limit, heaps } => write!(
+                f,
+                "`{key}` is {limit}, and the heaps alone take {heaps}: the limit is crossed from the start; \
+                 raise it or make the heaps smaller"
+            ),
+            Self::WithoutEffect { keys, because } => {
+                let names: Vec<_> = keys.iter().map(|key| format!("`{key}`")).collect();
+                let verb = if keys.len() == 1 { "has" } else { "have" };
+                write!(f, "{} {verb} no effect: {because}", names.join(", "))
+            }
         }
     }
 }

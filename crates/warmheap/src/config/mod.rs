@@ -19,12 +19,14 @@
 
 mod assign;
 mod builder;
+mod effect;
 mod env;
 mod error;
 mod input;
 mod key;
 mod rule;
 mod settings;
+mod smaller;
 mod suggest;
 mod validate;
 mod value;
@@ -40,9 +42,10 @@ pub use error::{ConfigError, Fault, Place, Problem, Warning};
 pub use key::{Key, VARIABLE_PREFIX, keys};
 pub use rule::{MAX_HEAP_SIZE, MAX_HEAPS};
 pub use settings::{Compaction, HeapSizing, Limits, PoolConfig, Scrub, Strategy, ThreadCache};
+pub(crate) use smaller::{leaves_room, smaller};
 pub use value::Value;
 #[cfg(feature = "yaml")]
-pub use yaml::{MAX_YAML_BYTES, PassedOver};
+pub use yaml::{Document, MAX_YAML_BYTES, PassedOver};
 
 /// One MiB: the unit of every `_mb` in configuration and statistics.
 pub const MIB: u64 = 1 << 20;
@@ -77,7 +80,7 @@ impl PoolConfig {
     /// aliases or nests deeply; for unknown or repeated keys; for values that a key may not hold; and for
     /// settings that contradict each other. Every problem names its line.
     pub fn from_yaml_str(text: &str) -> Result<Self, ConfigError> {
-        yaml::read_text(text)
+        Document::from_text(text).map(|document| document.config)
     }
 
     /// Reads the settings in a file, as [`from_yaml_str`](Self::from_yaml_str) does.
@@ -86,7 +89,7 @@ impl PoolConfig {
     /// [`ConfigError::Read`] if the file cannot be read. Otherwise the errors of `from_yaml_str`, which
     /// then name the file.
     pub fn from_yaml_file(path: impl AsRef<Path>) -> Result<Self, ConfigError> {
-        yaml::read_file(path.as_ref())
+        Document::from_file(path).map(|document| document.config)
     }
 
     /// Returns the keys that [`from_yaml_str`](Self::from_yaml_str) passes over, because they are not
@@ -101,7 +104,21 @@ impl PoolConfig {
     /// gives an equal configuration, if this one is valid.
     #[must_use]
     pub fn to_yaml(&self) -> String {
-        yaml::write(self)
+        yaml::write(self, |_| true)
+    }
+
+    /// Returns the settings that have an effect, given the others, as [`to_yaml`](Self::to_yaml) writes them.
+    /// Reading it back gives a configuration that makes the same pool.
+    #[must_use]
+    pub fn to_effective_yaml(&self) -> String {
+        yaml::write(self, |name| effect::idle(self, name).is_none())
+    }
+
+    /// Returns the settings in which this configuration differs from `before`, as a YAML document to paste. The
+    /// values before stand beside them. Returns nothing if there is no difference.
+    #[must_use]
+    pub fn to_yaml_changes(&self, before: &Self) -> String {
+        yaml::write_changes(before, self)
     }
 }
 
@@ -157,7 +174,16 @@ impl PoolConfig {
     /// it starts.
     #[must_use]
     pub fn warnings(&self) -> Vec<Warning> {
-        validate::warnings(self)
+        self.warnings_for(&[])
+    }
+
+    /// Returns [`warnings`](Self::warnings), and those for keys that a source has set to their defaults, such as
+    /// the keys of a [`Document`]. A setting that has its default and no effect is otherwise not known from one
+    /// that was never made.
+    #[must_use]
+    pub fn warnings_for(&self, set: &[&str]) -> Vec<Warning> {
+        let is_set = |name: &str| set.contains(&name) || effect::differs(self, name);
+        validate::warnings(self).into_iter().chain(effect::without_effect(self, is_set)).collect()
     }
 
     /// Returns the value of a key, or `None` if there is no such key.

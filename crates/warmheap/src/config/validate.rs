@@ -2,6 +2,7 @@
 
 use super::error::{Fault, Warning};
 use super::key::{Key, find, keys};
+use super::mib;
 use super::settings::{HeapSizing, PoolConfig};
 use super::value::Value;
 
@@ -29,17 +30,29 @@ pub(crate) fn faults(config: &PoolConfig) -> impl Iterator<Item = (Vec<&'static 
     single.chain(joint).chain(crossed)
 }
 
-/// Returns a warning for each setting that works but is probably not meant.
+/// Returns a warning for each setting of fixed heaps that works but is probably not meant.
 pub(crate) fn warnings(config: &PoolConfig) -> Vec<Warning> {
-    if config.heaps == HeapSizing::Elastic {
+    let PoolConfig { enabled, heaps, heap_size, num_heaps, ref warmup_sizes, ref limits, .. } = *config;
+    if !enabled || heaps == HeapSizing::Elastic {
         return Vec::new();
     }
-    config
-        .warmup_sizes
-        .iter()
-        .filter(|size| **size > config.heap_size)
-        .map(|&size| Warning::WarmupLargerThanHeap { size, heap_size: config.heap_size })
-        .collect()
+    let (held, oversize): (Vec<u64>, Vec<u64>) = warmup_sizes.iter().partition(|size| **size <= heap_size);
+    let sum = held.iter().fold(0_u64, |sum, size| sum.saturating_add(*size));
+    let oversize = oversize.into_iter().map(|size| Warning::WarmupLargerThanHeap { size, heap_size });
+    let side_by_side = (sum > heap_size).then_some(Warning::WarmupsLargerThanHeap { sum, heap_size });
+    let all = heap_size.saturating_mul(num_heaps as u64);
+    let bytes = limits.soft_bytes.filter(|soft| all > *soft).map(|soft| Warning::SoftLimitCrossedAtStart {
+        key: "limits.soft_mb",
+        limit: format!("{} MiB", mib(soft)),
+        heaps: format!("{} MiB", mib(all)),
+    });
+    let objects = limits.soft_objects.filter(|soft| num_heaps as u64 > *soft);
+    let objects = objects.map(|soft| Warning::SoftLimitCrossedAtStart {
+        key: "limits.soft_objects",
+        limit: soft.to_string(),
+        heaps: num_heaps.to_string(),
+    });
+    oversize.chain(side_by_side).chain(bytes).chain(objects).collect()
 }
 
 /// Returns the fault of a value that the key may not hold.

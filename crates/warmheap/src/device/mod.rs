@@ -83,6 +83,32 @@ pub trait Device: std::fmt::Debug + Send + Sync {
     fn objects(&self) -> Option<ObjectCount> {
         None
     }
+
+    /// Returns what bounds the memory that this process may take, on a device that knows of several bounds.
+    /// The least of what they leave is [`DeviceLimits::available`].
+    fn bounds(&self) -> Vec<Bound> {
+        Vec::new()
+    }
+}
+
+/// One bound on the memory that a process may take; see [`Device::bounds`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Bound {
+    /// What sets the bound: `machine`, `control group`, `RLIMIT_AS`.
+    pub name: &'static str,
+    /// The most bytes that may be in use, and the bytes that may still be taken; `None` if no bound is set.
+    pub bytes: Option<BoundBytes>,
+}
+
+/// The figures of a [`Bound`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct BoundBytes {
+    /// The most bytes that may be in use.
+    pub limit: u64,
+    /// The bytes that may still be taken now.
+    pub free: u64,
 }
 
 /// The driver objects of a device; see [`Device::objects`].

@@ -30,6 +30,7 @@ mod path;
 #[cfg(all(test, shuttle))]
 mod schedules;
 mod sizing;
+mod start_check;
 
 pub use core::buffer::{Buffer, BufferMemory, Ticket};
 use std::fmt;
@@ -46,7 +47,7 @@ pub use interface::pressure::Pressure;
 pub use interface::request::{Request, Tag};
 pub use interface::start_error::StartError;
 
-use crate::config::PoolConfig;
+use crate::config::{PoolConfig, Warning};
 use crate::device::{Device, DeviceError, Queue};
 use crate::fork::{Forked, Process};
 use crate::pool::background::decay;
@@ -104,6 +105,26 @@ impl Pool {
         let maintainer = open::start_maintainer(&shared)?;
         let handle = Arc::new(Handle { shared, maintainer });
         Ok(Self { handle })
+    }
+
+    /// Checks that a pool with these settings can start on `device`, as far as that can be told without taking
+    /// memory: all heaps together must fit what the device has, and the limits of the settings. A start makes
+    /// the same check first. Returns what is probably not meant, as [`PoolConfig::warnings`] and the device
+    /// have it.
+    ///
+    /// ```
+    /// use warmheap::device::host::HostDevice;
+    /// use warmheap::{Pool, PoolConfig};
+    ///
+    /// let small = HostDevice::with_budget(600 << 20);
+    /// let error = Pool::check(&small, &PoolConfig::default()).unwrap_err();
+    /// assert!(error.to_string().ends_with("2 heaps of 128 MiB would fit"));
+    /// ```
+    ///
+    /// # Errors
+    /// Those of [`Pool::new`].
+    pub fn check(device: &dyn Device, config: &PoolConfig) -> Result<Vec<Warning>, StartError> {
+        start_check::check(&device.limits(), config)
     }
 
     /// Serves a request: from the calling thread's cache, from a heap, from a heap that grows, or straight

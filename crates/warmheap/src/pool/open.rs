@@ -25,8 +25,8 @@ use crate::pool::heaps::table::HeapTable;
 use crate::pool::in_flight::early_reuse::EarlyReuse;
 use crate::pool::in_flight::left_behind::Left;
 use crate::pool::interface::start_error::StartError;
-use crate::pool::sizing;
 use crate::pool::sizing::purgeable;
+use crate::pool::{sizing, start_check};
 use crate::sync::{AtomicBool, AtomicU64, CheckedMutex, Mutex};
 
 impl Drop for Core {
@@ -43,12 +43,11 @@ impl Drop for Core {
 
 /// Creates the pool and its heaps, and warms them.
 pub(crate) fn start(device: Arc<dyn Device>, config: PoolConfig) -> Result<Arc<Core>, StartError> {
-    config.validate().map_err(|error| StartError::Config(Box::new(error)))?;
-    for warning in config.warnings() {
-        tracing::warn!("{warning}");
-    }
     let driver = DeviceCalls::new(device, &config.limits);
     let limits = *driver.limits();
+    for warning in start_check::check(&limits, &config)? {
+        tracing::warn!("{warning}");
+    }
     let shift = limits.alignment.trailing_zeros();
     let sizing = sizing::choose(&config, &limits);
     let process = Process::current();

@@ -1,5 +1,6 @@
 //! Settings from files, from variables and from code.
 
+mod effect;
 mod guide;
 mod roundtrip;
 #[path = "../support/mod.rs"]

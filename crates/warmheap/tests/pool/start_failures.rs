@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use warmheap::config::{MIB, Scrub};
+use warmheap::config::{Limits, MIB, Scrub};
 use warmheap::device::host::HostDevice;
 use warmheap::device::sim::{Call, SimDevice};
 use warmheap::device::{Device, DeviceError};
@@ -68,6 +68,61 @@ fn memory_that_does_not_suffice_is_explained_with_figures() {
     let error = Pool::new(host.clone(), config()).unwrap_err().to_string();
     assert!(error.contains(expected), "{error}");
     assert_eq!(host.limits().available, Some(150 * MIB));
+}
+
+#[test]
+fn a_failed_start_names_the_smaller_pool_that_fits() {
+    let default = PoolConfig::default;
+    let limited = |limits: Limits| default().with_limits(limits);
+    for (budget, config, words) in [
+        (600, default(), "2 heaps of 128 MiB would fit"),
+        (100, default(), "1 heap of 64 MiB would fit"),
+        (1, default().with_heap_size(100 * MIB / 10), "reduce heap_size_mb or num_heaps, or free memory"),
+        (4096, limited(Limits::default().with_hard_bytes(600 * MIB)), "2 heaps of 128 MiB would fit"),
+        (4096, limited(Limits::default().with_hard_objects(3)), "3 heaps of 256 MiB would fit"),
+    ] {
+        let sim = SimDevice::new().budget(budget * MIB);
+        let error = start(&sim, config.clone()).unwrap_err();
+        assert!(error.to_string().ends_with(words), "{error}");
+        assert_eq!(Pool::check(&sim, &config).unwrap_err().to_string(), error.to_string());
+        assert_all_back(&sim);
+        if let Some((size, heaps)) = error.smaller() {
+            start(&sim, config.with_heap_size(size).with_num_heaps(heaps)).expect("the smaller pool fits");
+        }
+    }
+}
+
+#[test]
+fn sizes_in_errors_are_not_rounded_to_other_sizes() {
+    let sim = SimDevice::new();
+    sim.fail(Call::CreateHeap, 1);
+    let error = start(&sim, config().with_heap_size(MIB / 2).with_warmup_sizes([])).unwrap_err().to_string();
+    assert!(error.contains("(0.5 MiB each)"), "{error}");
+}
+
+/// What the check lets pass starts, and what it refuses does not.
+#[test]
+fn the_check_says_what_the_start_does() {
+    let mut refused = 0;
+    for (heap_mb, heaps, hard, objects, budget) in (0..400_u64).map(|seed| {
+        let random = |step: u64, below: u64| (seed * 7919 + step * 104_729) % below;
+        (1 + random(1, 70), 1 + random(2, 9), random(3, 400), random(4, 12), 1 + random(5, 600))
+    }) {
+        let limits = Limits::default()
+            .with_hard_bytes((hard > 0).then_some(hard * MIB))
+            .with_hard_objects((objects > 0).then_some(objects));
+        let config = PoolConfig::default()
+            .with_heap_size(heap_mb * MIB)
+            .with_num_heaps(heaps as usize)
+            .with_limits(limits);
+        let sim = SimDevice::new().budget(budget * MIB);
+        let check = Pool::check(&sim, &config).map(drop).map_err(|error| error.to_string());
+        let begun = start(&sim, config).map(drop).map_err(|error| error.to_string());
+        assert_eq!(check, begun);
+        refused += usize::from(check.is_err());
+        assert_all_back(&sim);
+    }
+    assert!((50..350).contains(&refused), "{refused} of 400 are refused");
 }
 
 #[test]

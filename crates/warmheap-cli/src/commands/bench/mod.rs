@@ -87,6 +87,8 @@ pub(crate) struct Output {
     pub(crate) statistics: Statistics,
     pub(crate) grades: Grades,
     pub(crate) findings: Vec<Finding>,
+    /// What the findings change, as a configuration file; empty if nothing.
+    pub(crate) change: String,
 }
 
 /// The figures of one side: medians over the rounds.
@@ -155,6 +157,7 @@ fn measure(args: &Args, trace: &Trace, config: PoolConfig) -> Result<Output, Fai
     let summary = trace.program.summary();
     let tokens = args.tokens.map(|n| n.get() as u64).or(trace.sidecar.decode_steps);
     let compute = tokens.map(|tokens| milliseconds(summary.serving) / tokens as f64);
+    let findings = advice::findings(&statistics, pool.config());
     let side = |rounds: &Vec<Phases>| side(rounds, summary.events, tokens, compute);
     let (baseline, with, rounds) = (side(&without[0]), side(&with), with.len());
     Ok(Output {
@@ -177,7 +180,8 @@ fn measure(args: &Args, trace: &Trace, config: PoolConfig) -> Result<Output, Fai
         device_calls_after_startup: pool.statistics().device_calls - calls_at_start,
         config: pool.config().to_yaml(),
         grades: Grades::of(&statistics),
-        findings: advice::findings(&statistics, pool.config()),
+        change: advice::follow(pool.config(), &findings).to_yaml_changes(pool.config()),
+        findings,
         statistics,
     })
 }
@@ -193,10 +197,9 @@ fn recommended(trace: &Trace) -> PoolConfig {
     config.with_warmup_sizes([heap_size])
 }
 
-/// Returns a pool that passes everything to the device. It logs no exhaustion, because falling back is its
-/// purpose.
+/// Returns a pool that passes everything to the device.
 fn switched_off() -> PoolConfig {
-    PoolConfig::default().with_enabled(false).with_log_exhaustion(false).with_warmup_sizes([])
+    PoolConfig::default().with_enabled(false)
 }
 
 fn side(rounds: &[Phases], events: u64, tokens: Option<u64>, compute: Option<f64>) -> Side {

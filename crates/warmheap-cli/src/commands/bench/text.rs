@@ -15,7 +15,7 @@ impl fmt::Display for Output {
             costs(self),
             throughput(self),
             pool(self),
-            findings(&self.findings),
+            findings(&self.findings, &self.change),
             footnote(self),
         ];
         f.write_str(&parts.join("\n\n"))

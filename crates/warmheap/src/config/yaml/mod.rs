@@ -12,7 +12,7 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
-pub(crate) use write::write;
+pub(crate) use write::{write, write_changes};
 
 use super::assign::{Assignment, apply};
 use super::error::{ConfigError, Fault, Place, Problem};
@@ -32,13 +32,52 @@ const MAX_PROBLEMS: usize = 20;
 /// The most keys of other owners. Each is compared with every key that it may misspell.
 const MAX_PASSED_OVER: usize = 1000;
 
-/// Reads the settings in `text`.
-pub(crate) fn read_text(text: &str) -> Result<PoolConfig, ConfigError> {
-    let reader = Reader::of(text)?;
-    for PassedOver { key, line } in &reader.passed_over {
-        tracing::info!(key, line, "a setting of another owner is passed over");
+/// What a YAML text says: the settings, the keys that it sets, and the keys that are not Warmheap's.
+///
+/// ```
+/// # use warmheap::config::Document;
+/// let document = Document::from_text("server: {port: 80}\nmemory_pool: {max_heaps: 8}")?;
+/// assert_eq!(document.passed_over[0].key, "server");
+/// let warnings = document.config.warnings_for(&document.keys);
+/// assert!(warnings.iter().any(|w| w.to_string() == "`max_heaps` has no effect: `dynamic_growth` is off"));
+/// # Ok::<(), warmheap::config::ConfigError>(())
+/// ```
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct Document {
+    /// The settings. A key that the text does not set has its default.
+    pub config: PoolConfig,
+    /// The keys that the text sets.
+    pub keys: Vec<&'static str>,
+    /// The keys of other owners.
+    pub passed_over: Vec<PassedOver>,
+}
+
+impl Document {
+    /// Reads a text, as [`PoolConfig::from_yaml_str`] does.
+    ///
+    /// # Errors
+    /// Those of [`PoolConfig::from_yaml_str`].
+    pub fn from_text(text: &str) -> Result<Self, ConfigError> {
+        let reader = Reader::of(text)?;
+        for PassedOver { key, line } in &reader.passed_over {
+            tracing::info!(key, line, "a setting of another owner is passed over");
+        }
+        reader.finish()
     }
-    reader.finish()
+
+    /// Reads a file, as [`PoolConfig::from_yaml_file`] does. Every error names the file.
+    ///
+    /// # Errors
+    /// Those of [`PoolConfig::from_yaml_file`].
+    pub fn from_file(path: impl AsRef<Path>) -> Result<Self, ConfigError> {
+        let path = path.as_ref();
+        let bytes = read(path).map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
+        text(bytes)
+            .map_err(|problem| ConfigError::invalid(vec![problem]))
+            .and_then(|text| Self::from_text(&text))
+            .map_err(|error| error.in_file(path.to_owned()))
+    }
 }
 
 /// A key of a configuration that is not Warmheap's, so that reading passes over it.
@@ -54,15 +93,6 @@ pub struct PassedOver {
 /// Returns the keys that reading `text` passes over: those of other owners in a whole document.
 pub(crate) fn passed_over(text: &str) -> Vec<PassedOver> {
     Reader::of(text).map(|reader| reader.passed_over).unwrap_or_default()
-}
-
-/// Reads the settings in a file. Every error names the file.
-pub(crate) fn read_file(path: &Path) -> Result<PoolConfig, ConfigError> {
-    let bytes = read(path).map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
-    text(bytes)
-        .map_err(|problem| ConfigError::invalid(vec![problem]))
-        .and_then(|text| read_text(&text))
-        .map_err(|error| error.in_file(path.to_owned()))
 }
 
 /// Reads at most one byte more than a configuration may have. That shows whether the file is too long.
@@ -265,8 +295,10 @@ impl Reader {
         self.problems.push(Problem { place: Place::Line(line), fault });
     }
 
-    fn finish(mut self) -> Result<PoolConfig, ConfigError> {
+    fn finish(mut self) -> Result<Document, ConfigError> {
         self.assignments.extend(self.master);
-        apply(PoolConfig::default(), &self.assignments, self.problems)
+        let keys = self.assignments.iter().map(|assignment| assignment.key.name()).collect();
+        let config = apply(PoolConfig::default(), &self.assignments, self.problems)?;
+        Ok(Document { config, keys, passed_over: self.passed_over })
     }
 }

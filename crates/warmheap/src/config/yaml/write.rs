@@ -3,14 +3,34 @@
 use super::super::key::keys;
 use super::super::settings::PoolConfig;
 
-/// Returns every setting as a YAML document.
-pub(crate) fn write(config: &PoolConfig) -> String {
-    let mut yaml = "metal_optimizations:\n  enabled: true\n  memory_pool:\n".to_owned();
+/// Returns the settings that `holds` names as a YAML document.
+pub(crate) fn write(config: &PoolConfig, holds: impl Fn(&str) -> bool) -> String {
+    let settings = keys().iter().filter(|key| holds(key.name()));
+    let lines = settings.map(|key| (key.name(), (key.get)(config).to_string()));
+    format!("metal_optimizations:\n  enabled: true\n  memory_pool:\n{}", sections(lines))
+}
+
+/// Returns the settings of `after` that differ from those of `before`, which stand beside them.
+pub(crate) fn write_changes(before: &PoolConfig, after: &PoolConfig) -> String {
+    let changed = keys().iter().filter(|key| (key.get)(before) != (key.get)(after));
+    let lines = changed.map(|key| {
+        let (old, new) = ((key.get)(before), (key.get)(after));
+        (key.name(), format!("{new}  # was {old}"))
+    });
+    match sections(lines) {
+        none if none.is_empty() => none,
+        lines => format!("metal_optimizations:\n  memory_pool:\n{lines}"),
+    }
+}
+
+/// Returns names and values as lines, those of a section indented below its name.
+fn sections(lines: impl Iterator<Item = (&'static str, String)>) -> String {
+    let mut yaml = String::new();
     let mut open = None;
-    for key in keys() {
-        let (section, name) = match key.name().split_once('.') {
+    for (name, value) in lines {
+        let (section, name) = match name.split_once('.') {
             Some((section, name)) => (Some(section), name),
-            None => (None, key.name()),
+            None => (None, name),
         };
         if section != open {
             open = section;
@@ -19,7 +39,7 @@ pub(crate) fn write(config: &PoolConfig) -> String {
             }
         }
         let indent = if section.is_some() { 6 } else { 4 };
-        push(&mut yaml, indent, name, &format!(" {}", (key.get)(config)));
+        push(&mut yaml, indent, name, &format!(" {value}"));
     }
     yaml
 }

@@ -6,32 +6,55 @@
 //! microseconds.
 #![forbid(unsafe_code)]
 
+use crate::device::{Bound, BoundBytes};
+
 /// Returns the bytes of pages that can be taken now, where the system can tell.
 pub(super) fn pages() -> Option<u64> {
-    system::pages()
+    [system::machine(), system::group(), system::data()]
+        .into_iter()
+        .flatten()
+        .map(|figures| figures.free)
+        .min()
 }
 
 /// Returns the bytes of memory that the machine has, in use or not, where the system can tell.
 pub(super) fn machine() -> Option<u64> {
-    system::machine()
+    system::machine().map(|figures| figures.limit)
 }
 
 /// Returns the bytes of addresses that can be reserved now, where a limit is set.
 pub(super) fn addresses() -> Option<u64> {
-    system::addresses()
+    system::addresses().map(|figures| figures.free)
+}
+
+/// Returns every bound of the system, with its figures.
+pub(super) fn bounds() -> [Bound; 4] {
+    let bound = |name, bytes: Option<BoundBytes>| Bound { name, bytes };
+    [
+        bound("machine", system::machine()),
+        bound("control group", system::group()),
+        bound("RLIMIT_DATA", system::data()),
+        bound("RLIMIT_AS", system::addresses()),
+    ]
 }
 
 #[cfg(not(target_os = "linux"))]
 mod system {
-    pub(super) fn pages() -> Option<u64> {
+    use crate::device::BoundBytes;
+
+    pub(super) fn machine() -> Option<BoundBytes> {
         None
     }
 
-    pub(super) fn machine() -> Option<u64> {
+    pub(super) fn group() -> Option<BoundBytes> {
         None
     }
 
-    pub(super) fn addresses() -> Option<u64> {
+    pub(super) fn data() -> Option<BoundBytes> {
+        None
+    }
+
+    pub(super) fn addresses() -> Option<BoundBytes> {
         None
     }
 }
@@ -43,21 +66,30 @@ mod system {
 
     use rustix::process::{Resource, getrlimit};
 
+    use crate::device::BoundBytes;
+
     /// The places of the address space and of private memory among the figures of `/proc/self/statm`.
     const ADDRESSES: usize = 0;
     const DATA: usize = 5;
 
-    pub(super) fn pages() -> Option<u64> {
-        let root = Path::new("/");
-        [unused(root), groups(root), limit(Resource::Data, DATA)].into_iter().flatten().min()
-    }
+    /// A control group without a limit shows a figure near 2^63.
+    const NO_LIMIT: u64 = 1 << 62;
 
-    pub(super) fn machine() -> Option<u64> {
+    pub(super) fn machine() -> Option<BoundBytes> {
         let system = rustix::system::sysinfo();
-        Some(system.totalram.saturating_mul(system.mem_unit.into()))
+        let limit = system.totalram.saturating_mul(system.mem_unit.into());
+        Some(BoundBytes { limit, free: unused(Path::new("/"))? })
     }
 
-    pub(super) fn addresses() -> Option<u64> {
+    pub(super) fn group() -> Option<BoundBytes> {
+        tightest_group(Path::new("/"))
+    }
+
+    pub(super) fn data() -> Option<BoundBytes> {
+        limit(Resource::Data, DATA)
+    }
+
+    pub(super) fn addresses() -> Option<BoundBytes> {
         limit(Resource::As, ADDRESSES)
     }
 
@@ -67,17 +99,17 @@ mod system {
         kibibytes.checked_mul(1024)
     }
 
-    /// Returns what a limit of the process leaves.
-    fn limit(resource: Resource, place: usize) -> Option<u64> {
-        let most = getrlimit(resource).current?;
+    /// Returns a limit of the process, and what it leaves.
+    fn limit(resource: Resource, place: usize) -> Option<BoundBytes> {
+        let limit = getrlimit(resource).current?;
         let figures = fs::read_to_string("/proc/self/statm").ok()?;
         let pages = figures.split_whitespace().nth(place)?.parse::<u64>().ok()?;
-        Some(most.saturating_sub(pages * rustix::param::page_size() as u64))
+        Some(BoundBytes { limit, free: limit.saturating_sub(pages * rustix::param::page_size() as u64) })
     }
 
-    /// Returns what the control groups of the process leave. Each group counts, from the process's own up to
-    /// the root. In a container the group may be at the root alone.
-    pub(super) fn groups(root: &Path) -> Option<u64> {
+    /// Returns the control group of the process that leaves the least. Each group counts, from the process's
+    /// own up to the root. In a container the group may be at the root alone.
+    pub(super) fn tightest_group(root: &Path) -> Option<BoundBytes> {
         let groups = fs::read_to_string(root.join("proc/self/cgroup")).ok()?;
         let mounts = root.join("sys/fs/cgroup");
         let rest = |line: &str| {
@@ -97,21 +129,22 @@ mod system {
                 None
             }
         };
-        groups.lines().filter_map(rest).min()
+        groups.lines().filter_map(rest).min_by_key(|figures| figures.free)
     }
 
-    /// Returns the least that a group and those above it leave.
-    fn least(mount: &Path, own: &Path, [limit, usage, idle]: [&str; 3]) -> Option<u64> {
+    /// Returns the one of a group and those above it that leaves the least.
+    fn least(mount: &Path, own: &Path, [limit, usage, idle]: [&str; 3]) -> Option<BoundBytes> {
         let figure =
             |group: &Path, name| fs::read_to_string(group.join(name)).ok()?.trim().parse::<u64>().ok();
         let rest = |group: &Path| {
             let group = mount.join(group);
-            let (most, used) = (figure(&group, limit)?, figure(&group, usage)?);
+            let most = figure(&group, limit).filter(|most| *most < NO_LIMIT)?;
+            let used = figure(&group, usage)?;
             // The kernel drops cached files that are not in use.
             let idle = field(&group.join("memory.stat"), idle).unwrap_or(0);
-            Some(most.saturating_sub(used.saturating_sub(idle)))
+            Some(BoundBytes { limit: most, free: most.saturating_sub(used.saturating_sub(idle)) })
         };
-        own.ancestors().filter_map(rest).min()
+        own.ancestors().filter_map(rest).min_by_key(|figures| figures.free)
     }
 
     /// Returns the figure after `name` in a file of names and figures.
@@ -127,7 +160,12 @@ mod tests {
     use std::fs;
     use std::path::Path;
 
-    use super::system::{groups, unused};
+    use super::system::{tightest_group, unused};
+
+    /// Returns what the tightest control group leaves.
+    fn groups(root: &Path) -> Option<u64> {
+        tightest_group(root).map(|figures| figures.free)
+    }
 
     fn system(files: &[(&str, &str)]) -> tempfile::TempDir {
         let root = tempfile::tempdir().unwrap();
@@ -154,6 +192,17 @@ mod tests {
         let stat = "anon 1\ninactive_file 3000\nactive_file 9\n";
         fs::write(root.path().join("sys/fs/cgroup/user.slice/job/memory.stat"), stat).unwrap();
         assert_eq!(groups(root.path()), Some(3500));
+        assert_eq!(tightest_group(root.path()).map(|figures| figures.limit), Some(5500));
+    }
+
+    #[test]
+    fn a_group_of_the_first_version_without_a_limit_is_no_bound() {
+        let root = system(&[
+            ("proc/self/cgroup", "5:memory:/\n"),
+            ("sys/fs/cgroup/memory/memory.limit_in_bytes", "9223372036854771712\n"),
+            ("sys/fs/cgroup/memory/memory.usage_in_bytes", "900\n"),
+        ]);
+        assert_eq!(tightest_group(root.path()), None);
     }
 
     #[test]

@@ -31,7 +31,7 @@ use mapping::Mapping;
 use memory::HostMemory;
 
 use super::memory::sensible;
-use super::{Device, DeviceError, DeviceLimits, HeapKind, HeapRequest, Memory};
+use super::{Bound, BoundBytes, Device, DeviceError, DeviceLimits, HeapKind, HeapRequest, Memory};
 
 const MIB: u64 = 1 << 20;
 
@@ -181,6 +181,13 @@ impl Device for HostDevice {
         // SAFETY: the memory is open and new, so nothing else uses it.
         unsafe { memory.warm(0..size) }?;
         Ok(Box::new(memory))
+    }
+
+    fn bounds(&self) -> Vec<Bound> {
+        let budget = self.account.budget.zip(self.account.rest());
+        let budget = budget.map(|(limit, free)| BoundBytes { limit, free });
+        let own = budget.map(|bytes| Bound { name: "budget", bytes: Some(bytes) });
+        own.into_iter().chain(available::bounds()).collect()
     }
 }
 

@@ -2,7 +2,7 @@
 //! module must never change the pool.
 #![forbid(unsafe_code)]
 
-use crate::config::{ConfigError, MIB};
+use crate::config::{ConfigError, leaves_room, mib, smaller};
 use crate::device::DeviceError;
 
 /// Why a pool could not be made. Everything taken on the way has been given back.
@@ -15,8 +15,8 @@ pub enum StartError {
     /// A heap could not be created.
     #[error(
         "failed to initialise the memory pool: heap {number} of {heaps} ({} MiB each) could not be created: \
-         {source}; reduce heap_size_mb or num_heaps, or free memory",
-        .size / MIB
+         {source}; reduce heap_size_mb or num_heaps, or free memory{}",
+        mib(*.size), remedy(*.number, *.heaps, *.size, source)
     )]
     Heap {
         /// Which heap, counted from 1.
@@ -32,7 +32,7 @@ pub enum StartError {
     #[error(
         "failed to warm heap {number} of {heaps} for buffers of {} MiB: {source}; reduce warmup_sizes, \
          heap_size_mb or num_heaps",
-        .size / MIB
+        mib(*.size)
     )]
     WarmUp {
         /// Which heap, counted from 1.
@@ -52,4 +52,39 @@ pub enum StartError {
         /// Why not, and what to do.
         reason: String,
     },
+}
+
+impl StartError {
+    /// Returns the bytes of each heap and the number of heaps of a smaller pool that would fit, where the error
+    /// tells how much does. The message names them, too.
+    #[must_use]
+    pub fn smaller(&self) -> Option<(u64, usize)> {
+        match self {
+            Self::Heap { number, heaps, size, source } => fitting(*number, *heaps, *size, source),
+            _ => None,
+        }
+    }
+}
+
+fn fitting(number: usize, heaps: usize, size: u64, source: &DeviceError) -> Option<(u64, usize)> {
+    let sum = |size: u64, heaps: usize| size.saturating_mul(heaps as u64);
+    match *source {
+        // What the earlier heaps took is free again when the start has failed.
+        DeviceError::OutOfMemory { available: Some(free), .. } => {
+            let free = free.saturating_add(sum(size, number.saturating_sub(1)));
+            smaller(size, heaps, |size, heaps| leaves_room(sum(size, heaps), free))
+        }
+        DeviceError::PastLimit { key, limit, .. } if key.ends_with("_objects") => {
+            usize::try_from(limit).ok().filter(|heaps| *heaps > 0).map(|heaps| (size, heaps))
+        }
+        DeviceError::PastLimit { limit, .. } => smaller(size, heaps, |size, heaps| sum(size, heaps) <= limit),
+        _ => None,
+    }
+}
+
+/// Continues an error's message with the pool that would fit.
+fn remedy(number: usize, heaps: usize, size: u64, source: &DeviceError) -> String {
+    let Some((size, heaps)) = fitting(number, heaps, size, source) else { return String::new() };
+    let plural = if heaps == 1 { "heap" } else { "heaps" };
+    format!("; {heaps} {plural} of {} MiB would fit", mib(size))
 }

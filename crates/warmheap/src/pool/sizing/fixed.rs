@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use crate::config::{MIB, PoolConfig, Strategy};
+use crate::config::{PoolConfig, Strategy};
 use crate::device::DeviceError;
 use crate::offsets::segments;
 use crate::pool::accounting::account::UpTo;
@@ -66,16 +66,6 @@ impl Sizing for Fixed {
 
     fn open(&self, core: &Core) -> Result<(), StartError> {
         let (size, heaps) = (core.config.heap_size, core.config.num_heaps);
-        if core.granules(size).is_none() {
-            let most = core.bytes(u32::MAX.into()) / MIB;
-            return Err(StartError::Unsupported {
-                key: "heap_size_mb",
-                reason: format!(
-                    "{} is more than a heap can hold ({most}); use more, smaller heaps",
-                    size / MIB
-                ),
-            });
-        }
         for number in 1..=heaps {
             let added = whole_heaps::add_heap(core, size, UpTo::Hard);
             added.map_err(|source| StartError::Heap { number, heaps, size, source })?;
