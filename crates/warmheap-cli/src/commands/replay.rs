@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use serde::Serialize;
+use warmheap::advice::{self, Finding, Grades};
+use warmheap::config::MIB;
 use warmheap::device::Spec;
 use warmheap::{Pool, PoolConfig};
 use warmheap_trace::replay::{Percentiles, Replay, Report};
@@ -53,6 +55,30 @@ pub(crate) struct Output {
     pub(crate) verified: bool,
     #[serde(flatten)]
     pub(crate) report: Report,
+    #[serde(flatten)]
+    pub(crate) judgement: Judgement,
+}
+
+/// What the statistics of all rounds show, as the pool was at its fullest.
+#[derive(Debug, Serialize)]
+pub(crate) struct Judgement {
+    grades: Grades,
+    findings: Vec<Finding>,
+    /// What the findings change, as a configuration file; empty if nothing.
+    change: String,
+}
+
+impl Judgement {
+    fn of(pool: &Pool, peak_live_bytes: u64) -> Self {
+        let mut statistics = pool.statistics();
+        if statistics.total_capacity_mb > 0.0 {
+            let peak_mb = peak_live_bytes as f64 / MIB as f64;
+            statistics.utilization = (peak_mb / statistics.total_capacity_mb).min(1.0);
+        }
+        let findings = advice::findings(&statistics, pool.config());
+        let change = advice::follow(pool.config(), &findings).to_yaml_changes(pool.config());
+        Self { grades: Grades::of(&statistics), findings, change }
+    }
 }
 
 pub(crate) fn run(args: &Args, json: bool) -> Result<ExitCode, Failure> {
@@ -70,12 +96,14 @@ pub(crate) fn run(args: &Args, json: bool) -> Result<ExitCode, Failure> {
     let progress = Progress::new("replaying", replay.total_rounds());
     let report = replay.run(&trace.program, &pool, || progress.step());
     drop(progress);
+    let report = report.map_err(Failure::failed)?;
     let output = Output {
         trace: trace.name,
         device: name,
         remote_free: args.remote_free,
         verified: args.verify,
-        report: report.map_err(Failure::failed)?,
+        judgement: Judgement::of(&pool, report.peak_live_bytes),
+        report,
     };
     show::print(json, &output)?;
     Ok(ExitCode::SUCCESS)
@@ -112,7 +140,9 @@ impl fmt::Display for Output {
             ),
             row("Verified", if self.verified { "yes" } else { "no" }),
         ];
-        f.write_str(&table([self.trace.as_str(), "Figure"], rows))
+        f.write_str(&table([self.trace.as_str(), "Figure"], rows))?;
+        let Judgement { grades, findings, change } = &self.judgement;
+        write!(f, "\n{}\n\n{}", show::grades(grades), show::findings(findings, change))
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use warmheap::advice::{Evidence, Finding, Severity};
+use warmheap::advice::{Evidence, Finding, Grades, Severity};
 
 /// Returns the findings with their evidence, and `change`, the settings to paste. Says so if there are none.
 pub(crate) fn findings(findings: &[Finding], change: &str) -> String {
@@ -14,6 +14,12 @@ pub(crate) fn findings(findings: &[Finding], change: &str) -> String {
         paragraphs.push(format!("\nTo change, all together:\n\n{}", change.trim_end()));
     }
     paragraphs.join("\n")
+}
+
+/// Returns the grades, a line each.
+pub(crate) fn grades(grades: &Grades) -> String {
+    let Grades { hit_rate, utilization, fallback_rate, .. } = grades;
+    format!("Hit rate: {hit_rate}\nUtilization: {utilization}\nFallback rate: {fallback_rate}")
 }
 
 fn finding(finding: &Finding) -> String {

@@ -11,7 +11,7 @@ use comfy_table::{CellAlignment, Table};
 use serde::Serialize;
 use warmheap::config::MIB;
 
-pub(crate) use self::findings::findings;
+pub(crate) use self::findings::{findings, grades};
 use crate::failure::Failure;
 
 /// Prints `figures` on standard output, as JSON or as a table.

@@ -152,6 +152,26 @@ fn rest(text: &str, change: &str) -> String {
 }
 
 #[test]
+fn a_replay_on_too_small_a_pool_gives_advice_that_helps_when_pasted() {
+    let folder = Folder::new();
+    let trace = folder.file("small.csv", small_trace());
+    let settings = "heap_size_mb: 0.125\nnum_heaps: 2\nwarmup_sizes: []\nlog_exhaustion: false\n";
+    let replay = |text: &str| {
+        let file = folder.file("pool.yaml", text);
+        let args = ["replay", trace.as_str(), "--rounds", "1", "--config", &file];
+        (warmheap(&args).stdout, warmheap(&[&args[..], &["--json"]].concat()).json())
+    };
+    let (printed, before) = replay(settings);
+    assert!(before["hit_rate"].as_f64().unwrap() < 0.5, "{before}");
+    assert!(printed.contains("Hit rate: Poor") && printed.contains("High Fallback Rate"), "{printed}");
+    let (_, pasted) = printed.split_once("To change, all together:\n\n").unwrap();
+    assert_eq!(pasted.trim(), before["change"].as_str().unwrap().trim());
+    let (printed, after) = replay(&format!("{pasted}{}", rest(settings, pasted)));
+    assert!(after["hit_rate"].as_f64().unwrap() > 0.9, "{after}");
+    assert!(!printed.contains("High Fallback Rate"), "{printed}");
+}
+
+#[test]
 fn the_usual_heaps_of_a_models_class_are_shown() {
     for (model, words) in [
         ("1000", "heaps of 128 to 256 MiB"),

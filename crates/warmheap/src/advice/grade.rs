@@ -4,7 +4,7 @@
 use std::fmt;
 
 use super::Severity;
-use crate::stats::Statistics;
+use crate::stats::{PoolKind, Statistics};
 
 /// The judgement of one figure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,9 +25,12 @@ impl Grade {
     }
 }
 
-/// Writes `Excellent: ✅ Pool sized correctly`.
+/// Writes `Excellent: ✅ Pool sized correctly`. What is not graded has no sign.
 impl fmt::Display for Grade {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.label == NOT_GRADED {
+            return write!(f, "{}: {}", self.label, self.text);
+        }
         write!(f, "{}: {} {}", self.label, self.severity.mark(), self.text)
     }
 }
@@ -45,14 +48,25 @@ pub struct Grades {
     pub fallback_rate: Grade,
 }
 
+/// The label of a figure that says nothing of its pool.
+const NOT_GRADED: &str = "Not graded";
+
 impl Grades {
-    /// Grades a snapshot.
+    /// Grades a snapshot. A figure is not graded where it says nothing: if the pool counts nothing, is switched
+    /// off, or sizes its own heaps and is therefore always nearly full.
     #[must_use]
     pub fn of(statistics: &Statistics) -> Self {
+        let none = |text| Grade::new(NOT_GRADED, Severity::Info, text);
+        let off = (statistics.pool_kind == PoolKind::Off)
+            .then(|| none("the pool is off (enabled: false), so the device serves every request"));
+        let uncounted =
+            statistics.uncounted.then(|| none("the pool counts no requests (track_statistics: false)"));
+        let own_size = (statistics.pool_kind == PoolKind::SelfSizing)
+            .then(|| none("the pool sizes its own heaps, and holds little more than it uses"));
         Self {
-            hit_rate: hit_rate(statistics.hit_rate),
-            utilization: utilization(statistics.utilization),
-            fallback_rate: fallback_rate(statistics.fallback_rate()),
+            hit_rate: uncounted.or(off).unwrap_or_else(|| hit_rate(statistics.hit_rate)),
+            utilization: off.or(own_size).unwrap_or_else(|| utilization(statistics.utilization)),
+            fallback_rate: uncounted.or(off).unwrap_or_else(|| fallback_rate(statistics.fallback_rate())),
         }
     }
 }

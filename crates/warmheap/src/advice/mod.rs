@@ -25,6 +25,7 @@
 #![forbid(unsafe_code)]
 
 mod grade;
+mod joint;
 mod review;
 mod run;
 mod scenario;
@@ -178,6 +179,10 @@ fn changes(from: &PoolConfig, to: &PoolConfig) -> Vec<Change> {
         .map(|key| Change { key: key.name(), from: (key.get)(from), to: (key.get)(to) })
         .filter(|change| change.from != change.to)
         .collect()
+}
+
+fn peak_mb(statistics: &Statistics) -> f64 {
+    statistics.peak_used_mb.max(statistics.used_capacity_mb)
 }
 
 /// Converts MiB to bytes, rounded up. NaN becomes 0.

@@ -1,12 +1,13 @@
 //! The size of a pool, from the statistics of a measured run.
 
-use super::size::fixed;
+use super::size::{fixed, no_sizes};
 use super::{Finding, Recommendation, Severity, bytes};
 use crate::config::{MAX_HEAP_SIZE, MIB, PoolConfig};
 use crate::stats::Statistics;
 
 /// Recommends the smallest pool of fixed heaps that would have served the measured run without fallback.
-/// It has no more heaps than `base`, and every other setting of `base`.
+/// It has no more heaps than `base`, and every other setting of `base`. A pool that is off or sizes its own
+/// heaps keeps its settings.
 ///
 /// The recommendation has `n` heaps of `peak / n` plus the largest request. If no heap had room for the
 /// largest request, more than `peak` would be alive; so one always has room. At least a quarter of `peak`
@@ -26,6 +27,9 @@ pub fn recommend_for_run(statistics: &Statistics, base: &PoolConfig) -> Recommen
             ],
             explanation: "the settings are unchanged".to_owned(),
         };
+    }
+    if let Some(why) = no_sizes(base) {
+        return Recommendation { config: base.clone(), findings: Vec::new(), explanation: why.to_owned() };
     }
     let room = peak / 4;
     let most = base.num_heaps.max(1) as u64;

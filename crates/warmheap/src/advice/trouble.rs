@@ -1,7 +1,7 @@
 //! Troubleshooting: a start that failed, a pool that runs out, and buffers that are never given back. The
 //! titles and sentences are those of `docs/compatibility.md`.
 
-use super::scenario::hold_largest;
+use super::joint::sized;
 use super::{Check, Finding, Severity, bytes, mib};
 use crate::config::{HeapSizing, PoolConfig, leaves_room, smaller};
 use crate::stats::Statistics;
@@ -18,8 +18,7 @@ fn exhaustion(statistics: &Statistics, config: &PoolConfig) -> Option<Finding> {
     if !(fixed && oversize && statistics.fallback_allocations > 0) {
         return None;
     }
-    let mut to = config.clone();
-    hold_largest(&mut to, statistics);
+    let (to, _) = sized(statistics, config);
     Some(
         Finding::new("Pool Exhaustion Warnings", Severity::Error)
             .shown_by([

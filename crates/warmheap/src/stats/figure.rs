@@ -51,6 +51,19 @@ impl Figure {
     }
 }
 
+/// The kinds of pools, which figures are to be judged by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum PoolKind {
+    /// The settings size the heaps.
+    #[default]
+    FixedHeaps,
+    /// The pool sizes its heaps.
+    SelfSizing,
+    /// The pool is switched off.
+    Off,
+}
+
 /// Declares [`Statistics`] and the list of its figures.
 macro_rules! figures {
     ($( $(#[doc = $help:literal])+ $name:ident: $type:ty = $kind:ident $unit:ident $metric:literal, )+) => {
@@ -67,6 +80,12 @@ macro_rules! figures {
             $( $(#[doc = $help])+ pub $name: $type, )+
             /// How often each stage of the slow path was tried, and how often it served the request.
             pub slow_path: SlowPath,
+            /// The kind of pool that this is a snapshot of. It is no figure, and not in any text.
+            #[cfg_attr(feature = "serde", serde(skip))]
+            pub pool_kind: PoolKind,
+            /// Whether the pool does not count requests and buffers (`track_statistics: false`). As above.
+            #[cfg_attr(feature = "serde", serde(skip))]
+            pub uncounted: bool,
         }
 
         impl Statistics {

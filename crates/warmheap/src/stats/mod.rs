@@ -27,7 +27,7 @@ mod figure;
 mod prometheus;
 mod slow_path;
 
-pub use figure::{Figure, Kind, Unit};
+pub use figure::{Figure, Kind, PoolKind, Unit};
 pub use slow_path::{SlowPath, Stage};
 
 figures! {

@@ -1,4 +1,4 @@
-//! Advice at work. A real pool runs a load, and its statistics lead to advice. The pool that the advice
+//! Advice at work, and grades of pools of every kind. A real pool runs a load, and its statistics lead to advice. The pool that the advice
 //! recommends runs the same load without fallback.
 
 use std::sync::Arc;
@@ -56,4 +56,55 @@ fn taking_the_first_findings_advice_ends_the_fallbacks_in_a_few_rounds() {
         config = warmheap::advice::apply(&config, &findings(&run, &config)[0]);
     }
     panic!("still falling back with {config:?}");
+}
+
+#[test]
+fn pools_are_graded_by_what_their_figures_say() {
+    let graded = |config: PoolConfig| {
+        let pool = Pool::new(Arc::new(SimDevice::new()), config).unwrap();
+        let held: Vec<_> = (0..10).map(|_| pool.allocate(3 * MIB).unwrap()).collect();
+        let seen = pool.statistics();
+        drop(held);
+        let Grades { hit_rate, utilization, fallback_rate, .. } = Grades::of(&seen);
+        let change = recommend_for_run(&seen, pool.config()).config != *pool.config();
+        ([hit_rate.label, utilization.label, fallback_rate.label], change)
+    };
+    let fixed = PoolConfig::default().with_warmup_sizes([]).with_heap_size(8 * MIB);
+    assert_eq!(graded(fixed.clone()), (["Fair", "Optimal", "Poor"], true));
+    // A pool that sizes itself is always nearly full. That is no fault, and fixed heaps are no remedy.
+    assert_eq!(graded(PoolConfig::elastic()), (["Excellent", "Not graded", "Excellent"], false));
+    let uncounted = fixed.clone().with_track_statistics(false);
+    assert_eq!(graded(uncounted), (["Not graded", "Optimal", "Not graded"], false));
+    let off = fixed.with_enabled(false);
+    assert_eq!(graded(off), (["Not graded", "Not graded", "Not graded"], false));
+}
+
+#[test]
+fn one_large_buffer_does_not_make_every_heap_as_large() {
+    let mut run = Statistics::default();
+    run.total_allocations = 1000;
+    run.fallback_allocations = 5;
+    run.hit_rate = 0.995;
+    run.largest_allocation_mb = 3000.0;
+    run.peak_used_mb = 18.0 * 1024.0;
+    run.total_capacity_mb = 64.0 * 256.0;
+    let config = PoolConfig::default().with_num_heaps(64);
+    let found = findings(&run, &config);
+    let to = warmheap::advice::follow(&config, &found);
+    assert_eq!((to.num_heaps, to.heap_size / MIB), (6, 4096), "{found:?}");
+}
+
+#[test]
+fn a_pool_that_ran_out_hears_of_one_number_of_heaps() {
+    let mut run = Statistics::default();
+    run.total_allocations = 1000;
+    run.fallback_allocations = 300;
+    run.active_allocations = 50;
+    run.peak_used_mb = 2400.0;
+    run.largest_allocation_mb = 10.0;
+    run.total_capacity_mb = 1024.0;
+    run.utilization = 0.9;
+    let found = findings(&run, &PoolConfig::default());
+    let changes: Vec<_> = found.iter().flat_map(|finding| &finding.change).map(|c| c.key).collect();
+    assert_eq!(changes, ["num_heaps"], "{found:?}");
 }

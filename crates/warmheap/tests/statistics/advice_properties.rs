@@ -78,6 +78,53 @@ proptest! {
         prop_assert!(recommend_for_run(&run, &config).config.validate().is_ok());
     }
 
+    /// Whatever ran on whatever pool, the findings agree on every setting, and what they propose together takes
+    /// no more memory than the pool had, or than the run needs to fill it to 80 %, but for rounding.
+    #[test]
+    fn findings_agree_and_cost_no_more_than_they_save(
+        heap_mb in prop_oneof![1..=64_u64, 64..=8192_u64],
+        heaps in 1..=64_usize,
+        growth in any::<bool>(),
+        peak in prop_oneof![1.0..=2000.0, 1.0..=100_000.0],
+        share in 0.001..=1.0,
+        fallbacks in prop_oneof![Just(0_u64), 1..=1000_u64],
+        active in 0..200_u64,
+    ) {
+        let config = PoolConfig::default()
+            .with_heap_size(heap_mb * MIB)
+            .with_num_heaps(heaps)
+            .with_max_heaps(64)
+            .with_dynamic_growth(growth);
+        let capacity = (heap_mb * heaps as u64) as f64;
+        let mut run = Statistics::default();
+        run.total_allocations = 1000;
+        run.fallback_allocations = fallbacks;
+        run.hit_rate = 1.0 - fallbacks as f64 / 1000.0;
+        run.active_allocations = active;
+        run.peak_used_mb = peak;
+        run.largest_allocation_mb = peak * share;
+        run.total_capacity_mb = capacity;
+        run.used_capacity_mb = peak.min(capacity) * 0.9;
+        run.utilization = run.used_capacity_mb / capacity;
+        let found = findings(&run, &config);
+        let mut proposed = std::collections::BTreeMap::new();
+        for finding in &found {
+            for change in &finding.change {
+                let before = proposed.insert(change.key, change.to.clone());
+                prop_assert!(before.is_none_or(|before| before == change.to), "{:?}", found);
+            }
+        }
+        let to = advice::follow(&config, &found);
+        prop_assert!(to.validate().is_ok());
+        let bound = capacity.max(peak / 0.8) * 1.125;
+        let size = total(&to) as f64 / MIB as f64;
+        prop_assert!(size <= bound + to.num_heaps as f64, "{} MiB for {:?}: {:?}", size, run, found);
+        // What was found does not call for the opposite.
+        if fallbacks > 0 {
+            prop_assert!(size >= peak.min(capacity) * 0.99, "{} MiB for {:?}", size, run);
+        }
+    }
+
     #[test]
     fn larger_models_and_machines_never_get_smaller_pools(
         models in (1..100_000_u64, 1..100_000_u64),

@@ -6,7 +6,7 @@ use warmheap::Statistics;
 use warmheap::stats::SlowPath;
 
 use super::{Output, Side};
-use crate::show::{findings, grouped, mib, percent, row, table};
+use crate::show::{findings, grades, grouped, mib, percent, row, table};
 
 impl fmt::Display for Output {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -95,18 +95,11 @@ fn throughput(output: &Output) -> String {
 }
 
 fn pool(output: &Output) -> String {
-    let grades = &output.grades;
     let mut rows = statistics(&output.statistics);
     rows.push(row("Reserved", mib(output.reserved_bytes)));
     rows.push(row("Device calls after start-up", output.device_calls_after_startup));
     let title = format!("Pool, over {} rounds, when the trace ends", output.rounds);
-    format!(
-        "{}\nHit rate: {}\nUtilization: {}\nFallback rate: {}",
-        table([&title, "Figure"], rows),
-        grades.hit_rate,
-        grades.utilization,
-        grades.fallback_rate
-    )
+    format!("{}\n{}", table([&title, "Figure"], rows), grades(&output.grades))
 }
 
 /// Returns the stages of the slow path that served, and how often each did.

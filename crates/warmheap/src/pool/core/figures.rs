@@ -6,14 +6,14 @@
 
 use std::sync::atomic::Ordering::{Acquire, Relaxed};
 
-use crate::config::MIB;
+use crate::config::{HeapSizing, MIB};
 use crate::device::ObjectCount;
 use crate::offsets::segments;
 use crate::pool::accounting::counters::Totals;
 use crate::pool::core::{Core, caches, quarantine, queues};
 use crate::pool::heaps::arena::Arena;
 use crate::pool::heaps::arena_guard::ArenaGuard;
-use crate::stats::{SlowPath, Statistics};
+use crate::stats::{PoolKind, SlowPath, Statistics};
 use crate::sync::lock;
 
 /// Gauges over all heaps, in granules.
@@ -134,6 +134,12 @@ pub(crate) fn statistics(core: &Core) -> Statistics {
         moved_mb: mib(counted(done.moved_bytes)),
         recovered_mb: mib(counted(done.recovered_bytes)),
         slow_path: if core.config.track_statistics { core.stages.snapshot() } else { SlowPath::default() },
+        pool_kind: match core.config.heaps {
+            _ if !core.config.enabled => PoolKind::Off,
+            HeapSizing::Fixed => PoolKind::FixedHeaps,
+            HeapSizing::Elastic => PoolKind::SelfSizing,
+        },
+        uncounted: !core.config.track_statistics,
     }
 }
 
