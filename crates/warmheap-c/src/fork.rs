@@ -7,17 +7,22 @@
 use std::cell::RefCell;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::handles::{self, Tables};
+use crate::{log, tables};
+
+/// The locks of all tables, and of the log's receiver.
+type Locks = Box<dyn std::any::Any>;
 
 thread_local! {
     /// The locked tables, while this thread forks.
-    static HELD: RefCell<Option<Tables>> = const { RefCell::new(None) };
+    static HELD: RefCell<Option<Locks>> = const { RefCell::new(None) };
 }
 
 unsafe extern "C" fn hold() {
-    let tables = handles::all();
+    // No other thread holds one table while it waits for another.
+    let tables = (tables::pools_locked(), tables::queues_locked(), tables::buffers_locked());
+    let locks: Locks = Box::new((tables, log::locked()));
     // A thread that is ending cannot keep the tables, and forks without their locks.
-    let _ = HELD.try_with(|held| held.replace(Some(tables)));
+    let _ = HELD.try_with(|held| held.replace(Some(locks)));
 }
 
 unsafe extern "C" fn let_go() {

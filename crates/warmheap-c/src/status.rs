@@ -1,7 +1,7 @@
 //! The status that every function returns, and the text of the last error.
 
 use std::cell::RefCell;
-use std::ffi::{CStr, CString, c_char};
+use std::ffi::{CString, c_char};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use warmheap::config::ConfigError;
@@ -9,7 +9,8 @@ use warmheap::device::DeviceError;
 use warmheap::fork::Forked;
 use warmheap::{AllocError, StartError};
 
-/// The result of a call. `wh_last_error` returns the reason for a failure as text.
+/// The result of a call. `wh_last_error` returns the reason for a failure as text. Since 0.1, as
+/// are the values without another version.
 #[repr(C)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[allow(non_camel_case_types)]
@@ -32,6 +33,18 @@ pub enum wh_status {
     WH_INTERNAL = 7,
     /// The handle belongs to a parent process, of which this one is a fork. The call did nothing.
     WH_FORKED = 8,
+    /// The tag's quota does not allow the request. Since 0.2.
+    WH_QUOTA_EXCEEDED = 9,
+    /// The buffer has no room to grow where it is; `wh_grow_or_move` moves it. Since 0.2.
+    WH_CANNOT_GROW = 10,
+    /// The request may not wait, and only a device call or another thread could have served it. Since 0.2.
+    WH_WOULD_BLOCK = 11,
+    /// The call comes too early, too late or twice. It did nothing. Since 0.2.
+    WH_WRONG_ORDER = 12,
+    /// The device lost the queue, which makes no more progress. Since 0.2.
+    WH_QUEUE_LOST = 13,
+    /// A trace could not be written. Since 0.2.
+    WH_FILE_ERROR = 14,
 }
 
 /// The status and the text of a call that failed.
@@ -44,6 +57,10 @@ pub(crate) struct Failure {
 impl Failure {
     pub(crate) fn new(status: wh_status, text: impl Into<String>) -> Self {
         Self { status, text: text.into() }
+    }
+
+    pub(crate) fn order(text: impl Into<String>) -> Self {
+        Self::new(wh_status::WH_WRONG_ORDER, text)
     }
 
     pub(crate) fn argument(text: impl Into<String>) -> Self {
@@ -59,6 +76,7 @@ impl From<DeviceError> for Failure {
             | DeviceError::PastLimit { .. } => wh_status::WH_OUT_OF_MEMORY,
             DeviceError::Unavailable { .. } => wh_status::WH_UNAVAILABLE,
             DeviceError::Forked(_) => wh_status::WH_FORKED,
+            DeviceError::Lost { .. } => wh_status::WH_QUEUE_LOST,
             _ => wh_status::WH_DEVICE_ERROR,
         };
         Self::new(status, error.to_string())
@@ -93,7 +111,10 @@ impl From<AllocError> for Failure {
     fn from(error: AllocError) -> Self {
         let status = match &error {
             AllocError::ZeroSize | AllocError::BadAlignment { .. } => wh_status::WH_INVALID_ARGUMENT,
-            AllocError::OutOfMemory(_) | AllocError::QuotaExceeded(_) => wh_status::WH_OUT_OF_MEMORY,
+            AllocError::OutOfMemory(_) => wh_status::WH_OUT_OF_MEMORY,
+            AllocError::QuotaExceeded(_) => wh_status::WH_QUOTA_EXCEEDED,
+            AllocError::CannotGrow(_) => wh_status::WH_CANNOT_GROW,
+            AllocError::WouldBlock => wh_status::WH_WOULD_BLOCK,
             AllocError::Forked(_) => wh_status::WH_FORKED,
             _ => wh_status::WH_DEVICE_ERROR,
         };
@@ -107,7 +128,7 @@ thread_local! {
 
 /// Returns the reason for the last failure of a call on this thread, or an empty text if no call has failed.
 /// The pointer is never null. It is valid until the next call of this library on this thread, and the caller
-/// does not free it.
+/// does not free it. Since 0.1.
 #[unsafe(no_mangle)]
 pub extern "C" fn wh_last_error() -> *const c_char {
     LAST.try_with(|last| last.borrow().as_ptr()).unwrap_or(c"".as_ptr())
@@ -127,21 +148,6 @@ pub(crate) fn guarded(body: impl FnOnce() -> Result<(), Failure>) -> wh_status {
             failure.status
         }
     }
-}
-
-/// Returns a text from C; `None` if it is null.
-///
-/// # Safety
-/// `text` is null or points to a text that ends with a zero byte. The text lives as long as `'a`.
-pub(crate) unsafe fn text<'a>(text: *const c_char, name: &str) -> Result<Option<&'a str>, Failure> {
-    if text.is_null() {
-        return Ok(None);
-    }
-    // SAFETY: the caller keeps this function's contract.
-    unsafe { CStr::from_ptr(text) }
-        .to_str()
-        .map(Some)
-        .map_err(|_| Failure::argument(format!("{name} is not UTF-8")))
 }
 
 /// Writes a result to the caller's memory.

@@ -12,7 +12,8 @@ use cuda_double::Double;
 use warmheap_c::wh_status::WH_OK;
 use warmheap_c::{
     WH_ZEROED, wh_allocate, wh_buffer, wh_free, wh_last_error, wh_pool, wh_pool_close, wh_pool_open,
-    wh_pool_trim,
+    wh_pool_trim, wh_queue_close, wh_queue_complete, wh_queue_open, wh_queue_open_stream, wh_queue_poll,
+    wh_queue_signal, wh_retire, wh_ticket_wait,
 };
 
 use support::in_child;
@@ -44,7 +45,19 @@ fn work() {
     let (pool, kept) = USED.lock().unwrap().take().unwrap();
     let buffers = [100, 300 << 10, 40 << 20].map(|size| allocate(pool, size));
     buffers.into_iter().for_each(|buffer| assert_eq!(wh_free(buffer), WH_OK));
-    assert_eq!(wh_free(kept), WH_OK);
+    let (mut queue, mut ticket, mut done) = Default::default();
+    // SAFETY: there is room for the results. Null is the default stream.
+    unsafe {
+        if wh_queue_open_stream(pool, std::ptr::null_mut(), &mut queue) != WH_OK {
+            assert_eq!(wh_queue_open(pool, &mut queue), WH_OK);
+        }
+        assert_eq!(wh_queue_signal(queue, &mut ticket), WH_OK);
+        assert_eq!(wh_retire(kept, ticket), WH_OK);
+        wh_queue_complete(ticket);
+        assert_eq!((wh_ticket_wait(ticket, 10_000, &mut done), done), (WH_OK, true));
+        assert_eq!(wh_queue_poll(queue, std::ptr::null_mut()), WH_OK);
+    }
+    assert_eq!(wh_queue_close(queue), WH_OK);
     assert_eq!(wh_pool_trim(pool, 0), WH_OK);
     assert_eq!(wh_pool_close(pool), WH_OK);
 }

@@ -33,14 +33,76 @@ fn comment(source: &str, item: &str, mark: &str) -> String {
 #[test]
 fn every_statistic_has_its_field_and_the_librarys_description() {
     let header = include_str!("../include/warmheap.h");
+    let (_, statistics) = header.split_once("typedef struct wh_statistics {").unwrap();
     for figure in warmheap::Statistics::figures() {
-        let described = comment(header, &format!(" {};", figure.name), "// ");
+        let described = comment(statistics, &format!(" {};", figure.name), "// ");
         assert_eq!(described, figure.help.trim(), "{}", figure.name);
     }
     let declared = include_str!("../../warmheap/src/stats/slow_path.rs");
     for (stage, _) in warmheap::Statistics::default().slow_path.stages() {
         let described = comment(header, &format!(" {stage};"), "// ");
         assert_eq!(described, comment(declared, &format!(" {stage}: Stage,"), "/// "), "{stage}");
+    }
+}
+
+/// Returns the items of the header as (first line, the comment above it): functions, types, constants, and
+/// the values of enums that later versions added.
+fn items(header: &str) -> Vec<(&str, String)> {
+    let begins = [
+        "#define WH_",
+        "#define wh_",
+        "typedef ",
+        "enum wh_status ",
+        "const ",
+        "void ",
+        "size_t ",
+        "uint32_t ",
+    ];
+    let lines: Vec<_> = header.lines().collect();
+    let described = |at: usize| {
+        let above =
+            lines[..at].iter().rev().take_while(|line| line.starts_with("//") || line.starts_with("/*"));
+        let mut words: Vec<_> = above.copied().collect();
+        words.reverse();
+        words.join(" ")
+    };
+    let is_item = |line: &&str| begins.iter().any(|begin| line.starts_with(begin));
+    let numbered = lines.iter().enumerate();
+    numbered.filter(|(_, line)| is_item(line)).map(|(at, line)| (*line, described(at))).collect()
+}
+
+#[test]
+fn every_item_names_the_version_that_brought_it() {
+    let header = include_str!("../include/warmheap.h");
+    let current = (warmheap_c::WH_VERSION_MAJOR, warmheap_c::WH_VERSION_MINOR);
+    let items: Vec<_> =
+        items(header).into_iter().filter(|(line, _)| !line.starts_with("#define WH_VERSION")).collect();
+    assert!(items.len() > 70, "{items:?}");
+    for (line, comment) in items {
+        // The macro stands in a condition, and its comment before that.
+        let macro_of_0_2 = line.starts_with("#define wh_allocate(");
+        let since = comment.split("Since ").last().filter(|_| comment.contains("Since "));
+        let version = since.and_then(|text| {
+            let (major, rest) = text.split_once('.')?;
+            let minor: String = rest.chars().take_while(char::is_ascii_digit).collect();
+            Some((major.parse::<u32>().ok()?, minor.parse::<u32>().ok()?))
+        });
+        assert!(macro_of_0_2 || version.is_some_and(|it| it <= current), "{line}: {comment}");
+    }
+}
+
+/// A struct that the library reads or fills, and that may grow, carries its size.
+#[test]
+fn structs_begin_with_their_size_unless_they_never_change() {
+    let header = include_str!("../include/warmheap.h");
+    let unchanging =
+        ["wh_pool", "wh_buffer", "wh_queue", "wh_ticket", "wh_stage", "wh_slow_path", "warmheap_pool_id"];
+    let structs: Vec<_> = header.split("typedef struct ").skip(1).collect();
+    assert!(structs.len() > 12);
+    for body in structs {
+        let (name, fields) = body.split_once(" {").unwrap();
+        let first = fields.lines().map(str::trim).find(|line| line.ends_with(';')).unwrap();
+        assert!(first == "size_t struct_size;" || unchanging.contains(&name), "{name} begins with {first}");
     }
 }
 

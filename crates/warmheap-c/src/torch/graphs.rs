@@ -17,7 +17,7 @@ use warmheap::{AllocError, Buffer, Pool, PoolConfig, Request};
 use super::arena::Arenas;
 use super::keeper::Keeper;
 
-/// One of PyTorch's private pools: `c10::cuda::MempoolId_t`.
+/// One of PyTorch's private pools: `c10::cuda::MempoolId_t`. Since 0.1.
 #[repr(C)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[allow(non_camel_case_types)]

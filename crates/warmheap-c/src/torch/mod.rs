@@ -33,7 +33,7 @@ fn gpu_of_request(device: c_int) -> Result<&'static Gpu, Refusal> {
 }
 
 /// Allocates memory for work on `stream`. Throws `c10::OutOfMemoryError` if there is no memory, and
-/// `c10::Error` if anything else is wrong. Returns null for a size of 0.
+/// `c10::Error` if anything else is wrong. Returns null for a size of 0. Since 0.1.
 #[unsafe(no_mangle)]
 pub extern "C-unwind" fn warmheap_malloc(size: usize, device: c_int, stream: *mut c_void) -> *mut c_void {
     if size == 0 {
@@ -52,7 +52,7 @@ pub extern "C-unwind" fn warmheap_malloc(size: usize, device: c_int, stream: *mu
 
 /// Frees memory. Later work on `stream`, for which it was allocated, may use it at once. Other streams may
 /// use it when all work that uses it is done. A wrong `device` does no harm. Memory that is not Warmheap's is
-/// left alone.
+/// left alone. Since 0.1.
 #[unsafe(no_mangle)]
 pub extern "C-unwind" fn warmheap_free(
     address: *mut c_void,
@@ -69,21 +69,21 @@ pub extern "C-unwind" fn warmheap_free(
 }
 
 /// Hook `set_record_stream_fn`: notes that `stream` uses the memory at `address`, too. When the memory is
-/// freed, it is not reused before the work that `stream` has by then is done.
+/// freed, it is not reused before the work that `stream` has by then is done. Since 0.1.
 #[unsafe(no_mangle)]
 pub extern "C" fn warmheap_record_stream(address: *mut c_void, stream: *mut c_void) {
     let _ = catch_unwind(|| Gpu::opened().any(|gpu| gpu.record(address.addr() as u64, stream.addr())));
 }
 
 /// Hook `set_init_fn`: starts writing statistics if `WARMHEAP_STATS` names a file. The first allocation does
-/// so, too.
+/// so, too. Since 0.1.
 #[unsafe(no_mangle)]
 pub extern "C" fn warmheap_init(devices: c_int) {
     let _ = devices; // Each GPU is opened at its first use.
     let _ = catch_unwind(report::start_writing);
 }
 
-/// Hook `set_reset_fn`, behind `torch.cuda.empty_cache()`: gives free memory back to the devices.
+/// Hook `set_reset_fn`, behind `torch.cuda.empty_cache()`: gives free memory back to the devices. Since 0.1.
 #[unsafe(no_mangle)]
 pub extern "C" fn warmheap_empty_cache() {
     let _ = catch_unwind(|| Gpu::opened().for_each(|gpu| drop(gpu.trim())));
@@ -91,7 +91,7 @@ pub extern "C" fn warmheap_empty_cache() {
 
 /// Hook `set_begin_allocate_to_pool`: announces the capture of a graph. What the capture allocates belongs to
 /// private pool `id`. Throws `c10::Error` if another capture is under way on the device. PyTorch passes
-/// `filter` to identify the capture's streams; this function does not need it.
+/// `filter` to identify the capture's streams; this function does not need it. Since 0.1.
 #[unsafe(no_mangle)]
 pub extern "C-unwind" fn warmheap_begin_allocate_to_pool(
     device: c_int,
@@ -107,20 +107,20 @@ pub extern "C-unwind" fn warmheap_begin_allocate_to_pool(
     }
 }
 
-/// Hook `set_end_allocate_to_pool_fn`: ends the capture.
+/// Hook `set_end_allocate_to_pool_fn`: ends the capture. Since 0.1.
 #[unsafe(no_mangle)]
 pub extern "C" fn warmheap_end_allocate_to_pool(device: c_int, id: warmheap_pool_id) {
     let _ = catch_unwind(|| Gpu::opened_at(device).map(|gpu| gpu.end_capture(id)));
 }
 
 /// Hook `set_release_pool`: notes that one of the graphs captured into private pool `id` is gone. The private
-/// pool's memory goes back to the device when its last graph and its last buffer are gone.
+/// pool's memory goes back to the device when its last graph and its last buffer are gone. Since 0.1.
 #[unsafe(no_mangle)]
 pub extern "C" fn warmheap_release_pool(device: c_int, id: warmheap_pool_id) {
     let _ = catch_unwind(|| Gpu::opened_at(device).map(|gpu| gpu.release_graph(id)));
 }
 
-/// Resets the statistics of all pools, so that peaks start again from the present values.
+/// Resets the statistics of all pools, so that peaks start again from the present values. Since 0.1.
 #[unsafe(no_mangle)]
 pub extern "C" fn warmheap_reset_peaks() {
     let reset = || {
@@ -131,7 +131,7 @@ pub extern "C" fn warmheap_reset_peaks() {
 }
 
 /// Writes the statistics of all pools to `text` as JSON. Writes as much as fits into `capacity` bytes, with a
-/// zero byte at the end. Returns the bytes that the whole text takes, the zero byte included.
+/// zero byte at the end. Returns the bytes that the whole text takes, the zero byte included. Since 0.1.
 ///
 /// # Safety
 /// `text` is null or has room for `capacity` bytes.

@@ -33,14 +33,14 @@ static void a_buffer_lives_and_dies_once(void) {
     wh_buffer buffer = {0};
     assert(wh_allocate(pool, 3 * MIB, 4096, WH_ZEROED, "kv-cache", &buffer) == WH_OK);
 
-    wh_buffer_info info;
+    wh_buffer_info info = {.struct_size = sizeof info};
     assert(wh_inspect(buffer, &info) == WH_OK);
     assert(info.size == 3 * MIB && info.device_address % 4096 == 0 && info.host_ptr != NULL);
     const unsigned char *bytes = info.host_ptr;
     assert(bytes[0] == 0 && bytes[3 * MIB - 1] == 0);
     memset(info.host_ptr, 0xA5, info.size);
 
-    wh_statistics statistics;
+    wh_statistics statistics = {.struct_size = sizeof statistics};
     assert(wh_pool_statistics(pool, &statistics) == WH_OK);
     assert(statistics.active_allocations == 1 && statistics.reserved_bytes >= 3 * MIB);
 
@@ -116,7 +116,7 @@ static void nonsense_is_answered(void) {
 static void buffers_outlive_their_pool(void) {
     wh_pool pool = open_host(SETTINGS);
     wh_buffer buffer = {0};
-    wh_buffer_info info;
+    wh_buffer_info info = {.struct_size = sizeof info};
     assert(wh_allocate(pool, MIB, 0, 0, NULL, &buffer) == WH_OK);
     assert(wh_pool_close(pool) == WH_OK);
     assert(wh_inspect(buffer, &info) == WH_OK);
@@ -127,7 +127,7 @@ static void buffers_outlive_their_pool(void) {
 static void a_pool_that_sizes_itself_gives_all_back(void) {
     wh_pool pool = open_host(NULL);
     wh_buffer buffer = {0};
-    wh_statistics statistics;
+    wh_statistics statistics = {.struct_size = sizeof statistics};
     assert(wh_allocate(pool, 300 * MIB, 0, 0, NULL, &buffer) == WH_OK);
     assert(wh_pool_statistics(pool, &statistics) == WH_OK);
     assert(statistics.reserved_bytes >= 300 * MIB && statistics.fallback_allocations == 0);
@@ -150,7 +150,7 @@ static void *churn(void *argument) {
             assert(wh_free(*place) == WH_OK);
         }
         assert(wh_allocate(pool, (uint64_t)(step % 40 + 1) * 1000, 0, 0, NULL, place) == WH_OK);
-        wh_buffer_info info;
+        wh_buffer_info info = {.struct_size = sizeof info};
         assert(wh_inspect(*place, &info) == WH_OK);
         memset(info.host_ptr, step, info.size);
         /* An error of this thread; the words must be its own. */
@@ -172,7 +172,7 @@ static void threads_share_a_pool(void) {
     for (int i = 0; i < 4; i++) {
         assert(pthread_join(threads[i], NULL) == 0);
     }
-    wh_statistics statistics;
+    wh_statistics statistics = {.struct_size = sizeof statistics};
     assert(wh_pool_statistics(pool, &statistics) == WH_OK);
     assert(statistics.active_allocations == 0 && statistics.total_allocations == 4 * 2000);
     assert(wh_pool_close(pool) == WH_OK);

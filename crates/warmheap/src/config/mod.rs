@@ -92,6 +92,34 @@ impl PoolConfig {
         Document::from_file(path).map(|document| document.config)
     }
 
+    /// Reads settings as [`from_yaml_str`](Self::from_yaml_str) does, for a program whose pools size
+    /// themselves: a key that is not set keeps the value of [`PoolConfig::elastic`]. A text that sets one of
+    /// `heap_size_mb`, `num_heaps`, `warmup_sizes`, `allocation_strategy`, `dynamic_growth`, `max_heaps` and
+    /// `growth_trigger` asks for fixed heaps, over the values of [`PoolConfig::default`].
+    ///
+    /// ```
+    /// # use warmheap::config::{HeapSizing, PoolConfig};
+    /// let trimmed = PoolConfig::elastic_from_yaml_str("trim_after_ms: 200")?;
+    /// assert_eq!(trimmed.heaps, HeapSizing::Elastic);
+    /// let fixed = PoolConfig::elastic_from_yaml_str("num_heaps: 2")?;
+    /// assert_eq!(fixed, PoolConfig::from_yaml_str("num_heaps: 2")?);
+    /// # Ok::<(), warmheap::config::ConfigError>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`from_yaml_str`](Self::from_yaml_str).
+    pub fn elastic_from_yaml_str(text: &str) -> Result<Self, ConfigError> {
+        yaml::read_elastic(text)
+    }
+
+    /// Reads the settings in a file, as [`elastic_from_yaml_str`](Self::elastic_from_yaml_str) does.
+    ///
+    /// # Errors
+    /// As [`from_yaml_file`](Self::from_yaml_file).
+    pub fn elastic_from_yaml_file(path: impl AsRef<Path>) -> Result<Self, ConfigError> {
+        yaml::in_file(path.as_ref(), Self::elastic_from_yaml_str)
+    }
+
     /// Returns the keys that [`from_yaml_str`](Self::from_yaml_str) passes over, because they are not
     /// Warmheap's: sections beside `metal_optimizations`, and other optimisations inside it. A key that is
     /// like one of Warmheap's is an error instead. Returns nothing for a text that cannot be read.

@@ -63,7 +63,7 @@ impl Document {
         for PassedOver { key, line } in &reader.passed_over {
             tracing::info!(key, line, "a setting of another owner is passed over");
         }
-        reader.finish()
+        reader.finish(|_| PoolConfig::default())
     }
 
     /// Reads a file, as [`PoolConfig::from_yaml_file`] does. Every error names the file.
@@ -71,12 +71,7 @@ impl Document {
     /// # Errors
     /// Those of [`PoolConfig::from_yaml_file`].
     pub fn from_file(path: impl AsRef<Path>) -> Result<Self, ConfigError> {
-        let path = path.as_ref();
-        let bytes = read(path).map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
-        text(bytes)
-            .map_err(|problem| ConfigError::invalid(vec![problem]))
-            .and_then(|text| Self::from_text(&text))
-            .map_err(|error| error.in_file(path.to_owned()))
+        in_file(path.as_ref(), Self::from_text)
     }
 }
 
@@ -93,6 +88,40 @@ pub struct PassedOver {
 /// Returns the keys that reading `text` passes over: those of other owners in a whole document.
 pub(crate) fn passed_over(text: &str) -> Vec<PassedOver> {
     Reader::of(text).map(|reader| reader.passed_over).unwrap_or_default()
+}
+
+/// The keys that are there for fixed heaps. A program that sets one of them wants such heaps.
+const SIZES_FIXED_HEAPS: [&str; 7] = [
+    "heap_size_mb",
+    "num_heaps",
+    "warmup_sizes",
+    "allocation_strategy",
+    "dynamic_growth",
+    "max_heaps",
+    "growth_trigger",
+];
+
+/// The settings of a pool that sizes itself, unless `set` has a key of fixed heaps.
+fn elastic_unless_sized(set: &[Assignment]) -> PoolConfig {
+    let sized = set.iter().any(|assignment| SIZES_FIXED_HEAPS.contains(&assignment.key.name()));
+    if sized { PoolConfig::default() } else { PoolConfig::elastic() }
+}
+
+/// Reads the settings in a text over those of [`elastic_unless_sized`].
+pub(crate) fn read_elastic(text: &str) -> Result<PoolConfig, ConfigError> {
+    Reader::of(text)?.finish(elastic_unless_sized).map(|document| document.config)
+}
+
+/// Reads the text of a file with `read_text`. Every error names the file.
+pub(crate) fn in_file<R>(
+    path: &Path,
+    read_text: impl FnOnce(&str) -> Result<R, ConfigError>,
+) -> Result<R, ConfigError> {
+    let bytes = read(path).map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
+    text(bytes)
+        .map_err(|problem| ConfigError::invalid(vec![problem]))
+        .and_then(|text| read_text(&text))
+        .map_err(|error| error.in_file(path.to_owned()))
 }
 
 /// Reads at most one byte more than a configuration may have. That shows whether the file is too long.
@@ -295,10 +324,11 @@ impl Reader {
         self.problems.push(Problem { place: Place::Line(line), fault });
     }
 
-    fn finish(mut self) -> Result<Document, ConfigError> {
+    /// Applies the settings to those that `base` chooses for them.
+    fn finish(mut self, base: impl FnOnce(&[Assignment]) -> PoolConfig) -> Result<Document, ConfigError> {
         self.assignments.extend(self.master);
         let keys = self.assignments.iter().map(|assignment| assignment.key.name()).collect();
-        let config = apply(PoolConfig::default(), &self.assignments, self.problems)?;
+        let config = apply(base(&self.assignments), &self.assignments, self.problems)?;
         Ok(Document { config, keys, passed_over: self.passed_over })
     }
 }

@@ -1,24 +1,16 @@
-//! The functions that open, inspect, trim and close pools.
+//! The figures of a pool: as a struct, as JSON and as Prometheus text.
 
 use std::ffi::c_char;
 
-use warmheap::config::ConfigError;
-use warmheap::device::{Spec, SpecError};
-use warmheap::{Pool, PoolConfig};
+use warmheap::Pool;
 
-use crate::status::{Failure, guarded, put, text, wh_status};
-use crate::{fork, handles};
+use super::wh_pool;
+use crate::sized::{self, sized};
+use crate::status::{guarded, wh_status};
+use crate::tables;
+use crate::text::{given, put_text};
 
-/// The handle of a pool. All zeros is the handle of no pool.
-#[repr(C)]
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-#[allow(non_camel_case_types)]
-pub struct wh_pool {
-    /// The number has no meaning to callers.
-    pub id: u64,
-}
-
-/// How often a stage of the slow path was tried, and how often it served the request.
+/// How often a stage of the slow path was tried, and how often it served the request. Since 0.1.
 #[repr(C)]
 #[derive(Debug, Clone, Copy, Default)]
 #[allow(non_camel_case_types)]
@@ -30,7 +22,7 @@ pub struct wh_stage {
 }
 
 /// The stages that a request goes through, in this order, when no heap has room for it. After a wait or a
-/// callback, the slow path begins again. The stage that then serves the request is counted as well.
+/// callback, the slow path begins again. The stage that then serves the request is counted as well. Since 0.1.
 #[repr(C)]
 #[derive(Debug, Clone, Copy, Default)]
 #[allow(non_camel_case_types)]
@@ -74,11 +66,14 @@ impl From<warmheap::stats::SlowPath> for wh_slow_path {
     }
 }
 
-/// A snapshot of a pool's statistics. Figures ending in `_mb` are MiB (2^20 bytes).
+/// A snapshot of a pool's statistics. Figures ending in `_mb` are MiB (2^20 bytes). Set `struct_size` before a
+/// call that fills it. Since 0.2.
 #[repr(C)]
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy)]
 #[allow(non_camel_case_types)]
 pub struct wh_statistics {
+    /// `sizeof(wh_statistics)`.
+    pub struct_size: usize,
     /// Requests that got a buffer, from a heap or by fallback.
     pub total_allocations: u64,
     /// Buffers freed.
@@ -142,102 +137,36 @@ pub struct wh_statistics {
     pub peak_reserved_bytes: u64,
 }
 
-/// Opens a pool on `device`: `host`, `cuda` or `cuda:N`. `config` is a configuration as YAML text. If it is
-/// null, the pool sizes itself. The environment variables `WARMHEAP_...` override the configuration.
-///
-/// # Safety
-/// `device` and `config` are null or end with a zero byte. `pool` is null or has room for the result.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn wh_pool_open(
-    device: *const c_char,
-    config: *const c_char,
-    pool: *mut wh_pool,
-) -> wh_status {
-    guarded(|| {
-        // SAFETY: the caller keeps this function's contract.
-        let config = match unsafe { text(config, "config") }? {
-            Some(yaml) => PoolConfig::from_yaml_str(yaml),
-            None => Ok(PoolConfig::elastic()),
-        };
-        // SAFETY: the caller keeps this function's contract.
-        unsafe { open(device, config, pool) }
-    })
-}
+sized! { wh_statistics, peak_reserved_bytes: u64 }
 
-/// Opens a pool as `wh_pool_open` does, with the configuration in the file `path`.
-///
-/// # Safety
-/// `device` and `path` are null or end with a zero byte. `pool` is null or has room for the result.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn wh_pool_open_file(
-    device: *const c_char,
-    path: *const c_char,
-    pool: *mut wh_pool,
-) -> wh_status {
-    guarded(|| {
-        // SAFETY: the caller keeps this function's contract.
-        let path = unsafe { text(path, "path") }?.ok_or_else(|| Failure::argument("path is null"))?;
-        // SAFETY: the caller keeps this function's contract.
-        unsafe { open(device, PoolConfig::from_yaml_file(path), pool) }
-    })
-}
-
-/// # Safety
-/// The contract is that of `wh_pool_open`.
-unsafe fn open(
-    device: *const c_char,
-    config: Result<PoolConfig, ConfigError>,
-    out: *mut wh_pool,
-) -> Result<(), Failure> {
-    let config = config.and_then(PoolConfig::with_environment)?;
-    // SAFETY: the caller keeps this function's contract.
-    let name = unsafe { text(device, "device") }?.ok_or_else(|| Failure::argument("device is null"))?;
-    if out.is_null() {
-        return Err(Failure::argument("pool is null"));
+impl Default for wh_statistics {
+    fn default() -> Self {
+        // SAFETY: all fields are numbers.
+        Self { struct_size: size_of::<Self>(), ..unsafe { std::mem::zeroed() } }
     }
-    let unknown = |reason: SpecError| Failure::argument(format!("no device is named {name:?}: {reason}"));
-    let device = name.parse::<Spec>().map_err(unknown)?.open()?;
-    let pool = Pool::new(device, config)?;
-    fork::watch();
-    let id = handles::add_pool(pool);
-    // SAFETY: the caller keeps this function's contract.
-    unsafe { put(out, "pool", wh_pool { id }) }
-}
-
-/// Closes a pool. Live buffers stay valid until they are freed. The pool's memory goes back to the device
-/// with the last of them.
-#[unsafe(no_mangle)]
-pub extern "C" fn wh_pool_close(pool: wh_pool) -> wh_status {
-    guarded(|| handles::remove_pool(pool.id).map(drop))
-}
-
-/// Gives free memory back to the device until the pool holds at most `target` bytes, or no more can go. A
-/// target of 0 means all free memory.
-#[unsafe(no_mangle)]
-pub extern "C" fn wh_pool_trim(pool: wh_pool, target: u64) -> wh_status {
-    guarded(|| Ok(handles::pool(pool.id)?.trim(target).map(drop)?))
 }
 
 /// Sets the pool's counters to zero. Gauges keep their values, and peaks start again from the present values.
+/// Since 0.1.
 #[unsafe(no_mangle)]
 pub extern "C" fn wh_pool_reset_statistics(pool: wh_pool) -> wh_status {
     guarded(|| {
-        handles::pool(pool.id)?.reset_statistics();
+        tables::pool(pool.id)?.reset_statistics();
         Ok(())
     })
 }
 
-/// Writes a snapshot of the pool's statistics to `statistics`.
+/// Writes a snapshot of the pool's statistics to `statistics`. Since 0.1.
 ///
 /// # Safety
-/// `statistics` is null or has room for the result.
+/// `statistics` is null or points to a struct whose `struct_size` is set.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn wh_pool_statistics(pool: wh_pool, statistics: *mut wh_statistics) -> wh_status {
     guarded(|| {
-        let pool = handles::pool(pool.id)?;
+        let pool = tables::pool(pool.id)?;
         let snapshot = snapshot(&pool);
         // SAFETY: the caller keeps this function's contract.
-        unsafe { put(statistics, "statistics", snapshot) }
+        unsafe { sized::write(statistics, "statistics", &snapshot) }
     })
 }
 
@@ -247,6 +176,7 @@ fn snapshot(pool: &Pool) -> wh_statistics {
     macro_rules! filled {
         ($statistics:ident, [$($field:ident),+], $($own:ident),+) => {
             wh_statistics {
+                struct_size: size_of::<wh_statistics>(),
                 $($field: $statistics.$field,)+
                 slow_path: $statistics.slow_path.into(),
                 $($own: pool.$own()),+
@@ -288,4 +218,67 @@ fn snapshot(pool: &Pool) -> wh_statistics {
         reserved_bytes,
         peak_reserved_bytes
     )
+}
+
+/// Writes the pool's statistics to `text` as a JSON object. Writes as much as fits into `capacity` bytes, with
+/// a zero byte at the end, and the bytes that the whole text takes to `needed`, the zero byte included. With a
+/// null `text` and a capacity of 0 it only tells the length. Since 0.2.
+///
+/// # Safety
+/// `text` is null or has room for `capacity` bytes. `needed` is null or has room for the result.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn wh_pool_statistics_json(
+    pool: wh_pool,
+    text: *mut c_char,
+    capacity: usize,
+    needed: *mut usize,
+) -> wh_status {
+    guarded(|| {
+        let made = tables::pool(pool.id)?.statistics().to_json();
+        // SAFETY: the caller keeps this function's contract.
+        unsafe { put_text(&made, text, capacity, needed) }
+    })
+}
+
+/// Writes the pool's statistics to `text` as Prometheus text, each with the label `pool="NAME"`. Sizes are
+/// bytes there. The text and its length are written as `wh_pool_statistics_json` does. Since 0.2.
+///
+/// # Safety
+/// `name` is null or ends with a zero byte. `text` is null or has room for `capacity` bytes. `needed` is null
+/// or has room for the result.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn wh_pool_prometheus(
+    pool: wh_pool,
+    name: *const c_char,
+    text: *mut c_char,
+    capacity: usize,
+    needed: *mut usize,
+) -> wh_status {
+    guarded(|| {
+        let pool = tables::pool(pool.id)?;
+        // SAFETY: the caller keeps this function's contract.
+        let made = pool.statistics().to_prometheus(unsafe { given(name, "name") }?);
+        // SAFETY: as above.
+        unsafe { put_text(&made, text, capacity, needed) }
+    })
+}
+
+/// Writes the buffers that are alive to `text`: their number, and a line for each line of source and tag, most
+/// bytes first. The text and its length are written as `wh_pool_statistics_json` does. When a pool closes with
+/// buffers alive, the same text is logged. Since 0.2.
+///
+/// # Safety
+/// `text` is null or has room for `capacity` bytes. `needed` is null or has room for the result.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn wh_pool_leak_report(
+    pool: wh_pool,
+    text: *mut c_char,
+    capacity: usize,
+    needed: *mut usize,
+) -> wh_status {
+    guarded(|| {
+        let made = tables::pool(pool.id)?.leaks().to_string();
+        // SAFETY: the caller keeps this function's contract.
+        unsafe { put_text(&made, text, capacity, needed) }
+    })
 }

@@ -1,0 +1,135 @@
+//! The tables of buffers.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
+
+use slotmap::{Key, SlotMap, new_key_type};
+use warmheap::fork::Process;
+
+use super::held::Held;
+use super::{gone, key};
+use crate::status::Failure;
+
+new_key_type! {
+    pub(crate) struct BufferKey;
+}
+
+/// A buffer, and whose it is.
+pub(crate) struct Entry {
+    /// The handle of the pool.
+    pub(crate) pool: u64,
+    pub(crate) process: Process,
+    /// `None` while a call has taken the buffer out.
+    held: Option<Held>,
+}
+
+impl Entry {
+    pub(crate) fn new(held: Held, pool: u64, process: Process) -> Self {
+        Self { pool, process, held: Some(held) }
+    }
+
+    pub(crate) fn held(&mut self) -> Result<&mut Held, Failure> {
+        self.held.as_mut().ok_or_else(in_use)
+    }
+}
+
+fn in_use() -> Failure {
+    Failure::order("another call is growing the buffer; wait for its end")
+}
+
+type Table = SlotMap<BufferKey, Entry>;
+
+/// Several tables share the buffers, so that threads seldom wait for one another.
+static BUFFERS: LazyLock<[Mutex<Table>; TABLES as usize]> = LazyLock::new(Default::default);
+const TABLES: u64 = 16;
+/// The lowest bit of the table's number in a buffer's handle. It is above any index and below the count of
+/// uses.
+const TABLE_SHIFT: u32 = 28;
+
+thread_local! {
+    /// The table to which this thread adds buffers.
+    static MINE: u64 = {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        NEXT.fetch_add(1, Ordering::Relaxed) % TABLES
+    };
+}
+
+/// Locks all tables. No thread holds one table while it waits for another.
+pub(crate) fn buffers_locked() -> [MutexGuard<'static, Table>; TABLES as usize] {
+    std::array::from_fn(|table| lock(table as u64))
+}
+
+/// Stores the buffer and returns its handle: its key, with the table's number in the highest bits of the
+/// index.
+pub(crate) fn add_buffer(entry: Entry) -> u64 {
+    let table = MINE.with(|mine| *mine);
+    lock(table).insert(entry).data().as_ffi() | table << TABLE_SHIFT
+}
+
+/// Calls `look` with a buffer, while the buffer's table is locked.
+pub(crate) fn with_buffer<R>(
+    id: u64,
+    look: impl FnOnce(&mut Entry) -> Result<R, Failure>,
+) -> Result<R, Failure> {
+    let (table, key) = place(id);
+    let mut buffers = lock(table);
+    let entry = buffers.get_mut(key).ok_or_else(|| gone("buffer"))?;
+    entry.process.check()?;
+    look(entry)
+}
+
+/// Removes a buffer for good, if `may` allows it.
+pub(crate) fn remove_buffer(
+    id: u64,
+    may: impl FnOnce(&mut Entry) -> Result<(), Failure>,
+) -> Result<Held, Failure> {
+    let (table, key) = place(id);
+    let mut buffers = lock(table);
+    let entry = buffers.get_mut(key).ok_or_else(|| gone("buffer"))?;
+    entry.process.check()?;
+    entry.held()?;
+    may(entry)?;
+    buffers.remove(key).and_then(|entry| entry.held).ok_or_else(|| gone("buffer"))
+}
+
+/// A buffer that a call has taken out of its table. It goes back at the end, whatever happens.
+pub(crate) struct Taken {
+    id: u64,
+    /// The handle of the buffer's pool.
+    pub(crate) pool: u64,
+    pub(crate) process: Process,
+    /// `None` only during the drop.
+    held: Option<Held>,
+}
+
+/// Takes a buffer out of its table. Its handle is in use meanwhile, and other calls with it fail.
+pub(crate) fn take_buffer(id: u64) -> Result<Taken, Failure> {
+    with_buffer(id, |entry| {
+        let held = Some(entry.held.take().ok_or_else(in_use)?);
+        Ok(Taken { id, pool: entry.pool, process: entry.process, held })
+    })
+}
+
+impl Taken {
+    pub(crate) fn held(&mut self) -> Result<&mut Held, Failure> {
+        self.held.as_mut().ok_or_else(in_use)
+    }
+}
+
+impl Drop for Taken {
+    fn drop(&mut self) {
+        let (table, key) = place(self.id);
+        if let Some(entry) = lock(table).get_mut(key) {
+            entry.held = self.held.take();
+        }
+    }
+}
+
+fn place(id: u64) -> (u64, BufferKey) {
+    let table = id >> TABLE_SHIFT & (TABLES - 1);
+    (table, key(id & !((TABLES - 1) << TABLE_SHIFT)))
+}
+
+fn lock(table: u64) -> MutexGuard<'static, Table> {
+    BUFFERS[table as usize].lock().unwrap_or_else(PoisonError::into_inner)
+}
