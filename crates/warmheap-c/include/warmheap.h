@@ -230,7 +230,8 @@ typedef struct wh_statistics {
   size_t struct_size;
   // Requests that got a buffer, from a heap or by fallback.
   uint64_t total_allocations;
-  // Buffers freed.
+  // Buffers freed, of those allocated since the last reset. Those that were alive at the reset are taken to
+  // be freed first.
   uint64_t total_deallocations;
   // Requests that the device served, because no heap could.
   uint64_t fallback_allocations;
@@ -256,8 +257,9 @@ typedef struct wh_statistics {
   double total_capacity_mb;
   // Heap memory of live buffers, rounding included.
   double used_capacity_mb;
-  // The most requested bytes alive at once since the last reset, heaps and fallback together. The figure
-  // is exact where one thread uses the pool. Where several do, it is right to 128 MiB for each thread.
+  // The most requested bytes alive at once since the last reset, heaps and fallback together. It is exact
+  // where one thread uses the pool. Each further thread may add what it has freed since its own peak, up to
+  // 130 MiB, or 3 MiB if it only allocates or only frees. It is never too low, nor above the most held.
   double peak_used_mb;
   // Memory of live fallback buffers.
   double fallback_mb;

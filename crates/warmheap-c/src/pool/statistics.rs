@@ -76,7 +76,8 @@ pub struct wh_statistics {
     pub struct_size: usize,
     /// Requests that got a buffer, from a heap or by fallback.
     pub total_allocations: u64,
-    /// Buffers freed.
+    /// Buffers freed, of those allocated since the last reset. Those that were alive at the reset are taken to
+    /// be freed first.
     pub total_deallocations: u64,
     /// Requests that the device served, because no heap could.
     pub fallback_allocations: u64,
@@ -102,8 +103,9 @@ pub struct wh_statistics {
     pub total_capacity_mb: f64,
     /// Heap memory of live buffers, rounding included.
     pub used_capacity_mb: f64,
-    /// The most requested bytes alive at once since the last reset, heaps and fallback together. The figure
-    /// is exact where one thread uses the pool. Where several do, it is right to 128 MiB for each thread.
+    /// The most requested bytes alive at once since the last reset, heaps and fallback together. It is exact
+    /// where one thread uses the pool. Each further thread may add what it has freed since its own peak, up to
+    /// 130 MiB, or 3 MiB if it only allocates or only frees. It is never too low, nor above the most held.
     pub peak_used_mb: f64,
     /// Memory of live fallback buffers.
     pub fallback_mb: f64,

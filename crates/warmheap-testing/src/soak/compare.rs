@@ -109,11 +109,12 @@ impl Round {
     }
 
     fn compare_statistics(&self, seen: &Statistics, alive: u64) -> Result<(), Finding> {
-        let Expected { allocated, fallbacks, refused, unseen, before, .. } = &self.expected;
+        let Expected { allocated, fallbacks, refused, unseen, .. } = &self.expected;
         let (active, allocated) = (seen.active_allocations, allocated.load(Relaxed));
         same("active_allocations", active, alive)?;
         same("total_allocations", seen.total_allocations, allocated)?;
-        let freed = before.load(Relaxed) + allocated - active;
+        // The buffers from before the reset are taken to be freed first.
+        let freed = allocated.saturating_sub(active);
         same("total_deallocations", seen.total_deallocations, freed)?;
         let (fallbacks, unseen) = (fallbacks.load(Relaxed), unseen.load(Relaxed));
         let counted = seen.fallback_allocations.clamp(fallbacks, fallbacks + unseen);

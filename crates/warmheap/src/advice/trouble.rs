@@ -71,13 +71,15 @@ pub fn start_failure(config: &PoolConfig, available_mb: f64) -> Option<Finding> 
 /// end, live buffers are not leaks.
 #[must_use]
 pub fn at_shutdown(statistics: &Statistics) -> Option<Finding> {
-    let acquired = statistics.total_allocations;
     let released = statistics.total_deallocations;
-    let leaked = acquired.saturating_sub(released);
+    // A reset leaves the buffers out that were alive then. The gauge has them.
+    let since_reset = statistics.total_allocations.saturating_sub(released);
+    let leaked = since_reset.max(statistics.active_allocations);
+    let acquired = released + leaked;
     (leaked > 0).then(|| {
         Finding::new("Memory Leak Detection", Severity::Error)
             .shown_by([
-                ("total_allocations", acquired as f64),
+                ("total_allocations", statistics.total_allocations as f64),
                 ("total_deallocations", released as f64),
                 ("leaked", leaked as f64),
             ])

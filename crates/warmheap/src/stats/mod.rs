@@ -33,7 +33,8 @@ pub use slow_path::{SlowPath, Stage};
 figures! {
     /// Requests that got a buffer, from a heap or by fallback.
     total_allocations: u64 = counter count "warmheap_allocations_total",
-    /// Buffers freed.
+    /// Buffers freed, of those allocated since the last reset. Those that were alive at the reset are taken to
+    /// be freed first.
     total_deallocations: u64 = counter count "warmheap_deallocations_total",
     /// Requests that the device served, because no heap could.
     fallback_allocations: u64 = counter count "warmheap_fallback_allocations_total",
@@ -59,8 +60,9 @@ figures! {
     total_capacity_mb: f64 = gauge mib "warmheap_heap_capacity_bytes",
     /// Heap memory of live buffers, rounding included.
     used_capacity_mb: f64 = gauge mib "warmheap_heap_used_bytes",
-    /// The most requested bytes alive at once since the last reset, heaps and fallback together. The figure
-    /// is exact where one thread uses the pool. Where several do, it is right to 128 MiB for each thread.
+    /// The most requested bytes alive at once since the last reset, heaps and fallback together. It is exact
+    /// where one thread uses the pool. Each further thread may add what it has freed since its own peak, up to
+    /// 130 MiB, or 3 MiB if it only allocates or only frees. It is never too low, nor above the most held.
     peak_used_mb: f64 = gauge mib "warmheap_peak_used_bytes",
     /// Memory of live fallback buffers.
     fallback_mb: f64 = gauge mib "warmheap_fallback_bytes",

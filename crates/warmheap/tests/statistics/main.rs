@@ -6,6 +6,7 @@ mod advice_properties;
 mod docs;
 mod export;
 mod figures;
+mod peaks;
 #[path = "../support/mod.rs"]
 mod support;
 mod threads;

@@ -4,9 +4,14 @@
 //! atomics so that other threads may read them. The owner updates its own line with one ordinary instruction
 //! and must never need a locked one.
 //!
-//! The peak of live bytes is the one figure that a sum cannot give. Each thread publishes its net bytes
-//! whenever they have changed by [`STEP`]. It remembers the highest point in between, which it always reaches
-//! just before a free. The peak is exact with one thread, and within two steps per thread with more.
+//! The peak of live bytes is the one figure that a sum cannot give. Each thread claims bytes: its highest
+//! point so far, and [`AHEAD`] more. The sum of all claims is never below what is alive. A thread that
+//! allocates past its claim claims anew, as does one that has come down from its highest point by
+//! [`Counters::width`]. So the peak is never too low, and exact with one thread. With more it is too high by at
+//! most what the other threads have freed since their highest points, and a little more.
+//!
+//! A thread whose bytes go one way, as a consumer's do, keeps a narrow width. A thread whose bytes rise and
+//! fall soon has its whole swing within the width, and then no longer writes to what all threads share.
 //!
 //! Snapshots read the shards while their threads count. A free is published after all that came before it,
 //! including the allocation, on whichever thread that was. Snapshots read the frees first, so no sum has the
@@ -17,10 +22,17 @@
 mod model;
 
 use crate::sync::Ordering::{Acquire, Relaxed, Release};
-use crate::sync::{AtomicI64, AtomicU64};
+use crate::sync::{AtomicI64, AtomicU64, fence};
 
-/// The bytes by which a thread's net may change before the thread publishes it.
-const STEP: i64 = 64 << 20;
+/// The bytes that a thread claims above its highest point.
+const AHEAD: i64 = 1 << 20;
+/// The least and the most bytes by which a thread may come down before it claims less.
+const NARROW: i64 = AHEAD;
+const WIDE: i64 = 128 << 20;
+/// The factor of the width when a thread's bytes turn round.
+const WIDEN: i64 = 16;
+/// After so many claims in one direction a thread halves its width.
+const RUN: i64 = 16;
 /// How often a snapshot reads the shards to find a moment at which no thread freed. It settles for the
 /// reading with the fewest frees.
 const READINGS: usize = 8;
@@ -36,23 +48,27 @@ pub(crate) struct Counters {
     /// comes sooner than the next half.
     halves: AtomicU64,
     largest: AtomicU64,
-    /// The bytes that the thread may still allocate before it publishes: [`STEP`] after each publication, and
-    /// at most twice that.
+    /// The bytes that the thread has claimed and does not use. Above [`AHEAD`], the rest is how far the thread
+    /// has come down from its highest point.
     room: AtomicI64,
-    /// The least `room` that a free has seen since the last publication.
-    least: AtomicI64,
+    /// How far the thread may come down before it claims less.
+    width: AtomicI64,
+    /// `width` and [`AHEAD`].
+    most_room: AtomicI64,
+    /// How many claims in a row were for rising bytes, or, below 0, for falling ones.
+    run: AtomicI64,
     /// Requests up to this size are counted by one addition each, because they are not the largest.
     quick: AtomicU64,
     /// The most that `quick` may become.
     quick_most: u64,
 }
 
-/// The live bytes of all threads, as far as published. They have cache lines of their own, because all
-/// threads write to them.
+/// The live bytes of all threads, with what each has claimed ahead. They have cache lines of their own,
+/// because all threads write to them.
 #[derive(Debug, Default)]
 #[repr(align(128))]
 pub(crate) struct Peak {
-    live: AtomicI64,
+    claimed: AtomicI64,
     highest: AtomicI64,
 }
 
@@ -64,8 +80,8 @@ pub(crate) struct Totals {
     /// Requested bytes. 64 bits would be full after a few months.
     pub(crate) requested: u128,
     pub(crate) largest: u64,
-    /// How far above its published net a shard has been since it published; may be negative.
-    excess: i64,
+    /// The claimed bytes above the highest points of the shards.
+    unused: i64,
     /// The buffers that were alive when counting began.
     before: u64,
 }
@@ -94,8 +110,10 @@ impl Counters {
             requested: zero(),
             halves: zero(),
             largest: zero(),
-            room: AtomicI64::new(STEP),
-            least: AtomicI64::new(STEP),
+            room: AtomicI64::new(0),
+            width: AtomicI64::new(NARROW),
+            most_room: AtomicI64::new(AHEAD + NARROW),
+            run: AtomicI64::new(0),
             quick: AtomicU64::new(if counting { 0 } else { quick_most }),
             quick_most,
         }
@@ -112,7 +130,7 @@ impl Counters {
     #[inline(always)]
     pub(crate) fn quickly_allocated(&self, size: u64) -> bool {
         let room = self.room.load(Relaxed);
-        // `room` is above 0. The comparison is unsigned, so that no size is taken for a negative one.
+        // `room` is not negative. The comparison is unsigned, so that no size is taken for a negative one.
         let quick = room as u64 > size;
         if quick {
             self.room.store(room - size as i64, Relaxed);
@@ -122,19 +140,21 @@ impl Counters {
         quick
     }
 
-    /// Prepares to count a buffer that is given back. Returns `None` if the thread should publish.
+    /// Prepares to count a buffer that is given back. Returns `None` if the thread should claim anew first: it
+    /// is above its highest point so far, or far below.
     #[inline(always)]
     pub(crate) fn count_free(&self, size: u64) -> Option<Freeing<'_>> {
         let room = self.room.load(Relaxed);
-        let after = room.wrapping_add(size as i64);
-        ((after as u64) < 2 * STEP as u64).then_some(Freeing { counters: self, room, after })
+        // The comparison is unsigned, so that it is false above the highest point as well.
+        let near = (room.wrapping_sub(AHEAD) as u64) < self.width.load(Relaxed) as u64;
+        near.then_some(Freeing { counters: self, after: room.wrapping_add(size as i64) })
     }
 
     /// Counts a request that was served.
     pub(crate) fn allocated(&self, size: u64, peak: &Peak) {
         self.largest_is_at_least(size);
         if !self.quickly_allocated(size) {
-            self.publish_and(signed(size), peak);
+            self.claim_anew(signed(size), peak);
             bump(&self.allocations, 1);
             bump(&self.requested, size);
         }
@@ -148,7 +168,7 @@ impl Counters {
         if room > 0 {
             self.room.store(room, Relaxed);
         } else {
-            self.publish_and(signed(by), peak);
+            self.claim_anew(signed(by), peak);
         }
         bump(&self.requested, by);
     }
@@ -162,29 +182,72 @@ impl Counters {
     }
 
     /// Counts a buffer that was given back.
+    #[inline(always)]
     pub(crate) fn freed(&self, size: u64, peak: &Peak) {
-        match self.count_free(size) {
-            Some(count) => count.done(),
-            None => {
-                self.publish_and(-signed(size), peak);
-                bump(&self.deallocations, 1);
-            }
+        let room = self.room.load(Relaxed);
+        let after = room.wrapping_add(size as i64);
+        // The second comparison is unsigned, so that no size wraps around.
+        if room >= AHEAD && (after as u64) < self.most_room.load(Relaxed) as u64 {
+            Freeing { counters: self, after }.done();
+        } else {
+            self.freed_far(size, peak);
         }
     }
 
-    /// Publishes this thread's net bytes after a change.
+    /// Counts a free at the thread's highest point, or one that takes it far below.
     #[cold]
-    fn publish_and(&self, change: i64, peak: &Peak) {
-        let after = (STEP - self.room.load(Relaxed)).wrapping_add(change);
-        peak.add(after, self.excess().max(after));
-        self.room.store(STEP, Relaxed);
-        self.least.store(STEP, Relaxed);
+    fn freed_far(&self, size: u64, peak: &Peak) {
+        if self.room.load(Relaxed) < AHEAD {
+            self.claim(0, AHEAD, peak);
+        }
+        let after = self.room.load(Relaxed).saturating_add(signed(size));
+        if after < self.most_room.load(Relaxed) {
+            self.room.store(after, Relaxed);
+        } else {
+            self.claim_anew(-signed(size), peak);
+        }
+        bump(&self.deallocations, 1);
+    }
+
+    /// Changes this thread's claim for bytes that change now.
+    #[cold]
+    fn claim_anew(&self, change: i64, peak: &Peak) {
+        let width = self.next_width(change);
+        self.width.store(width, Relaxed);
+        self.most_room.store(AHEAD + width, Relaxed);
+        // A thread that comes down may rise again by half the width, but not past its highest point.
+        let up = if change < 0 { width / 2 } else { 0 };
+        let claimed = self.room.load(Relaxed).saturating_sub(change);
+        self.claim(change, (AHEAD + up).min(claimed.max(AHEAD)), peak);
+    }
+
+    /// Claims the bytes that the thread has after a change, and `room` more.
+    fn claim(&self, change: i64, room: i64, peak: &Peak) {
+        let before = self.room.load(Relaxed);
+        peak.add(change.wrapping_add(room - before), -self.unused());
+        // A snapshot that sees the new room, or a later one, sees the peak that was added before it.
+        fence(Release);
+        self.room.store(room, Relaxed);
         self.halves.store((self.requested() >> 63) as u64, Release);
     }
 
-    /// How far above its net at the last publication this thread has been since; may be negative.
-    fn excess(&self) -> i64 {
-        STEP - self.room.load(Relaxed).min(self.least.load(Relaxed))
+    /// The width after a change. It grows when the thread's bytes turn round, and shrinks while they go on in
+    /// one direction.
+    fn next_width(&self, change: i64) -> i64 {
+        let (width, run) = (self.width.load(Relaxed), self.run.load(Relaxed));
+        let direction = if change > 0 { 1 } else { -1 };
+        let (width, run) = match run * direction {
+            ..0 => (width * WIDEN, direction),
+            RUN.. => (width / 2, direction),
+            _ => (width, run + direction),
+        };
+        self.run.store(run, Relaxed);
+        width.clamp(NARROW, WIDE)
+    }
+
+    /// The bytes between the thread's claim and its highest point.
+    fn unused(&self) -> i64 {
+        self.room.load(Acquire).min(AHEAD)
     }
 
     /// The requested bytes, the high word included. Reads the halves first, so the low word is at most one
@@ -196,9 +259,9 @@ impl Counters {
         u128::from(halves) << 63 | u128::from(low & (u64::MAX >> 1))
     }
 
-    /// Publishes this thread's net bytes.
+    /// Gives back what the thread has claimed and does not use.
     pub(crate) fn publish(&self, peak: &Peak) {
-        self.publish_and(0, peak);
+        self.claim(0, 0, peak);
     }
 
     /// Starts counting anew. The caller keeps the shard's thread out.
@@ -214,39 +277,42 @@ impl Counters {
 /// A free that will be counted once it is done.
 pub(crate) struct Freeing<'a> {
     counters: &'a Counters,
-    room: i64,
     after: i64,
 }
 
 impl Freeing<'_> {
     #[inline(always)]
     pub(crate) fn done(self) {
-        if self.room < self.counters.least.load(Relaxed) {
-            self.counters.least.store(self.room, Relaxed);
-        }
         self.counters.room.store(self.after, Relaxed);
         bump(&self.counters.deallocations, 1);
     }
 }
 
 impl Peak {
-    /// Adds `bytes` to the live bytes, which in between were up to `highest` above their value before. The
-    /// sum wraps as a shard's net does, so that the bytes that frees take away come out right.
-    fn add(&self, bytes: i64, highest: i64) {
-        let before = self.live.fetch_add(bytes, Relaxed);
-        self.highest.fetch_max(before.wrapping_add(highest), Relaxed);
+    /// Adds `bytes` to the claimed bytes. What was alive until now was at most `above` more than them; `above`
+    /// may be negative. The sum wraps as a thread's does, so that what frees take away comes out right.
+    fn add(&self, bytes: i64, above: i64) {
+        let before = self.claimed.fetch_add(bytes, Relaxed);
+        self.highest.fetch_max(before.wrapping_add(above), Relaxed);
     }
 
-    /// The most live bytes at once, given the sum of the shards. It is no less than the largest buffer.
-    pub(crate) fn bytes(&self, totals: &Totals) -> u64 {
-        let now = self.live.load(Relaxed).saturating_add(totals.excess);
-        let highest = self.highest.load(Relaxed).max(now);
-        u64::try_from(highest).unwrap_or(0).max(totals.largest)
+    /// The claimed bytes. A snapshot reads them before the shards: bytes that a thread gives back in between
+    /// are then in the peak.
+    pub(crate) fn claimed(&self) -> i64 {
+        self.claimed.load(Acquire)
+    }
+
+    /// The most live bytes at once, given what was claimed, the sum of the shards, and the most that was
+    /// `held` from the device. It is no less than the largest buffer, and never falls.
+    pub(crate) fn bytes(&self, claimed: i64, totals: &Totals, held: u64) -> u64 {
+        let now = claimed.saturating_sub(totals.unused);
+        let highest = self.highest.fetch_max(now, Relaxed).max(now);
+        u64::try_from(highest).unwrap_or(0).min(held).max(totals.largest)
     }
 
     /// Forgets the past. The caller has reset every shard.
     pub(crate) fn reset(&self) {
-        self.highest.store(self.live.load(Relaxed), Relaxed);
+        self.highest.store(self.claimed.load(Relaxed), Relaxed);
     }
 }
 
@@ -266,7 +332,7 @@ impl Totals {
             for shard in shards.clone() {
                 seen.allocations += shard.allocations.load(Relaxed);
                 seen.largest = seen.largest.max(shard.largest.load(Relaxed));
-                seen.excess += shard.excess();
+                seen.unused += shard.unused();
             }
             let meanwhile = frees() - deallocations;
             if meanwhile < best.0 {
@@ -300,9 +366,20 @@ impl Totals {
         peak.add(-signed(size), 0);
     }
 
+    /// The buffers that were alive when counting began, and those allocated since.
+    pub(crate) fn acquired(&self) -> u64 {
+        self.before + self.allocations
+    }
+
     /// The buffers that are alive.
     pub(crate) fn active(&self) -> u64 {
-        (self.before + self.allocations).saturating_sub(self.deallocations)
+        self.acquired().saturating_sub(self.deallocations)
+    }
+
+    /// The frees, less those of the buffers that were alive when counting began. Those are taken to be freed
+    /// first, because no buffer says when it was allocated.
+    pub(crate) fn later_deallocations(&self) -> u64 {
+        self.deallocations.saturating_sub(self.before)
     }
 
     /// The bytes of the mean request, no more than those of the largest. Buffers that were allocated before

@@ -33,7 +33,7 @@ pub(crate) fn leaks(core: &Core) -> LeakReport {
     }
     core.fallback.for_each_record(add);
     let totals = figures::totals(core);
-    LeakReport { acquired: totals.allocations, released: totals.deallocations, leaks }
+    LeakReport { acquired: totals.acquired(), released: totals.deallocations, leaks }
 }
 
 /// Releases a closed pool if its last buffer is back. The caller holds a reference.

@@ -36,17 +36,27 @@ pub(crate) fn levels(core: &Core) -> (u64, u64) {
 
 /// What every thread has counted.
 pub(crate) fn totals(core: &Core) -> Totals {
-    totals_and_fallbacks(core).0
+    counted(core).totals
 }
 
-/// What every thread has counted, and how many of those allocations are fallbacks. Fallbacks are read first,
-/// because they are counted last.
-fn totals_and_fallbacks(core: &Core) -> (Totals, u64) {
+/// What is counted, from one moment without a reset.
+struct Counted {
+    totals: Totals,
+    fallbacks: u64,
+    peak_bytes: u64,
+}
+
+/// What every thread has counted, how many of those allocations are fallbacks, and the peak of live bytes.
+/// Fallbacks are read first, because they are counted last.
+fn counted(core: &Core) -> Counted {
     // While both locks are held, no thread is added or removed, and nothing is reset.
     let locals = lock(&core.locals);
     let past = lock(&core.past);
     let fallbacks = core.fallbacks.load(Acquire);
-    (Totals::of(&past, locals.iter().map(|local| &local.counters)), fallbacks)
+    let claimed = core.peak.claimed();
+    let totals = Totals::of(&past, locals.iter().map(|local| &local.counters));
+    let peak_bytes = core.peak.bytes(claimed, &totals, core.driver.account().peak_bytes());
+    Counted { totals, fallbacks, peak_bytes }
 }
 
 fn gauges(core: &Core) -> Gauges {
@@ -94,22 +104,22 @@ pub(crate) fn statistics(core: &Core) -> Statistics {
     let (quarantine, withheld_fallback) = quarantine::quarantined(core);
     let quarantine = quarantine.min(gauges.used - cached);
     let used = gauges.used - cached - quarantine;
-    let (totals, fallbacks) = totals_and_fallbacks(core);
+    let Counted { totals, fallbacks, peak_bytes } = counted(core);
     let mib = |bytes: u64| bytes as f64 / MIB as f64;
     let ratio = |part: u64, whole: u64| if whole == 0 { 0.0 } else { part as f64 / whole as f64 };
-    let counted = |count: u64| if core.config.track_statistics { count } else { 0 };
+    let tracked = |count: u64| if core.config.track_statistics { count } else { 0 };
 
     // Cached spans are free, but not part of any free block.
     let free = gauges.free + cached;
     let done = core.compactor.done();
-    let fallbacks = counted(fallbacks);
+    let fallbacks = tracked(fallbacks);
     let total = totals.allocations;
     let objects = core.driver.device().objects().unwrap_or(ObjectCount { live: 0, limit: 0 });
     Statistics {
         total_allocations: total,
-        total_deallocations: totals.deallocations,
+        total_deallocations: totals.later_deallocations(),
         fallback_allocations: fallbacks,
-        failed_allocations: counted(core.failures.load(Relaxed)),
+        failed_allocations: tracked(core.failures.load(Relaxed)),
         active_allocations: totals.active(),
         hit_rate: if total == 0 { 1.0 } else { ratio(total.saturating_sub(fallbacks), total) },
         total_heaps: gauges.heaps,
@@ -120,7 +130,7 @@ pub(crate) fn statistics(core: &Core) -> Statistics {
         avg_allocation_mb: totals.mean() / MIB as f64,
         total_capacity_mb: mib(core.bytes(gauges.committed)),
         used_capacity_mb: mib(core.bytes(used)),
-        peak_used_mb: mib(core.peak.bytes(&totals)),
+        peak_used_mb: mib(peak_bytes),
         fallback_mb: mib(core.fallback.bytes().saturating_sub(withheld_fallback)),
         cached_mb: mib(core.bytes(cached)),
         quarantined_mb: mib(core.bytes(quarantine) + withheld_fallback),
@@ -129,10 +139,10 @@ pub(crate) fn statistics(core: &Core) -> Statistics {
         device_object_limit: objects.limit,
         in_flight_mb: mib(queues::in_flight(core)),
         soft_limit_crossings: core.driver.account().crossings(),
-        compactions: counted(done.compactions),
-        moved_buffers: counted(done.moved_buffers),
-        moved_mb: mib(counted(done.moved_bytes)),
-        recovered_mb: mib(counted(done.recovered_bytes)),
+        compactions: tracked(done.compactions),
+        moved_buffers: tracked(done.moved_buffers),
+        moved_mb: mib(tracked(done.moved_bytes)),
+        recovered_mb: mib(tracked(done.recovered_bytes)),
         slow_path: if core.config.track_statistics { core.stages.snapshot() } else { SlowPath::default() },
         pool_kind: match core.config.heaps {
             _ if !core.config.enabled => PoolKind::Off,

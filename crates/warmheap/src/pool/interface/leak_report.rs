@@ -27,9 +27,10 @@ pub struct Leak {
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct LeakReport {
-    /// The buffers made since the last reset of statistics; 0 if statistics are off.
+    /// The buffers that were alive at the last reset of statistics, and those made since; 0 if statistics are
+    /// off.
     pub acquired: u64,
-    /// The buffers given back since then.
+    /// The buffers given back since that reset.
     pub released: u64,
     /// The buffers that are alive.
     pub leaks: Vec<Leak>,
