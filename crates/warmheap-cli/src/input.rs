@@ -8,6 +8,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use warmheap::PoolConfig;
 use warmheap::config::{Document, MAX_YAML_BYTES};
+use warmheap::stats::SizeHistogram;
 use warmheap_trace::{Compile, Program, TraceReader};
 
 use crate::failure::Failure;
@@ -83,6 +84,29 @@ impl Trace {
         }
         Ok(Self { name, program, sidecar })
     }
+}
+
+/// Returns the sizes of the buffers that are alive when most bytes are.
+pub(crate) fn sizes_at_peak(program: &Program) -> SizeHistogram {
+    let sizes = program.sizes();
+    // Plays up to an operation, and shows each moment's live bytes on the way.
+    let play = |until: usize, show: &mut dyn FnMut(usize, u64)| {
+        let (mut slots, mut live) = (vec![0; program.slots()], 0_u64);
+        for (at, op) in program.ops()[..until].iter().enumerate() {
+            let size = op.size().map_or(0, |index| sizes[index]);
+            live = live - slots[op.slot()] + size;
+            slots[op.slot()] = size;
+            show(at, live);
+        }
+        slots
+    };
+    let mut peak = (0, 0);
+    play(program.ops().len(), &mut |at, live| {
+        if live > peak.1 {
+            peak = (at + 1, live);
+        }
+    });
+    play(peak.0, &mut |_, _| ()).into_iter().filter(|size| *size > 0).collect()
 }
 
 /// Returns the sidecar's path: `dir/a.json` for `dir/a.csv.zst`.

@@ -10,11 +10,12 @@ use warmheap::advice::{self, Finding, Grades};
 use warmheap::config::MIB;
 use warmheap::device::Spec;
 use warmheap::{Pool, PoolConfig};
+use warmheap_trace::Program;
 use warmheap_trace::replay::{Percentiles, Replay, Report};
 
 use super::count;
 use crate::failure::Failure;
-use crate::input::{self, Trace};
+use crate::input::{self, Trace, sizes_at_peak};
 use crate::progress::Progress;
 use crate::show::{grouped, mib, percent, row, table};
 use crate::{device, show};
@@ -69,13 +70,13 @@ pub(crate) struct Judgement {
 }
 
 impl Judgement {
-    fn of(pool: &Pool, peak_live_bytes: u64) -> Self {
+    fn of(pool: &Pool, program: &Program, peak_live_bytes: u64) -> Self {
         let mut statistics = pool.statistics();
         if statistics.total_capacity_mb > 0.0 {
             let peak_mb = peak_live_bytes as f64 / MIB as f64;
             statistics.utilization = (peak_mb / statistics.total_capacity_mb).min(1.0);
         }
-        let findings = advice::findings(&statistics, pool.config());
+        let findings = advice::findings_with_sizes(&statistics, pool.config(), &sizes_at_peak(program));
         let change = advice::follow(pool.config(), &findings).to_yaml_changes(pool.config());
         Self { grades: Grades::of(&statistics), findings, change }
     }
@@ -102,7 +103,7 @@ pub(crate) fn run(args: &Args, json: bool) -> Result<ExitCode, Failure> {
         device: name,
         remote_free: args.remote_free,
         verified: args.verify,
-        judgement: Judgement::of(&pool, report.peak_live_bytes),
+        judgement: Judgement::of(&pool, &trace.program, report.peak_live_bytes),
         report,
     };
     show::print(json, &output)?;

@@ -165,10 +165,11 @@ fn a_replay_on_too_small_a_pool_gives_advice_that_helps_when_pasted() {
     assert!(before["hit_rate"].as_f64().unwrap() < 0.5, "{before}");
     assert!(printed.contains("Hit rate: Poor") && printed.contains("High Fallback Rate"), "{printed}");
     let (_, pasted) = printed.split_once("To change, all together:\n\n").unwrap();
+    assert!(printed.contains("Cold Start") && pasted.contains("warmup_sizes: ["), "{printed}");
     assert_eq!(pasted.trim(), before["change"].as_str().unwrap().trim());
     let (printed, after) = replay(&format!("{pasted}{}", rest(settings, pasted)));
     assert!(after["hit_rate"].as_f64().unwrap() > 0.9, "{after}");
-    assert!(!printed.contains("High Fallback Rate"), "{printed}");
+    assert!(!printed.contains("High Fallback Rate") && !printed.contains("Cold Start"), "{printed}");
 }
 
 #[test]

@@ -31,12 +31,14 @@ mod run;
 mod scenario;
 mod size;
 mod trouble;
+mod warm;
 
 pub use grade::{Grade, Grades, fallback_rate, hit_rate, utilization};
 pub use review::{review, review_start, suitability};
 pub use run::recommend_for_run;
 pub use size::{ModelClass, Recommendation, heaps_for_ram, recommend};
 pub use trouble::{at_shutdown, start_failure};
+pub use warm::findings_with_sizes;
 
 use crate::config::{MIB, PoolConfig, Value, keys, mib};
 use crate::stats::Statistics;

@@ -25,9 +25,11 @@
 #[macro_use]
 mod figure;
 mod prometheus;
+mod sizes;
 mod slow_path;
 
 pub use figure::{Figure, Kind, PoolKind, Unit};
+pub use sizes::{SizeBin, SizeHistogram};
 pub use slow_path::{SlowPath, Stage};
 
 figures! {

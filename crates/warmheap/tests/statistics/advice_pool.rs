@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use warmheap::advice::{Grades, findings, recommend_for_run};
+use warmheap::advice::{Grades, findings, findings_with_sizes, recommend_for_run};
 use warmheap::config::{MIB, PoolConfig};
 use warmheap::device::sim::SimDevice;
 use warmheap::{Pool, Statistics};
@@ -107,4 +107,33 @@ fn a_pool_that_ran_out_hears_of_one_number_of_heaps() {
     let found = findings(&run, &PoolConfig::default());
     let changes: Vec<_> = found.iter().flat_map(|finding| &finding.change).map(|c| c.key).collect();
     assert_eq!(changes, ["num_heaps"], "{found:?}");
+}
+
+#[test]
+fn warm_up_sizes_are_proposed_where_the_run_met_cold_memory() {
+    let run = |config: &PoolConfig| {
+        let pool = Pool::new(Arc::new(SimDevice::new()), config.clone()).unwrap();
+        let mut held: Vec<_> = (0..6).map(|_| pool.allocate(20 * MIB).unwrap()).collect();
+        held.extend((0..100).map(|_| pool.allocate(100 << 10).unwrap()));
+        let (seen, sizes) = (pool.statistics(), pool.leaks().sizes());
+        let bins: Vec<_> = sizes.bins().iter().map(|bin| (bin.up_to, bin.buffers)).collect();
+        assert_eq!(bins, [(128 << 10, 100), (32 * MIB, 6)]);
+        findings_with_sizes(&seen, config, &sizes)
+    };
+    let fixed = PoolConfig::default().with_heap_size(48 * MIB);
+    let cold = fixed.clone().with_warmup_sizes([MIB]);
+    let found = run(&cold);
+    let finding = found.iter().find(|finding| finding.title == "Cold Start").unwrap();
+    let warmed = warmheap::advice::apply(&cold, finding);
+    // Each of the four heaps holds about 32 MiB of the 130, and the usual buffer has 20.
+    assert_eq!(warmed.warmup_sizes, [12 * MIB, 20 * MIB]);
+    assert!(warmed.warnings().is_empty());
+    let titles = |config: &PoolConfig| run(config).iter().map(|f| f.title).collect::<Vec<_>>();
+    assert!(!titles(&warmed).contains(&"Cold Start"));
+    assert!(!titles(&fixed.with_warmup_sizes([32 * MIB])).contains(&"Cold Start"));
+    // The other kinds of pools are not warmed, and one that counts nothing is not judged.
+    for config in [PoolConfig::elastic(), cold.clone().with_enabled(false)] {
+        assert!(!titles(&config).contains(&"Cold Start"), "{config:?}");
+    }
+    assert_eq!(titles(&cold.with_track_statistics(false)), ["Statistics Off"]);
 }

@@ -23,7 +23,7 @@ use warmheap_trace::replay::{Phases, play_phases};
 
 use super::count;
 use crate::failure::Failure;
-use crate::input::{self, Trace};
+use crate::input::{self, Trace, sizes_at_peak};
 use crate::progress::Progress;
 use crate::{device, show};
 
@@ -157,7 +157,7 @@ fn measure(args: &Args, trace: &Trace, config: PoolConfig) -> Result<Output, Fai
     let summary = trace.program.summary();
     let tokens = args.tokens.map(|n| n.get() as u64).or(trace.sidecar.decode_steps);
     let compute = tokens.map(|tokens| milliseconds(summary.serving) / tokens as f64);
-    let findings = advice::findings(&statistics, pool.config());
+    let findings = advice::findings_with_sizes(&statistics, pool.config(), &sizes_at_peak(&trace.program));
     let side = |rounds: &Vec<Phases>| side(rounds, summary.events, tokens, compute);
     let (baseline, with, rounds) = (side(&without[0]), side(&with), with.len());
     Ok(Output {

@@ -7,6 +7,7 @@ use std::fmt;
 
 use crate::pool::interface::call_site::CallSite;
 use crate::pool::interface::request::Tag;
+use crate::stats::SizeHistogram;
 
 /// One buffer that is alive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,6 +48,12 @@ impl LeakReport {
     #[must_use]
     pub fn bytes(&self) -> u64 {
         self.leaks.iter().map(|leak| leak.size).sum()
+    }
+
+    /// The sizes of the buffers that are alive.
+    #[must_use]
+    pub fn sizes(&self) -> SizeHistogram {
+        self.leaks.iter().map(|leak| leak.size).collect()
     }
 }
 
