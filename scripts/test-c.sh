@@ -1,31 +1,78 @@
 #!/bin/sh
-# Compiles the C test programs with the header, and runs them with the shared and with the static library. It
-# also runs the static ones under valgrind, if valgrind is installed, and the program of docs/c.md.
+# Installs the package for C and C++ into an empty folder, and builds and runs with it: the tests, the examples,
+# and the programs of docs/c.md as that page says. The tests and the examples also run under valgrind, if it is
+# installed, and those in C++ under AddressSanitizer.
 set -eu
 cd "$(dirname "$0")/.."
 
-cargo build --quiet -p warmheap-c
-crate=crates/warmheap-c
-built="${CARGO_TARGET_DIR:-target}/debug"
-out="$built/test-c"
-mkdir -p "$out"
-cc=${CC:-cc}
-flags="-std=c11 -D_POSIX_C_SOURCE=200809L -Wall -Wextra -Werror -pedantic -g -I$crate/include"
+if ! command -v cmake >/dev/null || ! command -v pkg-config >/dev/null; then
+    { apt-get install -y --no-install-recommends cmake pkg-config >/dev/null 2>&1; } || {
+        echo "test-c: cmake and pkg-config are needed" >&2
+        exit 1
+    }
+fi
+out=$(mktemp -d)
+trap 'rm -rf "$out"' EXIT
+crate=$PWD/crates/warmheap-c
+cc=${CC:-cc} cxx=${CXX:-c++}
+strict="-Wall -Wextra -Werror -pedantic -g"
+c11="-std=c11 -D_POSIX_C_SOURCE=200809L $strict" cxx17="-std=c++17 $strict"
+step() {
+    echo "test-c: $*" >&2
+}
 
-for test in interface whole; do
-    $cc $flags $crate/tests/c/$test.c -o "$out/shared" -L"$built" -lwarmheap_c -lpthread
-    LD_LIBRARY_PATH="$built" "$out/shared"
-    $cc $flags $crate/tests/c/$test.c -o "$out/$test" "$built/libwarmheap_c.a" -lpthread -ldl -lm
-    "$out/$test"
+step "the page docs/c.md, as it is written"
+# Prints the blocks of the page in one language.
+blocks() {
+    sed -n "/^\`\`\`$1\$/,/^\`\`\`\$/p" docs/c.md | sed '/^```/d'
+}
+export prefix="$out/home/.local"
+mkdir -p "$out/project"
+blocks sh | head -n 2 | sed -e 's/install-c.sh/install-c.sh --debug/' -e "s|\$HOME|$out/home|" | sh -eu
+for language in c cpp; do
+    blocks $language >"$out/project/example.$language"
 done
-sed -n '/^```c$/,/^```$/p' docs/c.md | sed '/^```/d' >"$out/document.c"
-$cc $flags "$out/document.c" -o "$out/document" -L"$built" -lwarmheap_c
-LD_LIBRARY_PATH="$built" "$out/document"
+blocks cmake >"$out/project/CMakeLists.txt"
+blocks sh | tail -n +3 >"$out/project/steps.sh"
+(cd "$out/project" && sh -eu steps.sh >/dev/null)
+
+export PKG_CONFIG_PATH="$prefix/lib/pkgconfig"
+shared="$(pkg-config --cflags --libs warmheap) -lpthread"
+static="-I$prefix/include $prefix/lib/libwarmheap_c.a -lpthread -ldl -lm"
+
+step "the tests, with the shared and with the static library"
+for test in interface whole; do
+    $cc $c11 "$crate/tests/c/$test.c" $shared -o "$out/shared" && "$out/shared"
+    $cc $c11 "$crate/tests/c/$test.c" $static -o "$out/$test" && "$out/$test"
+done
+$cxx $cxx17 "$crate/tests/cpp/wrapper.cpp" $shared -o "$out/shared" && "$out/shared"
+$cxx $cxx17 "$crate/tests/cpp/wrapper.cpp" $static -o "$out/wrapper" && "$out/wrapper"
+
+step "the examples, with pkg-config"
+$cc $c11 "$crate/examples/queues.c" $shared -o "$out/queues" && "$out/queues"
+$cxx $cxx17 "$crate/examples/completion.cpp" $shared -o "$out/completion" && "$out/completion"
+
+step "the examples, with CMake, after the installed folder has moved"
+mv "$prefix" "$out/moved"
+cmake -S "$crate/tests/package" -B "$out/build" -DEXAMPLES="$crate/examples" -DCMAKE_PREFIX_PATH="$out/moved" >/dev/null
+cmake --build "$out/build" >/dev/null
+(cd "$out/build" && ctest --output-on-failure >/dev/null)
+mv "$out/moved" "$prefix"
+
+step "AddressSanitizer"
+for program in tests/cpp/wrapper.cpp examples/completion.cpp; do
+    $cxx $cxx17 -fsanitize=address,undefined -fno-sanitize-recover=all "$crate/$program" $static -o "$out/sanitized"
+    "$out/sanitized" >/dev/null
+done
+
 if command -v valgrind >/dev/null; then
+    step "valgrind"
     check="valgrind --quiet --leak-check=full --errors-for-leak-kinds=definite --show-leak-kinds=definite"
     $check --error-exitcode=1 "$out/interface" small
-    $check --error-exitcode=1 "$out/whole"
+    for program in whole wrapper queues completion; do
+        $check --error-exitcode=1 "$out/$program" >/dev/null
+    done
 else
-    echo "test-c: valgrind is not installed, memory was not checked" >&2
+    step "valgrind is not installed, memory was not checked"
 fi
 echo "test-c: ok"

@@ -106,6 +106,30 @@ fn structs_begin_with_their_size_unless_they_never_change() {
     }
 }
 
+/// The functions of the header whose names begin with `wh_`.
+fn functions(header: &str) -> Vec<&str> {
+    let declared = header.lines().filter(|line| !line.starts_with("//") && !line.starts_with("typedef"));
+    let names = declared.filter_map(|line| line.split_once('(')?.0.rsplit([' ', '*']).next());
+    names.filter(|name| name.starts_with("wh_") && !name.contains('#')).collect()
+}
+
+#[test]
+fn the_wrapper_for_cpp_has_every_function() {
+    let wrapper = include_str!("../include/warmheap.hpp");
+    let functions = functions(include_str!("../include/warmheap.h"));
+    assert!(functions.len() > 40, "{functions:?}");
+    let of_c_alone = ["wh_allocate", "wh_allocate_at", "wh_version", "wh_version_string"];
+    for name in functions.into_iter().filter(|name| !of_c_alone.contains(name)) {
+        assert!(wrapper.contains(&format!("{name}(")), "warmheap.hpp does not call {name}");
+    }
+}
+
+#[test]
+fn the_shared_library_is_named_by_the_major_version() {
+    let named = format!("const MAJOR: &str = \"{}\";", warmheap_c::WH_VERSION_MAJOR);
+    assert!(include_str!("../build.rs").contains(&named));
+}
+
 #[test]
 fn every_function_that_the_documents_name_is_in_the_header() {
     let header = include_str!("../include/warmheap.h");
