@@ -1,15 +1,16 @@
 //! Reads the input of commands: traces with their sidecars, configurations, and results.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 use warmheap::PoolConfig;
 use warmheap::config::{Document, MAX_YAML_BYTES};
 use warmheap::stats::SizeHistogram;
-use warmheap_trace::{Compile, Program, TraceReader};
+use warmheap_trace::{Compile, FirstTokens, Program, TraceReader};
 
 use crate::failure::Failure;
 use crate::show;
@@ -33,6 +34,10 @@ pub(crate) struct Sidecar {
     /// The number, from 0, of the first event after the model was loaded.
     #[serde(default)]
     pub(crate) serving_from_event: u64,
+    /// The first event after the first token was made.
+    pub(crate) decoding_from_event: Option<u64>,
+    /// The first event after the first decode step, which makes the second token.
+    pub(crate) second_decode_from_event: Option<u64>,
 }
 
 /// The remedy for a result that cannot be read.
@@ -55,11 +60,16 @@ impl Trace {
         Self::compile(name.to_owned(), reader, sidecar, false)
     }
 
+    /// Returns a text that is the same for two traces with the same requests.
+    pub(crate) fn fingerprint(&self) -> String {
+        format!("{:016x}", self.program.fingerprint())
+    }
+
     /// Opens the trace at `path`.
     pub(crate) fn open(path: &Path, lenient: bool) -> Result<Self, Failure> {
         let sidecar_path = sidecar_path(path);
         let sidecar = match File::open(&sidecar_path) {
-            Ok(file) => parse(&sidecar_path, file, "correct the sidecar or remove it")?,
+            Ok(file) => sidecar(&sidecar_path, file)?,
             Err(_) => Sidecar::default(),
         };
         let reader = TraceReader::open(path).map_err(Failure::failed)?;
@@ -68,7 +78,24 @@ impl Trace {
 
     fn compile(name: String, reader: TraceReader, sidecar: Sidecar, lenient: bool) -> Result<Self, Failure> {
         let how = Compile { lenient, serving_from: sidecar.serving_from_event };
-        let program = Program::compile(reader, how).map_err(Failure::failed)?;
+        let first_tokens = FirstTokens {
+            decoding_from: sidecar.decoding_from_event,
+            second_decode_from: sidecar.second_decode_from_event,
+        };
+        let program = Program::compile_marked(reader, how, first_tokens).map_err(Failure::failed)?;
+        let summary = program.summary();
+        let unplaced = [
+            ("decoding_from_event", first_tokens.decoding_from, summary.decoding_from),
+            ("second_decode_from_event", first_tokens.second_decode_from, summary.second_decode_from),
+        ];
+        if let Some((key, event, _)) = unplaced.iter().find(|(_, event, op)| event.is_some() && op.is_none())
+        {
+            return Err(Failure::Failed(format!(
+                "{name}: the sidecar's {key} is {}; it must be an event of the trace, after the one of the \
+                 mark before it",
+                event.unwrap_or_default()
+            )));
+        }
         let skipped = program.summary().skipped;
         if skipped > 0 {
             show::note(format_args!("{name}: {skipped} impossible events skipped"));
@@ -90,11 +117,11 @@ impl Trace {
 pub(crate) fn sizes_at_peak(program: &Program) -> SizeHistogram {
     let sizes = program.sizes();
     // Plays up to an operation, and shows each moment's live bytes on the way.
-    let play = |until: usize, show: &mut dyn FnMut(usize, u64)| {
-        let (mut slots, mut live) = (vec![0; program.slots()], 0_u64);
+    let play = |until: usize, show: &mut dyn FnMut(usize, u128)| {
+        let (mut slots, mut live) = (vec![0; program.slots()], 0_u128);
         for (at, op) in program.ops()[..until].iter().enumerate() {
             let size = op.size().map_or(0, |index| sizes[index]);
-            live = live - slots[op.slot()] + size;
+            live = live + u128::from(size) - u128::from(slots[op.slot()]);
             slots[op.slot()] = size;
             show(at, live);
         }
@@ -109,8 +136,22 @@ pub(crate) fn sizes_at_peak(program: &Program) -> SizeHistogram {
     play(peak.0, &mut |_, _| ()).into_iter().filter(|size| *size > 0).collect()
 }
 
+/// Reads a sidecar. A result of this command in its place would be taken for one without any key.
+fn sidecar(path: &Path, file: File) -> Result<Sidecar, Failure> {
+    let value: Value = parse(path, file, "correct the sidecar or remove it")?;
+    if value.get("schema_version").is_some() {
+        return Err(Failure::Failed(format!(
+            "{}: the trace's sidecar belongs here, but this is a result of this command; move it",
+            path.display()
+        )));
+    }
+    serde_json::from_value(value).map_err(|e| {
+        Failure::Failed(format!("{}: not a sidecar ({e}); correct it or remove it", path.display()))
+    })
+}
+
 /// Returns the sidecar's path: `dir/a.json` for `dir/a.csv.zst`.
-fn sidecar_path(trace: &Path) -> PathBuf {
+pub(crate) fn sidecar_path(trace: &Path) -> PathBuf {
     let name = trace.file_name().unwrap_or_default().to_string_lossy();
     let stem = name.trim_end_matches(".zst").trim_end_matches(".gz");
     let stem = stem.trim_end_matches(".csv");
@@ -166,14 +207,4 @@ pub(crate) fn statistics<T: DeserializeOwned>(path: &Path) -> Result<T, Failure>
     let file = File::open(path)
         .map_err(|e| Failure::Failed(format!("{}: cannot be read ({e}); {REMEDY}", path.display())))?;
     parse(path, file, REMEDY)
-}
-
-/// Writes a result as JSON.
-pub(crate) fn write_json(path: &Path, text: &str) -> Result<(), Failure> {
-    fs::write(path, text).map_err(|e| {
-        Failure::Failed(format!(
-            "{}: cannot be written ({e}); check the folder and the space left",
-            path.display()
-        ))
-    })
 }

@@ -12,6 +12,7 @@ mod device;
 mod failure;
 mod input;
 mod log;
+mod output_file;
 mod progress;
 mod show;
 

@@ -10,7 +10,7 @@
 //! use warmheap::device::sim::SimDevice;
 //! use warmheap::{Pool, PoolConfig};
 //! use warmheap_trace::replay::Replay;
-//! use warmheap_trace::{Compile, Program, TraceReader};
+//! use warmheap_trace::{Compile, FirstTokens, Program, TraceReader};
 //!
 //! let log = "Thread,Time,Action,Pointer,Size,Stream\n\
 //!            0,0.001,allocate,0x1,303872,0\n\
@@ -39,7 +39,7 @@ mod writer;
 
 pub use error::{Fault, TraceError, TraceErrorKind};
 pub use event::{Action, Event};
-pub use program::{Compile, Op, Program, Summary};
+pub use program::{Compile, FirstTokens, Op, Program, Summary};
 pub use reader::TraceReader;
 pub use recorder::{Recorded, Recorder};
 pub use words::Words;

@@ -22,12 +22,23 @@ pub struct Compile {
     pub serving_from: u64,
 }
 
+/// The events of a trace at which the first tokens are there, from 0.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct FirstTokens {
+    /// The first event after the prompt has been processed and the first token made.
+    pub decoding_from: Option<u64>,
+    /// The first event after the first decode step, which makes the second token.
+    pub second_decode_from: Option<u64>,
+}
+
 /// A trace compiled to a sequence of operations, with its summary.
 #[derive(Debug, Clone)]
 pub struct Program {
     ops: Vec<Op>,
     sizes: Vec<u64>,
     summary: Summary,
+    /// The events that are no operations, in order.
+    passed_over: Vec<u64>,
 }
 
 /// The contents of a trace.
@@ -58,6 +69,14 @@ pub struct Summary {
     pub serving_from: u64,
     /// Time from the first event of serving to the last.
     pub serving: Duration,
+    /// Operations before the first decode step begins, if the trace says where that is.
+    pub decoding_from: Option<u64>,
+    /// Operations before the second decode step begins, if the trace says where that is.
+    pub second_decode_from: Option<u64>,
+    /// Time from the first event of serving to the first decode step; zero if unknown.
+    pub prefill: Duration,
+    /// Time of the first decode step; zero if unknown.
+    pub first_decode: Duration,
 }
 
 /// An operation on a slot: an allocation, with the index of its size in the table, or a free.
@@ -91,8 +110,21 @@ impl Program {
     ///
     /// # Errors
     /// Returns an error of [`TraceReader`], or, unless lenient, the first [`Fault`].
-    pub fn compile(mut reader: TraceReader, how: Compile) -> Result<Self, TraceError> {
-        let mut compiler = Compiler::new(how);
+    pub fn compile(reader: TraceReader, how: Compile) -> Result<Self, TraceError> {
+        Self::compile_marked(reader, how, FirstTokens::default())
+    }
+
+    /// As [`Program::compile`], and finds the first tokens. A mark that does not come after the one before it,
+    /// or after the trace's last event, is as if it were absent.
+    ///
+    /// # Errors
+    /// As [`Program::compile`].
+    pub fn compile_marked(
+        mut reader: TraceReader,
+        how: Compile,
+        first_tokens: FirstTokens,
+    ) -> Result<Self, TraceError> {
+        let mut compiler = Compiler { first_tokens, ..Compiler::new(how) };
         while let Some(event) = reader.next().transpose()? {
             compiler.take(&event).map_err(|kind| reader.error(kind))?;
         }
@@ -133,6 +165,27 @@ impl Program {
         &self.sizes
     }
 
+    /// Returns the event of the trace, from 0, that an operation comes from.
+    #[must_use]
+    pub fn event_of(&self, op: usize) -> u64 {
+        let mut event = op as u64;
+        for passed_over in &self.passed_over {
+            if *passed_over > event {
+                break;
+            }
+            event += 1;
+        }
+        event
+    }
+
+    /// Returns a number that two programs share if they have the same operations (FNV-1a, 64 bits).
+    #[must_use]
+    pub fn fingerprint(&self) -> u64 {
+        let sizes = |op: &Op| op.size().map_or(0, |size| self.sizes[size]);
+        let words = self.ops.iter().flat_map(|op| [u64::from(op.slot), sizes(op)]);
+        words.fold(0xcbf2_9ce4_8422_2325, |hash, word| (hash ^ word).wrapping_mul(0x0100_0000_01b3))
+    }
+
     /// Returns the number of slots that a replay needs.
     #[must_use]
     pub fn slots(&self) -> usize {
@@ -143,6 +196,7 @@ impl Program {
 #[derive(Default)]
 struct Compiler {
     how: Compile,
+    first_tokens: FirstTokens,
     /// The number of events taken so far.
     taken: u64,
     ops: Vec<Op>,
@@ -155,6 +209,8 @@ struct Compiler {
     peak_bytes: u128,
     started: Option<Duration>,
     serving_started: Duration,
+    decoding_started: Duration,
+    passed_over: Vec<u64>,
     last: Duration,
     summary: Summary,
 }
@@ -168,12 +224,31 @@ impl Compiler {
         if self.taken <= self.how.serving_from {
             self.begin_serving(event);
         }
-        self.taken += 1;
+        self.mark_tokens(event);
+        let ops = self.ops.len();
         match self.add(event) {
             Err(TraceErrorKind::Fault(_)) if self.how.lenient => self.summary.skipped += 1,
             added => added?,
         }
+        if self.ops.len() == ops {
+            self.passed_over.push(self.taken);
+        }
+        self.taken += 1;
         Ok(())
+    }
+
+    fn mark_tokens(&mut self, event: &Event) {
+        let FirstTokens { decoding_from, second_decode_from } = self.first_tokens;
+        let (here, ops) = (Some(self.taken), self.ops.len() as u64);
+        let summary = &mut self.summary;
+        if here == decoding_from && self.taken > self.how.serving_from {
+            summary.decoding_from = Some(ops);
+            summary.prefill = event.time.saturating_sub(self.serving_started);
+            self.decoding_started = event.time;
+        } else if here == second_decode_from && summary.decoding_from.is_some() {
+            summary.second_decode_from = Some(ops);
+            summary.first_decode = event.time.saturating_sub(self.decoding_started);
+        }
     }
 
     fn begin_serving(&mut self, event: &Event) {
@@ -249,6 +324,6 @@ impl Compiler {
         self.summary.end_live_bytes = u64::try_from(self.live_bytes).unwrap_or(u64::MAX);
         self.summary.duration = self.last.saturating_sub(started);
         self.summary.serving = self.last.saturating_sub(self.serving_started);
-        Program { ops: self.ops, sizes: self.sizes, summary: self.summary }
+        Program { ops: self.ops, sizes: self.sizes, summary: self.summary, passed_over: self.passed_over }
     }
 }

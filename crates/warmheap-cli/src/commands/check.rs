@@ -70,7 +70,7 @@ pub(crate) struct Recommendation {
 pub(crate) fn run(args: &Args, json: bool) -> Result<ExitCode, Failure> {
     let document = input::config(&args.config)?;
     let output = judge(args, &document)?;
-    show::print(json, &output)?;
+    show::print(json, "check", &output)?;
     Ok(match output.severity {
         Some(Severity::Error) => ExitCode::FAILURE,
         _ => ExitCode::SUCCESS,

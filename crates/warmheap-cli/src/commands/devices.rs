@@ -55,7 +55,7 @@ struct Bound {
 }
 
 pub(crate) fn run(json: bool) -> Result<ExitCode, Failure> {
-    show::print(json, &Output(device::names().iter().map(|name| entry(name)).collect()))?;
+    show::print(json, "devices", &Output(device::names().iter().map(|name| entry(name)).collect()))?;
     Ok(ExitCode::SUCCESS)
 }
 

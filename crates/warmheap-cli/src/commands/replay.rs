@@ -51,9 +51,15 @@ pub(crate) struct Args {
 #[derive(Debug, Serialize)]
 pub(crate) struct Output {
     pub(crate) trace: String,
+    /// The same for two traces with the same requests.
+    pub(crate) trace_fingerprint: String,
     pub(crate) device: String,
+    /// The device with its options, as `--device` has it.
+    pub(crate) device_spec: String,
     pub(crate) remote_free: bool,
     pub(crate) verified: bool,
+    /// The pool's settings, as a configuration file.
+    pub(crate) config: String,
     #[serde(flatten)]
     pub(crate) report: Report,
     #[serde(flatten)]
@@ -88,6 +94,7 @@ pub(crate) fn run(args: &Args, json: bool) -> Result<ExitCode, Failure> {
     let device = device::open(&args.device)?;
     let name = device.name().to_owned();
     let pool = Pool::new(device, config).map_err(Failure::failed)?;
+    let settings = pool.config().to_yaml();
     let replay = Replay {
         threads: args.threads.get(),
         rounds: args.rounds.get(),
@@ -99,21 +106,30 @@ pub(crate) fn run(args: &Args, json: bool) -> Result<ExitCode, Failure> {
     drop(progress);
     let report = report.map_err(Failure::failed)?;
     let output = Output {
+        trace_fingerprint: trace.fingerprint(),
         trace: trace.name,
         device: name,
+        device_spec: args.device.to_string(),
         remote_free: args.remote_free,
         verified: args.verify,
+        config: settings,
         judgement: Judgement::of(&pool, &trace.program, report.peak_live_bytes),
         report,
     };
-    show::print(json, &output)?;
-    Ok(ExitCode::SUCCESS)
+    show::print(json, "replay", &output)?;
+    let report = &output.report;
+    match report.failed + report.failed_later {
+        0 => Ok(ExitCode::SUCCESS),
+        failed => Err(super::unserved("the pool", failed, report.first_failure.as_ref())),
+    }
 }
 
 impl fmt::Display for Output {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let report = &self.report;
-        let times = |p: Percentiles| format!("{:.1} / {:.1} / {:.1} ns", p.p50, p.p99, p.p999);
+        let step = report.rounds.clock_step_ns;
+        let time = |ns: f64| if ns < step { format!("< {step:.1}") } else { format!("{ns:.1}") };
+        let times = |p: Percentiles| format!("{} / {} / {} ns", time(p.p50), time(p.p99), time(p.p999));
         let reserved = mib(report.peak_reserved_bytes);
         let reserved = match report.peak_live_bytes {
             0 => reserved,
@@ -125,7 +141,7 @@ impl fmt::Display for Output {
             row("Threads", threads(self)),
             row("Operations in a round", grouped(report.events)),
             row("Allocations", grouped(report.allocations)),
-            row("Failed", grouped(report.failed)),
+            row("Failed", failed(report)),
             row("Hit rate", percent(report.hit_rate)),
             row("Fallback allocations", grouped(report.fallback_allocations)),
             row("Time per operation", format!("{:.2} ns", report.ns_per_op)),
@@ -136,12 +152,12 @@ impl fmt::Display for Output {
             row("Live at the end", mib(report.end_live_bytes)),
             row("Reserved at the end", mib(report.end_reserved_bytes)),
             row(
-                "Device calls: start-up / first half / second half",
+                "Device calls: start-up / 1st / 2nd half",
                 format!("{} / {} / {}", calls.setup, calls.first_half, calls.second_half),
             ),
             row("Verified", if self.verified { "yes" } else { "no" }),
         ];
-        f.write_str(&table([self.trace.as_str(), "Figure"], rows))?;
+        write!(f, "{}\n{}", self.trace, table(["Replay", "Figure"], rows))?;
         let Judgement { grades, findings, change } = &self.judgement;
         write!(f, "\n{}\n\n{}", show::grades(grades), show::findings(findings, change))
     }
@@ -150,4 +166,11 @@ impl fmt::Display for Output {
 fn threads(output: &Output) -> String {
     let threads = output.report.threads;
     if output.remote_free { format!("{threads} + 1 that frees") } else { threads.to_string() }
+}
+
+fn failed(report: &Report) -> String {
+    match report.failed_later {
+        0 => grouped(report.failed),
+        later => format!("{} and {} in later rounds", grouped(report.failed), grouped(later)),
+    }
 }

@@ -113,7 +113,7 @@ pub(crate) fn run(args: &Args, json: bool) -> Result<ExitCode, Failure> {
     drop(progress);
     let seconds = started.elapsed().as_secs_f64();
     let output = Output { seed, threads, queues, devices: names, seconds, finding, survived };
-    show::print(json, &output)?;
+    show::print(json, "soak", &output)?;
     match output.finding {
         None if interrupted.load(Relaxed) => Ok(ExitCode::from(INTERRUPTED)),
         None => Ok(ExitCode::SUCCESS),

@@ -56,7 +56,7 @@ pub(crate) struct Stream {
 pub(crate) fn run(args: &Args, json: bool) -> Result<ExitCode, Failure> {
     loop {
         let report: Report = input::statistics(&args.file)?;
-        show::print(json, &report)?;
+        show::print(json, "watch", &report)?;
         if is_silent(args) {
             show::note(format_args!("process {} has stopped writing", report.pid));
             return Ok(ExitCode::SUCCESS);

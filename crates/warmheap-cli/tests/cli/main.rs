@@ -4,5 +4,6 @@ mod bad_input;
 mod check;
 mod commands;
 mod documents;
+mod gate;
 mod manners;
 mod run;

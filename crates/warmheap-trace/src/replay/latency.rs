@@ -6,9 +6,10 @@
 
 use quanta::Clock;
 
+use super::failures::Failures;
 use super::report::Percentiles;
 use super::round::Meter;
-use warmheap::{Buffer, Pool};
+use warmheap::{AllocError, Buffer, Pool};
 
 /// The number of readings that measure the clock's own cost.
 const CALIBRATION: usize = 10_001;
@@ -19,24 +20,30 @@ pub(super) struct Stopwatch {
     clock: Clock,
     allocations: Vec<u32>,
     frees: Vec<u32>,
+    pub(super) failures: Failures,
 }
 
 impl Stopwatch {
     /// Returns a stopwatch with room for `operations` of each kind, so that the growth of a vector slows
     /// none.
     pub(super) fn new(clock: Clock, operations: usize) -> Self {
-        Self { clock, allocations: Vec::with_capacity(operations), frees: Vec::with_capacity(operations) }
+        let room = || Vec::with_capacity(operations);
+        Self { clock, allocations: room(), frees: room(), failures: Failures::default() }
     }
 }
 
 impl Meter for Stopwatch {
     #[inline(always)]
-    fn allocate(&mut self, pool: &Pool, size: u64) -> Option<Buffer> {
+    fn allocate(&mut self, pool: &Pool, size: u64) -> Result<Buffer, AllocError> {
         let start = self.clock.raw();
         let buffer = pool.allocate(size);
         let end = self.clock.raw();
         self.allocations.push(ticks(start, end));
-        buffer.ok()
+        buffer
+    }
+
+    fn failed(&mut self, op: usize, size: u64, error: &AllocError) {
+        self.failures.add(op, size, error);
     }
 
     #[inline(always)]
@@ -57,13 +64,25 @@ fn ticks(start: u64, end: u64) -> u32 {
     u32::try_from(end.saturating_sub(start)).unwrap_or(u32::MAX)
 }
 
-/// Returns the percentiles of allocations and of frees, from many stopwatches of one clock.
-pub(super) fn percentiles(clock: &Clock, stopwatches: Vec<Stopwatch>) -> (Percentiles, Percentiles) {
-    let own_cost = own_cost(clock);
+/// The percentiles of allocations and of frees.
+pub(super) type Latencies = (Percentiles, Percentiles);
+
+/// Returns the percentiles of all rounds together and of each round. A round has many stopwatches of one
+/// clock, whose reading costs `own_cost` ticks.
+pub(super) fn percentiles(
+    clock: &Clock,
+    own_cost: u32,
+    rounds: &[Vec<Stopwatch>],
+) -> (Latencies, Vec<Latencies>) {
+    let one = |round: &Vec<Stopwatch>| of(clock, own_cost, round.iter());
+    (of(clock, own_cost, rounds.iter().flatten()), rounds.iter().map(one).collect())
+}
+
+fn of<'a>(clock: &Clock, own_cost: u32, stopwatches: impl Iterator<Item = &'a Stopwatch>) -> Latencies {
     let (mut allocations, mut frees) = (vec![], vec![]);
     for stopwatch in stopwatches {
-        allocations.extend(stopwatch.allocations);
-        frees.extend(stopwatch.frees);
+        allocations.extend(&stopwatch.allocations);
+        frees.extend(&stopwatch.frees);
     }
     let of = |readings: &mut [u32]| {
         let at = |readings: &mut [u32], share: f64| {
@@ -79,10 +98,15 @@ pub(super) fn percentiles(clock: &Clock, stopwatches: Vec<Stopwatch>) -> (Percen
     (of(&mut allocations), of(&mut frees))
 }
 
-/// Returns the difference of two readings of the clock with nothing between them.
-fn own_cost(clock: &Clock) -> u32 {
+/// Returns the cost of a reading of the clock, in ticks, and the clock's step in nanoseconds: the least
+/// difference between two costs.
+pub(super) fn calibrate(clock: &Clock) -> (u32, f64) {
     let mut readings: Vec<u32> = (0..CALIBRATION).map(|_| ticks(clock.raw(), clock.raw())).collect();
-    *readings.select_nth_unstable(CALIBRATION / 2).1
+    readings.sort_unstable();
+    let cost = readings[CALIBRATION / 2];
+    readings.dedup();
+    let step = readings.windows(2).map(|pair| pair[1] - pair[0]).min().unwrap_or(1);
+    (cost, nanoseconds(clock, step))
 }
 
 /// Converts ticks in steps of a tenth, because the clock itself converts to whole nanoseconds.

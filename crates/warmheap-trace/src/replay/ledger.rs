@@ -10,16 +10,17 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::ReplayError;
+use super::failures::Failures;
 use super::round::Meter;
 use crate::words::Words;
-use warmheap::{Buffer, Pool};
+use warmheap::{AllocError, Buffer, Pool};
 
 /// The counts of all threads of the round together.
 #[derive(Debug, Default)]
 pub(super) struct Ledger {
     live_bytes: AtomicU64,
     peak_bytes: AtomicU64,
-    failed: AtomicU64,
+    failures: Mutex<Failures>,
     ranges: Option<Mutex<Ranges>>,
 }
 
@@ -36,8 +37,9 @@ impl Ledger {
         Self { ranges: verify.then(Mutex::default), ..Self::default() }
     }
 
-    pub(super) fn failed(&self) -> u64 {
-        self.failed.load(Ordering::Relaxed)
+    /// Takes the failures so far.
+    pub(super) fn take_failures(&self) -> Failures {
+        std::mem::take(&mut *lock(&self.failures))
     }
 
     /// Returns the most requested bytes that were alive at once, over all threads.
@@ -60,11 +62,8 @@ impl Ledger {
 }
 
 impl Meter for &Ledger {
-    fn allocate(&mut self, pool: &Pool, size: u64) -> Option<Buffer> {
-        let Ok(buffer) = pool.allocate(size) else {
-            self.failed.fetch_add(1, Ordering::Relaxed);
-            return None;
-        };
+    fn allocate(&mut self, pool: &Pool, size: u64) -> Result<Buffer, AllocError> {
+        let buffer = pool.allocate(size)?;
         let live = self.live_bytes.fetch_add(size, Ordering::Relaxed) + size;
         self.peak_bytes.fetch_max(live, Ordering::Relaxed);
         if let Some(ranges) = &self.ranges {
@@ -74,7 +73,11 @@ impl Meter for &Ledger {
                 unsafe { words.write(number) };
             }
         }
-        Some(buffer)
+        Ok(buffer)
+    }
+
+    fn failed(&mut self, op: usize, size: u64, error: &AllocError) {
+        lock(&self.failures).add(op, size, error);
     }
 
     fn release(&mut self, slot: &mut Option<Buffer>) {
@@ -96,9 +99,9 @@ impl Meter for &Ledger {
     }
 }
 
-/// Locks the map. A panic of another thread has left it consistent.
-fn lock(ranges: &Mutex<Ranges>) -> MutexGuard<'_, Ranges> {
-    ranges.lock().unwrap_or_else(PoisonError::into_inner)
+/// Locks what threads share. A panic of another thread has left it consistent.
+fn lock<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
+    shared.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Ranges {

@@ -6,6 +6,7 @@
 //! one counts peaks again, now that the pool has settled. A round keeps the buffers that are alive at its end
 //! until its figures are taken.
 
+mod failures;
 mod latency;
 mod ledger;
 mod phases;
@@ -15,18 +16,19 @@ mod side_by_side;
 
 use std::sync::Mutex;
 use std::sync::atomic::AtomicBool;
-use std::time::Duration;
 
 use quanta::Clock;
 
+use self::failures::Failures;
 use self::latency::Stopwatch;
 use self::ledger::Ledger;
 use self::round::{Meter, Round};
 use crate::Program;
-use warmheap::{Buffer, Pool};
+use warmheap::{AllocError, Buffer, Pool};
 
+pub use failures::FirstFailure;
 pub use phases::{Phases, play_phases};
-pub use report::{DeviceCalls, Percentiles, Report};
+pub use report::{DeviceCalls, Percentiles, Report, Rounds};
 
 /// The number of rounds that time single operations. It is large enough that a percentile of thousands does
 /// not rest on one interrupt.
@@ -103,7 +105,7 @@ impl Replay {
 
     /// Plays `program` on `pool`, which should be fresh. Calls `on_round` after each round.
     ///
-    /// Counts the allocations that fail, and skips their frees.
+    /// Counts the allocations that fail, in every round, and skips their frees.
     ///
     /// # Errors
     /// Returns [`ReplayError::Panicked`] if a thread panics. If `verify` is set, returns the first failure of
@@ -128,10 +130,24 @@ impl Replay {
         let round = Round { program, pool, threads, remote_free, stopped };
         let mut report = self.keep_books(round)?;
         on_round();
-        report.ns_per_op = self.time(round, &mut on_round)? / (report.events.max(1) as f64);
-        (report.alloc_ns, report.free_ns) = time_each(round, &mut on_round)?;
-        (report.settled_live_bytes, report.settled_reserved_bytes) = settled(round)?;
-        on_round();
+        let mut played = 1;
+        let mut later = |report: &mut Report, failures: Failures| {
+            played += 1;
+            report.failed_later += failures.count;
+            if report.first_failure.is_none() {
+                report.first_failure = failures.first(program, played);
+            }
+            on_round();
+        };
+        for _ in 0..self.rounds.max(1) {
+            let timed = round.play(Plain::default, None)?;
+            let each = timed.wall.as_secs_f64() * 1e9 / (report.events.max(1) as f64);
+            report.rounds.ns_per_op.push(each);
+            later(&mut report, Failures::of(timed.meters.iter().map(|meter| &meter.failures)));
+        }
+        report.ns_per_op = median(report.rounds.ns_per_op.clone());
+        time_each(round, &mut report, &mut later)?;
+        settle(round, &mut report, &mut later)?;
         Ok(report)
     }
 
@@ -151,11 +167,14 @@ impl Replay {
         let half = half.into_inner().unwrap_or(setup);
         let statistics = pool.statistics();
         let threads = round.threads as u64;
+        let failures = ledger.take_failures();
         let report = Report {
             threads,
             events: threads * program.summary().events,
             allocations: threads * program.summary().allocations,
-            failed: ledger.failed(),
+            failed: failures.count,
+            failed_later: 0,
+            first_failure: failures.first(program, 1),
             ns_per_op: 0.0,
             alloc_ns: Percentiles::default(),
             free_ns: Percentiles::default(),
@@ -172,66 +191,70 @@ impl Replay {
                 first_half: half - setup,
                 second_half: statistics.device_calls - half,
             },
+            rounds: Rounds::default(),
         };
         for slot in played.alive.iter_mut().flatten() {
             (&ledger).release(slot);
         }
         ledger.verdict().map(|()| report)
     }
-
-    /// Returns the median wall time of the timed rounds, in nanoseconds.
-    fn time(&self, round: Round<'_>, on_round: &mut impl FnMut()) -> Result<f64, ReplayError> {
-        let walls = (0..self.rounds.max(1)).map(|_| {
-            let wall = round.play(Plain::default, None)?.wall;
-            on_round();
-            Ok(wall)
-        });
-        Ok(median(walls.collect::<Result<_, _>>()?).as_secs_f64() * 1e9)
-    }
 }
 
-/// Plays the rounds that time single operations. Returns the percentiles of allocations and of frees.
+/// Plays the rounds that time single operations.
 fn time_each(
     round: Round<'_>,
-    on_round: &mut impl FnMut(),
-) -> Result<(Percentiles, Percentiles), ReplayError> {
+    report: &mut Report,
+    later: &mut impl FnMut(&mut Report, Failures),
+) -> Result<(), ReplayError> {
     let clock = Clock::new();
+    let (own_cost, step) = latency::calibrate(&clock);
     let room = round.program.summary().allocations as usize;
-    let mut stopwatches = Vec::new();
+    let mut rounds = Vec::new();
     for _ in 0..LATENCY_ROUNDS {
-        stopwatches.extend(round.play(|| Stopwatch::new(clock.clone(), room), None)?.meters);
-        on_round();
+        let stopwatches = round.play(|| Stopwatch::new(clock.clone(), room), None)?.meters;
+        later(report, Failures::of(stopwatches.iter().map(|stopwatch| &stopwatch.failures)));
+        rounds.push(stopwatches);
     }
-    Ok(latency::percentiles(&clock, stopwatches))
+    let (all, each) = latency::percentiles(&clock, own_cost, &rounds);
+    (report.alloc_ns, report.free_ns) = all;
+    (report.rounds.alloc_ns, report.rounds.free_ns) = each.into_iter().unzip();
+    report.rounds.clock_step_ns = step;
+    Ok(())
 }
 
-/// Returns the most requested bytes alive at once in a further round, and the most bytes held in it. Resets
+/// Plays a further round, which counts the most requested bytes alive at once and the most bytes held. Resets
 /// the pool's statistics, so that its peak is of this round.
-fn settled(round: Round<'_>) -> Result<(u64, u64), ReplayError> {
+fn settle(
+    round: Round<'_>,
+    report: &mut Report,
+    later: &mut impl FnMut(&mut Report, Failures),
+) -> Result<(), ReplayError> {
     let ledger = Ledger::new(false);
     round.pool.reset_statistics();
     let mut played = round.play(|| &ledger, None)?;
-    let figures = (ledger.peak_bytes(), round.pool.peak_reserved_bytes());
+    report.settled_live_bytes = ledger.peak_bytes();
+    report.settled_reserved_bytes = round.pool.peak_reserved_bytes();
     for slot in played.alive.iter_mut().flatten() {
         (&ledger).release(slot);
     }
-    Ok(figures)
+    later(report, ledger.take_failures());
+    Ok(())
 }
 
 /// Does nothing but the operation. It counts failures outside the path of success.
 #[derive(Debug, Default)]
 struct Plain {
-    failed: u64,
+    failures: Failures,
 }
 
 impl Meter for Plain {
     #[inline(always)]
-    fn allocate(&mut self, pool: &Pool, size: u64) -> Option<Buffer> {
-        let buffer = pool.allocate(size).ok();
-        if buffer.is_none() {
-            self.failed += 1;
-        }
-        buffer
+    fn allocate(&mut self, pool: &Pool, size: u64) -> Result<Buffer, AllocError> {
+        pool.allocate(size)
+    }
+
+    fn failed(&mut self, op: usize, size: u64, error: &AllocError) {
+        self.failures.add(op, size, error);
     }
 
     #[inline(always)]
@@ -240,9 +263,9 @@ impl Meter for Plain {
     }
 }
 
-/// Returns the middle time, or the earlier of the two middle ones.
-fn median(mut times: Vec<Duration>) -> Duration {
-    times.sort_unstable();
-    let middle = times.len().saturating_sub(1) / 2;
-    times.get(middle).copied().unwrap_or_default()
+/// Returns the middle figure, or the lower of the two middle ones.
+fn median(mut figures: Vec<f64>) -> f64 {
+    figures.sort_unstable_by(f64::total_cmp);
+    let middle = figures.len().saturating_sub(1) / 2;
+    figures.get(middle).copied().unwrap_or_default()
 }

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::FirstFailure;
+
 /// The figures of a replay. Memory is in bytes, and `ns` means nanoseconds.
 ///
 /// Memory and counts are those of the first round, which uses a fresh pool. Times are those of the later
@@ -15,8 +17,12 @@ pub struct Report {
     pub events: u64,
     /// The allocations among them.
     pub allocations: u64,
-    /// Allocations that failed.
+    /// Allocations that failed in the first round.
     pub failed: u64,
+    /// Allocations that failed in all later rounds together.
+    pub failed_later: u64,
+    /// The first allocation that failed, in any round.
+    pub first_failure: Option<FirstFailure>,
     /// Wall time over `events`; the median of the timed rounds.
     pub ns_per_op: f64,
     /// The time of one allocation, from rounds that time each operation.
@@ -41,6 +47,22 @@ pub struct Report {
     pub fallback_allocations: u64,
     /// Calls to the device.
     pub device_calls: DeviceCalls,
+    /// The times of each round, whose differences show how far one is to be trusted.
+    pub rounds: Rounds,
+}
+
+/// The times of single rounds.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Rounds {
+    /// Wall time over the operations, of each timed round.
+    pub ns_per_op: Vec<f64>,
+    /// The time of one allocation, of each round that times single operations.
+    pub alloc_ns: Vec<Percentiles>,
+    /// The time of one free, of each of those rounds.
+    pub free_ns: Vec<Percentiles>,
+    /// The step of the clock that times single operations, in nanoseconds.
+    pub clock_step_ns: f64,
 }
 
 /// Percentiles in nanoseconds, less the clock's own cost.

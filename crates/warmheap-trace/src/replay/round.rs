@@ -14,12 +14,15 @@ use super::ReplayError;
 use super::side_by_side::{BATCH, Gate, Member, batches, channel, hand_over};
 use crate::program::{Op, Program};
 use crate::words_of;
-use warmheap::{Buffer, Pool};
+use warmheap::{AllocError, Buffer, Pool};
 
 /// The work around each allocation and free.
 pub(super) trait Meter: Send {
-    /// Allocates `size` bytes. Returns `None` if the pool could not.
-    fn allocate(&mut self, pool: &Pool, size: u64) -> Option<Buffer>;
+    /// Allocates `size` bytes.
+    fn allocate(&mut self, pool: &Pool, size: u64) -> Result<Buffer, AllocError>;
+
+    /// Notes that the pool could not serve the operation `op` of the program.
+    fn failed(&mut self, op: usize, size: u64, error: &AllocError);
 
     /// Frees the buffer in `slot`, which is empty if the allocation failed. The caller passes the slot
     /// instead of the buffer, because moving the buffer costs more.
@@ -122,11 +125,11 @@ impl Round<'_> {
         let (first, second) = ops.split_at(ops.len() / 2);
         member.pass()?;
         let start = Instant::now();
-        self.play_part(first, &mut slots, &mut meter, &member)?;
+        self.play_part(first, 0, &mut slots, &mut meter, &member)?;
         if let Some(at_half) = at_half {
             member.rest(at_half)?;
         }
-        self.play_part(second, &mut slots, &mut meter, &member)?;
+        self.play_part(second, first.len(), &mut slots, &mut meter, &member)?;
         let span = (start, Instant::now());
         Some(Thread { span, meter, slots })
     }
@@ -134,35 +137,45 @@ impl Round<'_> {
     fn play_part<M: Meter>(
         &self,
         ops: &[Op],
+        from: usize,
         slots: &mut [Option<Buffer>],
         meter: &mut M,
         member: &Member<'_>,
     ) -> Option<()> {
-        for stretch in ops.chunks(STRETCH) {
+        for (number, stretch) in ops.chunks(STRETCH).enumerate() {
             if self.stopped.load(Ordering::Relaxed) {
                 member.leave();
                 return None;
             }
-            drive(stretch, self.program.sizes(), slots, self.pool, meter);
+            let first = from + number * STRETCH;
+            drive(stretch, first, self.program.sizes(), slots, self.pool, meter);
         }
         Some(())
     }
 }
 
-/// Plays operations. Operations and sizes stream past, and a slot is in the first cache most of the time.
+/// Plays operations, the first of which is the program's operation `from`. Operations and sizes stream past,
+/// and a slot is in the first cache most of the time.
 #[inline(never)]
 pub(super) fn drive<M: Meter>(
     ops: &[Op],
+    from: usize,
     sizes: &[u64],
     slots: &mut [Option<Buffer>],
     pool: &Pool,
     meter: &mut M,
 ) {
-    for op in ops {
+    let mut rest = ops.iter();
+    while let Some(op) = rest.next() {
         let slot = &mut slots[op.slot()];
         match op.size() {
             Some(size) => {
-                let empty = std::mem::replace(slot, meter.allocate(pool, sizes[size]));
+                let size = sizes[size];
+                let buffer = meter.allocate(pool, size);
+                if let Err(error) = &buffer {
+                    meter.failed(from + ops.len() - rest.as_slice().len() - 1, size, error);
+                }
+                let empty = std::mem::replace(slot, buffer.ok());
                 // A program allocates only into empty slots, so there is nothing to drop. `forget` keeps the
                 // code of a drop out of the loop and the code of a free in it.
                 std::mem::forget(empty);
@@ -199,8 +212,12 @@ impl<M> Remote<M> {
 
 impl<M: Meter> Meter for Remote<M> {
     #[inline(always)]
-    fn allocate(&mut self, pool: &Pool, size: u64) -> Option<Buffer> {
+    fn allocate(&mut self, pool: &Pool, size: u64) -> Result<Buffer, AllocError> {
         self.meter.allocate(pool, size)
+    }
+
+    fn failed(&mut self, op: usize, size: u64, error: &AllocError) {
+        self.meter.failed(op, size, error);
     }
 
     #[inline(always)]

@@ -5,6 +5,7 @@
 //! the baseline calls `cudaMalloc`. The driver's own pool, `cudaMallocAsync`, takes part as a third side. The
 //! rounds of all sides alternate in one process, so that a disturbance of the machine affects all of them.
 
+mod output;
 mod text;
 
 use std::iter;
@@ -14,22 +15,32 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use serde::Serialize;
-use warmheap::advice::{self, Finding, Grades};
+use warmheap::advice::{self, Grades};
 use warmheap::config::MIB;
 use warmheap::device::{Device, Spec};
 use warmheap::{Pool, PoolConfig, Statistics};
 use warmheap_trace::replay::{Phases, play_phases};
 
+use self::output::{Output, Side, median, milliseconds};
 use super::count;
 use crate::failure::Failure;
 use crate::input::{self, Trace, sizes_at_peak};
+use crate::output_file::OutputFile;
 use crate::progress::Progress;
 use crate::{device, show};
 
-/// The rounds if the user names no number: at most this many, as long as they begin within `PATIENCE`.
+/// The rounds if the user names no number: so many, as long as they begin within `PATIENCE`, and more of short
+/// ones, until `ENOUGH` has passed.
 const ROUNDS: usize = 5;
+const MOST_ROUNDS: usize = 100;
 const PATIENCE: Duration = Duration::from_secs(10);
+const ENOUGH: Duration = Duration::from_millis(500);
+/// The pool is opened so often, as long as that begins within `START_PATIENCE`.
+const STARTS: usize = 5;
+const START_PATIENCE: Duration = Duration::from_secs(1);
+
+/// The command's name in its JSON.
+const NAME: &str = "bench";
 
 #[derive(Debug, clap::Args)]
 #[command(allow_negative_numbers = true)]
@@ -42,7 +53,8 @@ pub(crate) struct Args {
     /// The pool's settings; by default those that the advice recommends for the trace.
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// Rounds of each side, of which the medians are shown; by default up to 5, as time allows.
+    /// Rounds of each side, of which the medians are shown; by default about 5, fewer of long ones and more of
+    /// short ones.
     #[arg(long, value_parser = count)]
     rounds: Option<NonZeroUsize>,
     /// Write the result to this file as JSON.
@@ -56,70 +68,40 @@ pub(crate) struct Args {
     lenient: bool,
 }
 
-/// The result, as `--json` and `--output` write it.
-#[derive(Debug, Serialize)]
-pub(crate) struct Output {
-    pub(crate) trace: String,
-    pub(crate) workload: Option<String>,
-    pub(crate) recorded_on: Option<String>,
-    pub(crate) device: String,
-    pub(crate) rounds: usize,
-    pub(crate) events: u64,
-    pub(crate) tokens: Option<u64>,
-    /// The time between the first and last event of serving, for each token, as recorded.
-    pub(crate) compute_ms_per_token: Option<f64>,
-    pub(crate) baseline: Side,
-    /// The driver's own pool, on a device that has one beside its plain allocation.
-    pub(crate) driver_pool: Option<Side>,
-    pub(crate) pool: Side,
-    /// The share of the baseline's allocation time while serving that the pool saves.
-    pub(crate) reduction: f64,
-    /// The time to open the pool: to create its heaps and warm them.
-    pub(crate) startup_ms: f64,
-    pub(crate) hit_rate: f64,
-    pub(crate) reserved_bytes: u64,
-    pub(crate) peak_live_bytes: u64,
-    /// Calls to the device after start-up, in all rounds of the pool.
-    pub(crate) device_calls_after_startup: u64,
-    /// The pool's settings, as a configuration file.
-    pub(crate) config: String,
-    /// The statistics over all rounds, with the buffers that are alive when the trace ends.
-    pub(crate) statistics: Statistics,
-    pub(crate) grades: Grades,
-    pub(crate) findings: Vec<Finding>,
-    /// What the findings change, as a configuration file; empty if nothing.
-    pub(crate) change: String,
-}
-
-/// The figures of one side: medians over the rounds.
-#[derive(Debug, Serialize)]
-pub(crate) struct Side {
-    pub(crate) loading_ms: f64,
-    pub(crate) serving_ms: f64,
-    /// The mean over loading and serving together.
-    pub(crate) ns_per_op: f64,
-    pub(crate) ms_per_token: Option<f64>,
-    /// The rate if only the trace's compute time and this allocation time passed.
-    pub(crate) tokens_per_second: Option<f64>,
-    pub(crate) failed: u64,
-}
-
 pub(crate) fn run(args: &Args, json: bool) -> Result<ExitCode, Failure> {
     let trace = match &args.trace {
         Some(path) => Trace::open(path, args.lenient)?,
         None => Trace::bundled()?,
     };
     let config = input::config_or(args.config.as_deref(), || recommended(&trace))?;
+    let read: Vec<_> = args.trace.iter().chain(&args.config).map(PathBuf::as_path).collect();
+    let file = args.output.as_deref().map(|path| OutputFile::open(path, &read)).transpose()?;
     let output = measure(args, &trace, config)?;
-    if let Some(path) = &args.output {
-        input::write_json(path, &show::to_json(&output)?)?;
+    if let Some(file) = file {
+        file.write(&show::to_json(NAME, &output)?)?;
     }
-    show::print(json, &output)?;
-    let sides = [&output.baseline, &output.pool].into_iter().chain(&output.driver_pool);
-    Ok(match sides.map(|side| side.failed).sum() {
-        0_u64 => ExitCode::SUCCESS,
-        _ => ExitCode::FAILURE,
-    })
+    show::print(json, NAME, &output)?;
+    let sides = [("the baseline", &output.baseline), ("the pool", &output.pool)];
+    let driver_pool = output.driver_pool.iter().map(|side| ("the driver's pool", side));
+    let failed = sides.into_iter().chain(driver_pool).find(|(_, side)| side.failed > 0);
+    match failed {
+        None => Ok(ExitCode::SUCCESS),
+        Some((name, side)) => Err(super::unserved(name, side.failed, side.first_failure.as_ref())),
+    }
+}
+
+/// Opens the pool as often as time allows, and returns the last one with the time of each start.
+fn open_timed(device: &Arc<dyn Device>, config: &PoolConfig) -> Result<(Pool, Vec<f64>), Failure> {
+    let begun = Instant::now();
+    let mut times = Vec::new();
+    loop {
+        let started = Instant::now();
+        let pool = Pool::new(Arc::clone(device), config.clone()).map_err(Failure::failed)?;
+        times.push(milliseconds(started.elapsed()));
+        if times.len() == STARTS || begun.elapsed() > START_PATIENCE {
+            return Ok((pool, times));
+        }
+    }
 }
 
 fn measure(args: &Args, trace: &Trace, config: PoolConfig) -> Result<Output, Failure> {
@@ -128,27 +110,27 @@ fn measure(args: &Args, trace: &Trace, config: PoolConfig) -> Result<Output, Fai
     let baseline = off(Arc::clone(&device))?;
     let driver_pool = args.device.driver_pool().map(|spec| device::open(&spec)).transpose()?;
     let driver_pool = driver_pool.map(off).transpose()?;
-    let started = Instant::now();
-    let pool = Pool::new(Arc::clone(&device), config).map_err(Failure::failed)?;
-    let startup = started.elapsed();
+    let (pool, startups_ms) = open_timed(&device, &config)?;
     let calls_at_start = pool.statistics().device_calls;
 
-    let (rounds, time) = match args.rounds {
-        Some(rounds) => (rounds.get(), Duration::MAX),
-        None => (ROUNDS, PATIENCE),
+    let expected = args.rounds.map_or(ROUNDS, NonZeroUsize::get);
+    let goes_on = |played: usize, time: Duration| match args.rounds {
+        Some(rounds) => played < rounds.get(),
+        None => played < ROUNDS && time < PATIENCE || played < MOST_ROUNDS && time < ENOUGH,
     };
     let others: Vec<&Pool> = iter::once(&baseline).chain(&driver_pool).collect();
-    let progress = Progress::new("measuring", (others.len() + 1) * rounds);
+    let progress = Progress::new("measuring", (others.len() + 1) * expected);
     let started = Instant::now();
     let (mut without, mut with) = (vec![vec![]; others.len()], vec![]);
-    let mut statistics = Statistics::default();
-    while with.is_empty() || (with.len() < rounds && started.elapsed() < time) {
+    let (mut statistics, mut end_reserved_bytes) = (Statistics::default(), 0);
+    while with.is_empty() || goes_on(with.len(), started.elapsed()) {
         for (pool, rounds) in others.iter().zip(&mut without) {
             rounds.push(play_phases(&trace.program, pool, || {}));
             progress.step();
         }
         with.push(play_phases(&trace.program, &pool, || {
             statistics = pool.statistics();
+            end_reserved_bytes = pool.reserved_bytes();
         }));
         progress.step();
     }
@@ -158,24 +140,30 @@ fn measure(args: &Args, trace: &Trace, config: PoolConfig) -> Result<Output, Fai
     let tokens = args.tokens.map(|n| n.get() as u64).or(trace.sidecar.decode_steps);
     let compute = tokens.map(|tokens| milliseconds(summary.serving) / tokens as f64);
     let findings = advice::findings_with_sizes(&statistics, pool.config(), &sizes_at_peak(&trace.program));
-    let side = |rounds: &Vec<Phases>| side(rounds, summary.events, tokens, compute);
+    let side = |rounds: &Vec<Phases>| Side::of(rounds, summary, tokens, compute);
     let (baseline, with, rounds) = (side(&without[0]), side(&with), with.len());
     Ok(Output {
         trace: trace.name.clone(),
+        trace_fingerprint: trace.fingerprint(),
         workload: trace.sidecar.workload.clone(),
         recorded_on: trace.sidecar.recorded_on.clone(),
         device: device.name().to_owned(),
+        device_spec: args.device.to_string(),
         rounds,
         events: summary.events,
         tokens,
         compute_ms_per_token: compute,
+        prefill_compute_ms: summary.decoding_from.map(|_| milliseconds(summary.prefill)),
+        first_decode_compute_ms: summary.second_decode_from.map(|_| milliseconds(summary.first_decode)),
         reduction: 1.0 - with.serving_ms / baseline.serving_ms.max(f64::MIN_POSITIVE),
         baseline,
         driver_pool: without.get(1).map(side),
         pool: with,
-        startup_ms: milliseconds(startup),
+        startup_ms: median(startups_ms.iter().copied()),
+        startups_ms,
         hit_rate: statistics.hit_rate,
-        reserved_bytes: pool.reserved_bytes(),
+        peak_reserved_bytes: pool.peak_reserved_bytes(),
+        end_reserved_bytes,
         peak_live_bytes: summary.peak_live_bytes,
         device_calls_after_startup: pool.statistics().device_calls - calls_at_start,
         config: pool.config().to_yaml(),
@@ -200,32 +188,4 @@ fn recommended(trace: &Trace) -> PoolConfig {
 /// Returns a pool that passes everything to the device.
 fn switched_off() -> PoolConfig {
     PoolConfig::default().with_enabled(false)
-}
-
-fn side(rounds: &[Phases], events: u64, tokens: Option<u64>, compute: Option<f64>) -> Side {
-    let serving_ms = median(rounds.iter().map(|round| milliseconds(round.serving)));
-    let ms_per_token = tokens.map(|tokens| serving_ms / tokens as f64);
-    let total = compute.zip(ms_per_token).map(|(compute, own)| compute + own);
-    Side {
-        loading_ms: median(rounds.iter().map(|round| milliseconds(round.loading))),
-        serving_ms,
-        ns_per_op: median(
-            rounds
-                .iter()
-                .map(|round| milliseconds(round.loading + round.serving) * 1e6 / events.max(1) as f64),
-        ),
-        ms_per_token,
-        tokens_per_second: total.filter(|ms| *ms > 0.0).map(|ms| 1000.0 / ms),
-        failed: rounds.iter().map(|round| round.failed).sum(),
-    }
-}
-
-fn milliseconds(time: Duration) -> f64 {
-    time.as_secs_f64() * 1e3
-}
-
-fn median(values: impl Iterator<Item = f64>) -> f64 {
-    let mut values: Vec<f64> = values.collect();
-    values.sort_by(f64::total_cmp);
-    values.get(values.len().saturating_sub(1) / 2).copied().unwrap_or_default()
 }

@@ -3,16 +3,18 @@
 use std::fmt;
 
 use warmheap::Statistics;
+use warmheap::config::MIB;
 use warmheap::stats::SlowPath;
 
-use super::{Output, Side};
-use crate::show::{findings, grades, grouped, mib, percent, row, table};
+use super::output::{FirstToken, Output, Side};
+use crate::show::{findings, grades, grouped, mib, percent, row, significant, table};
 
 impl fmt::Display for Output {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let parts = [
             title(self),
             costs(self),
+            first_token(self),
             throughput(self),
             pool(self),
             findings(&self.findings, &self.change),
@@ -27,7 +29,7 @@ fn title(output: &Output) -> String {
     let recorded = output.recorded_on.iter();
     let recorded: String = recorded.map(|on| format!("; recorded on {on}")).collect();
     format!(
-        "{}: {workload}{recorded}\n{} events, {} live at the most, on device {}, medians of {} \
+        "{}: {workload}{recorded}\n{} events, {} live at the most, on device {}; medians of {} \
          alternating rounds",
         output.trace,
         grouped(output.events),
@@ -75,20 +77,57 @@ fn costs(output: &Output) -> String {
     compared(&sides, &rows, Some(startup.chain([ms(output.startup_ms), String::new()]).collect()))
 }
 
+fn first_token(output: &Output) -> String {
+    let sides = sides(output);
+    let Some(compute) = output.prefill_compute_ms else {
+        return "No time to first token: the trace's sidecar does not say where the first token is\n\
+                (decoding_from_event)."
+            .to_owned();
+    };
+    let of = |side: &Side, warm: bool, figure: fn(&FirstToken) -> Option<f64>| {
+        figure(if warm { side.warm.as_ref()? } else { side.cold.as_ref()? })
+    };
+    let row = |name: &str, warm: bool, figure: fn(&FirstToken) -> Option<f64>| {
+        let figures: Vec<Option<f64>> = sides.iter().map(|(_, side)| of(side, warm, figure)).collect();
+        let ends = figures.first().copied().flatten().zip(figures.last().copied().flatten());
+        let change = ends.map_or("-".to_owned(), |(baseline, pool)| change(baseline, pool));
+        let texts = figures.into_iter().map(|figure| figure.map_or("-".to_owned(), ms));
+        [name.to_owned()].into_iter().chain(texts).chain([change]).collect::<Vec<_>>()
+    };
+    let token: fn(&FirstToken) -> Option<f64> = |one| Some(one.time_to_first_token_ms);
+    let own: fn(&FirstToken) -> Option<f64> = |one| Some(one.prefill_allocation_ms);
+    let decode: fn(&FirstToken) -> Option<f64> = |one| one.first_decode_ms;
+    let rows = [
+        row("Time to first token, cold", false, token),
+        row("Time to first token, warm", true, token),
+        row("  of it allocation, cold", false, own),
+        row("  of it allocation, warm", true, own),
+        row("First decode step, cold", false, decode),
+        row("First decode step, warm", true, decode),
+    ];
+    let header = [""].into_iter().chain(sides.iter().map(|(head, _)| *head)).chain(["Change"]);
+    format!(
+        "{}\nModelled as below: {} of compute for the prompt. Cold is the first round, after start-up; warm\n\
+         is the median of the others.",
+        table(header, rows),
+        ms(compute)
+    )
+}
+
 fn throughput(output: &Output) -> String {
     let sides = sides(output);
     let Some(compute) = output
         .compute_ms_per_token
         .filter(|_| sides.iter().all(|(_, side)| side.tokens_per_second.is_some()))
     else {
-        return "No throughput is modelled: nothing says how many tokens the trace decodes; give \
+        return "No throughput is modelled: nothing says how many tokens the trace decodes; give\n\
                 --tokens N"
             .to_owned();
     };
     let rate: Figure = |side| side.tokens_per_second.unwrap_or_default();
     format!(
-        "{}\nModelled: {} of compute per token, as recorded in the trace, plus the allocation time \
-         measured here.",
+        "{}\nModelled: {} of compute per token, as recorded in the trace, plus the allocation\n\
+         time measured here.",
         compared(&sides, &[("Throughput, modelled", rate, |rate| format!("{rate:.2} tok/s"))], None),
         ms(compute)
     )
@@ -96,7 +135,8 @@ fn throughput(output: &Output) -> String {
 
 fn pool(output: &Output) -> String {
     let mut rows = statistics(&output.statistics);
-    rows.push(row("Reserved", mib(output.reserved_bytes)));
+    rows.push(row("Reserved, at the most", mib(output.peak_reserved_bytes)));
+    rows.push(row("Reserved, when the trace ends", mib(output.end_reserved_bytes)));
     rows.push(row("Device calls after start-up", output.device_calls_after_startup));
     let title = format!("Pool, over {} rounds, when the trace ends", output.rounds);
     format!("{}\n{}", table([&title, "Figure"], rows), grades(&output.grades))
@@ -111,7 +151,7 @@ fn stages(slow_path: &SlowPath) -> String {
 }
 
 fn statistics(statistics: &Statistics) -> Vec<[String; 2]> {
-    let mb = |figure: f64| format!("{figure:.1} MiB");
+    let mb = |figure: f64| mib((figure * MIB as f64).round() as u64);
     vec![
         row("Total allocations", grouped(statistics.total_allocations)),
         row("Fallback allocations", grouped(statistics.fallback_allocations)),
@@ -135,26 +175,23 @@ fn statistics(statistics: &Statistics) -> Vec<[String; 2]> {
 
 fn footnote(output: &Output) -> String {
     let baseline = if output.driver_pool.is_some() {
-        "cudaMalloc and cudaFree for each buffer; cudaMallocAsync: the driver's own pool, which keeps \
+        "cudaMalloc and cudaFree for each buffer; cudaMallocAsync: the driver's\nown pool, which keeps \
          what is freed"
     } else if output.device == "host" {
-        "each allocation maps its pages and touches every one, and each free unmaps them, as a driver \
+        "each allocation maps its pages and touches every one, and each free\nunmaps them, as a driver \
          that maps and clears does"
     } else {
         "each allocation and each free is the device's own call"
     };
-    format!("Baseline: {baseline}. Timings are specific to this machine; compare the ratios.")
+    format!("Baseline: {baseline}.\nTimings are specific to this machine; compare the ratios.")
 }
 
 fn ms(milliseconds: f64) -> String {
-    match milliseconds {
-        small if small < 1.0 => format!("{small:.4} ms"),
-        _ => format!("{milliseconds:.2} ms"),
-    }
+    format!("{} ms", significant(milliseconds))
 }
 
 fn ns(nanoseconds: f64) -> String {
-    format!("{nanoseconds:.1} ns")
+    format!("{} ns", significant(nanoseconds))
 }
 
 fn change(before: f64, after: f64) -> String {

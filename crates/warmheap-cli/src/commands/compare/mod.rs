@@ -1,5 +1,8 @@
 //! `warmheap compare` prints two results side by side and says whether the second is worse.
 
+mod metric;
+mod same;
+
 use std::fmt;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -7,8 +10,9 @@ use std::process::ExitCode;
 use serde::Serialize;
 use serde_json::Value;
 
+use self::metric::Line;
 use crate::failure::Failure;
-use crate::show::{mib, table};
+use crate::show::{mib, significant, table};
 use crate::{input, show};
 
 #[derive(Debug, clap::Args)]
@@ -21,57 +25,9 @@ pub(crate) struct Args {
     /// Percent by which a figure may be worse before it counts as a regression.
     #[arg(long, default_value = "5", value_name = "PERCENT", value_parser = threshold)]
     threshold: f64,
-}
-
-/// The direction in which a figure improves.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Better {
-    Lower,
-    Higher,
-}
-
-/// A figure that results have in common.
-struct Metric {
-    name: &'static str,
-    pointer: &'static str,
-    unit: &'static str,
-    better: Better,
-}
-
-const fn metric(name: &'static str, pointer: &'static str, unit: &'static str, better: Better) -> Metric {
-    Metric { name, pointer, unit, better }
-}
-
-/// The figures to compare where both results have them: those of `bench`, then those of `replay`.
-const METRICS: [Metric; 16] = [
-    metric("Throughput (modelled)", "/pool/tokens_per_second", "tok/s", Better::Higher),
-    metric("Allocation per token", "/pool/ms_per_token", "ms", Better::Lower),
-    metric("Allocation while serving", "/pool/serving_ms", "ms", Better::Lower),
-    metric("Allocation while loading", "/pool/loading_ms", "ms", Better::Lower),
-    metric("Start-up", "/startup_ms", "ms", Better::Lower),
-    metric("Reserved", "/reserved_bytes", "B", Better::Lower),
-    metric("Time per operation", "/ns_per_op", "ns", Better::Lower),
-    metric("Allocation, p50", "/alloc_ns/p50", "ns", Better::Lower),
-    metric("Allocation, p99", "/alloc_ns/p99", "ns", Better::Lower),
-    metric("Free, p50", "/free_ns/p50", "ns", Better::Lower),
-    metric("Free, p99", "/free_ns/p99", "ns", Better::Lower),
-    metric("Peak reserved", "/peak_reserved_bytes", "B", Better::Lower),
-    metric("Reserved at the end", "/end_reserved_bytes", "B", Better::Lower),
-    metric("Hit rate", "/hit_rate", "", Better::Higher),
-    metric("Fallback allocations", "/fallback_allocations", "", Better::Lower),
-    metric("Failed allocations", "/failed", "", Better::Lower),
-];
-
-/// One figure of both results.
-#[derive(Debug, Serialize)]
-pub(crate) struct Line {
-    pub(crate) name: &'static str,
-    pub(crate) unit: &'static str,
-    pub(crate) before: f64,
-    pub(crate) after: f64,
-    /// The change from before to after in percent; absent where before is 0.
-    pub(crate) change: Option<f64>,
-    pub(crate) regression: bool,
+    /// Compare pools with different settings, too.
+    #[arg(long)]
+    any_config: bool,
 }
 
 #[derive(Debug, Serialize)]
@@ -86,14 +42,14 @@ pub(crate) struct Output {
 pub(crate) fn run(args: &Args, json: bool) -> Result<ExitCode, Failure> {
     let before: Value = input::json(&args.before)?;
     let after: Value = input::json(&args.after)?;
-    let number = |result: &Value, metric: &Metric| result.pointer(metric.pointer)?.as_f64();
-    let lines: Vec<Line> = METRICS
-        .iter()
-        .filter_map(|metric| {
-            let (before, after) = (number(&before, metric)?, number(&after, metric)?);
-            Some(line(metric, before, after, args.threshold))
-        })
-        .collect();
+    if let Some(difference) = same::difference(&before, &after, args.any_config) {
+        return Err(Failure::Failed(format!(
+            "{} and {} cannot be compared: {difference}",
+            args.before.display(),
+            args.after.display()
+        )));
+    }
+    let lines = metric::lines(&before, &after, args.threshold);
     if lines.is_empty() {
         return Err(Failure::Failed(format!(
             "{} and {} have no figure in common; give two results of `bench --output`, or two of \
@@ -109,26 +65,11 @@ pub(crate) fn run(args: &Args, json: bool) -> Result<ExitCode, Failure> {
         regressions: lines.iter().filter(|line| line.regression).count(),
         lines,
     };
-    show::print(json, &output)?;
+    show::print(json, "compare", &output)?;
     Ok(match output.regressions {
         0 => ExitCode::SUCCESS,
         _ => ExitCode::FAILURE,
     })
-}
-
-fn line(metric: &Metric, before: f64, after: f64, threshold: f64) -> Line {
-    let worse = match metric.better {
-        Better::Lower => after - before,
-        Better::Higher => before - after,
-    };
-    Line {
-        name: metric.name,
-        unit: metric.unit,
-        before,
-        after,
-        change: (before != 0.0).then(|| (after - before) / before * 100.0),
-        regression: worse > 0.0 && worse > before.abs() * threshold / 100.0,
-    }
 }
 
 fn threshold(text: &str) -> Result<f64, String> {
@@ -141,15 +82,30 @@ fn threshold(text: &str) -> Result<f64, String> {
 impl fmt::Display for Output {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let rows = self.lines.iter().map(|line| {
-            [line.name.to_owned(), value(line.before, line.unit), value(line.after, line.unit), change(line)]
+            let noise = match line.spread {
+                _ if !line.judged => "once".to_owned(),
+                Some(spread) => value(spread, line.unit),
+                None => "-".to_owned(),
+            };
+            let [before, after] = [line.before, line.after].map(|figure| value(figure, line.unit));
+            [line.name.to_owned(), before, after, noise, change(line)]
         });
-        let table = table(["Figure", "Before", "After", "Change"], rows);
+        let table = table(["Figure", "Before", "After", "Noise", "Change"], rows);
         let verdict = match self.regressions {
             0 => format!("No figure is worse by more than {} %.", self.threshold),
             1 => format!("1 figure is worse by more than {} %.", self.threshold),
             n => format!("{n} figures are worse by more than {} %.", self.threshold),
         };
-        write!(f, "Before: {}\nAfter:  {}\n{table}\n{verdict}", self.before, self.after)
+        let once = self.lines.iter().filter(|line| !line.judged).count();
+        let once = match once {
+            0 => String::new(),
+            _ => "\nA time that was measured once is not judged; measure with more --rounds.".to_owned(),
+        };
+        write!(
+            f,
+            "Before: {}\nAfter:  {}\n{table}\n{verdict} Noise is how far the rounds of both differ.{once}",
+            self.before, self.after
+        )
     }
 }
 
@@ -157,7 +113,7 @@ fn value(number: f64, unit: &str) -> String {
     match unit {
         "" => format!("{number}"),
         "B" => mib(number as u64),
-        _ => format!("{number:.4} {unit}"),
+        _ => format!("{} {unit}", significant(number)),
     }
 }
 
@@ -168,22 +124,4 @@ fn change(line: &Line) -> String {
         None => "new".to_owned(),
     };
     if line.regression { format!("{percent} worse") } else { percent }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn worse_by_more_than_the_threshold_is_a_regression() {
-        let lower = metric("", "", "", Better::Lower);
-        let higher = metric("", "", "", Better::Higher);
-        assert!(!line(&lower, 100.0, 105.0, 5.0).regression);
-        assert!(line(&lower, 100.0, 105.1, 5.0).regression);
-        assert!(!line(&lower, 100.0, 1.0, 5.0).regression);
-        assert!(line(&higher, 1.0, 0.9, 5.0).regression);
-        // A rise from 0 has no percentage, but it is a regression.
-        let fallbacks = line(&lower, 0.0, 3.0, 5.0);
-        assert!(fallbacks.regression && fallbacks.change.is_none());
-    }
 }

@@ -1,0 +1,197 @@
+//! The figures that two results have in common, and whether the second is worse.
+//!
+//! A figure is worse if it has changed for the worse by more than the threshold and more than its rounds
+//! differ among themselves. Rounds that differ say that the machine, not the program, makes such differences.
+
+use serde::Serialize;
+use serde_json::Value;
+
+/// The direction in which a figure improves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Better {
+    Lower,
+    Higher,
+}
+
+/// A figure of a result.
+pub(super) struct Metric {
+    name: &'static str,
+    pointer: &'static str,
+    unit: &'static str,
+    better: Better,
+    /// The list that has the figure of each round, and the key in each of its entries.
+    rounds: Option<(&'static str, &'static str)>,
+}
+
+const fn metric(name: &'static str, pointer: &'static str, unit: &'static str, better: Better) -> Metric {
+    Metric { name, pointer, unit, better, rounds: None }
+}
+
+impl Metric {
+    const fn timed(mut self, list: &'static str, key: &'static str) -> Self {
+        self.rounds = Some((list, key));
+        self
+    }
+}
+
+/// The figures to compare where both results have them: those of `bench`, then those of `replay`.
+pub(super) const METRICS: [Metric; 20] = [
+    metric("Throughput (modelled)", "/pool/tokens_per_second", "tok/s", Better::Higher)
+        .timed("/pool/rounds/tokens_per_second", ""),
+    metric("First token, warm", "/pool/warm/time_to_first_token_ms", "ms", Better::Lower)
+        .timed("/pool/rounds/time_to_first_token_ms", ""),
+    metric("Allocation per token", "/pool/ms_per_token", "ms", Better::Lower)
+        .timed("/pool/rounds/ms_per_token", ""),
+    metric("Allocation, serving", "/pool/serving_ms", "ms", Better::Lower)
+        .timed("/pool/rounds/serving_ms", ""),
+    metric("Allocation, loading", "/pool/loading_ms", "ms", Better::Lower)
+        .timed("/pool/rounds/loading_ms", ""),
+    metric("Start-up", "/startup_ms", "ms", Better::Lower).timed("/startups_ms", ""),
+    metric("Failed allocations", "/pool/failed", "", Better::Lower),
+    metric("Calls after start-up", "/device_calls_after_startup", "", Better::Lower),
+    metric("Time per operation", "/ns_per_op", "ns", Better::Lower).timed("/rounds/ns_per_op", ""),
+    metric("Allocation, p50", "/alloc_ns/p50", "ns", Better::Lower).timed("/rounds/alloc_ns", "/p50"),
+    metric("Allocation, p99", "/alloc_ns/p99", "ns", Better::Lower).timed("/rounds/alloc_ns", "/p99"),
+    metric("Free, p50", "/free_ns/p50", "ns", Better::Lower).timed("/rounds/free_ns", "/p50"),
+    metric("Free, p99", "/free_ns/p99", "ns", Better::Lower).timed("/rounds/free_ns", "/p99"),
+    metric("Peak reserved", "/peak_reserved_bytes", "B", Better::Lower),
+    metric("Reserved at the end", "/end_reserved_bytes", "B", Better::Lower),
+    metric("Hit rate", "/hit_rate", "", Better::Higher),
+    metric("Fallback allocations", "/fallback_allocations", "", Better::Lower),
+    metric("Fallback allocations", "/statistics/fallback_allocations", "", Better::Lower),
+    metric("Failed allocations", "/failed", "", Better::Lower),
+    metric("Failed in later rounds", "/failed_later", "", Better::Lower),
+];
+
+/// One figure of both results.
+#[derive(Debug, Serialize)]
+pub(crate) struct Line {
+    pub(crate) name: &'static str,
+    pub(crate) unit: &'static str,
+    pub(crate) before: f64,
+    pub(crate) after: f64,
+    /// The change from before to after in percent; absent where before is 0.
+    pub(crate) change: Option<f64>,
+    /// How far the rounds of both results differ among themselves; absent where a result has one value only.
+    pub(crate) spread: Option<f64>,
+    /// Whether the figure counts. A time that was measured once in a result does not.
+    pub(crate) judged: bool,
+    pub(crate) regression: bool,
+}
+
+/// Returns the figures that both results have.
+pub(super) fn lines(before: &Value, after: &Value, threshold: f64) -> Vec<Line> {
+    METRICS.iter().filter_map(|metric| line(metric, before, after, threshold)).collect()
+}
+
+fn line(metric: &Metric, before: &Value, after: &Value, threshold: f64) -> Option<Line> {
+    let number = |result: &Value| result.pointer(metric.pointer)?.as_f64();
+    let (was, is) = (number(before)?, number(after)?);
+    let rounds = [before, after].map(|result| Rounds::of(metric, result));
+    let judged = rounds.iter().all(|rounds| !matches!(rounds, Rounds::Once));
+    let spread = rounds.iter().filter_map(Rounds::spread).reduce(|one, other| one + other);
+    let worse = match metric.better {
+        Better::Lower => is - was,
+        Better::Higher => was - is,
+    };
+    let noise = spread.unwrap_or_default() + clock_step(metric, before).max(clock_step(metric, after));
+    Some(Line {
+        name: metric.name,
+        unit: metric.unit,
+        before: was,
+        after: is,
+        change: (was != 0.0).then(|| (is - was) / was * 100.0),
+        spread,
+        judged,
+        regression: judged && worse > 0.0 && worse > was.abs() * threshold / 100.0 + noise,
+    })
+}
+
+/// The rounds of a figure in one result.
+enum Rounds {
+    /// The figure is no time, or the result is of a program that wrote no rounds.
+    None,
+    /// One round tells nothing about the noise.
+    Once,
+    Spread(f64),
+}
+
+impl Rounds {
+    fn of(metric: &Metric, result: &Value) -> Self {
+        let Some((list, key)) = metric.rounds else { return Self::None };
+        let Some(list) = result.pointer(list).and_then(Value::as_array) else { return Self::None };
+        let mut figures: Vec<f64> = list.iter().filter_map(|round| round.pointer(key)?.as_f64()).collect();
+        figures.sort_by(f64::total_cmp);
+        // One round in ten at either end may be an accident.
+        let accidents = figures.len() / 10;
+        match &figures[accidents..figures.len() - accidents] {
+            [least, .., most] => Self::Spread(most - least),
+            _ => Self::Once,
+        }
+    }
+
+    fn spread(&self) -> Option<f64> {
+        match self {
+            Self::Spread(spread) => Some(*spread),
+            _ => None,
+        }
+    }
+}
+
+/// A percentile that comes in steps of the clock may differ by two of them for nothing.
+fn clock_step(metric: &Metric, result: &Value) -> f64 {
+    match metric.rounds {
+        Some((_, key)) if !key.is_empty() => {
+            2.0 * result.pointer("/rounds/clock_step_ns").and_then(Value::as_f64).unwrap_or_default()
+        }
+        _ => 0.0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn regressions(before: &Value, after: &Value, threshold: f64) -> Vec<&'static str> {
+        let worse = lines(before, after, threshold).into_iter().filter(|line| line.regression);
+        worse.map(|line| line.name).collect()
+    }
+
+    #[test]
+    fn worse_by_more_than_the_threshold_is_a_regression() {
+        let at = |ns: f64| json!({ "ns_per_op": ns });
+        assert!(regressions(&at(100.0), &at(105.0), 5.0).is_empty());
+        assert_eq!(regressions(&at(100.0), &at(105.1), 5.0), ["Time per operation"]);
+        assert!(regressions(&at(100.0), &at(1.0), 5.0).is_empty());
+        assert_eq!(regressions(&json!({ "hit_rate": 1.0 }), &json!({ "hit_rate": 0.9 }), 5.0), ["Hit rate"]);
+        // A rise from 0 has no percentage, but it is a regression.
+        let fallbacks = |count: u64| json!({ "fallback_allocations": count });
+        let line = &lines(&fallbacks(0), &fallbacks(3), 5.0)[0];
+        assert!(line.regression && line.change.is_none());
+    }
+
+    #[test]
+    fn a_change_within_what_the_rounds_differ_by_is_none() {
+        let at = |ns: f64, rounds: &[f64]| json!({ "ns_per_op": ns, "rounds": { "ns_per_op": rounds } });
+        let before = at(100.0, &[98.0, 100.0, 104.0]);
+        assert!(regressions(&before, &at(112.0, &[110.0, 112.0, 113.0]), 5.0).is_empty());
+        assert_eq!(regressions(&before, &at(115.0, &[114.0, 115.0, 116.0]), 5.0).len(), 1);
+        // One round shows no noise, so it cannot be judged.
+        let once = &lines(&before, &at(200.0, &[200.0]), 5.0)[0];
+        assert!(!once.judged && !once.regression);
+    }
+
+    #[test]
+    fn a_percentile_may_move_by_two_steps_of_the_clock() {
+        let at = |p50: f64| {
+            json!({
+                "alloc_ns": { "p50": p50 },
+                "rounds": { "alloc_ns": [{ "p50": p50 }, { "p50": p50 }], "clock_step_ns": 10.0 },
+            })
+        };
+        assert!(regressions(&at(0.0), &at(20.0), 5.0).is_empty());
+        assert_eq!(regressions(&at(0.0), &at(30.0), 5.0), ["Allocation, p50"]);
+    }
+}
