@@ -5,11 +5,9 @@
 set -eu
 cd "$(dirname "$0")/.."
 
-if ! command -v cmake >/dev/null || ! command -v pkg-config >/dev/null; then
-    { apt-get install -y --no-install-recommends cmake pkg-config >/dev/null 2>&1; } || {
-        echo "test-c: cmake and pkg-config are needed" >&2
-        exit 1
-    }
+if command -v dpkg >/dev/null; then
+    . scripts/metal/packages.sh
+    need cmake g++ pkg-config valgrind
 fi
 out=$(mktemp -d)
 trap 'rm -rf "$out"' EXIT

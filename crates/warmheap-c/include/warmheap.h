@@ -635,7 +635,8 @@ enum wh_status wh_queue_allocate(struct wh_queue queue,
                                  const struct wh_request *request,
                                  struct wh_buffer *buffer);
 
-// Closes a queue. Its tickets name nothing from then on. Memory that a CUDA stream still uses goes back when
+// Closes a queue. Its tickets name nothing from then on, and threads that wait for one get `WH_QUEUE_LOST`, if
+// the program moves the queue. Memory that a CUDA stream still uses goes back when
 // the stream's work is done. A queue that the program moves cannot be closed while memory waits for it:
 // complete its tickets first, or lose it. Since 0.2.
 enum wh_status wh_queue_close(struct wh_queue queue);

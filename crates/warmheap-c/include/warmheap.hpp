@@ -619,8 +619,12 @@ class MemoryResource : public std::pmr::memory_resource {
     }
 
     bool do_is_equal(const std::pmr::memory_resource &other) const noexcept override {
+#if defined(__cpp_rtti) || defined(_CPPRTTI)
         // Any of these resources can free what another has allocated, because a block knows its buffer.
         return dynamic_cast<const MemoryResource *>(&other) != nullptr;
+#else
+        return this == &other;
+#endif
     }
 
     wh_pool pool_;

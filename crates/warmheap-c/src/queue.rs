@@ -230,7 +230,8 @@ pub unsafe extern "C" fn wh_queue_allocate(
     })
 }
 
-/// Closes a queue. Its tickets name nothing from then on. Memory that a CUDA stream still uses goes back when
+/// Closes a queue. Its tickets name nothing from then on, and threads that wait for one get `WH_QUEUE_LOST`, if
+/// the program moves the queue. Memory that a CUDA stream still uses goes back when
 /// the stream's work is done. A queue that the program moves cannot be closed while memory waits for it:
 /// complete its tickets first, or lose it. Since 0.2.
 #[unsafe(no_mangle)]
@@ -245,7 +246,12 @@ pub extern "C" fn wh_queue_close(queue: wh_queue) -> wh_status {
                  up with wh_queue_lose"
             )));
         }
-        tables::remove_queue(queue.id).map(drop)
+        let open = tables::remove_queue(queue.id)?;
+        if let Order::Program(order) = &open.order {
+            // A thread that waits for a ticket goes on.
+            order.lose("it was closed");
+        }
+        Ok(())
     })
 }
 

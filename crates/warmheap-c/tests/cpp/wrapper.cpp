@@ -264,6 +264,46 @@ static void threads_share_a_pool() {
     }
 }
 
+// Owners with static lifetime end after main, and owners of a thread end after its function.
+static Pool &lasting() {
+    static Pool pool("sim");
+    return pool;
+}
+
+static void owners_may_outlive_main_and_their_threads() {
+    static Buffer kept = lasting().allocate(MIB);
+    static Queue queue = lasting().queue();
+    static Pool closed_last("host", FIXED);
+    std::thread([] {
+        thread_local Buffer own = lasting().allocate(1000);
+        thread_local Buffer other = closed_last.allocate(1000);
+        other.grow(1);
+        own.grow(1);
+    }).join();
+    assert(alive(lasting()) == 1 && alive(closed_last) == 0);
+    kept.retire(queue.signal());
+    kept = lasting().allocate(64);
+}
+
+// A thread that waits for a ticket goes on when its queue is closed.
+static void closing_a_queue_wakes_its_waiters() {
+    Pool pool("sim");
+    Queue queue = pool.queue();
+    const Ticket ticket = queue.signal();
+    std::atomic<bool> waiting{false};
+    std::thread waiter([&] {
+        waiting = true;
+        const auto error = thrown<warmheap::Error>([&] { ticket.wait(1h); });
+        assert(error.status() == WH_QUEUE_LOST || error.status() == WH_INVALID_HANDLE);
+    });
+    while (!waiting) {
+        std::this_thread::yield();
+    }
+    std::this_thread::sleep_for(20ms);
+    queue.close();
+    waiter.join();
+}
+
 int main() {
     owners_give_back_once();
     failures_are_exceptions_with_words();
@@ -273,4 +313,6 @@ int main() {
     texts_are_whole();
     containers_live_in_a_pool();
     threads_share_a_pool();
+    closing_a_queue_wakes_its_waiters();
+    owners_may_outlive_main_and_their_threads();
 }
