@@ -144,7 +144,7 @@ impl fmt::Display for Output {
         let pool = if !self.enabled {
             "the pool is off (`enabled: false`): every request goes to the device".to_owned()
         } else if self.self_sizing {
-            "the pool sizes its heaps (`heap_sizing: elastic`), and starts with none".to_owned()
+            "the pool sizes its heaps (`heap_sizing: elastic`), and takes nothing at the start".to_owned()
         } else {
             let plural = if self.num_heaps == 1 { "heap" } else { "heaps" };
             format!("{} {plural}, {} MiB in all", self.num_heaps, self.capacity_mb)

@@ -7,13 +7,17 @@
 use crate::config::{HeapSizing, MIB, PoolConfig, Warning};
 use crate::device::{DeviceError, DeviceLimits};
 use crate::pool::accounting::account::{Account, UpTo};
+use crate::pool::core::sizing::wants_thread_heaps;
 use crate::pool::interface::start_error::StartError;
 
 /// Returns the warnings, or the error that a start will have.
 pub(crate) fn check(limits: &DeviceLimits, config: &PoolConfig) -> Result<Vec<Warning>, StartError> {
     config.validate().map_err(|error| StartError::Config(Box::new(error)))?;
-    if config.enabled && config.heaps == HeapSizing::Fixed {
-        heaps_fit(limits, config)?;
+    match config.heaps {
+        _ if !config.enabled => {}
+        HeapSizing::Fixed => heaps_fit(limits, config)?,
+        HeapSizing::Elastic if limits.elastic => objects_suffice(config)?,
+        HeapSizing::Elastic => {}
     }
     Ok(config.warnings().into_iter().chain(without_effect(limits, config)).collect())
 }
@@ -52,12 +56,30 @@ fn heaps_fit(limits: &DeviceLimits, config: &PoolConfig) -> Result<(), StartErro
     Ok(())
 }
 
+/// Heaps that grow are made at the start, empty: one, or the two of the first thread.
+fn objects_suffice(config: &PoolConfig) -> Result<(), StartError> {
+    let heaps = if wants_thread_heaps(config) { 2 } else { 1 };
+    match config.limits.hard_objects {
+        Some(most) if most < heaps => Err(StartError::Unsupported {
+            key: "limits.hard_objects",
+            reason: format!(
+                "{most} is too few, because {heaps} heaps that grow are made at the start; raise it, or share \
+                 one heap with `thread_heaps: false`"
+            ),
+        }),
+        _ => Ok(()),
+    }
+}
+
 /// Returns the settings that this device cannot give an effect.
 fn without_effect(limits: &DeviceLimits, config: &PoolConfig) -> Vec<Warning> {
     let no_budget = config.limits.device_budget && limits.budget.is_none();
     let no_growth =
         config.enabled && config.heaps == HeapSizing::Elastic && !config.thread_heaps && !limits.elastic;
+    let no_step = config.limits.hard_bytes.is_some_and(|most| most < limits.granularity);
+    let no_step = no_step && config.enabled && config.heaps == HeapSizing::Elastic && limits.elastic;
     let found = [
+        (no_step, "heap_sizing", "`limits.hard_mb` is less than the device commits at a time"),
         (no_budget, "limits.device_budget", "the device names no budget"),
         (
             no_growth,

@@ -93,6 +93,29 @@ fn a_failed_start_names_the_smaller_pool_that_fits() {
 }
 
 #[test]
+fn growing_heaps_need_their_objects_and_a_step() {
+    let limited = |limits: Limits| PoolConfig::elastic().with_limits(limits);
+    let objects = |most| limited(Limits::default().with_hard_objects(most));
+    for (config, starts) in [
+        (objects(1), false),
+        (objects(2), true),
+        (objects(1).with_thread_heaps(false), true),
+        (objects(1).with_enabled(false), true),
+    ] {
+        let sim = SimDevice::new();
+        let check = Pool::check(&sim, &config).map(drop).map_err(|error| error.to_string());
+        assert_eq!(check, start(&sim, config).map(drop).map_err(|error| error.to_string()));
+        assert_eq!(check.is_ok(), starts);
+        if let Err(words) = check {
+            assert!(words.starts_with("limits.hard_objects: 1 is too few") && !words.contains("num_heaps"));
+        }
+    }
+    let tiny = limited(Limits::default().with_hard_bytes(MIB));
+    let words = Pool::check(&SimDevice::new(), &tiny).unwrap()[0].to_string();
+    assert!(words.contains("less than the device commits at a time"), "{words}");
+}
+
+#[test]
 fn sizes_in_errors_are_not_rounded_to_other_sizes() {
     let sim = SimDevice::new();
     sim.fail(Call::CreateHeap, 1);

@@ -75,7 +75,8 @@ fn fitting(number: usize, heaps: usize, size: u64, source: &DeviceError) -> Opti
             smaller(size, heaps, |size, heaps| leaves_room(sum(size, heaps), free))
         }
         DeviceError::PastLimit { key, limit, .. } if key.ends_with("_objects") => {
-            usize::try_from(limit).ok().filter(|heaps| *heaps > 0).map(|heaps| (size, heaps))
+            let fewer = usize::try_from(limit).ok().filter(|fewer| (1..heaps).contains(fewer));
+            fewer.map(|fewer| (size, fewer))
         }
         DeviceError::PastLimit { limit, .. } => smaller(size, heaps, |size, heaps| sum(size, heaps) <= limit),
         _ => None,
