@@ -650,8 +650,9 @@ enum wh_status wh_retire(struct wh_buffer buffer, struct wh_ticket ticket);
 enum wh_status wh_in_flight_until(struct wh_buffer buffer, struct wh_ticket ticket);
 
 // Returns the reason for the last failure of a call on this thread, or an empty text if no call has failed.
-// The pointer is never null. It is valid until the next call of this library on this thread, and the caller
-// does not free it. Since 0.1.
+// The pointer is never null, and the caller does not free it. It is the same for all calls on a thread and
+// valid until the thread ends; the next call that fails writes another text there. A text has at most 4095
+// bytes. Since 0.1.
 const char *wh_last_error(void);
 
 // Allocates memory for work on `stream`. Throws `c10::OutOfMemoryError` if there is no memory, and

@@ -1,7 +1,7 @@
 //! The status that every function returns, and the text of the last error.
 
-use std::cell::RefCell;
-use std::ffi::{CString, c_char};
+use std::cell::UnsafeCell;
+use std::ffi::c_char;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use warmheap::config::ConfigError;
@@ -122,16 +122,37 @@ impl From<AllocError> for Failure {
     }
 }
 
+/// The most bytes of an error's text, its zero byte included. More is cut.
+const MOST: usize = 4096;
+
 thread_local! {
-    static LAST: RefCell<CString> = RefCell::default();
+    /// The text of the last failure. It has no destructor, so it is there until the thread is gone, and its
+    /// place never changes.
+    static LAST: UnsafeCell<[u8; MOST]> = const { UnsafeCell::new([0; MOST]) };
 }
 
 /// Returns the reason for the last failure of a call on this thread, or an empty text if no call has failed.
-/// The pointer is never null. It is valid until the next call of this library on this thread, and the caller
-/// does not free it. Since 0.1.
+/// The pointer is never null, and the caller does not free it. It is the same for all calls on a thread and
+/// valid until the thread ends; the next call that fails writes another text there. A text has at most 4095
+/// bytes. Since 0.1.
 #[unsafe(no_mangle)]
 pub extern "C" fn wh_last_error() -> *const c_char {
-    LAST.try_with(|last| last.borrow().as_ptr()).unwrap_or(c"".as_ptr())
+    LAST.with(|last| last.get().cast())
+}
+
+/// Keeps the text of a failure for [`wh_last_error`].
+fn keep(text: &str) {
+    let text = text.replace('\0', " ");
+    let fits = fitting(&text, MOST - 1);
+    LAST.with(|last| {
+        let place: *mut u8 = last.get().cast();
+        // SAFETY: only this thread writes here, the text and its zero byte fit, and no reference to the place
+        // exists.
+        unsafe {
+            std::ptr::copy_nonoverlapping(fits.as_ptr(), place, fits.len());
+            place.add(fits.len()).write(0);
+        }
+    });
 }
 
 /// Runs the body of an exported function. Keeps the text of a failure, and turns a panic into a failure.
@@ -142,9 +163,7 @@ pub(crate) fn guarded(body: impl FnOnce() -> Result<(), Failure>) -> wh_status {
     match result {
         Ok(()) => wh_status::WH_OK,
         Err(failure) => {
-            let text = CString::new(failure.text.replace('\0', " ")).unwrap_or_default();
-            // The text is lost if the thread is ending.
-            let _ = LAST.try_with(|last| *last.borrow_mut() = text);
+            keep(&failure.text);
             failure.status
         }
     }
@@ -161,4 +180,10 @@ pub(crate) unsafe fn put<T>(out: *mut T, name: &str, value: T) -> Result<(), Fai
     // SAFETY: the caller keeps this function's contract.
     unsafe { out.write(value) };
     Ok(())
+}
+
+/// Returns as much of `text` as fits into `room` bytes, without cutting a character.
+pub(crate) fn fitting(text: &str, room: usize) -> &str {
+    let end = (0..=room.min(text.len())).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
+    &text[..end]
 }

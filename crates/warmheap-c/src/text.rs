@@ -2,7 +2,7 @@
 
 use std::ffi::{CStr, c_char};
 
-use crate::status::Failure;
+use crate::status::{Failure, fitting};
 
 /// Returns a text from C; `None` if it is null.
 ///
@@ -48,12 +48,11 @@ pub(crate) unsafe fn put_text(
     // A zero byte inside would end the text.
     let made = made.replace('\0', " ");
     if let Some(room) = capacity.checked_sub(1) {
-        // No character is cut.
-        let fits = (0..=room.min(made.len())).rev().find(|at| made.is_char_boundary(*at)).unwrap_or(0);
-        // SAFETY: the caller has `capacity` bytes there, and `fits` is less.
+        let fits = fitting(&made, room);
+        // SAFETY: the caller has `capacity` bytes there, and `fits` is shorter.
         unsafe {
-            std::ptr::copy_nonoverlapping(made.as_ptr(), text.cast(), fits);
-            text.add(fits).write(0);
+            std::ptr::copy_nonoverlapping(fits.as_ptr(), text.cast(), fits.len());
+            text.add(fits.len()).write(0);
         }
     }
     if !needed.is_null() {

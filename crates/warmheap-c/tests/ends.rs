@@ -7,18 +7,22 @@ mod support;
 
 use std::ffi::{CStr, c_void};
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use cuda_double::Double;
-use warmheap_c::wh_status::WH_OK;
+use warmheap_c::wh_status::{WH_INVALID_HANDLE, WH_OK};
 use warmheap_c::{
-    WH_ZEROED, wh_allocate, wh_buffer, wh_free, wh_last_error, wh_pool, wh_pool_close, wh_pool_open,
-    wh_pool_trim, wh_queue_close, wh_queue_complete, wh_queue_open, wh_queue_open_stream, wh_queue_poll,
-    wh_queue_signal, wh_retire, wh_ticket_wait,
+    WH_ZEROED, wh_allocate, wh_buffer, wh_free, wh_last_error, wh_log_record, wh_pool, wh_pool_close,
+    wh_pool_open, wh_pool_trim, wh_queue_close, wh_queue_complete, wh_queue_open, wh_queue_open_stream,
+    wh_queue_poll, wh_queue_signal, wh_retire, wh_set_log, wh_ticket_wait,
 };
 
 use support::in_child;
 
 const DEVICES: [&CStr; 5] = [c"host", c"sim", c"sim:discrete", c"cuda", c"cuda:1"];
+
+/// The lines of the log that came to the program.
+static LINES: AtomicU64 = AtomicU64::new(0);
 
 /// What the functions of C below work on.
 static USED: Mutex<Option<(wh_pool, wh_buffer)>> = Mutex::new(None);
@@ -58,8 +62,15 @@ fn work() {
         assert_eq!(wh_queue_poll(queue, std::ptr::null_mut()), WH_OK);
     }
     assert_eq!(wh_queue_close(queue), WH_OK);
+    assert_eq!(wh_queue_close(queue), WH_INVALID_HANDLE);
+    // SAFETY: the text stays until the next failure.
+    let words = unsafe { CStr::from_ptr(wh_last_error()) };
+    assert!(words.to_str().unwrap().contains("the queue handle names nothing"), "{words:?}");
     assert_eq!(wh_pool_trim(pool, 0), WH_OK);
-    assert_eq!(wh_pool_close(pool), WH_OK);
+    // A leak is logged, and the log reaches the program here, too.
+    let leaked = allocate(pool, 1000);
+    assert_eq!((wh_pool_close(pool), wh_free(leaked)), (WH_OK, WH_OK));
+    assert!(LINES.load(Relaxed) > 0);
 }
 
 extern "C" fn at_exit() {
@@ -70,7 +81,13 @@ unsafe extern "C" fn at_thread_end(_: *mut c_void) {
     work();
 }
 
+unsafe extern "C" fn count_line(_: *mut c_void, _: *const wh_log_record) {
+    LINES.fetch_add(1, Relaxed);
+}
+
 fn keep(device: &CStr) {
+    // SAFETY: the function is this test's own, and uses no data.
+    assert_eq!(unsafe { wh_set_log(Some(count_line), std::ptr::null_mut(), 1) }, WH_OK);
     let pool = open(device);
     *USED.lock().unwrap() = Some((pool, allocate(pool, 5 << 20)));
 }

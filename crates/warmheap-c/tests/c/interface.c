@@ -113,6 +113,24 @@ static void nonsense_is_answered(void) {
     assert(wh_pool_close(pool) == WH_INVALID_HANDLE);
 }
 
+/* printf("%d %s", call(), wh_last_error()) may ask for the words before the call. */
+static void the_words_stay_in_their_place(void) {
+    const char *before = wh_last_error();
+    wh_pool pool = {0};
+    assert(wh_pool_open("hots", NULL, &pool) == WH_INVALID_ARGUMENT);
+    assert(strstr(before, "hots") != NULL && wh_last_error() == before);
+    /* A long text is cut, between characters. */
+    char *name = malloc(20001);
+    for (int i = 0; i < 20000; i += 2) {
+        memcpy(name + i, "\xc3\xa9", 2);
+    }
+    name[20000] = 0;
+    assert(wh_pool_open(name, NULL, &pool) == WH_INVALID_ARGUMENT);
+    size_t length = strlen(before);
+    assert(length > 4000 && length < 4096 && ((unsigned char)before[length - 1] & 0xC0) != 0xC0);
+    free(name);
+}
+
 static void buffers_outlive_their_pool(void) {
     wh_pool pool = open_host(SETTINGS);
     wh_buffer buffer = {0};
@@ -183,6 +201,7 @@ int main(int argc, char **argv) {
     versions_agree();
     a_buffer_lives_and_dies_once();
     nonsense_is_answered();
+    the_words_stay_in_their_place();
     buffers_outlive_their_pool();
     threads_share_a_pool();
     /* With any argument, leave out what reserves more addresses than valgrind has. */
