@@ -59,7 +59,7 @@ pub unsafe extern "C" fn wh_pool_open(
     guarded(|| {
         // SAFETY: the caller keeps this function's contract.
         let config = match unsafe { text(config, "config") }? {
-            Some(yaml) => PoolConfig::elastic_from_yaml_str(yaml),
+            Some(yaml) => PoolConfig::elastic().with_yaml_str(yaml),
             None => Ok(PoolConfig::elastic()),
         };
         // SAFETY: the caller keeps this function's contract.
@@ -81,7 +81,7 @@ pub unsafe extern "C" fn wh_pool_open_file(
         // SAFETY: the caller keeps this function's contract.
         let path = unsafe { given(path, "path") }?;
         // SAFETY: the caller keeps this function's contract.
-        unsafe { open(device, PoolConfig::elastic_from_yaml_file(path), pool) }
+        unsafe { open(device, PoolConfig::elastic().with_yaml_file(path), pool) }
     })
 }
 

@@ -86,12 +86,12 @@ impl Gpu {
     }
 
     fn open(ordinal: u32) -> Result<Self, String> {
+        // Autograd's threads free what the program's thread allocated, so thread-owned heaps would not help.
+        let unset = PoolConfig::elastic().with_thread_heaps(false);
         let config = match (SETTLED.get(), std::env::var_os("WARMHEAP_CONFIG")) {
             (Some(config), _) => Ok(config.clone()),
-            (None, Some(path)) => PoolConfig::from_yaml_file(path),
-            // Autograd's threads free what the program's thread allocated, so thread-owned heaps would not
-            // help.
-            (None, None) => Ok(PoolConfig::elastic().with_thread_heaps(false)),
+            (None, Some(path)) => unset.with_yaml_file(path),
+            (None, None) => Ok(unset),
         };
         let config = config.and_then(PoolConfig::with_environment).map_err(|e| e.to_string())?;
         let open = || {

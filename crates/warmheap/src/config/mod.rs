@@ -92,32 +92,34 @@ impl PoolConfig {
         Document::from_file(path).map(|document| document.config)
     }
 
-    /// Reads settings as [`from_yaml_str`](Self::from_yaml_str) does, for a program whose pools size
-    /// themselves: a key that is not set keeps the value of [`PoolConfig::elastic`]. A text that sets one of
-    /// `heap_size_mb`, `num_heaps`, `warmup_sizes`, `allocation_strategy`, `dynamic_growth`, `max_heaps` and
-    /// `growth_trigger` asks for fixed heaps, over the values of [`PoolConfig::default`].
+    /// Applies the settings in `text` to this configuration. A key that is not set keeps its value here, where
+    /// [`from_yaml_str`](Self::from_yaml_str) gives it that of [`PoolConfig::default`].
+    ///
+    /// If this configuration is of a pool that sizes itself, a text with one of `heap_size_mb`, `num_heaps`,
+    /// `warmup_sizes`, `allocation_strategy`, `dynamic_growth`, `max_heaps` and `growth_trigger` asks for fixed
+    /// heaps, unless it sets `heap_sizing`.
     ///
     /// ```
     /// # use warmheap::config::{HeapSizing, PoolConfig};
-    /// let trimmed = PoolConfig::elastic_from_yaml_str("trim_after_ms: 200")?;
+    /// let trimmed = PoolConfig::elastic().with_yaml_str("trim_after_ms: 200")?;
     /// assert_eq!(trimmed.heaps, HeapSizing::Elastic);
-    /// let fixed = PoolConfig::elastic_from_yaml_str("num_heaps: 2")?;
+    /// let fixed = PoolConfig::elastic().with_yaml_str("num_heaps: 2")?;
     /// assert_eq!(fixed, PoolConfig::from_yaml_str("num_heaps: 2")?);
     /// # Ok::<(), warmheap::config::ConfigError>(())
     /// ```
     ///
     /// # Errors
     /// As [`from_yaml_str`](Self::from_yaml_str).
-    pub fn elastic_from_yaml_str(text: &str) -> Result<Self, ConfigError> {
-        yaml::read_elastic(text)
+    pub fn with_yaml_str(self, text: &str) -> Result<Self, ConfigError> {
+        yaml::apply_text(self, text)
     }
 
-    /// Reads the settings in a file, as [`elastic_from_yaml_str`](Self::elastic_from_yaml_str) does.
+    /// Applies the settings in a file, as [`with_yaml_str`](Self::with_yaml_str) does.
     ///
     /// # Errors
     /// As [`from_yaml_file`](Self::from_yaml_file).
-    pub fn elastic_from_yaml_file(path: impl AsRef<Path>) -> Result<Self, ConfigError> {
-        yaml::in_file(path.as_ref(), Self::elastic_from_yaml_str)
+    pub fn with_yaml_file(self, path: impl AsRef<Path>) -> Result<Self, ConfigError> {
+        yaml::in_file(path.as_ref(), |text| self.with_yaml_str(text))
     }
 
     /// Returns the keys that [`from_yaml_str`](Self::from_yaml_str) passes over, because they are not

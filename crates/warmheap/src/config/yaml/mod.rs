@@ -19,7 +19,7 @@ use super::error::{ConfigError, Fault, Place, Problem};
 use super::input::{Entry, Input, shortened};
 use super::key::{Key, keys};
 use super::rule::Rule;
-use super::settings::PoolConfig;
+use super::settings::{HeapSizing, PoolConfig};
 use super::suggest::{nearest, remedy};
 use super::value::Value;
 
@@ -101,15 +101,16 @@ const SIZES_FIXED_HEAPS: [&str; 7] = [
     "growth_trigger",
 ];
 
-/// The settings of a pool that sizes itself, unless `set` has a key of fixed heaps.
-fn elastic_unless_sized(set: &[Assignment]) -> PoolConfig {
-    let sized = set.iter().any(|assignment| SIZES_FIXED_HEAPS.contains(&assignment.key.name()));
-    if sized { PoolConfig::default() } else { PoolConfig::elastic() }
-}
-
-/// Reads the settings in a text over those of [`elastic_unless_sized`].
-pub(crate) fn read_elastic(text: &str) -> Result<PoolConfig, ConfigError> {
-    Reader::of(text)?.finish(elastic_unless_sized).map(|document| document.config)
+/// Applies the settings in a text to `base`. A key of fixed heaps makes a pool that sizes itself one of fixed
+/// heaps, unless the text says how heaps are sized.
+pub(crate) fn apply_text(base: PoolConfig, text: &str) -> Result<PoolConfig, ConfigError> {
+    let base = |set: &[Assignment]| {
+        let sets = |names: &[&str]| set.iter().any(|assignment| names.contains(&assignment.key.name()));
+        let sized = base.heaps == HeapSizing::Elastic && sets(&SIZES_FIXED_HEAPS) && !sets(&["heap_sizing"]);
+        let PoolConfig { heaps, warmup_sizes, .. } = PoolConfig::default();
+        if sized { PoolConfig { heaps, warmup_sizes, ..base } } else { base }
+    };
+    Reader::of(text)?.finish(base).map(|document| document.config)
 }
 
 /// Reads the text of a file with `read_text`. Every error names the file.

@@ -1,0 +1,56 @@
+//! The settings of the library under PyTorch, on the double of the driver: one setting of a file changes that
+//! setting and nothing else.
+#![cfg(target_os = "linux")]
+
+mod support;
+
+use std::ptr;
+
+use cuda_double::Double;
+use warmheap_c::{warmheap_malloc, warmheap_statistics_json};
+
+use support::in_child;
+
+/// Allocates with a configuration file and returns the statistics as JSON.
+fn statistics_with(settings: &str) -> serde_json::Value {
+    let path = std::env::temp_dir().join(format!("warmheap-torch-{}.yaml", std::process::id()));
+    std::fs::write(&path, settings).unwrap();
+    // SAFETY: this child has one thread.
+    unsafe { std::env::set_var("WARMHEAP_CONFIG", &path) };
+    // SAFETY: the double takes any stream.
+    let address = unsafe { warmheap_malloc(1 << 20, 0, ptr::null_mut()) };
+    std::fs::remove_file(&path).unwrap();
+    assert!(!address.is_null());
+    let mut text = vec![0_u8; 1 << 16];
+    // SAFETY: the text has that capacity.
+    let length = unsafe { warmheap_statistics_json(text.as_mut_ptr().cast(), text.len()) };
+    serde_json::from_slice(&text[..length - 1]).unwrap()
+}
+
+/// Returns the first figure of this name, at any depth.
+fn figure(value: &serde_json::Value, name: &str) -> Option<f64> {
+    match value {
+        serde_json::Value::Object(fields) => fields
+            .get(name)
+            .and_then(serde_json::Value::as_f64)
+            .or_else(|| fields.values().find_map(|value| figure(value, name))),
+        serde_json::Value::Array(items) => items.iter().find_map(|item| figure(item, name)),
+        _ => None,
+    }
+}
+
+#[test]
+fn one_setting_of_the_file_never_changes_how_heaps_are_sized() {
+    let _double = Double::install();
+    for settings in ["trim_after_ms: 60000", "track_statistics: true", "limits: {hard_mb: 512}"] {
+        in_child(|| {
+            let statistics = statistics_with(settings);
+            let reserved = figure(&statistics, "reserved_bytes").unwrap();
+            assert!((1.0..256e6).contains(&reserved), "{settings}: {reserved}");
+        });
+    }
+    in_child(|| {
+        let reserved = figure(&statistics_with("num_heaps: 2"), "reserved_bytes").unwrap();
+        assert!(reserved >= 512e6, "{reserved}");
+    });
+}
