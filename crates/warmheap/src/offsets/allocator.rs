@@ -217,13 +217,13 @@ impl RangeAllocator {
         Placed { block: rest, offset, segment }
     }
 
-    /// Gives a block back.
+    /// Gives a block back. Returns the free block that it is part of then.
     #[inline(never)]
-    pub(crate) fn release(&mut self, block: u32) {
+    pub(crate) fn release(&mut self, block: u32) -> u32 {
         debug_assert_eq!(self.blocks.get(block).state, State::Used);
         self.levels.free += self.blocks.get(block).len;
         self.used_blocks -= 1;
-        self.settle(block, State::Free);
+        self.settle(block, State::Free)
     }
 
     /// Marks `[offset, offset + len)`, inside one decommitted block, as committed and free.

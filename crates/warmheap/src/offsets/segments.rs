@@ -51,6 +51,19 @@ pub(crate) fn unused(ranges: &RangeAllocator) -> impl Iterator<Item = (u32, u16)
     free.filter(|(_, block)| block.is_whole()).map(|(index, block)| (index, block.segment))
 }
 
+/// The length of a free block, if it is a whole segment.
+#[inline]
+pub(crate) fn whole_len(ranges: &RangeAllocator, block: u32) -> Option<u32> {
+    let block = ranges.blocks.get(block);
+    block.is_whole().then_some(block.len)
+}
+
+/// As [`unused`], for segments of `len` granules or more, the shortest first by and large.
+pub(crate) fn unused_from(ranges: &RangeAllocator, len: u32) -> impl Iterator<Item = (u32, u16)> {
+    let long = fitting(ranges, len).filter(move |(_, block)| block.is_whole() && block.len >= len);
+    long.map(|(index, block)| (index, block.segment))
+}
+
 /// The granules of all unused segments.
 pub(crate) fn unused_len(ranges: &RangeAllocator) -> u64 {
     unused(ranges).map(|(block, _)| u64::from(ranges.blocks.get(block).len)).sum()
@@ -177,6 +190,30 @@ mod tests {
     }
 
     #[test]
+    fn unused_segments_are_found_by_length() {
+        let mut ranges = whole(&[100, 40, 60, 2000]);
+        let placed = ranges.allocate(60, 1).unwrap();
+        let lens = |ranges: &RangeAllocator, len| {
+            let mut lens: Vec<_> =
+                unused_from(ranges, len).filter_map(|(block, _)| whole_len(ranges, block)).collect();
+            lens.sort_unstable();
+            lens
+        };
+        assert_eq!(lens(&ranges, 1), [40, 100, 2000]);
+        assert_eq!(lens(&ranges, 41), [100, 2000]);
+        assert!(lens(&ranges, 2001).is_empty());
+        let free = ranges.release(placed.block);
+        assert_eq!(whole_len(&ranges, free), Some(60));
+        assert_eq!(lens(&ranges, 60), [60, 100, 2000]);
+        let part = ranges.allocate(10, 1).unwrap();
+        let rest = ranges.allocate(10, 1).unwrap();
+        let free = ranges.release(part.block);
+        assert_eq!(whole_len(&ranges, free), None);
+        let free = ranges.release(rest.block);
+        assert!(whole_len(&ranges, free).is_some());
+    }
+
+    #[test]
     fn an_unused_segment_ages_until_it_is_used() {
         let mut ranges = whole(&[64]);
         age_unused(&mut ranges);
@@ -206,7 +243,7 @@ mod tests {
             .collect();
         let rest = ranges.largest_free();
         let _ = ranges.allocate(rest, 1).unwrap();
-        blocks.iter().for_each(|block| ranges.release(*block));
+        blocks.iter().for_each(|block| _ = ranges.release(*block));
         assert_eq!(bin_of(1030), bin_of(1025));
         assert_eq!(ranges.allocate(1030, 1), None);
         assert!(allocate_thoroughly(&mut ranges, 1030, 1).is_some());

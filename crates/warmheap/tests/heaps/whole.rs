@@ -1,7 +1,7 @@
 //! Heaps that cannot grow, which the pool chooses itself or the settings name: they hold little more than
 //! what lives in them, and all of their memory serves before a request fails.
 
-use std::sync::{Arc, Barrier, Mutex};
+use std::sync::{Arc, Barrier, Condvar, Mutex};
 use std::thread;
 
 use fastrand::Rng;
@@ -215,5 +215,50 @@ fn no_request_is_refused_while_a_free_block_of_fixed_heaps_fits() {
         for strategy in [Strategy::RoundRobin, Strategy::BestFit, Strategy::LeastUsed] {
             use_everything(threads, strategy);
         }
+    }
+}
+
+/// As many buffers live as there are heaps, at most, and each fills one. So there is always a heap for the next,
+/// whichever thread used it before.
+fn take_turns(pool: &Pool, heaps: usize, threads: usize, size: u64) {
+    let (permits, free) = (Mutex::new(heaps), Condvar::new());
+    thread::scope(|scope| {
+        for number in 0..threads as u64 {
+            let (pool, permits, free) = (&pool, &permits, &free);
+            scope.spawn(move || {
+                let mut rng = Rng::with_seed(number);
+                for _ in 0..200 {
+                    let mut left = free.wait_while(permits.lock().unwrap(), |left| *left == 0).unwrap();
+                    *left -= 1;
+                    drop(left);
+                    let buffer = pool.allocate(Request::new(size).no_fallback()).unwrap();
+                    if rng.bool() {
+                        thread::yield_now();
+                    }
+                    drop(buffer);
+                    *permits.lock().unwrap() += 1;
+                    free.notify_one();
+                }
+            });
+        }
+    });
+}
+
+#[test]
+fn an_unused_heap_serves_whichever_thread_asks() {
+    for threads in [1, 2, 3, 16, 64] {
+        for strategy in [Strategy::RoundRobin, Strategy::BestFit, Strategy::LeastUsed] {
+            let pool = start(&SimDevice::new(), fixed(8, 4 * MIB).with_strategy(strategy));
+            take_turns(&pool, 8, threads, 4 * MIB);
+            let seen = pool.statistics();
+            assert_eq!((seen.total_heaps, seen.failed_allocations), (8, 0), "{threads} {strategy:?}");
+        }
+        // The pool adds heaps of this size, and no more than it needs at once.
+        let sim = SimDevice::new().discrete().budget(8 * 40 * MIB);
+        let pool = start(&sim, PoolConfig::elastic());
+        take_turns(&pool, 8, threads, 40 * MIB);
+        assert_eq!(pool.statistics().failed_allocations, 0);
+        drop(pool);
+        assert_all_back(&sim);
     }
 }

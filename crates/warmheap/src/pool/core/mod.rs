@@ -103,8 +103,10 @@ pub(crate) struct Core {
 impl Core {
     /// The number of heaps held from the device, purgeable ones included.
     pub(crate) fn heap_count(&self) -> usize {
+        // While the lock is held, no heap is on its way.
+        let purgeable = lock(&self.purgeable);
         let heaps = self.heaps.arenas().iter().map(|arena| arena.with(|open| open.heaps().count()));
-        heaps.sum::<usize>() + lock(&self.purgeable).len()
+        heaps.sum::<usize>() + purgeable.len()
     }
 
     /// The step in which the device commits memory, in granules.

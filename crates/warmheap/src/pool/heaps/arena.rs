@@ -46,7 +46,9 @@ pub(crate) struct Arena {
     levels: AtomicU64,
     /// A bound on the longest free block. It was right when a thread other than the owner last left the arena.
     longest: AtomicU32,
-    /// The pool's index of that bound over all arenas.
+    /// A bound on the longest heap without used blocks, as old as `longest`.
+    spare: AtomicU32,
+    /// The pool's index of `longest` over all arenas.
     holes: Arc<FitIndex>,
     body: Biased<Body>,
     /// Whether a thread owns the arena. This is advice: it says where a free should go.
@@ -65,6 +67,7 @@ impl Arena {
             shift,
             levels: AtomicU64::new(0),
             longest: AtomicU32::new(0),
+            spare: AtomicU32::new(0),
             holes,
             body: Biased::new(Body::new()),
             owned: AtomicBool::new(false),
@@ -89,6 +92,12 @@ impl Arena {
     #[inline]
     pub(crate) fn longest(&self) -> u32 {
         self.longest.load(Relaxed)
+    }
+
+    /// A hint, read without taking the arena: whether a heap of `len` granules may be unused.
+    #[inline]
+    pub(crate) fn may_spare(&self, len: u32) -> bool {
+        self.spare.load(Relaxed) >= len
     }
 
     /// Makes the caller the owner of the arena. Returns `None` if the arena has an owner already.
@@ -151,6 +160,9 @@ impl Arena {
             self.longest.store(longest, Relaxed);
             self.holes.note(self.index, was, longest);
         }
+        if body.spare != self.spare.load(Relaxed) {
+            self.spare.store(body.spare, Relaxed);
+        }
         done
     }
 
@@ -196,8 +208,9 @@ impl Arena {
         self.residents.load(Relaxed)
     }
 
-    pub(crate) fn settle_in(&self) {
-        self.residents.fetch_add(1, Relaxed);
+    /// Counts one more such thread, if there were `residents` so far.
+    pub(crate) fn settle_in(&self, residents: u32) -> bool {
+        self.residents.compare_exchange(residents, residents + 1, Relaxed, Relaxed).is_ok()
     }
 
     pub(crate) fn move_out(&self) {

@@ -22,6 +22,8 @@ pub(crate) struct Body {
     origins: Vec<u64>,
     /// Records by block number, for whichever heap the block is in. They outlive the heaps.
     records: RecordTable,
+    /// A bound on the longest heap without used blocks. A heap that was unused once may be in use again.
+    pub(super) spare: u32,
 }
 
 /// A heap: memory from the device.
@@ -52,7 +54,7 @@ impl Heap {
 impl Body {
     pub(super) fn new() -> Self {
         let (heaps, origins) = (Vec::new(), Vec::new());
-        Self { space: RangeAllocator::new(), heaps, origins, records: RecordTable::default() }
+        Self { space: RangeAllocator::new(), heaps, origins, records: RecordTable::default(), spare: 0 }
     }
 
     #[inline(always)]
@@ -111,13 +113,14 @@ impl<'a> ArenaGuard<'a> {
 
     /// Adds a heap. Returns it if the arena has too many.
     pub(super) fn install(&mut self, heap: Heap) -> Result<(), Heap> {
-        let Body { space, heaps, origins, .. } = &mut *self.body;
+        let Body { space, heaps, origins, spare, .. } = &mut *self.body;
         let Some((segment, block)) = segments::add(space, heap.len, (heap.address >> self.shift) as u32)
         else {
             return Err(heap);
         };
         if !heap.elastic {
             space.commit(block, 0, heap.len);
+            *spare = heap.len.max(*spare);
         }
         let segment = usize::from(segment);
         if segment == heaps.len() {
@@ -136,6 +139,18 @@ impl<'a> ArenaGuard<'a> {
             |segment: u16| heaps.get(usize::from(segment)).and_then(Option::as_ref).is_some_and(&wanted);
         let (block, segment) = segments::unused(space).find(|(_, segment)| is_wanted(*segment))?;
         self.remove(block, segment)
+    }
+
+    /// Takes out heaps without used blocks of `len` granules or more: half of those that there are. An arena
+    /// that threads reside in keeps one heap.
+    pub(crate) fn take_spare(&mut self, len: u32, has_residents: bool) -> Vec<Heap> {
+        let unused: Vec<_> = segments::unused_from(&self.body.space, len).collect();
+        let keeps_none = has_residents && unused.len() == self.heaps().count();
+        let count = if keeps_none { unused.len() / 2 } else { unused.len().div_ceil(2) };
+        if count == unused.len() || keeps_none {
+            self.body.spare = self.body.spare.min(len - 1);
+        }
+        unused.into_iter().take(count).filter_map(|(block, segment)| self.remove(block, segment)).collect()
     }
 
     /// Takes a heap out of the arena that was seen unused `times` times; see [`segments::aged`].
@@ -221,13 +236,22 @@ impl<'a> ArenaGuard<'a> {
         if range.class() == GROWING {
             self.body.space.release_tail(block);
         }
-        self.join(block);
+        self.join_shared(block);
     }
 
     /// Gives back the block of a span of this arena that does not grow.
     #[inline(always)]
     pub(crate) fn join(&mut self, block: u32) {
         self.body.space.release(block);
+    }
+
+    /// As [`ArenaGuard::join`], in an arena whose heaps may move to another once they are unused.
+    #[inline(always)]
+    pub(crate) fn join_shared(&mut self, block: u32) {
+        let free = self.body.space.release(block);
+        if let Some(len) = segments::whole_len(&self.body.space, free) {
+            self.body.spare = len.max(self.body.spare);
+        }
     }
 
     /// The record of every block that is handed out.

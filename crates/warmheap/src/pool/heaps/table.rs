@@ -85,10 +85,25 @@ impl HeapTable {
         known.filter(|(_, heaps)| *heaps == 0).or(new).or(known).unwrap_or((0, 0))
     }
 
-    /// The arena that the fewest threads cut from first, among those that `suits` accepts.
-    pub(crate) fn loneliest(&self, suits: impl Fn(&Arena) -> bool) -> Option<u16> {
-        let suiting = self.arenas.iter().filter(|arena| suits(arena));
-        suiting.min_by_key(|arena| arena.residents()).map(Arena::index)
+    /// Lets the calling thread reside in the arena that the fewest threads reside in, among those that `suits`
+    /// accepts.
+    pub(crate) fn settle_in(&self, suits: impl Fn(&Arena) -> bool) -> Option<u16> {
+        loop {
+            let suiting = self.arenas.iter().filter(|arena| suits(arena));
+            let (residents, arena) =
+                suiting.map(|arena| (arena.residents(), arena)).min_by_key(|(residents, _)| *residents)?;
+            // Threads that come at the same time would all choose the same arena.
+            if arena.settle_in(residents) {
+                self.open(arena.index());
+                return Some(arena.index());
+            }
+        }
+    }
+
+    /// The arenas except `home` that may have an unused heap of `len` granules.
+    #[inline]
+    pub(crate) fn sparing(&self, home: u16, len: u32) -> impl Iterator<Item = &Arena> {
+        self.arenas().iter().filter(move |arena| arena.index() != home && arena.may_spare(len))
     }
 
     /// Takes a span from the arena `home`, else from the one that the strategy prefers, else from any other

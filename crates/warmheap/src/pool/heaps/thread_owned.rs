@@ -76,13 +76,6 @@ pub(crate) enum OwnHeaps {
 }
 
 impl OwnHeaps {
-    /// Lets the calling thread cut from this arena first.
-    pub(crate) fn reside(heaps: &HeapTable, arena: u16) -> Self {
-        heaps.open(arena);
-        heaps.arena(arena).settle_in();
-        Self::Resident(arena)
-    }
-
     #[inline]
     pub(crate) fn is_undecided(&self) -> bool {
         matches!(self, Self::Undecided)

@@ -18,7 +18,7 @@ use crate::pool::interface::error::{AllocError, DeviceFailure, OutOfMemory, Shor
 use crate::pool::interface::request::Request;
 use crate::pool::path::slow;
 use crate::pool::path::slow::Fall;
-use crate::pool::sizing::thread_heaps;
+use crate::pool::sizing::{thread_heaps, whole_heaps};
 
 /// Where heaps do not grow in place, a buffer that will grow gets one part in this many of its size in
 /// addition.
@@ -138,8 +138,12 @@ fn cut(
         // The slow path decides first which heaps the thread uses.
         OwnHeaps::Undecided => None,
         OwnHeaps::Resident(home) => {
-            let (home, mut cut) = (Some(*home), cut);
-            let found = core.heaps.allocate_at(want, home, &mut cut);
+            let (home, mut cut) = (*home, cut);
+            let mut found = core.heaps.allocate_at(want, Some(home), &mut cut);
+            if found.is_none() && whole_heaps::take_over(core, home, want) {
+                found = core.heaps.allocate_at(want, Some(home), &mut cut);
+            }
+            let home = Some(home);
             if found.is_none() && core.sizing.grows_first(core, want.len) {
                 return None;
             }

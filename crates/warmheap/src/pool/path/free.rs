@@ -123,7 +123,7 @@ fn join_shared(core: &Core, range: &Span, size: u64) -> bool {
             return None;
         }
         let block = range.record().block();
-        core.heaps.arena(range.arena()).at_once(|open| open.join(block))?;
+        core.heaps.arena(range.arena()).at_once(|open| open.join_shared(block))?;
         if core.config.track_statistics {
             session.local.counters.freed(size, &core.peak);
         }

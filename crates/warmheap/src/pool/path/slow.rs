@@ -29,7 +29,8 @@ use crate::pool::heaps::thread_owned::Home;
 use crate::pool::interface::pressure::Pressure;
 use crate::pool::interface::request::Request;
 use crate::pool::path::{compact, fallback};
-use crate::pool::sizing::{purgeable, thread_heaps};
+use crate::pool::sizing::{purgeable, thread_heaps, whole_heaps};
+use crate::sync::lock;
 
 /// How the slow path ended without a span.
 #[derive(Debug)]
@@ -169,7 +170,10 @@ fn search(core: &Core, want: SpanRequest) -> Option<Span> {
     }
     core.heaps.refresh_hints();
     let (home, mut cut) = (core.residence(), |open: &mut ArenaGuard<'_>| open.allocate(want));
-    let found = core.heaps.allocate_at(want, home, &mut cut);
+    let mut found = core.heaps.allocate_at(want, home, &mut cut);
+    if found.is_none() && home.is_some_and(|home| whole_heaps::take_over(core, home, want)) {
+        found = core.heaps.allocate_at(want, home, &mut cut);
+    }
     if found.is_none() && home.is_some() && core.sizing.grows_first(core, want.len) {
         return None;
     }
@@ -199,7 +203,10 @@ fn search_caches(core: &Core, want: SpanRequest) -> Option<Span> {
 fn search_everywhere(core: &Core, want: SpanRequest, exact: SpanRequest) -> Option<Span> {
     caches::flush_caches(core);
     core.heaps.refresh_hints();
-    core.heaps.allocate(want, core.residence()).or_else(|| core.heaps.allocate_thoroughly(exact))
+    let home = core.residence();
+    // While the lock is held, no heap is on its way from one arena to another.
+    let _none_moves = lock(&core.purgeable);
+    core.heaps.allocate(want, home).or_else(|| core.heaps.allocate_thoroughly(exact))
 }
 
 /// Calls the program's callbacks because a request is about to fail. Returns `false` if none was called.

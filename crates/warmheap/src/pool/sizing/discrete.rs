@@ -16,10 +16,11 @@ use crate::pool::heaps::thread_owned::OwnHeaps;
 use crate::pool::interface::start_error::StartError;
 use crate::pool::sizing::whole_heaps;
 
-const SMALLEST_HEAP: u64 = 32 * MIB;
+const SMALLEST_HEAP: u64 = 24 * MIB;
 
-/// A discrete heap is at least one part in this many of what is held.
-const HEAP_SHARE: u64 = 24;
+/// A discrete heap is at least one part in this many of what its arena has. Where threads have arenas of their
+/// own, each has as many heaps as a single thread would, so that unused ones can move.
+const HEAP_SHARE: u64 = 48;
 
 /// One part in this many of what is used may be free, in arenas that other threads prefer, when a thread gets
 /// a heap of its own.
@@ -44,11 +45,7 @@ impl Sizing for Discrete {
     }
 
     fn heaps_for_thread(&self, core: &Core) -> Option<OwnHeaps> {
-        Some(
-            core.heaps
-                .loneliest(|_| true)
-                .map_or(OwnHeaps::Shared, |arena| OwnHeaps::reside(&core.heaps, arena)),
-        )
+        Some(core.heaps.settle_in(|_| true).map_or(OwnHeaps::Shared, OwnHeaps::Resident))
     }
 
     fn open(&self, _core: &Core) -> Result<(), StartError> {
@@ -60,7 +57,8 @@ impl Sizing for Discrete {
         let bytes = core.bytes(u64::from(want.len) + u64::from(want.align) - 1);
         let limits = core.driver.limits();
         whole_heaps::drop_unused_heaps(core, 0);
-        let wish = (core.driver.reserved() / HEAP_SHARE).max(SMALLEST_HEAP);
+        let own = core.heaps.arena(self.arena_for_heap(core)).levels().committed;
+        let wish = (core.bytes(own.into()) / HEAP_SHARE).max(SMALLEST_HEAP);
         // A request near that size gets a heap of its own. Otherwise further requests like this one fill the
         // heap. Either way nothing is wasted.
         let wish = if bytes >= wish / 2 { bytes } else { wish / bytes * bytes };

@@ -7,17 +7,18 @@ use std::sync::Arc;
 
 use crate::config::{PoolConfig, Strategy};
 use crate::device::DeviceError;
-use crate::offsets::segments;
 use crate::pool::accounting::account::UpTo;
 use crate::pool::accounting::rate_limit::RateLimit;
 use crate::pool::core::sizing::Sizing;
 use crate::pool::core::{Core, figures};
 use crate::pool::heaps::arena::Arena;
-use crate::pool::heaps::span::SpanRequest;
+use crate::pool::heaps::span::{EXACT, SpanRequest};
 use crate::pool::heaps::thread_owned::OwnHeaps;
 use crate::pool::interface::start_error::StartError;
 use crate::pool::sizing::whole_heaps;
 use crate::sync::lock;
+
+const ONE_GRANULE: SpanRequest = SpanRequest { class: EXACT, len: 1, align: 1 };
 
 /// See the module's documentation.
 #[derive(Debug)]
@@ -88,14 +89,13 @@ impl Sizing for Fixed {
         if self.strategy != Strategy::BestFit {
             return Some(OwnHeaps::Shared);
         }
-        let _alone = core.growth.lock()?;
         let has_heaps = |arena: &Arena| arena.levels().committed > 0;
-        let new = core.heaps.loneliest(|_| true)?;
-        if !has_heaps(core.heaps.arena(new)) {
-            share_out(core, new);
+        let arena = core.heaps.settle_in(|_| true)?;
+        if has_heaps(core.heaps.arena(arena)) || whole_heaps::take_over(core, arena, ONE_GRANULE) {
+            return Some(OwnHeaps::Resident(arena));
         }
-        let arena = core.heaps.loneliest(has_heaps).unwrap_or(0);
-        Some(OwnHeaps::reside(&core.heaps, arena))
+        core.heaps.arena(arena).move_out();
+        Some(core.heaps.settle_in(has_heaps).map_or(OwnHeaps::Shared, OwnHeaps::Resident))
     }
 
     fn grow(&self, core: &Core, want: SpanRequest, up_to: UpTo) -> Result<bool, DeviceError> {
@@ -136,27 +136,6 @@ impl Sizing for Fixed {
 
     fn promised(&self) -> usize {
         self.num_heaps
-    }
-}
-
-/// Moves half of the unused heaps of the arena that has most of them to the arena `to`, which has none. The
-/// caller holds the growth lock.
-fn share_out(core: &Core, to: u16) {
-    // Statistics hold this lock while they count, so that they miss no heap that is on its way.
-    let _purgeable = lock(&core.purgeable);
-    let unused = |arena: &Arena| {
-        let (unused, all) = arena.with(|open| (segments::unused(open.space()).count(), open.heaps().count()));
-        if unused == all { unused / 2 } else { unused.div_ceil(2) }
-    };
-    let spare = core.heaps.arenas().iter().map(|arena| (unused(arena), arena));
-    let Some((count, from)) = spare.max_by_key(|(count, _)| *count) else { return };
-    for _ in 0..count {
-        let Some(heap) = from.with(|open| open.remove_unused(|_| true)) else { return };
-        if let Err(heap) = core.heaps.install(to, heap) {
-            // The heap fits where it came from.
-            let _ = from.install(heap);
-            return;
-        }
     }
 }
 

@@ -3,10 +3,16 @@
 //! The module owns how such a heap comes and goes. It never destroys a heap that a span is out of.
 #![forbid(unsafe_code)]
 
+use std::cmp::Reverse;
+
+use arrayvec::ArrayVec;
+
 use crate::device::{DeviceError, HeapRequest};
 use crate::pool::accounting::account::UpTo;
 use crate::pool::core::Core;
 use crate::pool::heaps::arena_guard::Heap;
+use crate::pool::heaps::fit_index::MAX_ARENAS;
+use crate::pool::heaps::span::SpanRequest;
 use crate::sync::lock;
 
 /// Destroys heaps without used blocks, the purgeable ones first, while more than `target` bytes are held and
@@ -36,7 +42,36 @@ pub(crate) fn drop_aged_heap(core: &Core, times: u16) -> Option<u64> {
 }
 
 fn exceeds_promise(core: &Core) -> bool {
-    core.heap_count() > core.sizing.promised()
+    core.sizing.promised() == 0 || core.heap_count() > core.sizing.promised()
+}
+
+/// Moves unused heaps, at least as long as the request, to the arena `home`: half of those of the other arena
+/// that has most free. Returns `false` if there is none. Moving a heap costs less than cutting from it where
+/// another thread cuts, too.
+pub(crate) fn take_over(core: &Core, home: u16, want: SpanRequest) -> bool {
+    let len = want.len.saturating_add(want.align - 1);
+    if core.heaps.sparing(home, len).next().is_none() {
+        return false;
+    }
+    // Threads that count heaps, or look for the last free block, hold this lock, so that they miss no heap
+    // that is on its way.
+    let _moving = lock(&core.purgeable);
+    // Each figure is read once, because threads change them meanwhile.
+    let sparing = core.heaps.sparing(home, len).map(|arena| (Reverse(arena.levels().free), arena.index()));
+    let mut sparing: ArrayVec<_, MAX_ARENAS> = sparing.collect();
+    sparing.sort_unstable();
+    sparing.into_iter().any(|(_, index)| {
+        let arena = core.heaps.arena(index);
+        let spare = arena.with(|open| open.take_spare(len, arena.residents() > 0));
+        let any = !spare.is_empty();
+        for heap in spare {
+            if let Err(heap) = core.heaps.install(home, heap) {
+                // The heap fits where it came from.
+                let _ = arena.install(heap);
+            }
+        }
+        any
+    })
 }
 
 /// Creates a heap of `size` bytes. Returns `false` if there can be no more heaps.
