@@ -2,9 +2,9 @@
 //! program sets by the name of its key.
 
 use super::error::{ConfigError, Fault, Place, Problem};
-use super::input::Input;
+use super::input::{Entry, Input, shortened};
 use super::key::{Key, find, keys};
-use super::rule::Rule;
+use super::rule::{Rule, is_tiny};
 use super::settings::PoolConfig;
 use super::suggest::remedy;
 use super::validate::{bad_value, faults};
@@ -61,6 +61,27 @@ pub(crate) fn set(config: &mut PoolConfig, key: &str, value: &Value) -> Result<(
     Err(ConfigError::invalid(vec![Problem { place: Place::Code, fault }]))
 }
 
+fn has_tiny(input: &Input) -> bool {
+    match input {
+        Input::List(items) => items.iter().any(is_tiny),
+        Input::Map(entries) => entries.iter().any(|entry| is_tiny(&entry.value)),
+        input => is_tiny(input),
+    }
+}
+
+/// Describes quotas by the tag that is at fault.
+fn bad_quotas(key: &Key, tags: &[Entry]) -> String {
+    let alone = |entry: &Entry| key.rule.read(&Input::Map(vec![entry.clone()])).is_some();
+    if let Some(Entry { key, value, .. }) = tags.iter().find(|entry| !alone(entry)) {
+        return format!("a section with `{}`: {value}", shortened(key));
+    }
+    let repeated = |(at, entry): &(usize, &Entry)| tags[..*at].iter().any(|other| other.key == entry.key);
+    match tags.iter().enumerate().find(repeated) {
+        Some((_, entry)) => format!("a section with `{}` twice", entry.key),
+        None => format!("a section of {} tags", tags.len()),
+    }
+}
+
 fn blamed(keys: &[&str], assignments: &[Assignment]) -> Place {
     keys.iter()
         .find_map(|name| assignments.iter().find(|a| a.key.name() == *name))
@@ -74,6 +95,7 @@ fn bad_input(key: &Key, input: &Input) -> Fault {
             "; write the figure alone, without unit or arithmetic"
         }
         Input::Quoted(text) if key.rule.is_numeric() && figure(text) => "; leave the quotes out",
+        input if has_tiny(input) && key.rule.is_size() => "; that is less than one byte",
         _ => "",
     };
     let found = match input {
@@ -82,6 +104,7 @@ fn bad_input(key: &Key, input: &Input) -> Fault {
             .iter()
             .find(|item| key.rule.read(&Input::List(vec![(*item).clone()])).is_none())
             .map_or_else(|| input.to_string(), |item| format!("a list with {item}")),
+        Input::Map(tags) if key.rule == Rule::Quotas => bad_quotas(key, tags),
         _ => input.to_string(),
     };
     Fault::BadValue { key: key.name(), found, allowed: key.allowed(), hint }

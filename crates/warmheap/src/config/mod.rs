@@ -50,9 +50,12 @@ pub use yaml::{Document, MAX_YAML_BYTES, PassedOver};
 /// One MiB: the unit of every `_mb` in configuration and statistics.
 pub const MIB: u64 = 1 << 20;
 
-/// Converts bytes to MiB. The result is exact up to 2^53 bytes, which is far more than the rules accept.
+/// Converts bytes to MiB. Returns the shortest decimal that means so many bytes: 100.6, not 100.60000038.
 pub(crate) fn mib(bytes: u64) -> f64 {
-    bytes as f64 / MIB as f64
+    let exact = bytes as f64 / MIB as f64;
+    let means_as_much = |mib: &f64| (mib * MIB as f64).round() == bytes as f64;
+    let decimals = [1.0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7];
+    decimals.iter().map(|scale| (exact * scale).round() / scale).find(means_as_much).unwrap_or(exact)
 }
 
 #[cfg(feature = "yaml")]

@@ -73,6 +73,11 @@ impl Rule {
         }
     }
 
+    /// Returns whether the rule wants sizes in MiB.
+    pub(crate) fn is_size(self) -> bool {
+        matches!(self, Self::Size { .. } | Self::Sizes | Self::Quotas)
+    }
+
     /// Returns whether the rule wants numbers. An error then warns of units and arithmetic.
     pub(crate) fn is_numeric(self) -> bool {
         !matches!(self, Self::Switch | Self::Word(_))
@@ -118,8 +123,14 @@ fn quotas(entries: &[Entry]) -> Option<Vec<(String, f64)>> {
     (quotas.len() == entries.len()).then(|| quotas.into_iter().collect())
 }
 
+/// Accepts what is a byte or more. Less would be taken for 0, which means something else.
 fn size(mib: f64) -> bool {
-    mib > 0.0 && mib <= MAX_MIB
+    mib <= MAX_MIB && (mib * MIB as f64).round() >= 1.0
+}
+
+/// Returns whether `input` is a size of less than one byte.
+pub(crate) fn is_tiny(input: &Input) -> bool {
+    number(input).is_some_and(|mib| mib > 0.0 && !size(mib) && mib < 1.0)
 }
 
 /// Reads the words of YAML 1.2. YAML 1.1 also has `yes` and `on`; they are refused, because other readers

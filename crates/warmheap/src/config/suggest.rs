@@ -11,6 +11,10 @@ const ALIKE: f64 = 0.7;
 pub(crate) fn remedy(key: &str, known: &[&str]) -> String {
     match nearest(key, known) {
         Some(meant) => format!("did you mean `{meant}`?"),
+        None if key.to_lowercase().contains("model") => {
+            "a model's size is no setting: `warmheap check FILE --model-mb MIB` recommends heaps for it"
+                .to_owned()
+        }
         None => format!("known keys here are {}", known.join(", ")),
     }
 }

@@ -80,10 +80,8 @@ fn every_other_sample_loads_and_sets_what_it_says() {
 fn the_formula_written_as_a_value_is_refused_with_both_faults() {
     assert_eq!(
         refusal(&sample("02")),
-        "line 2: unknown key `model_size_mb`; known keys here are enabled, heap_sizing, \
-         heap_size_mb, num_heaps, warmup_sizes, track_statistics, log_exhaustion, \
-         allocation_strategy, dynamic_growth, max_heaps, growth_trigger, thread_cache_mb, thread_heaps, scrub, \
-         trim_after_ms, wait_ms, quotas, metal_optimizations, memory_pool, compaction, limits\n\
+        "line 2: unknown key `model_size_mb`; a model's size is no setting: `warmheap check FILE --model-mb MIB` \
+         recommends heaps for it\n\
          line 4: `heap_size_mb` is `(8192 / 4) × 1.5 = 3072MB`; it must be a number of MiB above 0 \
          and at most 524288; write the figure alone, without unit or arithmetic"
     );

@@ -49,7 +49,7 @@ fn a_bad_value_is_named_with_its_line_and_what_is_allowed() {
         ("heap_size_mb: 1e999", format!("is `1e999`; {size}")),
         ("heap_size_mb: .nan", format!("is `.nan`; {size}")),
         ("heap_size_mb: nan", format!("is `nan`; {size}")),
-        ("heap_size_mb: 1e-9", "is `0`; ".to_owned() + size),
+        ("heap_size_mb: 1e-9", format!("is `1e-9`; {size}; that is less than one byte")),
         ("heap_size_mb:", format!("is empty; {size}")),
         (
             "heap_size_mb: 256MB",
@@ -290,4 +290,50 @@ fn limits_and_quotas_have_their_places() {
         "line 1: `limits.soft_mb` is 20, more than `limits.hard_mb` 10; a soft limit must not exceed the \
          hard one: lower it"
     );
+}
+
+#[test]
+fn a_quota_that_is_wrong_is_named_by_its_tag() {
+    for (quotas, words) in [
+        ("{kv: 0, b: 5}", "a section with `kv`: `0`; it must be"),
+        ("{b: 5, 9x: 5}", "a section with `9x`: `5`"),
+        ("{a: x}", "a section with `a`: `x`"),
+        ("{a: 1, a: 2}", "a section with `a` twice"),
+        ("{kv: 1e-9}", "a section with `kv`: `1e-9`"),
+    ] {
+        let words_found = refusal(&format!("quotas: {quotas}"));
+        assert!(words_found.contains(words), "{words_found}");
+    }
+    let many: String = (0..70).map(|i| format!("t{i}: 1, ")).collect();
+    assert!(refusal(&format!("quotas: {{{many}}}")).contains("a section of 70 tags"));
+}
+
+#[test]
+fn a_size_below_a_byte_is_refused_as_written() {
+    for (text, found) in [
+        ("heap_size_mb: 0.0000001", "`0.0000001`"),
+        ("limits: {hard_mb: 1e-7}", "`1e-7`"),
+        ("warmup_sizes: [5, 1e-9]", "a list with `1e-9`"),
+        ("quotas: {kv: 1e-9}", "`1e-9`"),
+    ] {
+        let words = refusal(text);
+        assert!(words.contains(found) && words.ends_with("less than one byte"), "{words}");
+    }
+    assert_eq!(PoolConfig::from_yaml_str("heap_size_mb: 1e-6").unwrap().heap_size, 1);
+}
+
+#[test]
+fn sizes_read_back_as_they_were_written() {
+    for size in ["100.6", "0.1", "3.7", "63.9999", "1.3", "0.000001", "1e-6", "524287.9"] {
+        let config = PoolConfig::from_yaml_str(&format!("heap_size_mb: {size}\nwarmup_sizes: []")).unwrap();
+        let shown = config.get("heap_size_mb").unwrap().to_string();
+        assert_eq!(shown.parse::<f64>(), size.parse::<f64>());
+        assert_eq!(PoolConfig::from_yaml_str(&config.to_yaml()).unwrap(), config);
+    }
+}
+
+#[test]
+fn a_models_size_is_no_setting_and_the_error_says_where_it_goes() {
+    let words = refusal("memory_pool:\n  model_size_mb: 8192");
+    assert!(words.contains("`warmheap check FILE --model-mb MIB`"), "{words}");
 }

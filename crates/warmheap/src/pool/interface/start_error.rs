@@ -15,8 +15,8 @@ pub enum StartError {
     /// A heap could not be created.
     #[error(
         "failed to initialise the memory pool: heap {number} of {heaps} ({} MiB each) could not be created: \
-         {source}; reduce heap_size_mb or num_heaps, or free memory{}",
-        mib(*.size), remedy(*.number, *.heaps, *.size, source)
+         {}reduce heap_size_mb or num_heaps, or free memory{}",
+        mib(*.size), reason(source), remedy(*.number, *.heaps, *.size, source)
     )]
     Heap {
         /// Which heap, counted from 1.
@@ -80,6 +80,21 @@ fn fitting(number: usize, heaps: usize, size: u64, source: &DeviceError) -> Opti
         }
         DeviceError::PastLimit { limit, .. } => smaller(size, heaps, |size, heaps| sum(size, heaps) <= limit),
         _ => None,
+    }
+}
+
+/// The device's error without its own advice, which would say the same as the start's.
+fn reason(source: &DeviceError) -> String {
+    match source {
+        DeviceError::OutOfMemory { requested, available } => {
+            let free = available.map(|free| format!(", {free} free")).unwrap_or_default();
+            format!("the device is out of memory: asked for {requested} bytes{free}; ")
+        }
+        DeviceError::PastLimit { .. } => {
+            let words = source.to_string();
+            format!("{}: raise it, or ", words.rsplit_once(": ").map_or(&*words, |(words, _)| words))
+        }
+        other => format!("{other}; "),
     }
 }
 
