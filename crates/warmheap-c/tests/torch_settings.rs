@@ -17,8 +17,7 @@ fn statistics_with(settings: &str) -> serde_json::Value {
     std::fs::write(&path, settings).unwrap();
     // SAFETY: this child has one thread.
     unsafe { std::env::set_var("WARMHEAP_CONFIG", &path) };
-    // SAFETY: the double takes any stream.
-    let address = unsafe { warmheap_malloc(1 << 20, 0, ptr::null_mut()) };
+    let address = warmheap_malloc(1 << 20, 0, ptr::null_mut());
     std::fs::remove_file(&path).unwrap();
     assert!(!address.is_null());
     let mut text = vec![0_u8; 1 << 16];
