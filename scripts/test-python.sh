@@ -58,6 +58,8 @@ for python in "${chosen[@]}"; do
     environment "$python" "$env" pytest numpy "$work"/wheels/*.whl
     echo "test-python: $("$env/bin/python" --version), $("$env/bin/python" -m pip list 2>/dev/null | grep -E '^(numpy|warmheap) ' | tr -s ' ' | paste -sd,)"
     "$env/bin/python" -X dev -m pytest --quiet
+    "$env/bin/python" $crate/examples/kv_caches.py
+    "$env/bin/warmheap" --version
     "$env/bin/python" $crate/examples/occupancy.py --output "$env/occupancy.png"
     "$env/bin/python" benches/python/speed.py --rounds 3
 done

@@ -4,10 +4,10 @@ use pyo3::prelude::*;
 use serde::Serialize;
 use warmheap::advice;
 
-use crate::config::PoolConfig;
+use crate::config::{self, PoolConfig};
 use crate::interpreter::errors::Class;
-use crate::interpreter::values;
-use crate::statistics::Statistics;
+use crate::interpreter::{arguments, values};
+use crate::statistics::{self, Statistics};
 
 /// Converts a value with a JSON form to Python objects.
 pub(crate) fn to_python<'py>(py: Python<'py>, thing: &impl Serialize) -> PyResult<Bound<'py, PyAny>> {
@@ -17,50 +17,53 @@ pub(crate) fn to_python<'py>(py: Python<'py>, thing: &impl Serialize) -> PyResul
 
 #[pyfunction]
 #[pyo3(name = "_grades")]
-pub(crate) fn grades<'py>(py: Python<'py>, statistics: &Statistics) -> PyResult<Bound<'py, PyAny>> {
-    to_python(py, &advice::Grades::of(&statistics.snapshot))
+pub(crate) fn grades<'py>(
+    py: Python<'py>,
+    #[pyo3(from_py_with = statistics::argument)] statistics: Bound<'py, Statistics>,
+) -> PyResult<Bound<'py, PyAny>> {
+    to_python(py, &advice::Grades::of(&statistics.get().snapshot))
 }
 
 #[pyfunction]
 #[pyo3(name = "_findings")]
 pub(crate) fn findings<'py>(
     py: Python<'py>,
-    statistics: &Statistics,
-    config: &PoolConfig,
+    #[pyo3(from_py_with = statistics::argument)] statistics: Bound<'py, Statistics>,
+    #[pyo3(from_py_with = config::argument)] config: Bound<'py, PoolConfig>,
 ) -> PyResult<Bound<'py, PyAny>> {
-    to_python(py, &advice::findings(&statistics.snapshot, config.settings()))
+    to_python(py, &advice::findings(&statistics.get().snapshot, config.borrow().settings()))
 }
 
 #[pyfunction]
 #[pyo3(name = "_recommend")]
 pub(crate) fn recommend<'py>(
     py: Python<'py>,
-    model_mb: Option<u64>,
-    ram_gb: Option<u64>,
-    base: &PoolConfig,
+    #[pyo3(from_py_with = arguments::model_mb)] model_mb: Option<u64>,
+    #[pyo3(from_py_with = arguments::ram_gb)] ram_gb: Option<u64>,
+    #[pyo3(from_py_with = config::argument)] base: Bound<'py, PoolConfig>,
 ) -> PyResult<(PoolConfig, Bound<'py, PyAny>, String)> {
-    parts(py, advice::recommend(model_mb, ram_gb, base.settings()))
+    parts(py, advice::recommend(model_mb, ram_gb, base.borrow().settings()))
 }
 
 #[pyfunction]
 #[pyo3(name = "_recommend_for_run")]
 pub(crate) fn recommend_for_run<'py>(
     py: Python<'py>,
-    statistics: &Statistics,
-    base: &PoolConfig,
+    #[pyo3(from_py_with = statistics::argument)] statistics: Bound<'py, Statistics>,
+    #[pyo3(from_py_with = config::argument)] base: Bound<'py, PoolConfig>,
 ) -> PyResult<(PoolConfig, Bound<'py, PyAny>, String)> {
-    parts(py, advice::recommend_for_run(&statistics.snapshot, base.settings()))
+    parts(py, advice::recommend_for_run(&statistics.get().snapshot, base.borrow().settings()))
 }
 
 #[pyfunction]
 #[pyo3(name = "_review")]
 pub(crate) fn review<'py>(
     py: Python<'py>,
-    config: &PoolConfig,
-    model_mb: Option<u64>,
-    ram_gb: Option<u64>,
+    #[pyo3(from_py_with = config::argument)] config: Bound<'py, PoolConfig>,
+    #[pyo3(from_py_with = arguments::model_mb)] model_mb: Option<u64>,
+    #[pyo3(from_py_with = arguments::ram_gb)] ram_gb: Option<u64>,
 ) -> PyResult<Bound<'py, PyAny>> {
-    to_python(py, &advice::review(config.settings(), model_mb, ram_gb))
+    to_python(py, &advice::review(config.borrow().settings(), model_mb, ram_gb))
 }
 
 fn parts(

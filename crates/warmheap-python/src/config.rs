@@ -3,18 +3,22 @@
 //! Every value from Python, attributes and dictionaries included, is written as a file and read by the
 //! library. So this module has no rules of its own, and a key that the library gains is an attribute.
 
+mod values;
+
 use std::path::PathBuf;
 
-use pyo3::exceptions::{PyAttributeError, PyTypeError};
+use pyo3::exceptions::PyAttributeError;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyType};
+use pyo3::types::{PyDict, PyString, PyTuple, PyType};
 use serde_json::{Map, Value};
 use warmheap::PoolConfig as Settings;
-use warmheap::config::{ConfigError, Place, Problem, keys};
+use warmheap::config::keys;
 
-use crate::interpreter::errors::IntoPython;
-use crate::interpreter::values::{from_dict, from_python, to_dict, to_python};
-use crate::interpreter::wait::wait;
+use self::values::{is_section, nested, parse, with};
+use crate::interpreter::errors::{Class, IntoPython};
+use crate::interpreter::values::{from_dict, from_json, from_python, to_dict, to_python};
+use crate::interpreter::wait::wait_apart;
+use crate::interpreter::{arguments, html};
 
 /// A pool's settings. Each is an attribute with the name that it has in the configuration file; see
 /// ``docs/configuration.md``. Names ending in ``_mb`` are MiB.
@@ -40,15 +44,32 @@ use crate::interpreter::wait::wait;
 /// >>> config == warmheap.PoolConfig.from_yaml("heap_size_mb: 512\nnum_heaps: 3")
 /// True
 #[pyclass(eq, module = "warmheap")]
-#[derive(PartialEq)]
 pub(crate) struct PoolConfig {
     settings: Settings,
+    /// Whether these are the settings of an open pool, which cannot change.
+    of_pool: bool,
+}
+
+impl PartialEq for PoolConfig {
+    fn eq(&self, other: &Self) -> bool {
+        self.settings == other.settings
+    }
 }
 
 impl From<Settings> for PoolConfig {
     fn from(settings: Settings) -> Self {
-        Self { settings }
+        Self { settings, of_pool: false }
     }
+}
+
+/// The keys that only fixed heaps have. One of them, or `heap_sizing` itself, chooses fixed heaps for a pool
+/// that is opened with keywords. All others leave a pool as it is without them: it sizes its heaps itself.
+const OF_FIXED_HEAPS: [&str; 6] =
+    ["heap_size_mb", "num_heaps", "allocation_strategy", "dynamic_growth", "max_heaps", "growth_trigger"];
+
+/// Converts an argument.
+pub(crate) fn argument<'py>(object: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PoolConfig>> {
+    arguments::instance("config", "a PoolConfig", object)
 }
 
 impl PoolConfig {
@@ -56,17 +77,21 @@ impl PoolConfig {
         &self.settings
     }
 
+    /// Returns the settings of an open pool, which refuse changes.
+    pub(crate) fn of_pool(settings: Settings) -> Self {
+        Self { settings, of_pool: true }
+    }
+
     /// Returns the settings for a new pool.
     pub(crate) fn for_pool(
         config: Option<&Bound<'_, PyAny>>,
         changes: Option<&Bound<'_, PyDict>>,
     ) -> PyResult<Settings> {
-        let settings = match config {
-            None if changes.is_none_or(|changes| changes.is_empty()) => return Ok(Settings::elastic()),
-            None => Settings::default(),
-            Some(config) => read(config)?,
-        };
-        changed(&settings, changes)
+        let changes = changes.map(from_dict).transpose()?.unwrap_or_default();
+        match config {
+            None => with(&unsaid(&changes), changes),
+            Some(config) => with(&read(config)?, changes),
+        }
     }
 
     /// Returns the value of a key or of a section.
@@ -75,9 +100,22 @@ impl PoolConfig {
     }
 
     fn set(&mut self, changes: Map<String, Value>) -> PyResult<()> {
+        if self.of_pool {
+            return Err(Class::Config.error(
+                "these are the settings of an open pool, which do not change; change a copy: \
+                 pool.config.replace(num_heaps=2)",
+            ));
+        }
         self.settings = with(&self.settings, changes)?;
         Ok(())
     }
+}
+
+/// Returns what holds where keywords say nothing.
+fn unsaid(changes: &Map<String, Value>) -> Settings {
+    let fixed = changes.keys().any(|key| OF_FIXED_HEAPS.contains(&key.as_str()));
+    let word = changes.get("heap_sizing").map(|sizing| sizing != "elastic");
+    if word.unwrap_or(fixed) { Settings::default() } else { Settings::elastic() }
 }
 
 /// Returns settings from a `PoolConfig`, a dict or a file's path.
@@ -89,86 +127,18 @@ fn read(config: &Bound<'_, PyAny>) -> PyResult<Settings> {
     } else if let Ok(path) = config.extract::<PathBuf>() {
         from_file(config.py(), path)
     } else {
-        Err(PyTypeError::new_err("config must be a PoolConfig, a dict, or the path of a YAML file"))
+        Err(arguments::wrong("config", config, "a PoolConfig, a dict, or the path of a YAML file"))
     }
 }
 
 fn from_file(py: Python<'_>, path: PathBuf) -> PyResult<Settings> {
-    wait(py, || Settings::from_yaml_file(path)).map_err(IntoPython::into_python)
+    wait_apart(py, || Settings::from_yaml_file(path))?.map_err(IntoPython::into_python)
 }
 
 fn changed(settings: &Settings, changes: Option<&Bound<'_, PyDict>>) -> PyResult<Settings> {
     match changes {
         Some(changes) => with(settings, from_dict(changes)?),
         None => Ok(settings.clone()),
-    }
-}
-
-/// Returns `settings` with `changes` made.
-fn with(settings: &Settings, changes: Map<String, Value>) -> PyResult<Settings> {
-    let mut all = nested(settings);
-    merge(&mut all, nest(changes));
-    parse(all)
-}
-
-/// Returns every setting, with sections as objects.
-fn nested(settings: &Settings) -> Map<String, Value> {
-    match serde_json::to_value(settings) {
-        Ok(Value::Object(flat)) => nest(flat),
-        _ => Map::new(),
-    }
-}
-
-/// Moves `compaction.enabled` to `enabled` in `compaction`.
-fn nest(flat: Map<String, Value>) -> Map<String, Value> {
-    let mut nested = Map::new();
-    for (key, value) in flat {
-        let entry = match key.split_once('.') {
-            Some((section, name)) => {
-                (section.to_owned(), Value::Object(Map::from_iter([(name.to_owned(), value)])))
-            }
-            None => (key, value),
-        };
-        merge(&mut nested, Map::from_iter([entry]));
-    }
-    nested
-}
-
-/// Whether there are keys under this name. A key's own value may be an object, too.
-fn is_section(name: &str) -> bool {
-    keys().iter().any(|key| key.name().split_once('.').is_some_and(|(section, _)| section == name))
-}
-
-/// Puts `changes` over `all`, and a section's settings over those of the section.
-fn merge(all: &mut Map<String, Value>, changes: Map<String, Value>) {
-    for (key, change) in changes {
-        match (all.get_mut(&key), change) {
-            (Some(Value::Object(section)), Value::Object(changes)) if is_section(&key) => {
-                merge(section, changes);
-            }
-            (_, change) => drop(all.insert(key, change)),
-        }
-    }
-}
-
-/// Reads settings as from a file, because JSON is YAML.
-fn parse(settings: Map<String, Value>) -> PyResult<Settings> {
-    if settings.is_empty() {
-        return Ok(Settings::default());
-    }
-    Settings::from_yaml_str(&Value::Object(nest(settings)).to_string())
-        .map_err(|error| placeless(error).into_python())
-}
-
-/// Removes line numbers, which no file has.
-fn placeless(error: ConfigError) -> ConfigError {
-    match error {
-        ConfigError::Invalid { file, problems } => {
-            let problems =
-                problems.into_iter().map(|Problem { fault, .. }| Problem { place: Place::Code, fault });
-            ConfigError::Invalid { file, problems: problems.collect() }
-        }
-        other => other,
     }
 }
 
@@ -189,25 +159,49 @@ impl PoolConfig {
 
     /// Reads settings from YAML text: a whole file, or one that starts at ``memory_pool`` or with the keys.
     #[classmethod]
-    fn from_yaml(_class: &Bound<'_, PyType>, text: &str) -> PyResult<Self> {
-        Settings::from_yaml_str(text).map(Self::from).map_err(IntoPython::into_python)
+    fn from_yaml(
+        _class: &Bound<'_, PyType>,
+        #[pyo3(from_py_with = arguments::yaml)] text: String,
+    ) -> PyResult<Self> {
+        Settings::from_yaml_str(&text).map(Self::from).map_err(IntoPython::into_python)
     }
 
     /// Reads settings from a file, as :meth:`from_yaml` does. Errors name the file and the line.
     #[classmethod]
-    fn from_yaml_file(_class: &Bound<'_, PyType>, py: Python<'_>, path: PathBuf) -> PyResult<Self> {
+    fn from_yaml_file(
+        _class: &Bound<'_, PyType>,
+        py: Python<'_>,
+        #[pyo3(from_py_with = arguments::path)] path: PathBuf,
+    ) -> PyResult<Self> {
         from_file(py, path).map(Self::from)
     }
 
     /// Reads settings from the dict that a YAML reader returns, as :meth:`from_yaml` does.
     #[classmethod]
-    fn from_dict(_class: &Bound<'_, PyType>, settings: &Bound<'_, PyDict>) -> PyResult<Self> {
-        parse(from_dict(settings)?).map(Self::from)
+    fn from_dict(
+        _class: &Bound<'_, PyType>,
+        #[pyo3(from_py_with = arguments::dict)] settings: Bound<'_, PyDict>,
+    ) -> PyResult<Self> {
+        parse(from_dict(&settings)?).map(Self::from)
+    }
+
+    /// Reads settings from what :meth:`to_json` returns.
+    #[classmethod]
+    fn from_json(
+        _class: &Bound<'_, PyType>,
+        #[pyo3(from_py_with = arguments::json)] text: String,
+    ) -> PyResult<Self> {
+        parse(from_json(&text).map_err(|error| Class::Config.error(error))?).map(Self::from)
     }
 
     /// Returns every setting as YAML.
     fn to_yaml(&self) -> String {
         self.settings.to_yaml()
+    }
+
+    /// Returns every setting as a JSON object, in the shape of :meth:`to_dict`.
+    fn to_json(&self) -> String {
+        Value::Object(nested(&self.settings)).to_string()
     }
 
     /// Returns every setting, with sections as dicts.
@@ -237,20 +231,33 @@ impl PoolConfig {
         keys().iter().map(warmheap::config::Key::name).collect()
     }
 
-    fn __getattr__<'py>(slf: &Bound<'py, Self>, name: &str) -> PyResult<Bound<'py, PyAny>> {
-        let value = slf.borrow().value(name);
+    fn __getattr__<'py>(slf: &Bound<'py, Self>, name: &Bound<'py, PyString>) -> PyResult<Bound<'py, PyAny>> {
+        let (py, key) = (slf.py(), name.to_string_lossy());
+        let value = slf.borrow().value(&key);
         match value {
-            Some(Value::Object(_)) if is_section(name) => {
-                let section = Section { config: slf.clone().unbind(), name: name.to_owned() };
-                Ok(Bound::new(slf.py(), section)?.into_any())
+            Some(Value::Object(_)) if is_section(&key) => {
+                let section = Section { config: slf.clone().unbind(), name: key.into_owned() };
+                Ok(Bound::new(py, section)?.into_any())
             }
-            Some(value) => to_python(slf.py(), &value),
-            None => Err(PyAttributeError::new_err(format!("there is no setting {name:?}"))),
+            Some(Value::Array(_)) => view(slf, name, "Sizes"),
+            Some(Value::Object(_)) => view(slf, name, "Quotas"),
+            Some(value) => to_python(py, &value),
+            None => Err(PyAttributeError::new_err(format!("there is no setting {key:?}"))),
         }
     }
 
-    fn __setattr__(&mut self, name: &str, value: &Bound<'_, PyAny>) -> PyResult<()> {
-        self.set(Map::from_iter([(name.to_owned(), from_python(value)?)]))
+    /// Returns the value of a key as a plain list or dict, for the views of it.
+    fn _plain<'py>(&self, py: Python<'py>, name: &str) -> PyResult<Bound<'py, PyAny>> {
+        to_python(py, &self.value(name).unwrap_or_default())
+    }
+
+    fn __setattr__(&mut self, name: &Bound<'_, PyString>, value: &Bound<'_, PyAny>) -> PyResult<()> {
+        let value = from_python(value)?;
+        self.set(Map::from_iter([(name.to_string_lossy().into_owned(), value)]))
+    }
+
+    fn __delattr__(&mut self, _name: &Bound<'_, PyString>) -> PyResult<()> {
+        Err(Class::Config.error("a setting cannot be deleted; set it to what PoolConfig() has"))
     }
 
     fn __dir__(slf: &Bound<'_, Self>) -> PyResult<Vec<String>> {
@@ -269,11 +276,30 @@ impl PoolConfig {
         self.__copy__()
     }
 
+    fn __reduce__<'py>(slf: &Bound<'py, Self>) -> PyResult<(Bound<'py, PyAny>, (String,))> {
+        Ok((slf.get_type().getattr("from_json")?, (slf.borrow().to_json(),)))
+    }
+
+    fn _repr_html_(&self) -> String {
+        let rows = nested(&self.settings).into_iter().map(|(name, value)| (name, value.to_string()));
+        html::table("PoolConfig", rows)
+    }
+
     fn __repr__(&self, py: Python<'_>) -> PyResult<String> {
         let settings = self.to_dict(py)?;
         let shown = settings.iter().map(|(key, value)| Ok(format!("{key}={}", value.repr()?)));
         Ok(format!("PoolConfig({})", shown.collect::<PyResult<Vec<_>>>()?.join(", ")))
     }
+}
+
+/// Returns a list or a dict that passes changes on to the configuration.
+fn view<'py>(
+    config: &Bound<'py, PoolConfig>,
+    name: &Bound<'py, PyString>,
+    class: &str,
+) -> PyResult<Bound<'py, PyAny>> {
+    let class = config.py().import("warmheap._settings")?.getattr(class)?;
+    class.call1(PyTuple::new(config.py(), [config.as_any(), name.as_any()])?)
 }
 
 /// A section of a configuration. Its keys are attributes, and setting one changes the configuration.
@@ -299,18 +325,34 @@ impl Section {
         to_dict(py, &self.settings(py))
     }
 
-    fn __getattr__<'py>(&self, py: Python<'py>, name: &str) -> PyResult<Bound<'py, PyAny>> {
-        match self.settings(py).get(name) {
-            Some(value) => to_python(py, value),
-            None => {
-                Err(PyAttributeError::new_err(format!("there is no setting {name:?} in {:?}", self.name)))
-            }
+    fn __getattr__<'py>(&self, name: &Bound<'py, PyString>) -> PyResult<Bound<'py, PyAny>> {
+        let key = name.to_string_lossy();
+        match self.settings(name.py()).get(&*key) {
+            Some(value) => to_python(name.py(), value),
+            None => Err(PyAttributeError::new_err(format!("there is no setting {key:?} in {:?}", self.name))),
         }
     }
 
-    fn __setattr__(&self, py: Python<'_>, name: &str, value: &Bound<'_, PyAny>) -> PyResult<()> {
-        let change = (format!("{}.{name}", self.name), from_python(value)?);
-        self.config.bind(py).borrow_mut().set(Map::from_iter([change]))
+    fn __setattr__(&self, name: &Bound<'_, PyString>, value: &Bound<'_, PyAny>) -> PyResult<()> {
+        let change = (format!("{}.{}", self.name, name.to_string_lossy()), from_python(value)?);
+        self.config.bind(name.py()).borrow_mut().set(Map::from_iter([change]))
+    }
+
+    fn __delattr__(&self, _name: &Bound<'_, PyString>) -> PyResult<()> {
+        Err(Class::Config.error("a setting cannot be deleted; set it to what PoolConfig() has"))
+    }
+
+    /// Two sections with the same settings are equal, and so is a dict of them.
+    fn __eq__(&self, py: Python<'_>, other: &Bound<'_, PyAny>) -> PyResult<bool> {
+        match other.cast::<Self>() {
+            Ok(other) => Ok(self.settings(py) == other.get().settings(py)),
+            Err(_) => self.to_dict(py)?.eq(other),
+        }
+    }
+
+    /// A copy is a dict, because a section belongs to its configuration.
+    fn __reduce__<'py>(&self, py: Python<'py>) -> PyResult<(Bound<'py, PyType>, (Bound<'py, PyDict>,))> {
+        Ok((py.get_type::<PyDict>(), (self.to_dict(py)?,)))
     }
 
     fn __dir__(slf: &Bound<'_, Self>) -> PyResult<Vec<String>> {

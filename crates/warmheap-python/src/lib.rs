@@ -12,7 +12,7 @@
 //! - `contents`: what the objects of pools and buffers hold, behind their locks
 //! - `lending`: the memory of buffers in the C forms of the interpreter and of array libraries
 //! - `classes`: the methods of pools, buffers and queues
-//! - `trace`, `torch`: functions that use pools
+//! - `trace`, `torch`, `command`: functions that use pools
 //!
 //! The only unsafe code is in the files that speak C: `interpreter/{pending, site}`, `lending` and
 //! `classes/stream`.
@@ -20,6 +20,7 @@
 
 mod advice;
 mod classes;
+mod command;
 mod config;
 mod contents;
 mod interpreter;
@@ -31,7 +32,7 @@ mod trace;
 
 use pyo3::prelude::*;
 
-use classes::{pressure, queue};
+use classes::{movable, pressure, queue};
 use interpreter::{errors, log, site};
 
 /// The compiled part of the package `warmheap`, which exports its names.
@@ -44,6 +45,7 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<config::PoolConfig>()?;
     module.add_class::<config::Section>()?;
     module.add_class::<contents::MemoryPool>()?;
+    module.add_class::<movable::MovableBuffer>()?;
     module.add_class::<pressure::Pressure>()?;
     module.add_class::<queue::Queue>()?;
     module.add_class::<queue::Ticket>()?;
@@ -56,6 +58,7 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
         wrap_pyfunction!(advice::recommend, module)?,
         wrap_pyfunction!(advice::recommend_for_run, module)?,
         wrap_pyfunction!(advice::review, module)?,
+        wrap_pyfunction!(command::command, module)?,
         wrap_pyfunction!(forked, module)?,
         wrap_pyfunction!(log::deliver_logs, module)?,
         wrap_pyfunction!(log::stop_logs, module)?,

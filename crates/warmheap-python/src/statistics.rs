@@ -1,16 +1,20 @@
 //! A snapshot of a pool. Its fields are read by name from the snapshot's JSON form, so every figure of the
 //! library is here.
 
+use std::fmt::Display;
+
 use pyo3::exceptions::PyAttributeError;
 use pyo3::prelude::*;
-use pyo3::types::PyDict;
+use pyo3::types::{PyDict, PyString, PyType};
 use serde_json::{Map, Value};
 
-use crate::interpreter::values::{to_dict, to_python};
+use crate::interpreter::errors::Class;
+use crate::interpreter::values::{from_dict, from_json, to_dict, to_python};
+use crate::interpreter::{arguments, html};
 
 /// A snapshot of a pool's figures. ``docs/statistics.md`` describes each. Names ending in ``_mb`` are MiB.
 ///
-/// ``pandas.DataFrame([s.to_dict() for s in snapshots])`` is a table of snapshots.
+/// ``pandas.json_normalize([s.to_dict() for s in snapshots])`` is a table of snapshots.
 #[pyclass(frozen, eq, module = "warmheap")]
 #[derive(PartialEq)]
 pub(crate) struct Statistics {
@@ -22,6 +26,12 @@ impl Statistics {
         Self { snapshot }
     }
 
+    /// The figures by name, for a table.
+    pub(crate) fn rows(&self) -> impl Iterator<Item = (String, String)> {
+        let whole = self.fields().into_iter().filter(|(_, value)| !value.is_object());
+        whole.map(|(name, value)| (name, value.to_string()))
+    }
+
     fn fields(&self) -> Map<String, Value> {
         match serde_json::to_value(&self.snapshot) {
             Ok(Value::Object(fields)) => fields,
@@ -30,24 +40,39 @@ impl Statistics {
     }
 }
 
-/// Puts the numbers of `fields` into `flat`, each under its full name.
-fn flatten(prefix: &str, fields: Map<String, Value>, flat: &mut Map<String, Value>) {
-    for (name, value) in fields {
-        match value {
-            Value::Object(parts) => flatten(&format!("{prefix}{name}."), parts, flat),
-            number => drop(flat.insert(format!("{prefix}{name}"), number)),
-        }
-    }
+/// Converts an argument.
+pub(crate) fn argument<'py>(object: &Bound<'py, PyAny>) -> PyResult<Bound<'py, Statistics>> {
+    arguments::instance("statistics", "Statistics", object)
+}
+
+fn unreadable(error: impl Display) -> PyErr {
+    Class::Request.error(format_args!("these are no statistics: {error}"))
 }
 
 #[pymethods]
 impl Statistics {
-    /// Returns the figures by name, as a flat dict of numbers. The parts of a figure have names with dots:
-    /// ``slow_path.growth.tried``.
+    /// Reads what :meth:`to_json` returns.
+    #[classmethod]
+    fn from_json(
+        _class: &Bound<'_, PyType>,
+        #[pyo3(from_py_with = arguments::json)] text: String,
+    ) -> PyResult<Self> {
+        let figures = from_json(&text).map_err(unreadable)?;
+        serde_json::from_value(Value::Object(figures)).map(Self::new).map_err(unreadable)
+    }
+
+    /// Reads what :meth:`to_dict` returns.
+    #[classmethod]
+    fn from_dict(
+        _class: &Bound<'_, PyType>,
+        #[pyo3(from_py_with = arguments::dict)] figures: Bound<'_, PyDict>,
+    ) -> PyResult<Self> {
+        serde_json::from_value(Value::Object(from_dict(&figures)?)).map(Self::new).map_err(unreadable)
+    }
+
+    /// Returns the figures by name, in the shape of :meth:`to_json`: ``slow_path`` has a dict for each stage.
     fn to_dict<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
-        let mut flat = Map::new();
-        flatten("", self.fields(), &mut flat);
-        to_dict(py, &flat)
+        to_dict(py, &self.fields())
     }
 
     /// Returns the figures as one JSON object.
@@ -56,8 +81,8 @@ impl Statistics {
     }
 
     /// Returns the figures as Prometheus text, each with the label ``pool="NAME"``. Sizes are bytes.
-    fn to_prometheus(&self, pool: &str) -> String {
-        self.snapshot.to_prometheus(pool)
+    fn to_prometheus(&self, #[pyo3(from_py_with = arguments::pool_name)] pool: String) -> String {
+        self.snapshot.to_prometheus(&pool)
     }
 
     /// ``fallback_allocations / total_allocations``, or 0.0 without requests.
@@ -66,8 +91,9 @@ impl Statistics {
         self.snapshot.fallback_rate()
     }
 
-    fn __getattr__<'py>(&self, py: Python<'py>, name: &str) -> PyResult<Bound<'py, PyAny>> {
-        match self.fields().get(name) {
+    fn __getattr__<'py>(&self, name: &Bound<'py, PyString>) -> PyResult<Bound<'py, PyAny>> {
+        let (py, name) = (name.py(), name.to_string_lossy());
+        match self.fields().get(&*name) {
             Some(value) => to_python(py, value),
             None => Err(PyAttributeError::new_err(format!("statistics have no figure {name:?}"))),
         }
@@ -82,5 +108,21 @@ impl Statistics {
         let figures: Vec<String> =
             self.fields().iter().map(|(name, value)| format!("{name}={value}")).collect();
         format!("Statistics({})", figures.join(", "))
+    }
+
+    fn __copy__(slf: Py<Self>) -> Py<Self> {
+        slf
+    }
+
+    fn __deepcopy__(slf: Py<Self>, _memo: &Bound<'_, PyAny>) -> Py<Self> {
+        slf
+    }
+
+    fn __reduce__<'py>(slf: &Bound<'py, Self>) -> PyResult<(Bound<'py, PyAny>, (String,))> {
+        Ok((slf.get_type().getattr("from_json")?, (slf.get().to_json(),)))
+    }
+
+    fn _repr_html_(&self) -> String {
+        html::table("Statistics", self.rows())
     }
 }

@@ -3,15 +3,17 @@
 
 use pyo3::prelude::*;
 
-use crate::config::PoolConfig;
+use crate::config::{self, PoolConfig};
 use crate::interpreter::errors::Class;
 use crate::interpreter::values::to_python;
 
 /// Sets the configuration of the pools of every GPU that is used from now on.
 #[pyfunction]
 #[pyo3(name = "_torch_configure")]
-pub(crate) fn configure(config: &PoolConfig) -> PyResult<()> {
-    if warmheap_c::torch::configure(config.settings().clone()) {
+pub(crate) fn configure(
+    #[pyo3(from_py_with = config::argument)] config: Bound<'_, PoolConfig>,
+) -> PyResult<()> {
+    if warmheap_c::torch::configure(config.borrow().settings().clone()) {
         Ok(())
     } else {
         Err(Class::Other.error("Warmheap was installed under PyTorch before; once is enough"))

@@ -2,20 +2,21 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
 use pyo3::exceptions::PyIndexError;
 use pyo3::prelude::*;
-use pyo3::types::{PyAny as Any, PyDict, PyType};
+use pyo3::types::{PyAny as Any, PyDict, PyTuple, PyType};
 use serde_json::{Map, Value, json};
 use warmheap_trace::replay::Replay;
 use warmheap_trace::{Action, Compile, Event, Program, TraceError, TraceReader, TraceWriter};
 
 use crate::advice::to_python;
-use crate::contents::MemoryPool;
+use crate::contents::{MemoryPool, pool_argument};
 use crate::interpreter::errors::{Class, IntoPython};
-use crate::interpreter::values;
-use crate::interpreter::wait::wait;
+use crate::interpreter::wait::wait_apart;
+use crate::interpreter::{arguments, values};
 
 /// What a program allocated and freed, in order, as a list of events.
 ///
@@ -45,7 +46,7 @@ use crate::interpreter::wait::wait;
 /// 0
 #[pyclass(frozen, sequence, module = "warmheap")]
 pub(crate) struct Trace {
-    events: Vec<Event>,
+    events: Arc<Vec<Event>>,
     program: Arc<Program>,
 }
 
@@ -54,13 +55,24 @@ type Row = (u64, f64, String, u64, u64, u64);
 impl Trace {
     fn new(events: Vec<Event>, name: &str, lenient: bool) -> Result<Self, TraceError> {
         let program = Program::from_events(name, &events, Compile { lenient, ..Compile::default() })?;
-        Ok(Self { events, program: Arc::new(program) })
+        Ok(Self { events: Arc::new(events), program: Arc::new(program) })
     }
 }
 
 fn row(event: &Event) -> Row {
     let Event { thread, time, action, pointer, size, stream } = *event;
     (thread, time.as_secs_f64(), action.as_str().to_owned(), pointer, size, stream)
+}
+
+/// Returns the parts of an event from Python.
+fn fields(row: &Bound<'_, Any>) -> PyResult<Row> {
+    let tuple = row.cast::<PyTuple>().map_err(|_| arguments::wrong("an event", row, "a tuple"))?;
+    tuple.as_any().extract().map_err(|error: PyErr| {
+        Class::Trace.error(format_args!(
+            "an event is (thread, time, action, pointer, size, stream), with whole numbers from 0 and seconds; \
+             one has {error}"
+        ))
+    })
 }
 
 fn event((thread, time, action, pointer, size, stream): Row) -> PyResult<Event> {
@@ -78,31 +90,41 @@ fn event((thread, time, action, pointer, size, stream): Row) -> PyResult<Event> 
 impl Trace {
     #[new]
     #[pyo3(signature = (events, *, lenient = false))]
-    fn from_rows(events: &Bound<'_, Any>, lenient: bool) -> PyResult<Self> {
+    fn from_rows(
+        events: &Bound<'_, Any>,
+        #[pyo3(from_py_with = arguments::lenient)] lenient: bool,
+    ) -> PyResult<Self> {
         let py = events.py();
-        let events = events.try_iter()?.map(|row| event(row?.extract()?)).collect::<PyResult<_>>()?;
-        wait(py, || Self::new(events, "events", lenient)).map_err(IntoPython::into_python)
+        let rows = events.try_iter().map_err(|_| arguments::wrong("events", events, "an iterable of tuples"));
+        let events = rows?.map(|row| event(fields(&row?)?)).collect::<PyResult<_>>()?;
+        wait_apart(py, move || Self::new(events, "events", lenient))?.map_err(IntoPython::into_python)
     }
 
     /// Reads a trace: ``.csv``, ``.csv.gz`` or ``.csv.zst``. The content decides, not the name.
     #[classmethod]
     #[pyo3(signature = (path, *, lenient = false))]
-    fn load(_class: &Bound<'_, PyType>, py: Python<'_>, path: PathBuf, lenient: bool) -> PyResult<Self> {
-        let load = || {
+    fn load(
+        _class: &Bound<'_, PyType>,
+        py: Python<'_>,
+        #[pyo3(from_py_with = arguments::path)] path: PathBuf,
+        #[pyo3(from_py_with = arguments::lenient)] lenient: bool,
+    ) -> PyResult<Self> {
+        let load = move || {
             let events = TraceReader::open(&path)?.collect::<Result<_, _>>()?;
             Self::new(events, &path.display().to_string(), lenient)
         };
-        wait(py, load).map_err(IntoPython::into_python)
+        wait_apart(py, load)?.map_err(IntoPython::into_python)
     }
 
     /// Writes the trace. The end of the name decides the compression.
-    fn save(&self, py: Python<'_>, path: PathBuf) -> PyResult<()> {
-        let save = || {
+    fn save(&self, py: Python<'_>, #[pyo3(from_py_with = arguments::path)] path: PathBuf) -> PyResult<()> {
+        let events = Arc::clone(&self.events);
+        let save = move || {
             let mut writer = TraceWriter::create(path)?;
-            self.events.iter().try_for_each(|event| writer.write(event))?;
+            events.iter().try_for_each(|event| writer.write(event))?;
             writer.finish()
         };
-        wait(py, save).map_err(IntoPython::into_python)
+        wait_apart(py, save)?.map_err(IntoPython::into_python)
     }
 
     /// Returns a summary of the trace as a flat dict. Times are in seconds.
@@ -145,14 +167,19 @@ impl Trace {
     fn replay<'py>(
         &self,
         py: Python<'py>,
-        pool: &Bound<'py, MemoryPool>,
-        threads: usize,
-        rounds: usize,
-        verify: bool,
+        #[pyo3(from_py_with = pool_argument)] pool: Bound<'py, MemoryPool>,
+        #[pyo3(from_py_with = arguments::threads)] threads: usize,
+        #[pyo3(from_py_with = arguments::rounds)] rounds: usize,
+        #[pyo3(from_py_with = arguments::verify)] verify: bool,
     ) -> PyResult<Bound<'py, Any>> {
         let replay = Replay { threads, rounds, verify, ..Replay::default() };
-        let report = pool.get().wait(py, |pool| replay.run(&self.program, pool, || {}))?;
-        to_python(py, &report.map_err(IntoPython::into_python)?)
+        let (pool, program) = (pool.get().with(|open| open.pool.clone())?, Arc::clone(&self.program));
+        let stopped = Arc::new(AtomicBool::new(false));
+        let stop = Arc::clone(&stopped);
+        let report = wait_apart(py, move || replay.run_until(&stop, &program, &pool, || {}));
+        // If a signal has ended the wait, the replay ends soon after it.
+        stopped.store(true, Relaxed);
+        to_python(py, &report?.map_err(IntoPython::into_python)?)
     }
 
     fn __len__(&self) -> usize {

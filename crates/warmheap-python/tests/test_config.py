@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import copy
+import json
+import pickle
+import time
 from pathlib import Path
-from typing import Any
+from typing import Any, Callable
 
 import pytest
 import warmheap
+from conftest import MIB
 from warmheap import PoolConfig
 
 YAML = """\
@@ -106,7 +110,7 @@ def test_an_attribute_that_cannot_stand_changes_nothing() -> None:
         config.num_heap = 3  # type: ignore[attr-defined]
     with pytest.raises(warmheap.ConfigError):
         config.compaction.threshold = 2
-    with pytest.raises(TypeError, match="a setting cannot be object"):
+    with pytest.raises(warmheap.ArgumentError, match="a setting cannot be object"):
         config.num_heaps = object()  # type: ignore[assignment]
     with pytest.raises(AttributeError):
         config.nothing  # type: ignore[attr-defined]
@@ -142,3 +146,121 @@ def test_the_environment_has_the_last_word(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setenv("WARMHEAP_NUM_HEAPS", "many")
     with pytest.raises(warmheap.ConfigError, match="WARMHEAP_NUM_HEAPS"):
         warmheap.MemoryPool(**small)
+
+
+def test_lists_and_dicts_of_settings_take_changes_or_refuse_them() -> None:
+    config = PoolConfig(warmup_sizes=[1], quotas={"kv": 4})
+    sizes: Any = config.warmup_sizes
+    sizes.append(5)
+    sizes += [6]
+    config.warmup_sizes += [2]
+    sizes.sort()
+    del sizes[0]
+    sizes[0] = 3
+    sizes.insert(1, 4)
+    assert sizes == config.warmup_sizes == [3, 4, 5, 6] and sizes.pop() == 6
+    assert config.warmup_sizes == [3, 4, 5] and isinstance(sizes, list)
+    wrongs: list[Callable[[], object]] = [lambda: sizes.append("x"), lambda: sizes.extend([-1]), lambda: sizes.__setitem__(0, None)]
+    for wrong in wrongs:
+        with pytest.raises(warmheap.ConfigError):
+            wrong()
+        assert sizes == config.warmup_sizes == [3, 4, 5]
+    stale, config.warmup_sizes = config.warmup_sizes, [7]
+    stale.append(8)
+    assert stale == config.warmup_sizes == [7, 8]
+    sizes.clear()
+    assert config.warmup_sizes == []
+
+    quotas = config.quotas
+    quotas.update(weights=5)
+    quotas["x"] = 1
+    assert quotas.setdefault("y", 2) == 2 and quotas.pop("x") == 1
+    del quotas["kv"]
+    assert quotas == config.quotas == {"weights": 5, "y": 2} and isinstance(quotas, dict)
+    with pytest.raises(warmheap.ConfigError):
+        quotas["z"] = -1
+    assert quotas == config.quotas == {"weights": 5, "y": 2}
+    assert json.dumps(quotas) == json.dumps(copy.copy(quotas)) and type(copy.copy(sizes)) is list
+    assert pickle.loads(pickle.dumps([sizes, quotas, config.limits])) == [[], quotas, config.limits]
+
+
+def test_the_settings_of_a_pool_refuse_changes() -> None:
+    with warmheap.MemoryPool(device="sim", quotas={"kv": 4}) as pool:
+        config = pool.config
+        changes: list[Callable[[], object]] = [
+            lambda: setattr(config, "num_heaps", 9),
+            lambda: setattr(config.compaction, "threshold", 0.1),
+            lambda: config.warmup_sizes.append(5),
+            lambda: config.quotas.update(kv=5),
+            lambda: delattr(config, "num_heaps"),
+            lambda: delattr(config.limits, "hard_mb"),
+        ]
+        for change in changes:
+            with pytest.raises(warmheap.ConfigError):
+                change()
+        assert config == pool.config
+        for changed in (config.replace(), copy.copy(config), copy.deepcopy(config), pickle.loads(pickle.dumps(config))):
+            changed.num_heaps = 9
+            assert changed.num_heaps == 9 and changed != config
+        with pytest.raises(warmheap.ConfigError, match="pool.config.replace"):
+            config.num_heaps = 9
+
+
+def test_what_is_not_said_keeps_its_default() -> None:
+    elastic = PoolConfig.elastic()
+    of_fixed_heaps = {"heap_size_mb", "num_heaps", "allocation_strategy", "dynamic_growth", "max_heaps", "growth_trigger"}
+    others: dict[str, Any] = {
+        "trim_after_ms": 200, "limits": {"hard_mb": 32}, "scrub": "on_free", "quotas": {"kv": 4}, "wait_ms": 5,
+        "track_statistics": False, "log_exhaustion": False, "compaction": {"enabled": True}, "thread_cache_mb": 1,
+        "thread_heaps": False, "warmup_sizes": [1], "enabled": False,
+    }  # fmt: skip
+    assert {key.split(".")[0] for key in PoolConfig.keys()} == of_fixed_heaps | set(others) | {"heap_sizing"}
+    for key, value in others.items():
+        with warmheap.MemoryPool(**{key: value}) as pool:
+            assert pool.config == elastic.replace(**{key: value}), key
+    for key in of_fixed_heaps:
+        value = getattr(PoolConfig(), key)
+        with warmheap.MemoryPool(device="sim", **{key: value}) as pool:
+            assert pool.config == PoolConfig(), key
+        with warmheap.MemoryPool(device="sim", heap_sizing="elastic", **{key: value}) as pool:
+            assert pool.config == elastic, key
+    with warmheap.MemoryPool(device="sim", heap_sizing="fixed") as pool:
+        assert pool.config == PoolConfig()
+    with warmheap.MemoryPool(limits={"hard_mb": 32}) as pool:
+        assert pool.allocate(MIB).size == MIB
+
+
+def test_a_pool_trims_itself_if_that_is_all_that_is_said() -> None:
+    with warmheap.MemoryPool(device="sim", trim_after_ms=200) as pool:
+        pool.allocate(64 * MIB).free()
+        held = pool.reserved_bytes
+        deadline = time.monotonic() + 20
+        while pool.reserved_bytes == held and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert pool.reserved_bytes < held
+
+
+def test_settings_are_copied_compared_and_read_back() -> None:
+    config = PoolConfig(heap_size_mb=1.1, growth_trigger=0.1 + 0.2, quotas={"kv": 2}, compaction={"threshold": 0.3})
+    for again in (
+        PoolConfig.from_json(config.to_json()),
+        PoolConfig.from_dict(json.loads(config.to_json())),
+        pickle.loads(pickle.dumps(config)),
+        copy.copy(config),
+        copy.deepcopy(config),
+    ):
+        assert again == config and again is not config
+    assert json.loads(config.to_json()) == config.to_dict()
+    assert config.compaction == PoolConfig(compaction={"threshold": 0.3}).compaction == config.compaction.to_dict()
+    assert config.compaction != PoolConfig().compaction
+    html = config._repr_html_()
+    assert html.startswith("<table>") and "{&quot;kv&quot;:2" in html
+    for wrong in ("", "[]", "{", '{"num_heap": 1}', "1"):
+        with pytest.raises(warmheap.ConfigError):
+            PoolConfig.from_json(wrong)
+
+
+def test_a_start_that_fails_names_what_would_fit() -> None:
+    with pytest.raises(warmheap.StartError) as caught:
+        warmheap.MemoryPool(device="sim:budget=600", heap_size_mb=256, num_heaps=4, warmup_sizes=[])
+    assert "heap_size_mb" in str(caught.value) and "num_heaps" in str(caught.value)

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import json
+import pickle
+import re
 from pathlib import Path
+from typing import Any, Callable
 
 import pytest
 import warmheap
@@ -20,9 +24,9 @@ def test_statistics_have_every_figure(pool: warmheap.MemoryPool) -> None:
     whole = json.loads(statistics.to_json())
     assert {name: getattr(statistics, name) for name in whole} == whole
     assert set(whole) <= set(dir(statistics))
-    assert {name: value for name, value in figures.items() if "." not in name}.items() <= whole.items()
-    assert figures["slow_path.fallback.tried"] == statistics.slow_path["fallback"]["served"] == 1
-    assert all(isinstance(value, (int, float)) for value in figures.values())
+    assert figures == whole
+    assert figures["slow_path"]["fallback"]["tried"] == statistics.slow_path["fallback"]["served"] == 1
+    assert all(isinstance(value, (int, float)) for name, value in figures.items() if name != "slow_path")
     assert (statistics.total_allocations, statistics.active_allocations) == (2, 1)
     assert statistics.hit_rate == statistics.fallback_rate == 0.5
     assert statistics.largest_allocation_mb == 20.0 and isinstance(statistics.largest_allocation_mb, float)
@@ -75,6 +79,58 @@ def test_sizes_are_recommended() -> None:
         del held
     assert measured.config.heap_size_mb * measured.config.num_heaps >= 30
     assert measured.config.heap_sizing == "fixed"
+
+
+def test_statistics_are_copied_compared_and_read_back(pool: warmheap.MemoryPool) -> None:
+    kept = pool.allocate(2 * MIB + 3)
+    pool.allocate(20 * MIB).free()
+    statistics = pool.get_statistics()
+    for again in (
+        warmheap.Statistics.from_json(statistics.to_json()),
+        warmheap.Statistics.from_dict(statistics.to_dict()),
+        pickle.loads(pickle.dumps(statistics)),
+        copy.copy(statistics),
+        copy.deepcopy([statistics])[0],
+    ):
+        assert again == statistics and again.to_dict() == json.loads(statistics.to_json())
+    kept.free()
+    assert pool.get_statistics() != statistics
+    for wrong in ("", "[]", "{", "1", '{"total_allocations": "x"}'):
+        with pytest.raises(warmheap.RequestError, match="these are no statistics"):
+            warmheap.Statistics.from_json(wrong)
+    grades = warmheap.grade(statistics)
+    assert pickle.loads(pickle.dumps([grades, warmheap.recommend(ram_gb=16)])) == [grades, warmheap.recommend(ram_gb=16)]
+
+
+def test_notebooks_and_shells_see_what_a_thing_is(pool: warmheap.MemoryPool) -> None:
+    queue = pool.queue()
+    ticket = queue.signal()
+    pool.allocate(1000).retire(ticket)
+    assert re.fullmatch(r"<warmheap.Queue \d+, the program's order, 1000 bytes retired>", repr(queue))
+    assert re.fullmatch(r"<warmheap.Ticket 1 of queue \d+, not done>", repr(ticket)) and not ticket.is_complete
+    queue.complete(ticket)
+    assert repr(ticket).endswith(", done>") and ticket.is_complete
+    html = pool._repr_html_()
+    assert "&lt;warmheap.MemoryPool on host" in html and "<th" in html and "total_allocations" in html
+    assert "<td>1</td>" in pool.get_statistics()._repr_html_()
+    pool.close()
+    assert "closed" in pool._repr_html_() and "total_allocations" not in pool._repr_html_()
+
+
+@pytest.mark.parametrize("error", [
+    lambda pool: pool.allocate(1 << 50, fallback=False),
+    lambda pool: pool.allocate(-1),
+    lambda pool: warmheap.PoolConfig(num_heap=1),
+    lambda pool: pool.allocate(64, tag="none left"),
+    lambda pool: warmheap.Trace([(0, 0.0, "free", 1, 1, 0)]),
+])
+def test_errors_are_pickled_with_their_figures(pool: warmheap.MemoryPool, error: Callable[[Any], Any]) -> None:
+    pool.set_quota("none left", 0)
+    with pytest.raises(warmheap.WarmheapError) as caught:
+        error(pool)
+    again = pickle.loads(pickle.dumps(caught.value))
+    assert (type(again), str(again)) == (type(caught.value), str(caught.value))
+    assert {**vars(again), "__notes__": 0} == {**vars(caught.value), "__notes__": 0}
 
 
 @pytest.mark.parametrize("name", ["t.csv", "t.csv.gz", "t.csv.zst"])

@@ -47,13 +47,21 @@ def test_a_buffer_that_cannot_grow_may_move(pool: warmheap.MemoryPool) -> None:
     del behind, others
 
 
-def test_a_recorded_buffer_does_not_grow(pool: warmheap.MemoryPool, tmp_path: Path) -> None:
-    pool.record(tmp_path / "run.csv")
-    buffer = pool.allocate(1000)
-    with pytest.raises(warmheap.RequestError, match="recorded"):
-        buffer.grow(2000)
-    assert buffer.size == 1000
-    pool.stop_recording()
+def test_a_recorded_buffer_grows_as_any_other(tmp_path: Path) -> None:
+    path = tmp_path / "run.csv"
+    with warmheap.MemoryPool() as pool:
+        pool.record(path)
+        buffer = pool.allocate(1000, growable=MIB)
+        address = buffer.device_address
+        buffer.grow(5000)
+        behind = buffer.grow(1 << 32, move=True)
+        pool.stop_recording()
+        buffer.grow((1 << 32) + 5000)
+        assert (behind is None) == (buffer.device_address == address)
+        del behind
+    events = [(action, size) for _, _, action, _, size, _ in warmheap.Trace.load(path)]
+    assert events[:4] == [("allocate", 1000), ("free", 1000), ("allocate", 5000), events[3]]
+    assert ("allocate", 1 << 32) in events
 
 
 def test_buffers_grow_while_other_threads_look() -> None:

@@ -115,9 +115,9 @@ def test_requests_that_make_no_sense_are_refused(pool: warmheap.MemoryPool) -> N
         pool.allocate(0)
     with pytest.raises(warmheap.RequestError, match="power of two"):
         pool.allocate(1, align=3)
-    with pytest.raises(OverflowError):
+    with pytest.raises(warmheap.RequestError, match="size is -1"):
         pool.allocate(-1)
-    with pytest.raises(TypeError):
+    with pytest.raises(warmheap.ArgumentError, match="size is of type str"):
         pool.allocate("1")  # type: ignore[arg-type]
     with pytest.raises(TypeError):
         pickle.dumps(pool)
@@ -257,22 +257,43 @@ def test_what_is_asked_is_recorded(pool: warmheap.MemoryPool, tmp_path: Path) ->
     kept = pool.allocate(1000)
     pool.allocate(2000)
     queue = pool.queue()
-    pool.allocate(3000).retire(queue.signal())
+    ticket = queue.signal()
+    pool.allocate(3000).retire(ticket)
+    queue.allocate(4000).retire(ticket)
     with pytest.raises(warmheap.OutOfMemoryError):
         pool.allocate(20 * MIB, fallback=False)
-    assert pool.stop_recording() == 6
+    queue.complete(ticket)
+    with pytest.raises(warmheap.OutOfMemoryError):
+        pool.allocate(21 * MIB, fallback=False)
+    pool.allocate(5000).retire(queue.signal())
+    assert pool.stop_recording() == 10
     assert pool.stop_recording() == 0
     kept.free()
     trace = warmheap.Trace.load(path)
-    assert [(event[2], event[4]) for event in trace] == [
-        ("allocate", 1000),
-        ("allocate", 2000),
-        ("free", 2000),
-        ("allocate", 3000),
-        ("free", 3000),
-        ("allocate failure", 20 * MIB),
+    number = trace[4][5]
+    assert number > 0 and f"Queue {number}," in repr(queue)
+    assert [(event[2], event[4], event[5]) for event in trace] == [
+        ("allocate", 1000, 0),
+        ("allocate", 2000, 0),
+        ("free", 2000, 0),
+        ("allocate", 3000, 0),
+        ("allocate", 4000, number),
+        ("allocate failure", 20 * MIB, 0),
+        # The work is done, and both retired buffers are free.
+        ("free", 3000, number),
+        ("free", 4000, number),
+        ("allocate failure", 21 * MIB, 0),
+        ("allocate", 5000, 0),
     ]
-    assert trace.summary()["end_live_bytes"] == 1000
+    assert trace.summary()["end_live_bytes"] == 1000 + 5000
+
+
+def test_a_recording_ends_with_its_pool(tmp_path: Path) -> None:
+    path = tmp_path / "run.csv.zst"
+    with warmheap.MemoryPool() as pool:
+        pool.record(path)
+        pool.allocate(1000).free()
+    assert len(warmheap.Trace.load(path)) == 2
 
 
 def test_the_program_is_told_of_pressure_and_helps() -> None:

@@ -19,7 +19,7 @@ def test_the_log_is_pythons(pool: warmheap.MemoryPool, caplog: pytest.LogCapture
     texts = {(record.levelname, record.getMessage().splitlines()[0]) for record in caplog.records}
     warned = [record for record in caplog.records if "Heap exhausted for 2.0MB" in record.getMessage()]
     assert warned[0].levelname == "WARNING" and warned[0].name == "warmheap"
-    assert warned[0].fields == {"size": str(2 * MIB), "fallback_allocations": "1"}  # type: ignore[attr-defined]
+    assert warned[0].fields == {"size": 2 * MIB, "fallback_allocations": 1}  # type: ignore[attr-defined]
     assert ("INFO", "Consider increasing heap_size_mb or num_heaps") in texts
     assert any(level == "WARNING" and "warm-up size 64 MiB" in text for level, text in texts)
     leaked = caplog.records[-1]

@@ -184,8 +184,8 @@ def test_frees_are_recorded_while_other_threads_run(pipe: Path, end: str) -> Non
             buffers = [pool.allocate(1000) for _ in range(5000)]
             while buffers:
                 buffers.pop(){end}
-        assert pool.stop_recording() == 40000
         queue.complete(queue.signal())
+        assert pool.stop_recording() == 40000
         thread.join()
         print(lines)
         """)

@@ -19,7 +19,14 @@ from __future__ import annotations
 import atexit as _atexit
 import logging as _logging
 import os as _os
+import sysconfig as _sysconfig
 from typing import Any, Optional, Union
+
+if _sysconfig.get_config_var("Py_GIL_DISABLED"):
+    raise ImportError(
+        "warmheap has no build for free-threaded CPython; use the build with the interpreter's lock, in which "
+        "threads also run while a call of warmheap waits"
+    )
 
 from . import _native
 from ._advice import (
@@ -36,6 +43,7 @@ from ._advice import (
     review,
 )
 from ._errors import (
+    ArgumentError,
     ClosedError,
     ConfigError,
     DeviceError,
@@ -51,6 +59,7 @@ from ._errors import (
 from ._native import (
     Buffer,
     MemoryPool,
+    MovableBuffer,
     PoolConfig,
     Pressure,
     Queue,
@@ -61,6 +70,7 @@ from ._native import (
 )
 
 __all__ = [
+    "ArgumentError",
     "Buffer",
     "Change",
     "ClosedError",
@@ -74,6 +84,7 @@ __all__ = [
     "MemoryPool",
     "MetalMemoryPool",
     "MetalMemoryPoolConfig",
+    "MovableBuffer",
     "OutOfMemoryError",
     "PoolConfig",
     "Pressure",

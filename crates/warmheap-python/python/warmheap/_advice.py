@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Dict, List, Mapping, Optional, Sequence, Union
 
 from . import _native
+from ._errors import ArgumentError
 from ._native import MemoryPool, PoolConfig, Statistics
 
 Value = Union[bool, int, float, str, Sequence[float]]
@@ -54,6 +55,8 @@ class Finding:
 
     def apply(self, config: PoolConfig) -> PoolConfig:
         """Returns ``config`` with the changes made."""
+        if not isinstance(config, PoolConfig):
+            raise ArgumentError(f"config is of type {type(config).__name__}; it must be a PoolConfig")
         return config.replace(**{change.key: change.after for change in self.changes})
 
 
@@ -94,6 +97,8 @@ def findings(statistics: Statistics, config: PoolConfig) -> List[Finding]:
 
 def advise(pool: MemoryPool) -> List[Finding]:
     """Returns the :func:`findings` of a pool as it is now."""
+    if not isinstance(pool, MemoryPool):
+        raise ArgumentError(f"pool is of type {type(pool).__name__}; it must be a MemoryPool")
     return findings(pool.get_statistics(), pool.config)
 
 
@@ -108,13 +113,13 @@ def recommend(
     >>> warmheap.recommend(model_mb=8192, ram_gb=32).config.heap_size_mb
     3072
     """
-    config, raw, explanation = _native._recommend(model_mb, ram_gb, base or PoolConfig())
+    config, raw, explanation = _native._recommend(model_mb, ram_gb, PoolConfig() if base is None else base)
     return Recommendation(config, _findings(raw), explanation)
 
 
 def recommend_for_run(statistics: Statistics, base: Optional[PoolConfig] = None) -> Recommendation:
     """Recommends the smallest pool of fixed heaps that would have served a measured run without fallback."""
-    config, raw, explanation = _native._recommend_for_run(statistics, base or PoolConfig())
+    config, raw, explanation = _native._recommend_for_run(statistics, PoolConfig() if base is None else base)
     return Recommendation(config, _findings(raw), explanation)
 
 

@@ -10,6 +10,10 @@ class WarmheapError(Exception):
     """The base of all exceptions of this package."""
 
 
+class ArgumentError(WarmheapError, TypeError):
+    """An argument has the wrong type."""
+
+
 class ConfigError(WarmheapError, ValueError):
     """Settings are wrong."""
 
@@ -22,7 +26,8 @@ class ConfigError(WarmheapError, ValueError):
 
 
 class RequestError(WarmheapError, ValueError):
-    """A request makes no sense: its size is 0, or its alignment is not a power of two."""
+    """A request makes no sense: its size is 0, its alignment is not a power of two, or an argument has a value
+    that nothing can have, such as a negative number of bytes."""
 
 
 class OutOfMemoryError(WarmheapError, MemoryError):

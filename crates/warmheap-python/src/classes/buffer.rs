@@ -6,11 +6,11 @@ use pyo3::prelude::*;
 use pyo3::types::PyAny as Any;
 use warmheap::{Buffer, CallSite, Request, Tag};
 
-use super::queue::Ticket;
-use crate::contents::{BufferBase, Held, MemoryPool};
+use super::queue::{Ticket, ticket_argument};
+use crate::contents::{BufferBase, MemoryPool};
 use crate::interpreter::errors::{Class, IntoPython};
 use crate::interpreter::wait::wait;
-use crate::interpreter::{log, site};
+use crate::interpreter::{arguments, log, site};
 use crate::lending::{dlpack, exporter};
 
 /// What DLPack calls the device.
@@ -116,7 +116,7 @@ impl BufferBase {
     /// GrowError
     ///     There is no room, and the buffer may not move or has views.
     /// RequestError
-    ///     The buffer is recorded to a trace, which has no event for this.
+    ///     The buffer is a pin of a :class:`MovableBuffer`.
     ///
     /// Examples
     /// --------
@@ -127,41 +127,51 @@ impl BufferBase {
     /// >>> cache.size
     /// 67108864
     #[pyo3(signature = (size, *, r#move = false))]
-    fn grow(&self, py: Python<'_>, size: u64, r#move: bool) -> PyResult<Option<Py<Any>>> {
+    fn grow(
+        &self,
+        py: Python<'_>,
+        #[pyo3(from_py_with = arguments::size)] size: u64,
+        #[pyo3(from_py_with = arguments::may_move)] r#move: bool,
+    ) -> PyResult<Option<Py<Any>>> {
         let site = site::caller(py);
-        let (held, lent) = self.take_to_grow()?;
-        let mut buffer = match held {
-            Held::Plain(buffer) => buffer,
-            recorded => {
-                self.put_back(recorded);
-                return Err(Class::Request.error("a buffer that is recorded to a trace cannot grow"));
-            }
-        };
-        let (buffer, grown) = wait(py, move || {
-            let grown = if r#move && !lent {
-                buffer.grow_or_move(Request::new(size).call_site(site))
+        let (mut held, lent) = self.take_to_grow()?;
+        // The buffer goes back into its object whatever ends the wait.
+        let grown = wait(py, || {
+            if r#move && !lent {
+                held.grow_or_move(Request::new(size).call_site(site))
             } else {
-                buffer.grow(size).map(|()| None)
-            };
-            (buffer, grown)
+                Some(held.grow(size)?.map(|()| None))
+            }
         });
-        self.put_back(Held::Plain(buffer));
+        self.put_back(held);
+        let Some(grown) = grown? else {
+            return Err(Class::Request
+                .error("a pin cannot grow; a movable buffer has the size that it was made with"));
+        };
         let behind = grown.map_err(IntoPython::into_python)?;
-        behind.map(|buffer| exporter::object(self.owner().bind(py), Held::Plain(buffer))).transpose()
+        behind.map(|held| exporter::object(self.owner().bind(py), held)).transpose()
     }
 
-    /// Gives the memory back once the work before ``ticket`` is done. Returns at once.
+    /// Gives the memory back once the work before ``ticket`` is done. Returns at once. A pin of a
+    /// :class:`MovableBuffer` ends, and the buffer keeps its place until then.
     ///
     /// Raises
     /// ------
     /// BufferError
     ///     Views of the buffer are alive, through which the program could still write to it.
-    fn retire(&self, py: Python<'_>, ticket: &Bound<'_, Ticket>) -> PyResult<()> {
+    fn retire(
+        &self,
+        py: Python<'_>,
+        #[pyo3(from_py_with = ticket_argument)] ticket: Bound<'_, Ticket>,
+    ) -> PyResult<()> {
         let library = ticket.get().ticket()?;
         let held = self.take_to_retire()?;
         // This frees what is ready, which may call the device.
-        wait(py, || held.map(|held| held.retire(library)));
-        Ok(())
+        wait(py, || {
+            if let Some(held) = held {
+                held.retire(library);
+            }
+        })
     }
 
     fn __enter__(slf: Py<Self>) -> PyResult<Py<Self>> {
@@ -209,9 +219,9 @@ impl BufferBase {
     fn __dlpack__<'py>(
         slf: &Bound<'py, Self>,
         stream: Option<&Bound<'py, Any>>,
-        max_version: Option<(u32, u32)>,
-        dl_device: Option<(i32, i32)>,
-        copy: Option<bool>,
+        #[pyo3(from_py_with = arguments::max_version)] max_version: Option<(u32, u32)>,
+        #[pyo3(from_py_with = arguments::dl_device)] dl_device: Option<(i32, i32)>,
+        #[pyo3(from_py_with = arguments::copy)] copy: Option<bool>,
     ) -> PyResult<Bound<'py, Any>> {
         let _ = stream;
         let this = slf.get();

@@ -1,35 +1,39 @@
 //! The methods of pools.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 use pyo3::types::{PyAny as Any, PyDict, PyTuple};
-use warmheap::Pool;
 use warmheap::device::{Spec, SpecError};
+use warmheap::{CompactionBudget, Pool};
 use warmheap_trace::{Recorder, TraceWriter};
 
+use super::compaction::compact;
+use super::movable::MovableBuffer;
 use super::pressure;
 use super::queue::Queue;
 use super::request::request;
 use crate::config::PoolConfig;
 use crate::contents::{Held, MemoryPool, leaks, warm};
 use crate::interpreter::errors::{Class, IntoPython};
-use crate::interpreter::site;
 use crate::interpreter::values::to_python;
-use crate::interpreter::wait::{self, wait};
+use crate::interpreter::wait::{self, look_for_signals, wait, wait_apart};
+use crate::interpreter::{arguments, html, site};
 use crate::lending::exporter;
 use crate::statistics::Statistics;
 
 #[pymethods]
 impl MemoryPool {
     #[new]
-    #[pyo3(signature = (config = None, *, device = "host", environment = true, **settings))]
+    #[pyo3(signature = (config = None, *, device = "host".to_owned(), environment = true, **settings),
+           text_signature = "(config=None, *, device='host', environment=True, **settings)")]
     fn new(
         py: Python<'_>,
         config: Option<&Bound<'_, Any>>,
-        device: &str,
-        environment: bool,
+        #[pyo3(from_py_with = arguments::device)] device: String,
+        #[pyo3(from_py_with = arguments::environment)] environment: bool,
         settings: Option<&Bound<'_, PyDict>>,
     ) -> PyResult<Self> {
         let spec: Spec = device
@@ -39,11 +43,12 @@ impl MemoryPool {
         if environment {
             config = config.with_environment().map_err(IntoPython::into_python)?;
         }
-        let made = wait(py, || {
-            let device = spec.open().map_err(IntoPython::into_python)?;
+        let to_open = spec.clone();
+        let made = wait_apart(py, move || {
+            let device = to_open.open().map_err(IntoPython::into_python)?;
             Pool::new(device, config).map_err(IntoPython::into_python)
         });
-        made.map(|pool| Self::of(pool, spec))
+        made?.map(|pool| Self::of(pool, spec))
     }
 
     /// Allocates a buffer of ``size`` bytes.
@@ -84,16 +89,16 @@ impl MemoryPool {
     #[allow(clippy::too_many_arguments)]
     fn allocate(
         slf: &Bound<'_, Self>,
-        size: u64,
-        align: u64,
-        zeroed: bool,
-        tag: Option<&str>,
-        fallback: bool,
-        growable: u64,
-        wait: Option<f64>,
+        #[pyo3(from_py_with = arguments::size)] size: u64,
+        #[pyo3(from_py_with = arguments::align)] align: u64,
+        #[pyo3(from_py_with = arguments::zeroed)] zeroed: bool,
+        #[pyo3(from_py_with = arguments::tag)] tag: Option<String>,
+        #[pyo3(from_py_with = arguments::fallback)] fallback: bool,
+        #[pyo3(from_py_with = arguments::growable)] growable: u64,
+        #[pyo3(from_py_with = arguments::patience)] wait: Option<Duration>,
     ) -> PyResult<Py<Any>> {
         let (py, this) = (slf.py(), slf.get());
-        let request = request(size, align, zeroed, tag, growable, wait)?.call_site(site::caller(py));
+        let request = request(size, align, zeroed, tag, growable, wait).call_site(site::caller(py));
         let request = if fallback { request } else { request.no_fallback() };
         let at_once = this.with(|open| match open.recorder {
             None => open.pool.allocate(request.non_blocking()).ok().map(Held::Plain),
@@ -103,7 +108,7 @@ impl MemoryPool {
             Some(held) => held,
             None => {
                 let open = this.with(Clone::clone)?;
-                wait::wait(py, move || open.allocate(request)).map_err(IntoPython::into_python)?
+                wait::wait(py, move || open.allocate(request))?.map_err(IntoPython::into_python)?
             }
         };
         exporter::object(slf, held)
@@ -120,9 +125,66 @@ impl MemoryPool {
     /// sizes_mb : sequence of float, optional
     ///     MiB. The default is ``warmup_sizes`` of a pool that sizes itself.
     #[pyo3(signature = (sizes_mb = None))]
-    fn warmup(&self, py: Python<'_>, sizes_mb: Option<Vec<f64>>) -> PyResult<()> {
+    fn warmup(
+        &self,
+        py: Python<'_>,
+        #[pyo3(from_py_with = arguments::sizes_mb)] sizes_mb: Option<Vec<u64>>,
+    ) -> PyResult<()> {
         let site = site::caller(py);
-        self.wait(py, move |pool| warm(pool, sizes_mb, site))?.map_err(IntoPython::into_python)
+        let warmed = self.wait(py, move |pool| warm(pool, sizes_mb, site, look_for_signals))?;
+        warmed.map_err(IntoPython::into_python)
+    }
+
+    /// Allocates a buffer that :meth:`compact` may move. :meth:`MovableBuffer.pin` gives its memory. See
+    /// :meth:`allocate` for the arguments.
+    #[pyo3(signature = (size, *, align = 0, zeroed = false, tag = None, fallback = true, wait = None))]
+    #[allow(clippy::too_many_arguments)]
+    fn allocate_movable(
+        slf: &Bound<'_, Self>,
+        #[pyo3(from_py_with = arguments::size)] size: u64,
+        #[pyo3(from_py_with = arguments::align)] align: u64,
+        #[pyo3(from_py_with = arguments::zeroed)] zeroed: bool,
+        #[pyo3(from_py_with = arguments::tag)] tag: Option<String>,
+        #[pyo3(from_py_with = arguments::fallback)] fallback: bool,
+        #[pyo3(from_py_with = arguments::patience)] wait: Option<Duration>,
+    ) -> PyResult<MovableBuffer> {
+        let (py, this) = (slf.py(), slf.get());
+        let request = request(size, align, zeroed, tag, 0, wait).call_site(site::caller(py));
+        let request = if fallback { request } else { request.no_fallback() };
+        let open = this.with(Clone::clone)?;
+        let held =
+            wait::wait(py, move || open.allocate_movable(request))?.map_err(IntoPython::into_python)?;
+        Ok(MovableBuffer::new(slf, held))
+    }
+
+    /// Moves movable buffers together, so that free memory joins. Buffers that are pinned, or that work in
+    /// flight uses, stay. Other threads go on meanwhile.
+    ///
+    /// Parameters
+    /// ----------
+    /// max_mb : float, optional
+    ///     The most MiB to copy. The buffer that reaches it is still moved whole.
+    /// max_seconds : float, optional
+    ///     The most time to take.
+    ///
+    /// Returns
+    /// -------
+    /// dict
+    ///     ``moved_buffers``, ``moved_bytes``, ``recovered_bytes`` (which :meth:`trim` can now give back),
+    ///     ``busy_buffers`` (which stayed), and ``finished``: whether every buffer was looked at.
+    #[pyo3(signature = (*, max_mb = None, max_seconds = None))]
+    fn compact<'py>(
+        &self,
+        py: Python<'py>,
+        #[pyo3(from_py_with = arguments::max_mb)] max_mb: Option<u64>,
+        #[pyo3(from_py_with = arguments::max_seconds)] max_seconds: Option<Duration>,
+    ) -> PyResult<Bound<'py, Any>> {
+        let budget = CompactionBudget {
+            bytes: max_mb.unwrap_or(u64::MAX),
+            time: max_seconds.unwrap_or(Duration::MAX),
+        };
+        let report = self.wait(py, move |pool| compact(pool, budget))?.map_err(IntoPython::into_python)?;
+        to_python(py, &report)
     }
 
     /// Returns a snapshot of the figures.
@@ -137,20 +199,30 @@ impl MemoryPool {
 
     /// Sets the most requested bytes that may be alive under ``tag``. ``None`` removes the quota.
     #[pyo3(signature = (tag, quota))]
-    fn set_quota(&self, tag: &str, quota: Option<u64>) -> PyResult<()> {
-        self.with(|open| open.pool.set_quota(tag, quota))
+    fn set_quota(
+        &self,
+        #[pyo3(from_py_with = arguments::named_tag)] tag: String,
+        #[pyo3(from_py_with = arguments::quota)] quota: Option<u64>,
+    ) -> PyResult<()> {
+        self.with(|open| open.pool.set_quota(tag.as_str(), quota))
     }
 
     /// Returns the quota of ``tag`` and its use, in bytes, or ``None`` without a quota.
-    fn quota(&self, tag: &str) -> PyResult<Option<(u64, u64)>> {
-        self.with(|open| open.pool.quota(tag))
+    fn quota(
+        &self,
+        #[pyo3(from_py_with = arguments::named_tag)] tag: String,
+    ) -> PyResult<Option<(u64, u64)>> {
+        self.with(|open| open.pool.quota(tag.as_str()))
     }
 
     /// Registers ``callback(pool, pressure)`` for moments when memory is short; ``pressure`` is a
     /// :class:`Pressure`. The callback may free, allocate, trim and close the pool. It runs on the thread
     /// whose request met the pressure, and stays until the pool is closed. What it raises goes to
     /// :func:`sys.unraisablehook`, and the request goes on.
-    fn on_pressure(slf: &Bound<'_, Self>, callback: Py<Any>) -> PyResult<()> {
+    fn on_pressure(
+        slf: &Bound<'_, Self>,
+        #[pyo3(from_py_with = arguments::callback)] callback: Py<Any>,
+    ) -> PyResult<()> {
         pressure::add(slf, callback)
     }
 
@@ -159,7 +231,7 @@ impl MemoryPool {
     ///
     /// A pool of fixed heaps keeps the heaps that it opened with.
     #[pyo3(signature = (target = 0))]
-    fn trim(&self, py: Python<'_>, target: u64) -> PyResult<u64> {
+    fn trim(&self, py: Python<'_>, #[pyo3(from_py_with = arguments::target)] target: u64) -> PyResult<u64> {
         self.wait(py, move |pool| pool.trim(target))?.map_err(IntoPython::into_python)
     }
 
@@ -176,7 +248,10 @@ impl MemoryPool {
     ///     On CUDA, a stream's handle, such as ``torch.cuda.current_stream().cuda_stream``. The stream must
     ///     exist as long as the queue. Without a stream, the program itself moves the queue.
     #[pyo3(signature = (stream = None))]
-    fn queue(slf: &Bound<'_, Self>, stream: Option<usize>) -> PyResult<Queue> {
+    fn queue(
+        slf: &Bound<'_, Self>,
+        #[pyo3(from_py_with = arguments::stream)] stream: Option<usize>,
+    ) -> PyResult<Queue> {
         Queue::new(slf, stream)
     }
 
@@ -194,9 +269,13 @@ impl MemoryPool {
     /// Writes the requests of the pool to a trace from now on, until :meth:`stop_recording`.
     ///
     /// The end of the name decides the compression: ``.csv``, ``.csv.gz``, ``.csv.zst``.
-    fn record(&self, py: Python<'_>, path: PathBuf) -> PyResult<()> {
-        let start = |pool: &Pool| TraceWriter::create(path).map(|writer| Recorder::new(pool.clone(), writer));
-        let mut recorder = Some(self.wait(py, start)?.map_err(IntoPython::into_python)?);
+    ///
+    /// Recording changes nothing that a buffer can do. ``docs/traces.md`` says what queues, retired buffers
+    /// and growth look like in the file.
+    fn record(&self, py: Python<'_>, #[pyo3(from_py_with = arguments::path)] path: PathBuf) -> PyResult<()> {
+        let pool = self.with(|open| open.pool.clone())?;
+        let writer = wait_apart(py, move || TraceWriter::create(path))?.map_err(IntoPython::into_python)?;
+        let mut recorder = Some(Recorder::new(pool, writer));
         self.replace(|open| {
             if let Some(open) = open {
                 std::mem::swap(&mut open.recorder, &mut recorder);
@@ -213,12 +292,16 @@ impl MemoryPool {
     }
 
     /// Closes the pool. Live buffers are logged with the lines that allocated them, and stay valid. The
-    /// memory goes back to the device with the last of them. Callbacks end. Closing twice does nothing.
+    /// memory goes back to the device with the last of them. Callbacks and a recording end. Closing twice does
+    /// nothing.
     fn close(&self, py: Python<'_>) -> PyResult<()> {
-        let open = self.replace(Option::take)?;
-        wait(py, || drop(open));
+        let mut open = self.replace(Option::take)?;
+        let recorder = open.as_mut().and_then(|open| open.recorder.take());
+        let recorded = finish(py, recorder);
+        let closed = wait(py, || drop(open));
         self.callbacks().end();
-        Ok(())
+        closed?;
+        recorded.map(drop)
     }
 
     /// Whether the pool is closed.
@@ -239,10 +322,10 @@ impl MemoryPool {
         self.with(|open| open.pool.device().name().to_owned())
     }
 
-    /// A copy of the settings of the pool.
+    /// The settings of the pool, which do not change. ``config.replace(...)`` and copies can be changed.
     #[getter]
     fn config(&self) -> PyResult<PoolConfig> {
-        self.with(|open| PoolConfig::from(open.pool.config().clone()))
+        self.with(|open| PoolConfig::of_pool(open.pool.config().clone()))
     }
 
     /// The bytes held from the device: heaps and fallback buffers.
@@ -275,6 +358,14 @@ impl MemoryPool {
         self.callbacks().end();
     }
 
+    fn _repr_html_(&self, py: Python<'_>) -> PyResult<String> {
+        let title = self.__repr__();
+        if self.is_closed() || !self.origin().is_here() {
+            return Ok(html::table(&title, []));
+        }
+        Ok(html::table(&title, self.get_statistics(py)?.rows()))
+    }
+
     fn __repr__(&self) -> String {
         match self.with(|open| open.pool.reserved_bytes()) {
             Ok(bytes) => format!("<warmheap.MemoryPool on {}, {bytes} bytes reserved>", self.device_name()),
@@ -286,5 +377,5 @@ impl MemoryPool {
 /// Ends a recording and returns its number of events.
 fn finish(py: Python<'_>, recorder: Option<Recorder>) -> PyResult<u64> {
     let Some(recorder) = recorder else { return Ok(0) };
-    wait(py, || recorder.finish()).map_err(IntoPython::into_python)
+    wait_apart(py, move || recorder.finish())?.map_err(IntoPython::into_python)
 }

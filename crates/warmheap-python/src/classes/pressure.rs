@@ -12,6 +12,7 @@ use warmheap::Pressure as Met;
 
 use crate::contents::MemoryPool;
 use crate::interpreter::errors::unraisable;
+use crate::interpreter::wait::is_interrupted;
 
 /// The reason for a call of a callback of :meth:`MemoryPool.on_pressure`.
 #[pyclass(frozen, eq, module = "warmheap")]
@@ -70,7 +71,7 @@ pub(crate) fn add(object: &Bound<'_, MemoryPool>, callback: Py<Any>) -> PyResult
 
 /// Calls every callback of a pool's object, even if one of them raises.
 fn call(object: &Py<PyWeakrefReference>, met: Met) {
-    let Some(pressure) = Pressure::of(met) else { return };
+    let Some(pressure) = Pressure::of(met).filter(|_| !is_interrupted()) else { return };
     // At the interpreter's end there is nothing to call.
     Python::try_attach(|py| {
         let Some(object) = object.bind(py).upgrade_as::<MemoryPool>().ok().flatten() else { return };

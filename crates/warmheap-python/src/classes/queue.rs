@@ -1,22 +1,23 @@
 //! Queues and tickets, for memory that work in flight still uses.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 use pyo3::types::PyAny as Any;
 use warmheap::device::cuda::CudaQueue;
 use warmheap::device::sim::SimQueue;
-use warmheap::device::{DeviceError, Queue as _};
+use warmheap::device::{DeviceError, Queue as LibraryQueue};
 use warmheap::{PoolQueue, Ticket as LibraryTicket};
 
-use super::request::{duration, request};
+use super::request::request;
 use super::stream;
 use crate::contents::{Held, MemoryPool};
 use crate::interpreter::errors::{Class, IntoPython};
 use crate::interpreter::fork::Origin;
-use crate::interpreter::site;
-use crate::interpreter::wait::{self, let_go, wait};
+use crate::interpreter::wait::{self, PATIENCE, let_go, look_for_signals, wait};
+use crate::interpreter::{arguments, site};
 use crate::lending::exporter;
 
 /// An order of work that uses memory: a CUDA stream, or an order that the program keeps.
@@ -53,6 +54,32 @@ enum Order {
     Program(Arc<SimQueue>),
 }
 
+/// A queue whose waits look for signals.
+#[derive(Debug)]
+struct Interruptible<Q>(Arc<Q>);
+
+impl<Q: LibraryQueue> LibraryQueue for Interruptible<Q> {
+    fn completed(&self) -> Result<u64, DeviceError> {
+        self.0.completed()
+    }
+
+    fn wait(&self, value: u64, timeout: Duration) -> Result<bool, DeviceError> {
+        let begun = Instant::now();
+        loop {
+            let left = timeout.saturating_sub(begun.elapsed());
+            if self.0.wait(value, left.min(PATIENCE))? {
+                return Ok(true);
+            }
+            if look_for_signals() {
+                return Err(DeviceError::Failed { call: "Queue::wait", reason: "a signal ended it".into() });
+            }
+            if left.is_zero() {
+                return Ok(false);
+            }
+        }
+    }
+}
+
 /// A position in a queue: all work up to one submission. :meth:`Queue.signal` returns it.
 #[pyclass(frozen, module = "warmheap")]
 pub(crate) struct Ticket {
@@ -86,11 +113,13 @@ impl Queue {
         let open = this.wait(py, move |library| match handle.zip(gpu) {
             None => {
                 let order = Arc::new(SimQueue::new());
-                Ok(Open { queue: library.queue(order.clone()), order: Order::Program(order) })
+                let queue = library.queue(Arc::new(Interruptible(order.clone())));
+                Ok(Open { queue, order: Order::Program(order) })
             }
             Some((handle, gpu)) => {
                 let order = Arc::new(stream::queue(gpu, handle)?);
-                Ok(Open { queue: library.queue(order.clone()), order: Order::Stream(order) })
+                let queue = library.queue(Arc::new(Interruptible(order.clone())));
+                Ok(Open { queue, order: Order::Stream(order) })
             }
         })?;
         let open = open.map_err(|error: DeviceError| error.into_python())?;
@@ -109,16 +138,16 @@ impl Queue {
     fn signal(&self, py: Python<'_>) -> PyResult<Ticket> {
         let Open { queue, order } = self.open()?;
         let value = match order {
-            Order::Stream(stream) => wait(py, || stream.signal()).map_err(IntoPython::into_python)?,
+            Order::Stream(stream) => wait(py, || stream.signal())?.map_err(IntoPython::into_python)?,
             Order::Program(order) => order.submit(),
         };
         Ok(Ticket { ticket: Some(queue.ticket(value)), value, origin: self.origin })
     }
 
     /// Notes that all work up to ``ticket`` is done, for queues that the program moves.
-    fn complete(&self, ticket: &Ticket) -> PyResult<()> {
+    fn complete(&self, #[pyo3(from_py_with = ticket_argument)] ticket: Bound<'_, Ticket>) -> PyResult<()> {
         match &self.open()?.order {
-            Order::Program(order) => order.complete(ticket.value()?),
+            Order::Program(order) => order.complete(ticket.get().value()?),
             Order::Stream(_) => {
                 let text = "the GPU completes the work of a stream, not the program";
                 return Err(Class::Request.error(text));
@@ -128,16 +157,20 @@ impl Queue {
     }
 
     /// Returns whether all work up to ``ticket`` is done. Waits for at most ``timeout`` seconds.
-    #[pyo3(signature = (ticket, timeout = 0.0))]
-    fn wait(&self, py: Python<'_>, ticket: &Ticket, timeout: f64) -> PyResult<bool> {
+    #[pyo3(signature = (ticket, timeout = Duration::ZERO), text_signature = "($self, ticket, timeout=0.0)")]
+    fn wait(
+        &self,
+        py: Python<'_>,
+        #[pyo3(from_py_with = ticket_argument)] ticket: Bound<'_, Ticket>,
+        #[pyo3(from_py_with = arguments::timeout)] timeout: Duration,
+    ) -> PyResult<bool> {
         let order = &self.open()?.order;
-        let timeout = duration("timeout", timeout)?;
-        let value = ticket.value()?;
+        let value = ticket.get().value()?;
         let done = wait(py, || match order {
-            Order::Stream(order) => order.wait(value, timeout),
-            Order::Program(order) => order.wait(value, timeout),
+            Order::Stream(order) => Interruptible(order.clone()).wait(value, timeout),
+            Order::Program(order) => Interruptible(order.clone()).wait(value, timeout),
         });
-        done.map_err(IntoPython::into_python)
+        done?.map_err(IntoPython::into_python)
     }
 
     /// Allocates a buffer for work that will be submitted to this queue. The buffer may be one that the queue
@@ -147,25 +180,29 @@ impl Queue {
     fn allocate(
         &self,
         py: Python<'_>,
-        size: u64,
-        align: u64,
-        zeroed: bool,
-        tag: Option<&str>,
-        growable: u64,
-        wait: Option<f64>,
+        #[pyo3(from_py_with = arguments::size)] size: u64,
+        #[pyo3(from_py_with = arguments::align)] align: u64,
+        #[pyo3(from_py_with = arguments::zeroed)] zeroed: bool,
+        #[pyo3(from_py_with = arguments::tag)] tag: Option<String>,
+        #[pyo3(from_py_with = arguments::growable)] growable: u64,
+        #[pyo3(from_py_with = arguments::patience)] wait: Option<Duration>,
     ) -> PyResult<Py<Any>> {
         let queue = &self.open()?.queue;
-        let request = request(size, align, zeroed, tag, growable, wait)?;
-        let site = site::caller(py);
-        let buffer =
-            wait::wait(py, || queue.allocate(request.call_site(site))).map_err(IntoPython::into_python)?;
-        exporter::object(self.pool.bind(py), Held::Plain(buffer))
+        let request = request(size, align, zeroed, tag, growable, wait).call_site(site::caller(py));
+        let pool = self.pool.bind(py);
+        // A queue serves its work even if the pool is closed.
+        let open = pool.get().with(Clone::clone).ok();
+        let held = wait::wait(py, move || match open {
+            Some(open) => open.allocate_on(queue, request),
+            None => queue.allocate(request).map(Held::Plain),
+        });
+        exporter::object(pool, held?.map_err(IntoPython::into_python)?)
     }
 
     /// Frees the retired buffers whose work is done, and returns their number.
     fn poll(&self, py: Python<'_>) -> PyResult<usize> {
         let queue = &self.open()?.queue;
-        wait(py, || queue.poll()).map_err(IntoPython::into_python)
+        wait(py, || queue.poll())?.map_err(IntoPython::into_python)
     }
 
     /// The bytes that wait for this queue.
@@ -174,10 +211,48 @@ impl Queue {
         self.open().map(|open| open.queue.retired_bytes())
     }
 
+    fn __repr__(&self) -> String {
+        match self.open() {
+            Ok(Open { queue, order }) => {
+                let (number, bytes) = (queue.number(), queue.retired_bytes());
+                let moved_by = match order {
+                    Order::Stream(_) => "a CUDA stream",
+                    Order::Program(_) => "the program's order",
+                };
+                format!("<warmheap.Queue {number}, {moved_by}, {bytes} bytes retired>")
+            }
+            Err(_) => "<warmheap.Queue of another process>".to_owned(),
+        }
+    }
+
     /// Shows the pool, which may hold callbacks that hold this queue.
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
         visit.call(&self.pool)
     }
+}
+
+#[pymethods]
+impl Ticket {
+    /// Whether all work up to this position is done.
+    #[getter]
+    fn is_complete(&self) -> PyResult<bool> {
+        self.ticket().map(LibraryTicket::is_complete)
+    }
+
+    fn __repr__(&self) -> String {
+        match self.ticket() {
+            Ok(ticket) => {
+                let state = if ticket.is_complete() { "done" } else { "not done" };
+                format!("<warmheap.Ticket {} of queue {}, {state}>", self.value, ticket.queue_number())
+            }
+            Err(_) => "<warmheap.Ticket of another process>".to_owned(),
+        }
+    }
+}
+
+/// Converts an argument.
+pub(crate) fn ticket_argument<'py>(object: &Bound<'py, PyAny>) -> PyResult<Bound<'py, Ticket>> {
+    arguments::instance("ticket", "a Ticket", object)
 }
 
 impl Drop for Queue {

@@ -61,9 +61,9 @@ impl From<Gone> for PyErr {
 }
 
 impl State {
-    fn buffer(&self) -> Result<&Buffer, Gone> {
+    fn held(&self) -> Result<&Held, Gone> {
         match &self.held {
-            Some(held) if !self.freed => Ok(held.buffer()),
+            Some(held) if !self.freed => Ok(held),
             None if !self.freed => Err(Gone::Growing),
             _ => Err(Gone::Freed),
         }
@@ -98,7 +98,7 @@ impl BufferBase {
     /// Calls `look` with the buffer, unless it was freed or belongs to another process.
     pub(crate) fn look<R>(&self, look: impl FnOnce(&Buffer) -> R) -> PyResult<R> {
         self.origin.check()?;
-        let seen = self.state().buffer().map(look);
+        let seen = self.state().held().map(|held| held.look(look));
         Ok(seen?)
     }
 
@@ -107,7 +107,7 @@ impl BufferBase {
         self.origin.check()?;
         let found = {
             let mut state = self.state();
-            let found = state.buffer().map(look);
+            let found = state.held().map(|held| held.look(look));
             state.lent += usize::from(matches!(found, Ok(Some(_))));
             found
         };
@@ -155,7 +155,7 @@ impl BufferBase {
         self.origin.check()?;
         let taken = {
             let mut state = self.state();
-            let usable = state.buffer().map(|_| ());
+            let usable = state.held().map(|_| ());
             usable.and_then(|()| state.held.take().ok_or(Gone::Growing)).map(|held| (held, state.lent > 0))
         };
         Ok(taken?)

@@ -11,6 +11,7 @@ use warmheap::device::Spec;
 
 use super::callbacks::Callbacks;
 use super::open::Open;
+use crate::interpreter::arguments;
 use crate::interpreter::errors::Class;
 use crate::interpreter::fork::Origin;
 use crate::interpreter::wait::{let_go, wait};
@@ -20,14 +21,16 @@ use crate::interpreter::wait::{let_go, wait};
 /// Parameters
 /// ----------
 /// config : PoolConfig, optional
-///     The settings. Without this and without ``settings`` the pool sizes its heaps itself.
+///     The settings: a PoolConfig, a dict, or the path of a YAML file.
 /// device : str, default "host"
 ///     ``"host"``, ``"sim"``, ``"cuda"``, ``"cuda:1"`` or ``"metal"``; options follow a colon, as in
 ///     ``"sim:discrete,budget=4096"`` (MiB).
 /// environment : bool, default True
 ///     Whether variables ``WARMHEAP_<KEY>`` override the settings.
 /// **settings
-///     Keys of the configuration that differ from ``config``: ``num_heaps=2``.
+///     Keys of the configuration that differ from ``config``: ``num_heaps=2``. Without ``config`` they differ
+///     from a pool that sizes its heaps itself. Only keys of fixed heaps choose fixed heaps: ``heap_size_mb``,
+///     ``num_heaps``, ``allocation_strategy``, ``dynamic_growth``, ``max_heaps``, ``growth_trigger``.
 ///
 /// Raises
 /// ------
@@ -93,11 +96,11 @@ impl MemoryPool {
     /// interpreter's lock again.
     pub(crate) fn wait<R: Send>(&self, py: Python<'_>, work: impl FnOnce(&Pool) -> R + Send) -> PyResult<R> {
         let pool = self.with(|open| open.pool.clone())?;
-        Ok(wait(py, move || {
+        wait(py, move || {
             let done = work(&pool);
             drop(pool);
             done
-        }))
+        })
     }
 
     /// Calls `look` with the pool, unless it is closed or belongs to another process.
@@ -119,6 +122,11 @@ impl MemoryPool {
         self.origin.check()?;
         Ok(with(&mut self.open.write().unwrap_or_else(PoisonError::into_inner)))
     }
+}
+
+/// Converts an argument.
+pub(crate) fn argument<'py>(object: &Bound<'py, PyAny>) -> PyResult<Bound<'py, MemoryPool>> {
+    arguments::instance("pool", "a MemoryPool", object)
 }
 
 impl Drop for MemoryPool {

@@ -18,6 +18,8 @@ use super::pending;
 /// An exception class of the package.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Class {
+    /// An argument of the wrong type.
+    Argument,
     Config,
     Request,
     OutOfMemory,
@@ -35,6 +37,7 @@ pub(crate) enum Class {
 impl Class {
     fn name(self) -> &'static str {
         match self {
+            Self::Argument => "ArgumentError",
             Self::Config => "ConfigError",
             Self::Request => "RequestError",
             Self::OutOfMemory => "OutOfMemoryError",

@@ -14,13 +14,15 @@ use std::sync::{LazyLock, Mutex, OnceLock, PoisonError};
 
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
+use serde_json::Value;
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
-use tracing::{Event, Level, Metadata, Subscriber};
+use tracing::{Dispatch, Event, Level, Metadata, Subscriber};
 
 use super::errors::unraisable;
 use super::fork::Origin;
 use super::pending;
+use super::values::to_python;
 
 /// Whether the interpreter is about to end. No record may be delivered any more.
 static ENDED: AtomicBool = AtomicBool::new(false);
@@ -69,6 +71,15 @@ struct Note {
 
 /// Receives the library's events.
 struct Bridge;
+
+/// Where the events go instead, while the command runs.
+static COMMAND: OnceLock<Dispatch> = OnceLock::new();
+
+/// Makes the library's events go to `log`, from now on and in place of `logging`.
+pub(crate) fn pass_to(log: Dispatch) {
+    // A second command keeps the log of the first.
+    let _ = COMMAND.set(log);
+}
 
 /// Makes this module note the library's events from now on.
 pub(crate) fn install() {
@@ -129,7 +140,7 @@ impl Note {
         let logger = py.import("logging")?.call_method1("getLogger", ("warmheap",))?;
         let fields = PyDict::new(py);
         for (name, value) in &self.text.fields {
-            fields.set_item(name, value)?;
+            fields.set_item(name, to_python(py, value)?)?;
         }
         let extra = PyDict::new(py);
         extra.set_item("fields", fields)?;
@@ -168,6 +179,12 @@ impl Subscriber for Bridge {
     fn record_follows_from(&self, _: &Id, _: &Id) {}
 
     fn event(&self, event: &Event<'_>) {
+        if let Some(command) = COMMAND.get() {
+            if command.enabled(event.metadata()) {
+                command.event(event);
+            }
+            return;
+        }
         if ENDED.load(Relaxed) {
             return;
         }
@@ -191,15 +208,45 @@ impl Subscriber for Bridge {
 #[derive(Default)]
 struct Text {
     message: String,
-    fields: Vec<(&'static str, String)>,
+    fields: Vec<(&'static str, Value)>,
+}
+
+impl Text {
+    fn add(&mut self, field: &Field, value: impl Into<Value>) {
+        self.fields.push((field.name(), value.into()));
+    }
 }
 
 impl Visit for Text {
+    fn record_bool(&mut self, field: &Field, value: bool) {
+        self.add(field, value);
+    }
+
+    fn record_u64(&mut self, field: &Field, value: u64) {
+        self.add(field, value);
+    }
+
+    fn record_i64(&mut self, field: &Field, value: i64) {
+        self.add(field, value);
+    }
+
+    fn record_f64(&mut self, field: &Field, value: f64) {
+        self.add(field, value);
+    }
+
+    fn record_str(&mut self, field: &Field, value: &str) {
+        if field.name() == "message" {
+            self.message.push_str(value);
+        } else {
+            self.add(field, value);
+        }
+    }
+
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
         if field.name() == "message" {
             let _ = write!(self.message, "{value:?}");
         } else {
-            self.fields.push((field.name(), format!("{value:?}")));
+            self.add(field, format!("{value:?}"));
         }
     }
 }

@@ -1,10 +1,14 @@
 //! Converts between JSON and Python. Figures, findings and settings all have a JSON form, so a field that the
 //! library gains needs no line here.
 
-use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyDict, PyFloat, PyInt, PyList, PyString, PyTuple};
 use serde_json::{Map, Number, Value};
+
+use super::errors::Class;
+
+/// The most lists and dictionaries inside each other. No setting has more than three.
+const DEPTH: usize = 16;
 
 /// Returns the Python object for a JSON value: `dict`, `list`, `str`, `int`, `float`, `bool` or `None`.
 pub(crate) fn to_python<'py>(py: Python<'py>, value: &Value) -> PyResult<Bound<'py, PyAny>> {
@@ -36,6 +40,27 @@ pub(crate) fn to_dict<'py>(py: Python<'py>, entries: &Map<String, Value>) -> PyR
 
 /// Returns the JSON value of a Python object that may be a setting: a number, a text, a list, a dictionary.
 pub(crate) fn from_python(object: &Bound<'_, PyAny>) -> PyResult<Value> {
+    value(object, DEPTH)
+}
+
+/// Does the same as [`from_python`] for a dictionary, whose keys are texts.
+pub(crate) fn from_dict(dict: &Bound<'_, PyDict>) -> PyResult<Map<String, Value>> {
+    entries(dict, DEPTH)
+}
+
+/// Reads a JSON object.
+///
+/// # Errors
+/// Returns what is wrong with the text.
+pub(crate) fn from_json(text: &str) -> Result<Map<String, Value>, String> {
+    match serde_json::from_str(text) {
+        Ok(Value::Object(entries)) => Ok(entries),
+        Ok(_) => Err("the text is JSON, but no object".to_owned()),
+        Err(error) => Err(format!("the text is not JSON: {error}")),
+    }
+}
+
+fn value(object: &Bound<'_, PyAny>, depth: usize) -> PyResult<Value> {
     if object.is_none() {
         Ok(Value::Null)
     } else if let Ok(switch) = object.cast::<PyBool>() {
@@ -47,28 +72,44 @@ pub(crate) fn from_python(object: &Bound<'_, PyAny>) -> PyResult<Value> {
         whole
             .or_else(|| Number::from_f64(object.extract().ok()?))
             .map(Value::Number)
-            .ok_or_else(|| odd(object))
+            .ok_or_else(|| Class::Config.error("a setting is a whole number of hundreds of digits"))
     } else if let Ok(text) = object.cast::<PyString>() {
-        Ok(Value::String(text.to_string()))
+        words(text).map(Value::String)
     } else if let Ok(dict) = object.cast::<PyDict>() {
-        from_dict(dict).map(Value::Object)
+        entries(dict, deeper(depth)?).map(Value::Object)
     } else if object.is_instance_of::<PyList>() || object.is_instance_of::<PyTuple>() {
-        object.try_iter()?.map(|item| from_python(&item?)).collect::<PyResult<_>>().map(Value::Array)
+        let depth = deeper(depth)?;
+        object.try_iter()?.map(|item| value(&item?, depth)).collect::<PyResult<_>>().map(Value::Array)
     } else {
         // These are floats, and objects that behave like one, such as NumPy's scalars.
-        let number = object.extract::<f64>().ok().and_then(Number::from_f64);
-        number.map(Value::Number).ok_or_else(|| odd(object))
+        let number = object.extract::<f64>().map_err(|_| odd(object))?;
+        let finite = Number::from_f64(number).map(Value::Number);
+        finite.ok_or_else(|| Class::Config.error(format_args!("a setting cannot be {number}")))
     }
 }
 
-/// Does the same as [`from_python`] for a dictionary, whose keys are texts.
-pub(crate) fn from_dict(dict: &Bound<'_, PyDict>) -> PyResult<Map<String, Value>> {
-    dict.iter().map(|(key, value)| Ok((key.extract()?, from_python(&value)?))).collect()
+fn entries(dict: &Bound<'_, PyDict>, depth: usize) -> PyResult<Map<String, Value>> {
+    let entry = |(key, of): (Bound<'_, PyAny>, Bound<'_, PyAny>)| {
+        let key = key.cast::<PyString>().map_err(|_| odd(&key)).and_then(words)?;
+        Ok((key, value(&of, depth)?))
+    };
+    dict.iter().map(entry).collect()
+}
+
+/// The depth that is left inside a list or a dictionary, which may contain itself.
+fn deeper(depth: usize) -> PyResult<usize> {
+    depth.checked_sub(1).ok_or_else(|| Class::Config.error("settings are not nested so deeply"))
+}
+
+fn words(text: &Bound<'_, PyString>) -> PyResult<String> {
+    let half = |_| Class::Config.error("a text of a setting has half a character (a surrogate)");
+    text.extract::<String>().map_err(half)
 }
 
 fn odd(object: &Bound<'_, PyAny>) -> PyErr {
     let kind = object.get_type().name().map_or_else(|_| "object".to_owned(), |name| name.to_string());
-    PyTypeError::new_err(format!(
-        "a setting cannot be {kind} {object}; give a number, a text, a list or a dict"
-    ))
+    let shown = object.repr().map_or_else(|_| String::new(), |text| text.to_string_lossy().into_owned());
+    let shown: String = shown.chars().take(60).collect();
+    Class::Argument
+        .error(format_args!("a setting cannot be {kind} {shown}; give a number, a text, a list or a dict"))
 }

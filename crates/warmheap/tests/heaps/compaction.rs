@@ -142,6 +142,35 @@ fn what_is_pinned_or_in_flight_stays_where_it_is() {
 }
 
 #[test]
+fn a_held_buffer_stays_until_every_hold_is_released_on_any_thread() {
+    for (kind, config) in kinds() {
+        let pool = Pool::new(Arc::new(HostDevice::new()), config).unwrap();
+        let buffers = scattered(&pool, &mut Rng::with_seed(7), 8 * MIB);
+        let addresses =
+            || buffers.iter().map(|(buffer, _)| buffer.pin().device_address()).collect::<Vec<_>>();
+        let before = addresses();
+        for (buffer, _) in &buffers {
+            buffer.hold();
+            buffer.hold();
+            buffer.release();
+        }
+        assert_eq!(pool.compact(UNLIMITED).unwrap().moved_buffers, 0, "{kind}");
+        assert_eq!(addresses(), before, "{kind}");
+        thread::scope(|scope| {
+            scope.spawn(|| buffers.iter().for_each(|(buffer, _)| buffer.release()));
+        });
+        // A release without a hold does nothing.
+        buffers.iter().for_each(|(buffer, _)| buffer.release());
+        assert!(pool.compact(UNLIMITED).unwrap().moved_buffers > 0, "{kind}");
+        // A hold does not keep the program from taking the buffer for itself.
+        for (buffer, _) in buffers {
+            buffer.hold();
+            drop(buffer.into_buffer());
+        }
+    }
+}
+
+#[test]
 fn what_a_lost_queue_used_keeps_nothing_once_the_queue_is_gone() {
     let (_, config) = kinds().into_iter().next().unwrap();
     let pool = Pool::new(Arc::new(SimDevice::new().discrete()), config).unwrap();

@@ -4,7 +4,7 @@
 #![forbid(unsafe_code)]
 
 use std::sync::atomic::AtomicU64;
-use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, TryLockError, Weak};
 
 use crate::fork::Own;
@@ -25,21 +25,27 @@ pub(crate) struct Place {
     pub(crate) align: u64,
     pub(crate) in_flight: Own<Mutex<Vec<PendingTicket<Buffer>>>>,
     pub(crate) moves: AtomicU64,
+    /// The holds that are not released. The count rises while the buffer is locked for reading.
+    pub(crate) holds: AtomicU64,
 }
 
 impl Place {
     /// The buffer, to be moved; `None` if it is pinned or if noted work uses it. No other thread can reach
     /// the buffer before the caller drops the guard.
     pub(crate) fn to_move(&self) -> Option<RwLockWriteGuard<'_, Buffer>> {
-        let buffer = self.try_write()?;
+        let buffer = self.try_write_unless_held()?;
         if lock(&self.in_flight).is_empty() {
             return Some(buffer);
         }
         // The buffer is let go before queues are asked, because a queue may be the program's.
         drop(buffer);
         self.forget(PendingTicket::is_over);
-        let buffer = self.try_write()?;
+        let buffer = self.try_write_unless_held()?;
         lock(&self.in_flight).is_empty().then_some(buffer)
+    }
+
+    fn try_write_unless_held(&self) -> Option<RwLockWriteGuard<'_, Buffer>> {
+        self.try_write().filter(|_| self.holds.load(SeqCst) == 0)
     }
 
     /// Removes the work for which `is_over` is true. Queues are asked, and end with their last work, without

@@ -7,7 +7,7 @@
 
 use std::ops::Deref;
 use std::sync::atomic::AtomicU64;
-use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
 use crate::Pool;
@@ -84,6 +84,7 @@ impl Pool {
             align: request.align,
             in_flight: Own::new(Mutex::default()),
             moves: AtomicU64::new(0),
+            holds: AtomicU64::new(0),
         });
         self.shared().compactor.watch(&place);
         Ok(MovableBuffer { place })
@@ -102,6 +103,18 @@ impl MovableBuffer {
         } else {
             Held::Nowhere(Buffer::nowhere(pool, *size))
         })
+    }
+
+    /// Keeps the buffer where it is until [`MovableBuffer::release`], as a pin does. For bindings, whose pins
+    /// have no scope and end on any thread. Holds are counted. Waits as [`MovableBuffer::pin`] does.
+    pub fn hold(&self) {
+        let _still = self.pin();
+        self.place.holds.fetch_add(1, SeqCst);
+    }
+
+    /// Ends one hold. Does nothing without one.
+    pub fn release(&self) {
+        let _ = self.place.holds.fetch_update(SeqCst, SeqCst, |holds| holds.checked_sub(1));
     }
 
     /// Notes that work up to `ticket` uses the buffer. The pool does not move the buffer before that work has
