@@ -14,7 +14,7 @@ use serde_json::{Map, Value};
 use warmheap::PoolConfig as Settings;
 use warmheap::config::keys;
 
-use self::values::{is_section, nested, parse, with};
+use self::values::{is_section, nested, over, parse, with};
 use crate::interpreter::errors::{Class, IntoPython};
 use crate::interpreter::values::{from_dict, from_json, from_python, to_dict, to_python};
 use crate::interpreter::wait::wait_apart;
@@ -62,11 +62,6 @@ impl From<Settings> for PoolConfig {
     }
 }
 
-/// The keys that only fixed heaps have. One of them, or `heap_sizing` itself, chooses fixed heaps for a pool
-/// that is opened with keywords. All others leave a pool as it is without them: it sizes its heaps itself.
-const OF_FIXED_HEAPS: [&str; 6] =
-    ["heap_size_mb", "num_heaps", "allocation_strategy", "dynamic_growth", "max_heaps", "growth_trigger"];
-
 /// Converts an argument.
 pub(crate) fn argument<'py>(object: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PoolConfig>> {
     arguments::instance("config", "a PoolConfig", object)
@@ -82,15 +77,23 @@ impl PoolConfig {
         Self { settings, of_pool: true }
     }
 
-    /// Returns the settings for a new pool.
+    /// Returns the settings for a new pool: `changes` on top of `config`. What neither says is as in `base`.
     pub(crate) fn for_pool(
+        base: Settings,
         config: Option<&Bound<'_, PyAny>>,
         changes: Option<&Bound<'_, PyDict>>,
     ) -> PyResult<Settings> {
         let changes = changes.map(from_dict).transpose()?.unwrap_or_default();
-        match config {
-            None => with(&unsaid(&changes), changes),
-            Some(config) => with(&read(config)?, changes),
+        let Some(config) = config else { return over(base, changes) };
+        if let Ok(config) = config.cast::<PoolConfig>() {
+            with(&config.borrow().settings, changes)
+        } else if let Ok(dict) = config.cast::<PyDict>() {
+            over(over(base, from_dict(dict)?)?, changes)
+        } else if let Ok(path) = config.extract::<PathBuf>() {
+            let read = wait_apart(config.py(), move || base.with_yaml_file(path))?;
+            over(read.map_err(IntoPython::into_python)?, changes)
+        } else {
+            Err(arguments::wrong("config", config, "a PoolConfig, a dict, or the path of a YAML file"))
         }
     }
 
@@ -109,30 +112,6 @@ impl PoolConfig {
         self.settings = with(&self.settings, changes)?;
         Ok(())
     }
-}
-
-/// Returns what holds where keywords say nothing.
-fn unsaid(changes: &Map<String, Value>) -> Settings {
-    let fixed = changes.keys().any(|key| OF_FIXED_HEAPS.contains(&key.as_str()));
-    let word = changes.get("heap_sizing").map(|sizing| sizing != "elastic");
-    if word.unwrap_or(fixed) { Settings::default() } else { Settings::elastic() }
-}
-
-/// Returns settings from a `PoolConfig`, a dict or a file's path.
-fn read(config: &Bound<'_, PyAny>) -> PyResult<Settings> {
-    if let Ok(config) = config.cast::<PoolConfig>() {
-        Ok(config.borrow().settings.clone())
-    } else if let Ok(dict) = config.cast::<PyDict>() {
-        parse(from_dict(dict)?)
-    } else if let Ok(path) = config.extract::<PathBuf>() {
-        from_file(config.py(), path)
-    } else {
-        Err(arguments::wrong("config", config, "a PoolConfig, a dict, or the path of a YAML file"))
-    }
-}
-
-fn from_file(py: Python<'_>, path: PathBuf) -> PyResult<Settings> {
-    wait_apart(py, || Settings::from_yaml_file(path))?.map_err(IntoPython::into_python)
 }
 
 fn changed(settings: &Settings, changes: Option<&Bound<'_, PyDict>>) -> PyResult<Settings> {
@@ -173,7 +152,8 @@ impl PoolConfig {
         py: Python<'_>,
         #[pyo3(from_py_with = arguments::path)] path: PathBuf,
     ) -> PyResult<Self> {
-        from_file(py, path).map(Self::from)
+        let read = wait_apart(py, || Settings::from_yaml_file(path))?;
+        read.map(Self::from).map_err(IntoPython::into_python)
     }
 
     /// Reads settings from the dict that a YAML reader returns, as :meth:`from_yaml` does.

@@ -2,18 +2,24 @@
 //! what they hold. Their functions are in this library, where PyTorch finds them by name.
 
 use pyo3::prelude::*;
+use pyo3::types::PyDict;
+use warmheap::PoolConfig as Settings;
 
-use crate::config::{self, PoolConfig};
+use crate::config::PoolConfig;
+use crate::interpreter::arguments;
 use crate::interpreter::errors::Class;
 use crate::interpreter::values::to_python;
 
-/// Sets the configuration of the pools of every GPU that is used from now on.
+/// Sets the configuration of the pools of every GPU that is used from now on, as `MemoryPool` takes it.
+/// Autograd's threads free what the program's thread allocated, so threads share their heaps by default.
 #[pyfunction]
 #[pyo3(name = "_torch_configure")]
 pub(crate) fn configure(
-    #[pyo3(from_py_with = config::argument)] config: Bound<'_, PoolConfig>,
+    config: Option<&Bound<'_, PyAny>>,
+    #[pyo3(from_py_with = arguments::dict)] settings: Bound<'_, PyDict>,
 ) -> PyResult<()> {
-    if warmheap_c::torch::configure(config.borrow().settings().clone()) {
+    let base = Settings::elastic().with_thread_heaps(false);
+    if warmheap_c::torch::configure(PoolConfig::for_pool(base, config, Some(&settings))?) {
         Ok(())
     } else {
         Err(Class::Other.error("Warmheap was installed under PyTorch before; once is enough"))

@@ -206,26 +206,30 @@ def test_the_settings_of_a_pool_refuse_changes() -> None:
             config.num_heaps = 9
 
 
-def test_what_is_not_said_keeps_its_default() -> None:
+def test_what_is_not_said_keeps_its_default(tmp_path: Path) -> None:
     elastic = PoolConfig.elastic()
-    of_fixed_heaps = {"heap_size_mb", "num_heaps", "allocation_strategy", "dynamic_growth", "max_heaps", "growth_trigger"}
+    of_fixed_heaps = {"heap_size_mb", "num_heaps", "allocation_strategy", "dynamic_growth", "max_heaps", "growth_trigger", "warmup_sizes"}
     others: dict[str, Any] = {
         "trim_after_ms": 200, "limits": {"hard_mb": 32}, "scrub": "on_free", "quotas": {"kv": 4}, "wait_ms": 5,
         "track_statistics": False, "log_exhaustion": False, "compaction": {"enabled": True}, "thread_cache_mb": 1,
-        "thread_heaps": False, "warmup_sizes": [1], "enabled": False,
+        "thread_heaps": False, "enabled": False,
     }  # fmt: skip
     assert {key.split(".")[0] for key in PoolConfig.keys()} == of_fixed_heaps | set(others) | {"heap_sizing"}
     for key, value in others.items():
         with warmheap.MemoryPool(**{key: value}) as pool:
+            assert pool.config == elastic.replace(**{key: value}), key
+        with warmheap.MemoryPool({key: value}) as pool:
             assert pool.config == elastic.replace(**{key: value}), key
     for key in of_fixed_heaps:
         value = getattr(PoolConfig(), key)
         with warmheap.MemoryPool(device="sim", **{key: value}) as pool:
             assert pool.config == PoolConfig(), key
         with warmheap.MemoryPool(device="sim", heap_sizing="elastic", **{key: value}) as pool:
-            assert pool.config == elastic, key
-    with warmheap.MemoryPool(device="sim", heap_sizing="fixed") as pool:
-        assert pool.config == PoolConfig()
+            assert pool.config == elastic.replace(**{key: value}), key
+    path = tmp_path / "pool.yaml"
+    path.write_text("trim_after_ms: 200")
+    with warmheap.MemoryPool(path, scrub="on_free") as pool:
+        assert pool.config == elastic.replace(trim_after_ms=200, scrub="on_free")
     with warmheap.MemoryPool(limits={"hard_mb": 32}) as pool:
         assert pool.allocate(MIB).size == MIB
 
@@ -263,4 +267,6 @@ def test_settings_are_copied_compared_and_read_back() -> None:
 def test_a_start_that_fails_names_what_would_fit() -> None:
     with pytest.raises(warmheap.StartError) as caught:
         warmheap.MemoryPool(device="sim:budget=600", heap_size_mb=256, num_heaps=4, warmup_sizes=[])
-    assert "heap_size_mb" in str(caught.value) and "num_heaps" in str(caught.value)
+    assert "2 heaps of 128 MiB would fit" in str(caught.value)
+    with warmheap.MemoryPool(device="sim:budget=600", heap_size_mb=128, num_heaps=2, warmup_sizes=[]) as pool:
+        assert pool.reserved_bytes == 256 * MIB

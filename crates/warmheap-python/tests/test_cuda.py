@@ -79,9 +79,9 @@ def test_the_functions_that_pytorch_finds_are_in_the_module() -> None:
         malloc.restype = ctypes.c_void_p
         malloc.argtypes = [ctypes.c_ssize_t, ctypes.c_int, ctypes.c_void_p]
         free.argtypes = [ctypes.c_void_p, ctypes.c_ssize_t, ctypes.c_int, ctypes.c_void_p]
-        _native._torch_configure(PoolConfig.elastic(thread_heaps=False))
+        _native._torch_configure(None, {})
         try:
-            _native._torch_configure(PoolConfig())
+            _native._torch_configure(PoolConfig(), {})
             twice = True
         except warmheap.WarmheapError:
             twice = False

@@ -46,16 +46,7 @@ def install(
         raise DeviceError("PyTorch sees no CUDA GPU; MemoryPool works without one")
     if torch.cuda.is_initialized():
         raise WarmheapError("PyTorch has used a GPU already; install Warmheap before the first use")
-    if isinstance(config, PoolConfig):
-        settled = config.replace(**settings)
-    elif config is None:
-        # Autograd's threads free what the program's thread allocated, so threads share their heaps.
-        settled = PoolConfig.elastic(**{"thread_heaps": False, **settings})
-    elif isinstance(config, dict):
-        settled = PoolConfig.from_dict(config).replace(**settings)
-    else:
-        settled = PoolConfig.from_yaml_file(config).replace(**settings)
-    _native._torch_configure(settled)
+    _native._torch_configure(config, settings)
 
     path = _native.__file__
     library = ctypes.CDLL(path)

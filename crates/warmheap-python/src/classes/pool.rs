@@ -7,7 +7,7 @@ use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 use pyo3::types::{PyAny as Any, PyDict, PyTuple};
 use warmheap::device::{Spec, SpecError};
-use warmheap::{CompactionBudget, Pool};
+use warmheap::{CompactionBudget, Pool, PoolConfig as Settings};
 use warmheap_trace::{Recorder, TraceWriter};
 
 use super::compaction::compact;
@@ -39,7 +39,7 @@ impl MemoryPool {
         let spec: Spec = device
             .parse()
             .map_err(|reason: SpecError| Class::Device.error(format!("{device:?}: {reason}")))?;
-        let mut config = PoolConfig::for_pool(config, settings)?;
+        let mut config = PoolConfig::for_pool(Settings::elastic(), config, settings)?;
         if environment {
             config = config.with_environment().map_err(IntoPython::into_python)?;
         }

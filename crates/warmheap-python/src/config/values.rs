@@ -14,6 +14,16 @@ pub(crate) fn with(settings: &Settings, changes: Map<String, Value>) -> PyResult
     parse(all)
 }
 
+/// Returns `base` with `changes` made. Keys of fixed heaps among them choose fixed heaps; see
+/// [`Settings::with_yaml_str`].
+pub(crate) fn over(base: Settings, changes: Map<String, Value>) -> PyResult<Settings> {
+    if changes.is_empty() {
+        return Ok(base);
+    }
+    let text = Value::Object(nest(changes)).to_string();
+    base.with_yaml_str(&text).map_err(|error| placeless(error).into_python())
+}
+
 /// Returns every setting, with sections as objects.
 pub(crate) fn nested(settings: &Settings) -> Map<String, Value> {
     match serde_json::to_value(settings) {

@@ -28,9 +28,11 @@ use crate::interpreter::wait::{let_go, wait};
 /// environment : bool, default True
 ///     Whether variables ``WARMHEAP_<KEY>`` override the settings.
 /// **settings
-///     Keys of the configuration that differ from ``config``: ``num_heaps=2``. Without ``config`` they differ
-///     from a pool that sizes its heaps itself. Only keys of fixed heaps choose fixed heaps: ``heap_size_mb``,
-///     ``num_heaps``, ``allocation_strategy``, ``dynamic_growth``, ``max_heaps``, ``growth_trigger``.
+///     Keys of the configuration that differ from ``config``: ``num_heaps=2``.
+///
+/// What is not said is as in a pool that sizes its heaps itself, unless ``config`` is a PoolConfig. Keys of
+/// fixed heaps choose fixed heaps: ``heap_size_mb``, ``num_heaps``, ``warmup_sizes``,
+/// ``allocation_strategy``, ``dynamic_growth``, ``max_heaps``, ``growth_trigger``.
 ///
 /// Raises
 /// ------
