@@ -2,6 +2,7 @@
 
 mod growth;
 mod movable;
+mod names;
 mod request;
 
 use std::ffi::{c_char, c_void};

@@ -3,8 +3,9 @@
 use std::ffi::c_char;
 use std::time::Duration;
 
-use warmheap::{CallSite, Request};
+use warmheap::Request;
 
+use super::names;
 use crate::sized::{self, sized};
 use crate::status::Failure;
 use crate::text::text;
@@ -94,13 +95,13 @@ impl wh_request {
         let mut request = Request::new(asked.size).align(asked.align).growable(asked.growable);
         // SAFETY: the caller keeps this function's contract.
         if let Some(tag) = unsafe { text(asked.tag, "tag") }? {
-            request = request.tag(tag);
+            request = request.tag(names::tag(tag));
         }
         // SAFETY: the caller keeps this function's contract.
         let file = unsafe { text(asked.file, "file") }?;
         request = request.call_site(match file {
-            Some(file) => CallSite::foreign(file, asked.line),
-            None => CallSite::foreign("an unnamed line of C", 0),
+            Some(file) => names::site(file, asked.line),
+            None => names::site("an unnamed line of C", 0),
         });
         if has(WH_ZEROED) {
             request = request.zeroed();
