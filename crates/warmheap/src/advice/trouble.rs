@@ -2,11 +2,11 @@
 //! titles and sentences are those of `docs/compatibility.md`.
 
 use super::joint::sized;
-use super::{Check, Finding, Severity, bytes, mib};
+use super::{Check, Finding, Severity, bytes, mib, peak_mb};
 use crate::config::{HeapSizing, PoolConfig, leaves_room, smaller};
 use crate::stats::Statistics;
 
-pub(super) const CHECKS: &[Check] = &[exhaustion, unusually_large];
+pub(super) const CHECKS: &[Check] = &[exhaustion, failures, unusually_large];
 
 /// A single allocation larger than this is suspicious.
 const SUSPICIOUS_MB: f64 = 4096.0;
@@ -33,6 +33,31 @@ fn exhaustion(statistics: &Statistics, config: &PoolConfig) -> Option<Finding> {
                 mib(config.heap_size)
             )),
     )
+}
+
+/// Finds requests that neither the heaps nor the device could serve. What stands in the way is not the heaps'
+/// size.
+fn failures(statistics: &Statistics, config: &PoolConfig) -> Option<Finding> {
+    let limits = &config.limits;
+    let bounded = [
+        (limits.hard_bytes.is_some(), "`limits.hard_mb`"),
+        (limits.hard_objects.is_some(), "`limits.hard_objects`"),
+        (limits.device_budget, "the device's budget (`limits.device_budget`)"),
+        (!config.quotas.is_empty(), "`quotas`"),
+    ];
+    let mut ways: Vec<_> = bounded.into_iter().filter(|(set, _)| *set).map(|(_, name)| name).collect();
+    ways.push("the memory of the device");
+    (statistics.failed_allocations > 0).then(|| {
+        Finding::new("Failed Allocations", Severity::Error)
+            .shown_by([
+                ("failed_allocations", statistics.failed_allocations as f64),
+                ("peak_used_mb", peak_mb(statistics)),
+            ])
+            .because(format!(
+                "requests failed, because less was to be had than they asked for; what may be too low: {}",
+                ways.join(", ")
+            ))
+    })
 }
 
 fn unusually_large(statistics: &Statistics, _: &PoolConfig) -> Option<Finding> {

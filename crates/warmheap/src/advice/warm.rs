@@ -20,44 +20,50 @@ pub fn findings_with_sizes(
     sizes: &SizeHistogram,
 ) -> Vec<Finding> {
     let mut found = super::findings(statistics, config);
-    let is_proposed = found.iter().flat_map(|finding| &finding.change).any(|c| c.key == "warmup_sizes");
-    if !is_proposed {
-        found.extend(cold_start(statistics, config, &follow(config, &found), sizes));
+    if no_sizes(config).is_some() || !config.track_statistics {
+        return found;
     }
-    found.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
+    let to = follow(config, &found);
+    let Some(used) = cold(statistics, &to) else { return found };
+    let to = to.with_warmup_sizes(covering(used, sizes));
+    // A finding that cuts the sizes must not cut these.
+    let mut is_proposed = false;
+    for change in found.iter_mut().flat_map(|finding| &mut finding.change) {
+        if let Some(value) = to.get(change.key).filter(|_| change.key == "warmup_sizes") {
+            change.to = value;
+            is_proposed = true;
+        }
+    }
+    if !is_proposed || cold(statistics, config).is_some() {
+        let change = config.clone().with_warmup_sizes(to.warmup_sizes);
+        found.push(
+            Finding::new("Cold Start", Severity::Warning)
+                .shown_by([
+                    ("peak_used_mb", peak_mb(statistics)),
+                    ("used_mb_of_each_heap", mib(used)),
+                    ("warmed_mb_of_each_heap", mib(warmed(config))),
+                ])
+                .proposing(config, &change)
+                .because(
+                    "most of the memory that the run used was not warmed, so its first requests waited for \
+                     pages; larger warm-up sizes move that time to the start",
+                ),
+        );
+        found.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
+    }
     found
 }
 
-/// `to` is `config` with the sizes that other findings propose.
-fn cold_start(
-    statistics: &Statistics,
-    config: &PoolConfig,
-    to: &PoolConfig,
-    sizes: &SizeHistogram,
-) -> Option<Finding> {
-    if no_sizes(config).is_some() || !config.track_statistics {
-        return None;
-    }
-    let heaps = to.num_heaps.max(1) as u64;
-    let used = bytes(peak_mb(statistics)).div_ceil(heaps).min(to.heap_size);
-    let warmed: u64 = held_warmups(&config.warmup_sizes, to.heap_size).iter().sum();
-    if used == 0 || warmed >= used / 2 {
-        return None;
-    }
-    let warmup_sizes = covering(used, sizes);
-    Some(
-        Finding::new("Cold Start", Severity::Warning)
-            .shown_by([
-                ("peak_used_mb", peak_mb(statistics)),
-                ("warmed_mb", mib(warmed.saturating_mul(heaps))),
-                ("used_mb_of_each_heap", mib(used)),
-            ])
-            .proposing(config, &config.clone().with_warmup_sizes(warmup_sizes))
-            .because(
-                "most of the memory that the run used was not warmed, so its first requests waited for pages; \
-                 larger warm-up sizes move that time to the start",
-            ),
-    )
+/// Returns the bytes that the run would use of each heap, if less than half of them is warmed.
+fn cold(statistics: &Statistics, config: &PoolConfig) -> Option<u64> {
+    let heaps = config.num_heaps.max(1) as u64;
+    let used = bytes(peak_mb(statistics)).div_ceil(heaps).min(config.heap_size);
+    (warmed(config) < used / 2).then_some(used)
+}
+
+/// Returns the bytes of each heap that are warmed.
+fn warmed(config: &PoolConfig) -> u64 {
+    held_warmups(&config.warmup_sizes, config.heap_size).iter().sum()
 }
 
 /// Returns sizes that take `bytes` side by side: the usual size of the bins with most bytes, and one for the

@@ -137,3 +137,38 @@ fn warm_up_sizes_are_proposed_where_the_run_met_cold_memory() {
     }
     assert_eq!(titles(&cold.with_track_statistics(false)), ["Statistics Off"]);
 }
+
+#[test]
+fn failed_requests_are_a_finding_on_every_kind_of_pool() {
+    let fixed = PoolConfig::default().with_heap_size(8 * MIB).with_num_heaps(2).with_warmup_sizes([8 * MIB]);
+    for config in [fixed.clone(), PoolConfig::elastic(), fixed.with_enabled(false)] {
+        let pool = Pool::new(Arc::new(SimDevice::new().budget(20 * MIB)), config.clone()).unwrap();
+        let held: Vec<_> = std::iter::repeat_with(|| pool.allocate(2 * MIB)).map_while(Result::ok).collect();
+        let found = findings(&pool.statistics(), &config);
+        assert_eq!(found[0].title, "Failed Allocations", "{config:?}");
+        assert!(found[0].explanation.ends_with("the memory of the device"), "{found:?}");
+        drop(held);
+    }
+}
+
+#[test]
+fn what_is_cut_and_what_is_to_be_warmed_agree() {
+    let mut run = Statistics::default();
+    run.total_allocations = 1000;
+    run.hit_rate = 1.0;
+    run.peak_used_mb = 1360.0;
+    run.largest_allocation_mb = 260.0;
+    run.total_capacity_mb = 8.0 * 4096.0;
+    run.utilization = 0.04;
+    let sizes = std::iter::repeat_n(30 * MIB, 20).collect();
+    let config = PoolConfig::default().with_num_heaps(8).with_heap_size(4096 * MIB);
+    for warm in [vec![32 * MIB, 512 * MIB], vec![MIB, 512 * MIB], vec![]] {
+        let config = config.clone().with_warmup_sizes(warm);
+        let found = findings_with_sizes(&run, &config, &sizes);
+        let to = warmheap::advice::follow(&config, &found);
+        let again = findings_with_sizes(&run, &to, &sizes);
+        assert!(again.iter().all(|finding| finding.title != "Cold Start"), "{found:?} and then {again:?}");
+        let warmed: u64 = to.warmup_sizes.iter().sum();
+        assert!((1200 * MIB..=1361 * MIB).contains(&warmed), "{to:?}");
+    }
+}
