@@ -423,7 +423,8 @@ enum wh_status wh_set_log(wh_log_callback callback, void *user, uint32_t level);
 //   `cuda:0,ordered`.
 // - `metal`: the GPU of an Apple system.
 //
-// `config` is a configuration as YAML text, or null. A pool sizes itself unless the configuration sizes fixed
+// `config` is a configuration as YAML text, or null for the file that the environment variable
+// `WARMHEAP_CONFIG` names, if it is set. A pool sizes itself unless the configuration sizes fixed
 // heaps: `heap_sizing: fixed`, or one of `heap_size_mb`, `num_heaps`, `warmup_sizes`, `allocation_strategy`,
 // `dynamic_growth`, `max_heaps` and `growth_trigger`. Every other key keeps its default. The environment
 // variables `WARMHEAP_...` override the configuration. Since 0.1.

@@ -5,6 +5,8 @@ use std::io::{self, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
 
+use crate::schema::SCHEMA_VERSION;
+
 /// A failure, with its exit code. The message says what to do.
 #[derive(Debug)]
 pub(crate) enum Failure {
@@ -32,7 +34,11 @@ impl Failure {
         };
         let _ = if json {
             let error = serde_json::json!({ "kind": kind, "message": self.to_string(), "exit_code": code });
-            writeln!(io::stderr(), "{}", serde_json::json!({ "error": error }))
+            writeln!(
+                io::stderr(),
+                "{}",
+                serde_json::json!({ "error": error, "schema_version": SCHEMA_VERSION })
+            )
         } else {
             writeln!(io::stderr(), "error: {self}")
         };

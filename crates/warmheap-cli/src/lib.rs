@@ -14,6 +14,7 @@ mod input;
 mod log;
 mod output_file;
 mod progress;
+mod schema;
 mod show;
 
 use std::ffi::OsString;

@@ -270,3 +270,17 @@ def test_a_start_that_fails_names_what_would_fit() -> None:
     assert "2 heaps of 128 MiB would fit" in str(caught.value)
     with warmheap.MemoryPool(device="sim:budget=600", heap_size_mb=128, num_heaps=2, warmup_sizes=[]) as pool:
         assert pool.reserved_bytes == 256 * MIB
+
+
+def test_a_pool_without_settings_takes_the_file_that_the_environment_names(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "pool.yaml"
+    path.write_text("heap_size_mb: 8\nnum_heaps: 3\nwarmup_sizes: []\n")
+    monkeypatch.setenv("WARMHEAP_CONFIG", str(path))
+    assert warmheap.MemoryPool(device="sim").config.num_heaps == 3
+    assert warmheap.MemoryPool(device="sim", num_heaps=2, warmup_sizes=[]).config.num_heaps == 2
+    monkeypatch.setenv("WARMHEAP_CONFIG", "/nope.yaml")
+    with pytest.raises(warmheap.ConfigError, match="nope"):
+        warmheap.MemoryPool(device="sim")
+    warmheap.MemoryPool(device="sim", environment=False)

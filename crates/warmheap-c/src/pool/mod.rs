@@ -43,7 +43,8 @@ pub struct wh_pool {
 ///   `cuda:0,ordered`.
 /// - `metal`: the GPU of an Apple system.
 ///
-/// `config` is a configuration as YAML text, or null. A pool sizes itself unless the configuration sizes fixed
+/// `config` is a configuration as YAML text, or null for the file that the environment variable
+/// `WARMHEAP_CONFIG` names, if it is set. A pool sizes itself unless the configuration sizes fixed
 /// heaps: `heap_sizing: fixed`, or one of `heap_size_mb`, `num_heaps`, `warmup_sizes`, `allocation_strategy`,
 /// `dynamic_growth`, `max_heaps` and `growth_trigger`. Every other key keeps its default. The environment
 /// variables `WARMHEAP_...` override the configuration. Since 0.1.
@@ -60,7 +61,7 @@ pub unsafe extern "C" fn wh_pool_open(
         // SAFETY: the caller keeps this function's contract.
         let config = match unsafe { text(config, "config") }? {
             Some(yaml) => PoolConfig::elastic().with_yaml_str(yaml),
-            None => Ok(PoolConfig::elastic()),
+            None => PoolConfig::elastic().with_environment_file(),
         };
         // SAFETY: the caller keeps this function's contract.
         unsafe { open(device, config, pool) }

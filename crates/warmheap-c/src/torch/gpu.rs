@@ -88,10 +88,9 @@ impl Gpu {
     fn open(ordinal: u32) -> Result<Self, String> {
         // Autograd's threads free what the program's thread allocated, so thread-owned heaps would not help.
         let unset = PoolConfig::elastic().with_thread_heaps(false);
-        let config = match (SETTLED.get(), std::env::var_os("WARMHEAP_CONFIG")) {
-            (Some(config), _) => Ok(config.clone()),
-            (None, Some(path)) => unset.with_yaml_file(path),
-            (None, None) => Ok(unset),
+        let config = match SETTLED.get() {
+            Some(config) => Ok(config.clone()),
+            None => unset.with_environment_file(),
         };
         let config = config.and_then(PoolConfig::with_environment).map_err(|e| e.to_string())?;
         let open = || {

@@ -73,6 +73,7 @@ pub(crate) struct Output {
 }
 
 pub(crate) fn run(args: &Args, json: bool) -> Result<ExitCode, Failure> {
+    let interrupted = interruption()?;
     let traces: Vec<Trace> = match &args.trace[..] {
         [] => vec![Trace::bundled()?],
         paths => paths.iter().map(|path| Trace::open(path, false)).collect::<Result<_, _>>()?,
@@ -87,7 +88,6 @@ pub(crate) fn run(args: &Args, json: bool) -> Result<ExitCode, Failure> {
     let started = Instant::now();
     let (tell, hear) = mpsc::channel();
     let progress = Progress::new("soaking, in seconds", args.minutes.as_secs() as usize);
-    let interrupted = interruption()?;
     let stop = Arc::clone(&interrupted);
     let soaking = thread::spawn(move || {
         soak.run(&programs, &devices, &|survived| {

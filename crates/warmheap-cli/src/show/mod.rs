@@ -14,10 +14,7 @@ use warmheap::config::MIB;
 
 pub(crate) use self::findings::{findings, grades};
 use crate::failure::Failure;
-
-/// The version of the JSON of all commands. It rises when a key goes or changes its meaning; keys may be added
-/// at any time. `docs/json.md` describes them.
-pub(crate) const SCHEMA_VERSION: u32 = 1;
+use crate::schema::SCHEMA_VERSION;
 
 /// Prints `figures` on standard output, as JSON or as a table.
 pub(crate) fn print(json: bool, command: &str, figures: &(impl Serialize + Display)) -> Result<(), Failure> {

@@ -137,7 +137,7 @@ fn compare_sets_a_pool_against_none() {
     let off = folder.file("off.yaml", "memory_pool:\n  enabled: false\n");
     let result = |name: &str, config: &[&str]| {
         let output = folder.path(name).display().to_string();
-        let args = ["bench", "--trace", &trace, "--rounds", "1", "--tokens", "10", "--output", &output];
+        let args = ["bench", "--trace", &trace, "--rounds", "5", "--tokens", "10", "--output", &output];
         assert_eq!(warmheap(&[&args[..], config].concat()).code, 0);
         output
     };

@@ -5,5 +5,6 @@ mod check;
 mod commands;
 mod documents;
 mod gate;
+mod json;
 mod manners;
 mod run;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use assert_cmd::Command;
 
-use crate::run::{Folder, warmheap};
+use crate::run::{Folder, small_trace, warmheap};
 
 #[test]
 fn every_shell_has_completions_for_every_command() {
@@ -97,7 +97,7 @@ fn an_interrupted_soak_says_what_it_has_seen() {
     let mut command = std::process::Command::new(program);
     command.args(["soak", "--minutes", "9", "--seed", "77"]).stdout(Stdio::piped()).stderr(Stdio::piped());
     let child = command.spawn().unwrap();
-    std::thread::sleep(Duration::from_secs(2));
+    std::thread::sleep(Duration::from_secs(4));
     let id = child.id().to_string();
     assert!(std::process::Command::new("kill").args(["-INT", &id]).status().unwrap().success());
     let output = child.wait_with_output().unwrap();
@@ -118,4 +118,85 @@ fn a_full_standard_error_changes_no_exit_code() {
         let status = command.args(arguments).stderr(full).stdout(Stdio::null()).status().unwrap();
         assert_eq!(status.code(), Some(code), "{arguments:?}");
     }
+}
+
+#[test]
+fn a_configuration_that_the_environment_names_is_used_where_the_command_line_names_none() {
+    let folder = Folder::new();
+    let trace = folder.file("small.csv", small_trace());
+    let named = folder.file("named.yaml", "heap_size_mb: 7\nnum_heaps: 3\nwarmup_sizes: []\n");
+    let other = folder.file("other.yaml", "heap_size_mb: 9\nwarmup_sizes: []\n");
+    let replay = ["replay", trace.as_str(), "--rounds", "1", "--json"];
+    let bench = ["bench", "--trace", trace.as_str(), "--device", "sim", "--rounds", "1", "--json"];
+    for arguments in [&replay[..], &bench] {
+        let run = |file: &str, more: &[&str]| {
+            let mut process = assert_cmd::Command::cargo_bin("warmheap").unwrap();
+            process.args(arguments).args(more).env("WARMHEAP_CONFIG", file).output().unwrap()
+        };
+        let used = |output: std::process::Output| String::from_utf8(output.stdout).unwrap();
+        assert!(used(run(&named, &[])).contains("heap_size_mb: 7"));
+        assert!(used(run(&named, &["--config", &other])).contains("heap_size_mb: 9"));
+        let missing = run("/nope.yaml", &[]);
+        assert_eq!(missing.status.code(), Some(1));
+        assert!(String::from_utf8_lossy(&missing.stderr).contains("/nope.yaml"), "{missing:?}");
+    }
+}
+
+#[test]
+fn sizes_near_the_largest_are_refused_with_figures_and_break_no_promise() {
+    let folder = Folder::new();
+    let mut lines = String::from("Thread,Time,Action,Pointer,Size,Stream\n");
+    for number in 1..6_u64 {
+        lines += &format!("0,{number},allocate,{number},{},0\n", (1_u64 << 63) - number);
+    }
+    let trace = folder.file("large.csv", lines);
+    let run = warmheap(&["soak", "--trace", &trace, "--minutes", "0.03", "--seed", "1"]);
+    assert_eq!(run.code, 0, "{run:?}");
+    for arguments in [&["replay", trace.as_str()][..], &["bench", "--device", "sim", "--trace", &trace]] {
+        let run = warmheap(&[arguments, &["--rounds", "1"]].concat());
+        assert_eq!(run.code, 1, "{run:?}");
+        assert!(!run.stderr.contains("hard_mb allows"), "{run:?}");
+        assert!(run.stderr.contains("more than the device allows"), "{run:?}");
+    }
+}
+
+#[test]
+fn tables_fit_80_columns_and_show_nothing_as_0_that_is_not() {
+    let folder = Folder::new();
+    let trace = folder.file(&format!("{}.csv", "long".repeat(30)), small_trace());
+    let settings = folder.file("pool.yaml", "heap_size_mb: 64\nnum_heaps: 2\n");
+    let result = folder.path("one.json").display().to_string();
+    let bench = [
+        "bench", "--trace", &trace, "--device", "sim", "--rounds", "2", "--tokens", "7", "--output", &result,
+    ];
+    let soak = [
+        "soak",
+        "--minutes",
+        "0.01",
+        "--trace",
+        &trace,
+        "--device",
+        "sim",
+        "sim:discrete,purgeable,budget=4096",
+    ];
+    for arguments in [
+        &["replay", trace.as_str(), "--rounds", "2", "--threads", "2", "--remote-free"][..],
+        &["check", &settings],
+        &["devices"],
+        &bench,
+        &["compare", &result, &result],
+        &soak,
+    ] {
+        let run = warmheap(arguments);
+        assert_eq!(run.code, 0, "{run:?}");
+        let rows = run.stdout.lines().filter(|line| line.starts_with(['│', '┌', '└', '╞', '├']));
+        for row in rows {
+            assert!(row.chars().count() <= 80, "{} columns in {}", row.chars().count(), run.stdout);
+        }
+    }
+    // The smallest buffer there is.
+    let tiny = folder.file("tiny.csv", "Thread,Time,Action,Pointer,Size,Stream\n0,0,allocate,0x1,1,0\n");
+    let table = warmheap(&["replay", &tiny, "--rounds", "1"]).stdout;
+    let live = table.lines().find(|line| line.contains("Peak live")).unwrap();
+    assert!(live.contains(" 1 B "), "{table}");
 }

@@ -39,7 +39,12 @@ impl MemoryPool {
         let spec: Spec = device
             .parse()
             .map_err(|reason: SpecError| Class::Device.error(format!("{device:?}: {reason}")))?;
-        let mut config = PoolConfig::for_pool(Settings::elastic(), config, settings)?;
+        let unnamed = config.is_none() && settings.is_none_or(|settings| settings.is_empty());
+        let mut config = if unnamed && environment {
+            Settings::elastic().with_environment_file().map_err(IntoPython::into_python)?
+        } else {
+            PoolConfig::for_pool(Settings::elastic(), config, settings)?
+        };
         if environment {
             config = config.with_environment().map_err(IntoPython::into_python)?;
         }

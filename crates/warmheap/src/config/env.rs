@@ -9,9 +9,12 @@ use super::key::{Key, VARIABLE_PREFIX, keys};
 use super::rule::Rule;
 use super::suggest::nearest;
 
+/// The variable that names a configuration file, for programs that name none.
+pub const CONFIG_VARIABLE: &str = "WARMHEAP_CONFIG";
+
 /// The variables with the prefix of Warmheap that are not settings of a pool: the path of a
 /// configuration file, the log filter, and the file where statistics are written.
-pub const RESERVED_VARIABLES: [&str; 3] = ["WARMHEAP_CONFIG", "WARMHEAP_LOG", "WARMHEAP_STATS"];
+pub const RESERVED_VARIABLES: [&str; 3] = [CONFIG_VARIABLE, "WARMHEAP_LOG", "WARMHEAP_STATS"];
 
 /// Reads the settings in `variables`, and the faults that their names have.
 pub(crate) fn read<N: AsRef<OsStr>, V: AsRef<OsStr>>(

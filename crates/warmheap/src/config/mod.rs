@@ -37,7 +37,7 @@ use std::ffi::OsStr;
 #[cfg(feature = "yaml")]
 use std::path::Path;
 
-pub use env::RESERVED_VARIABLES;
+pub use env::{CONFIG_VARIABLE, RESERVED_VARIABLES};
 pub use error::{ConfigError, Fault, Place, Problem, Warning};
 pub use key::{Key, VARIABLE_PREFIX, keys};
 pub use rule::{MAX_HEAP_SIZE, MAX_HEAPS};
@@ -156,6 +156,19 @@ impl PoolConfig {
 }
 
 impl PoolConfig {
+    /// Applies the file that the variable [`CONFIG_VARIABLE`] names, if it is set, for programs that name no
+    /// configuration. It is read by [`with_yaml_file`](Self::with_yaml_file).
+    ///
+    /// # Errors
+    /// As [`from_yaml_file`](Self::from_yaml_file).
+    #[cfg(feature = "yaml")]
+    pub fn with_environment_file(self) -> Result<Self, ConfigError> {
+        match std::env::var_os(CONFIG_VARIABLE) {
+            Some(path) => self.with_yaml_file(path),
+            None => Ok(self),
+        }
+    }
+
     /// Applies the environment of the process to this configuration:
     /// [`with_variables`](Self::with_variables) with [`std::env::vars_os`].
     ///

@@ -51,7 +51,7 @@ pub(crate) struct Args {
     #[arg(long, default_value = "host", help = device::HELP)]
     device: Spec,
     /// The pool's settings; by default those that the advice recommends for the trace.
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", env = "WARMHEAP_CONFIG", hide_env_values = true)]
     config: Option<PathBuf>,
     /// Rounds of each side, of which the medians are shown; by default about 5, fewer of long ones and more of
     /// short ones.

@@ -13,6 +13,8 @@ use warmheap::{AllocError, PoolConfig};
 const SHARE: u64 = 4;
 /// The most bytes to use of a device that says what is free.
 const REAL_MEMORY: u64 = 512 * MIB;
+/// The most bytes to use of a device that has no memory. Sums of sizes stay far from what 64 bits hold.
+const NO_MEMORY: u64 = 1 << 42;
 
 /// The tag that may have a quota.
 pub(in crate::soak) const METERED: &str = "kv-cache";
@@ -65,7 +67,7 @@ impl Setting {
         rng: &mut Rng,
     ) -> Self {
         // A device that does not say what is free has no real memory to exhaust.
-        let most = limits.available.map_or(u64::MAX, |free| (free / SHARE).min(REAL_MEMORY));
+        let most = limits.available.map_or(NO_MEMORY, |free| (free / SHARE).min(REAL_MEMORY));
         let shift = (0..63).find(|shift| demand >> shift <= most).unwrap_or(63);
         let demand = (demand >> shift).max(MIB);
         let starts_zeroed = limits.zeroed && limits.host_visible;

@@ -174,11 +174,10 @@ impl Gauge {
             _ => self.hard,
         };
         let fits = |claimed: u64| claimed.checked_add(more).filter(|sum| more == 0 || *sum <= limit.most);
-        self.claimed.fetch_update(Relaxed, Relaxed, fits).map(drop).map_err(|held| DeviceError::PastLimit {
-            key: limit.key,
-            requested: more,
-            held,
-            limit: limit.most,
+        self.claimed.fetch_update(Relaxed, Relaxed, fits).map(drop).map_err(|held| match limit.most {
+            // No setting is in the way, only that no device has so much.
+            u64::MAX => DeviceError::TooLarge { requested: more, largest: u64::MAX - held },
+            most => DeviceError::PastLimit { key: limit.key, requested: more, held, limit: most },
         })
     }
 
