@@ -137,7 +137,7 @@ pub fn apply(config: &PoolConfig, finding: &Finding) -> PoolConfig {
 }
 
 /// Returns `config` with all findings followed. Findings of one call agree with each other, so their order does
-/// not matter. What is proposed for information only is left as it is. [`PoolConfig::to_yaml_changes`] makes
+/// not matter. What is proposed for information only is left as it is. `PoolConfig::to_yaml_changes` makes
 /// the text to paste of it.
 #[must_use]
 pub fn follow(config: &PoolConfig, findings: &[Finding]) -> PoolConfig {

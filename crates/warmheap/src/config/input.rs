@@ -33,6 +33,7 @@ pub(crate) struct Entry {
 
 impl Input {
     /// Returns the line and the message of a part that is [`Input::Unread`].
+    #[cfg(feature = "yaml")]
     pub(crate) fn unread(&self) -> Option<(usize, &'static str)> {
         match self {
             Self::Unread { line, message } => Some((*line, message)),

@@ -224,7 +224,7 @@ impl PoolConfig {
     }
 
     /// Returns [`warnings`](Self::warnings), and those for keys that a source has set to their defaults, such as
-    /// the keys of a [`Document`]. A setting that has its default and no effect is otherwise not known from one
+    /// the keys of a `Document`. A setting that has its default and no effect is otherwise not known from one
     /// that was never made.
     #[must_use]
     pub fn warnings_for(&self, set: &[&str]) -> Vec<Warning> {
