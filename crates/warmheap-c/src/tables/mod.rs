@@ -2,7 +2,8 @@
 //!
 //! A handle is a place in a table and the number of times that place was used before. It is therefore told
 //! apart from the handle of anything closed, freed or never made. The count of uses begins anew after two
-//! thousand million uses of one place.
+//! thousand million uses of one place. Handles of different kinds differ in their highest bits, so that one
+//! kind passed for another names nothing.
 //!
 //! No table is locked while code of the program runs: not during a call of the library that may log, call
 //! back or wait. What leaves a table is dropped after the lock is released.

@@ -19,6 +19,9 @@ pub(crate) struct OpenPool {
     recorder: Option<Recorder>,
 }
 
+/// What tells the handles of pools from others.
+const KIND: u64 = 1 << 63;
+
 type Table = SlotMap<PoolKey, OpenPool>;
 
 static POOLS: LazyLock<RwLock<Table>> = LazyLock::new(RwLock::default);
@@ -33,13 +36,13 @@ pub(crate) fn pools_locked() -> RwLockWriteGuard<'static, Table> {
 }
 
 pub(crate) fn add_pool(pool: Pool) -> u64 {
-    pools_locked().insert(OpenPool { pool, recorder: None }).data().as_ffi()
+    pools_locked().insert(OpenPool { pool, recorder: None }).data().as_ffi() ^ KIND
 }
 
 /// Returns a pool that this process may use, and what records it.
 pub(crate) fn pool_and_recorder(id: u64) -> Result<(Pool, Option<Recorder>), Failure> {
     let pools = read();
-    let open = pools.get(key(id)).ok_or_else(|| gone("pool"))?;
+    let open = pools.get(key(id ^ KIND)).ok_or_else(|| gone("pool"))?;
     open.pool.process().check()?;
     Ok((open.pool.clone(), open.recorder.clone()))
 }
@@ -51,7 +54,7 @@ pub(crate) fn pool(id: u64) -> Result<Pool, Failure> {
 /// Sets what records a pool. Returns it if the pool has a recorder already.
 pub(crate) fn set_recorder(id: u64, recorder: Recorder) -> Result<Option<Recorder>, Failure> {
     let mut pools = pools_locked();
-    let open = pools.get_mut(key(id)).ok_or_else(|| gone("pool"))?;
+    let open = pools.get_mut(key(id ^ KIND)).ok_or_else(|| gone("pool"))?;
     if open.recorder.is_some() {
         return Ok(Some(recorder));
     }
@@ -60,12 +63,12 @@ pub(crate) fn set_recorder(id: u64, recorder: Recorder) -> Result<Option<Recorde
 }
 
 pub(crate) fn take_recorder(id: u64) -> Option<Recorder> {
-    pools_locked().get_mut(key(id))?.recorder.take()
+    pools_locked().get_mut(key(id ^ KIND))?.recorder.take()
 }
 
 /// Removes a pool and its recorder.
 pub(crate) fn remove_pool(id: u64) -> Result<(Pool, Option<Recorder>), Failure> {
     let mut pools = pools_locked();
-    pools.get(key(id)).ok_or_else(|| gone("pool"))?.pool.process().check()?;
-    pools.remove(key(id)).map(|open| (open.pool, open.recorder)).ok_or_else(|| gone("pool"))
+    pools.get(key(id ^ KIND)).ok_or_else(|| gone("pool"))?.pool.process().check()?;
+    pools.remove(key(id ^ KIND)).map(|open| (open.pool, open.recorder)).ok_or_else(|| gone("pool"))
 }

@@ -63,6 +63,9 @@ impl OpenQueue {
     }
 }
 
+/// What tells the handles of queues from others.
+const KIND: u64 = 1 << 62;
+
 type Table = SlotMap<QueueKey, Arc<OpenQueue>>;
 
 static QUEUES: LazyLock<RwLock<Table>> = LazyLock::new(RwLock::default);
@@ -77,20 +80,20 @@ pub(crate) fn queues_locked() -> RwLockWriteGuard<'static, Table> {
 }
 
 pub(crate) fn add_queue(queue: OpenQueue) -> u64 {
-    queues_locked().insert(Arc::new(queue)).data().as_ffi()
+    queues_locked().insert(Arc::new(queue)).data().as_ffi() ^ KIND
 }
 
 pub(crate) fn queue(id: u64) -> Result<Arc<OpenQueue>, Failure> {
     let queues = read();
-    let queue = queues.get(key(id)).ok_or_else(|| gone("queue"))?;
+    let queue = queues.get(key(id ^ KIND)).ok_or_else(|| gone("queue"))?;
     queue.process.check()?;
     Ok(Arc::clone(queue))
 }
 
 pub(crate) fn remove_queue(id: u64) -> Result<Arc<OpenQueue>, Failure> {
     let mut queues = queues_locked();
-    queues.get(key(id)).ok_or_else(|| gone("queue"))?.process.check()?;
-    queues.remove(key(id)).ok_or_else(|| gone("queue"))
+    queues.get(key(id ^ KIND)).ok_or_else(|| gone("queue"))?.process.check()?;
+    queues.remove(key(id ^ KIND)).ok_or_else(|| gone("queue"))
 }
 
 /// Returns a queue of a pool, if one is open.

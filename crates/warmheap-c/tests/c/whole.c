@@ -227,6 +227,28 @@ static void retired_memory_waits_for_its_ticket(void) {
     assert(wh_pool_close(other) == WH_OK);
 }
 
+/* A handle of one kind in place of another, as a binding without types may pass it. */
+static void kinds_of_handles_are_told_apart(void) {
+    wh_pool pool = open_pool("sim", NULL);
+    wh_queue queue = {0};
+    wh_ticket ticket = {0};
+    wh_buffer buffers[100];
+    assert(wh_queue_open(pool, &queue) == WH_OK && wh_queue_signal(queue, &ticket) == WH_OK);
+    for (int i = 0; i < 100; i++) {
+        buffers[i] = get(pool, 64);
+        assert(wh_pool_close((wh_pool){buffers[i].id}) == WH_INVALID_HANDLE);
+        assert(wh_queue_close((wh_queue){buffers[i].id}) == WH_INVALID_HANDLE);
+        assert(wh_retire(buffers[i], (wh_ticket){{buffers[i].id}, 1}) == WH_INVALID_HANDLE);
+    }
+    assert(wh_free((wh_buffer){pool.id}) == WH_INVALID_HANDLE && wh_free((wh_buffer){queue.id}) == WH_INVALID_HANDLE);
+    assert(wh_pool_close((wh_pool){queue.id}) == WH_INVALID_HANDLE);
+    assert(wh_queue_close((wh_queue){pool.id}) == WH_INVALID_HANDLE);
+    for (int i = 0; i < 100; i++) {
+        assert(wh_free(buffers[i]) == WH_OK);
+    }
+    assert(wh_queue_close(queue) == WH_OK && wh_pool_close(pool) == WH_OK);
+}
+
 static void a_lost_queue_tells_so(void) {
     wh_pool pool = open_pool("sim", NULL);
     wh_queue queue = {0};
@@ -526,6 +548,13 @@ static void a_recording_shows_what_was_done(void) {
         abort();
     }
     assert(events == 11);
+    /* A full disk is told at the end, and the program has gone on. */
+    if (access("/dev/full", W_OK) == 0) {
+        assert(wh_pool_record(pool, "/dev/full") == WH_OK);
+        assert(wh_free(get(pool, 5)) == WH_OK);
+        assert(wh_pool_stop_recording(pool, &events) == WH_FILE_ERROR && wh_last_error()[0] != 0);
+        assert(wh_pool_stop_recording(pool, &events) == WH_WRONG_ORDER);
+    }
     /* Closing ends a recording, too. */
     assert(wh_pool_record(pool, path) == WH_OK && wh_free(get(pool, 5)) == WH_OK);
     assert(wh_queue_close(queue) == WH_OK && wh_pool_close(pool) == WH_OK);
@@ -542,6 +571,7 @@ int main(void) {
     requests_say_what_they_want();
     quotas_have_an_error_of_their_own();
     retired_memory_waits_for_its_ticket();
+    kinds_of_handles_are_told_apart();
     a_lost_queue_tells_so();
     buffers_grow_in_place_or_move();
     movable_buffers_move_unless_pinned();
