@@ -8,7 +8,7 @@ import os
 import pytest
 import warmheap
 
-from conftest import MIB, at_once, quiet
+from conftest import MIB, at_once, quiet, run
 
 
 def test_the_log_is_pythons(pool: warmheap.MemoryPool, caplog: pytest.LogCaptureFixture) -> None:
@@ -262,3 +262,13 @@ def test_a_child_ends_well_with_all_that_it_inherited() -> None:
         assert queue.poll() in (0, 1)
         assert (pool.stop_recording(), pool.leaks()) == (22, [])
         """, "-X", "dev", "-W", "ignore::DeprecationWarning")
+
+
+def test_a_build_of_python_without_the_lock_is_refused_with_words() -> None:
+    ended = run("""
+        import sysconfig
+        sysconfig.get_config_vars()["Py_GIL_DISABLED"] = 1
+        import warmheap
+        """)
+    assert ended.returncode == 1
+    assert "ImportError: warmheap has no build for free-threaded CPython; use the build with" in ended.stderr

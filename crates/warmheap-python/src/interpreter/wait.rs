@@ -87,16 +87,18 @@ pub(crate) fn wait_apart<R: Send + 'static>(
     loop {
         let receiver = &mut receiver;
         match py.detach(move || receiver.recv_timeout(PATIENCE)) {
-            Ok(done) => {
-                log::deliver(py);
-                return Ok(done);
-            }
             Err(RecvTimeoutError::Timeout) => py.check_signals()?,
-            // It has panicked. This goes on as the panic of any other call.
-            Err(RecvTimeoutError::Disconnected) => match py.detach(|| worker.join()) {
-                Err(panic) => resume_unwind(panic),
-                Ok(()) => return Err(Class::Other.error("the call ended without a result")),
-            },
+            ended => {
+                // A thread that is about to end would make a fork warn of threads.
+                let joined = py.detach(|| worker.join());
+                log::deliver(py);
+                return match (ended, joined) {
+                    (Ok(done), _) => Ok(done),
+                    // The work has panicked. This goes on as the panic of any other call.
+                    (Err(_), Err(panic)) => resume_unwind(panic),
+                    (Err(_), Ok(())) => Err(Class::Other.error("the call ended without a result")),
+                };
+            }
         }
     }
 }
