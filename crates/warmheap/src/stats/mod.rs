@@ -29,6 +29,7 @@ mod sizes;
 mod slow_path;
 
 pub use figure::{Figure, Kind, PoolKind, Unit};
+pub use prometheus::to_prometheus;
 pub use sizes::{SizeBin, SizeHistogram};
 pub use slow_path::{SlowPath, Stage};
 

@@ -180,3 +180,34 @@ fn settings_are_json_by_key() {
     assert_eq!(json["allocation_strategy"], "round-robin");
     assert_eq!(json["compaction.enabled"], false);
 }
+
+#[test]
+fn the_pools_of_a_process_are_one_valid_page() {
+    let (one, mut other) = (sample(), sample());
+    other.total_allocations = 7;
+    let page = warmheap::stats::to_prometheus([("one", &one), ("other", &other)]);
+    for kind in ["# HELP ", "# TYPE "] {
+        let heads: Vec<_> =
+            page.lines().filter_map(|line| line.strip_prefix(kind)?.split(' ').next()).collect();
+        let once: std::collections::BTreeSet<_> = heads.iter().collect();
+        assert_eq!(heads.len(), once.len(), "{heads:?}");
+        assert_eq!(heads.len(), Statistics::figures().len() + 1);
+    }
+    // Every sample of each pool is there, once, and under the head of its own metric.
+    let mut current = String::new();
+    for line in page.lines() {
+        match line.strip_prefix("# TYPE ") {
+            Some(typed) => current = typed.split(' ').next().unwrap().to_owned(),
+            None if line.starts_with('#') => (),
+            None => assert_eq!(line.split('{').next().unwrap(), current),
+        }
+    }
+    let samples = |text: &str| -> Vec<String> {
+        let mut samples: Vec<_> =
+            text.lines().filter(|line| !line.starts_with('#')).map(str::to_owned).collect();
+        samples.sort();
+        samples
+    };
+    assert_eq!(samples(&page), samples(&(one.to_prometheus("one") + &other.to_prometheus("other"))));
+    assert_eq!(warmheap::stats::to_prometheus([]), "");
+}
