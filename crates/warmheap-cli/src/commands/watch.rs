@@ -8,9 +8,10 @@ use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
 use warmheap::Statistics;
+use warmheap::config::MIB;
 
 use crate::failure::Failure;
-use crate::show::{grouped, mib, percent, table};
+use crate::show::{grouped, percent, table};
 use crate::{input, show};
 
 /// A program has ended if it has not written for this long.
@@ -76,33 +77,23 @@ fn is_silent(args: &Args) -> bool {
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let rows = self.devices.iter().flat_map(|device| {
-            device.streams.iter().map(|stream| {
+        write!(f, "process {}", self.pid)?;
+        for device in &self.devices {
+            let rows = device.streams.iter().map(|stream| {
                 let statistics = &stream.statistics;
+                let mib = |bytes: u64| format!("{:.1}", bytes as f64 / MIB as f64);
                 [
-                    format!("{} {}", device.device, stream.stream),
-                    format!("{:.1} MiB", statistics.used_capacity_mb),
+                    stream.stream.clone(),
+                    format!("{:.1}", statistics.used_capacity_mb),
                     mib(stream.reserved_bytes),
                     mib(stream.peak_reserved_bytes),
-                    grouped(statistics.active_allocations),
-                    grouped(statistics.total_allocations),
                     percent(statistics.hit_rate),
-                    percent(statistics.fragmentation),
                     grouped(statistics.device_calls),
                 ]
-            })
-        });
-        let header = [
-            "Device and stream",
-            "Used",
-            "Reserved",
-            "At most",
-            "Buffers",
-            "Allocations",
-            "Hits",
-            "Fragmented",
-            "Device calls",
-        ];
-        write!(f, "process {}\n{}", self.pid, table(header, rows))
+            });
+            let header = ["Stream", "Used, MiB", "Reserved, MiB", "Peak, MiB", "Hits", "Calls"];
+            write!(f, "\n{}\n{}", device.device, table(header, rows))?;
+        }
+        Ok(())
     }
 }
