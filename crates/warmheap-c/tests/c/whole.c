@@ -86,6 +86,18 @@ static void one_setting_never_changes_how_heaps_are_sized(void) {
     }
 }
 
+static void the_environment_names_a_configuration(void) {
+    wh_pool pool = {0};
+    assert(setenv("WARMHEAP_CONFIG", "/no/such/file.yaml", 1) == 0);
+    assert(wh_pool_open("sim", NULL, &pool) == WH_INVALID_CONFIG);
+    assert(strstr(wh_last_error(), "/no/such/file.yaml") != NULL && pool.id == 0);
+    pool = open_pool("sim", "wait_ms: 0"); /* a program that names one does not look for it */
+    assert(unsetenv("WARMHEAP_CONFIG") == 0 && wh_pool_close(pool) == WH_OK);
+    assert(setenv("WARMHEAP_NUM_HEPS", "2", 1) == 0);
+    assert(wh_pool_open("sim", NULL, &pool) == WH_INVALID_CONFIG);
+    assert(strstr(wh_last_error(), "WARMHEAP_NUM_HEPS") != NULL && unsetenv("WARMHEAP_NUM_HEPS") == 0);
+}
+
 static void requests_say_what_they_want(void) {
     wh_pool pool = open_pool("host", SMALL);
     wh_request request = WH_REQUEST_INIT;
@@ -568,6 +580,7 @@ static void a_recording_shows_what_was_done(void) {
 int main(void) {
     every_device_has_its_name();
     one_setting_never_changes_how_heaps_are_sized();
+    the_environment_names_a_configuration();
     requests_say_what_they_want();
     quotas_have_an_error_of_their_own();
     retired_memory_waits_for_its_ticket();
