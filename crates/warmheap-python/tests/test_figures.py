@@ -7,6 +7,7 @@ import json
 import pickle
 import re
 from pathlib import Path
+from typing import Any, List
 from typing import Any, Callable
 
 import pytest
@@ -62,6 +63,26 @@ def test_a_pool_too_small_gets_advice(pool: warmheap.MemoryPool) -> None:
     with warmheap.MemoryPool(better, device="sim") as second:
         second.allocate(12 * MIB)
         assert second.get_statistics().hit_rate == 1.0
+
+
+def test_a_pool_is_graded_by_what_it_is() -> None:
+    def labels(**settings: Any) -> List[str]:
+        with warmheap.MemoryPool(device="sim", environment=False, **settings) as pool:
+            kept = pool.allocate(3 * MIB)
+            grades = warmheap.grade(pool.get_statistics())
+            del kept
+        return [grades.hit_rate.label, grades.utilization.label, grades.fallback_rate.label]
+
+    small = {"heap_size_mb": 4, "num_heaps": 1, "warmup_sizes": []}
+    assert labels() == ["Excellent", "Not graded", "Excellent"]
+    assert labels(**small) == ["Excellent", "Optimal", "Excellent"]
+    assert labels(**small, track_statistics=False) == ["Not graded", "Optimal", "Not graded"]
+    assert labels(**small, enabled=False) == ["Not graded", "Not graded", "Not graded"]
+
+
+def test_a_failed_start_names_the_pool_that_fits() -> None:
+    with pytest.raises(warmheap.StartError, match=r"2 heaps of 128 MiB would fit$"):
+        warmheap.MemoryPool(PoolConfig(), device="sim:budget=600", environment=False)
 
 
 def test_sizes_are_recommended() -> None:
