@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 
 import pytest
 import warmheap
@@ -272,3 +273,21 @@ def test_a_build_of_python_without_the_lock_is_refused_with_words() -> None:
         """)
     assert ended.returncode == 1
     assert "ImportError: warmheap has no build for free-threaded CPython; use the build with" in ended.stderr
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux counts addresses so")
+def test_a_process_that_gets_no_further_thread_opens_pools_all_the_same() -> None:
+    out = quiet("""
+        import resource, threading, warmheap
+        with open("/proc/self/statm") as file:
+            addresses = int(file.read().split()[0]) * resource.getpagesize()
+        # There is no room for a thread's stack.
+        resource.setrlimit(resource.RLIMIT_AS, (addresses + (1 << 20), -1))
+        try:
+            threading.Thread(target=print).start()
+        except RuntimeError:
+            print("no thread")
+        with warmheap.MemoryPool(device="sim", heap_size_mb=1, num_heaps=1, warmup_sizes=[]) as pool:
+            print(pool.allocate(1000).size)
+        """)
+    assert out == "no thread\n1000\n"

@@ -63,6 +63,12 @@ END = """
         ("pass", "warmheap.PoolConfig.from_yaml_file({pipe!r})"),
         ("pass", "warmheap.MemoryPool({pipe!r})"),
         ("leaving = left_behind()", "leaving.close()"),
+        ("slow = warmheap.MemoryPool(device='sim:latency=20000')", "slow.warmup([1] * 1000)"),
+        (
+            "slow = warmheap.MemoryPool(device='sim:discrete,latency=20000');"
+            " made = [slow.allocate_movable(200_000 + n) for n in range(2000)]; del made[::2]",
+            "slow.compact()",
+        ),
     ],
 )
 def test_an_interrupt_ends_the_wait(tmp_path: Path, prepare: str, wait: str) -> None:

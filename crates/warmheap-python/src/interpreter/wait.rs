@@ -12,6 +12,7 @@ use std::cell::{Cell, RefCell};
 use std::mem;
 use std::panic::resume_unwind;
 use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
@@ -77,13 +78,20 @@ pub(crate) fn wait_apart<R: Send + 'static>(
     work: impl FnOnce() -> R + Send + 'static,
 ) -> PyResult<R> {
     let (sender, mut receiver) = channel();
+    let work = Arc::new(Mutex::new(Some(work)));
+    let take = |work: &Mutex<Option<_>>| work.lock().unwrap_or_else(PoisonError::into_inner).take();
+    let apart = Arc::clone(&work);
     let started = thread::Builder::new().name("warmheap-call".into()).spawn(move || {
-        // Without a receiver the result is dropped here.
-        let _ = sender.send(work());
+        if let Some(work) = take(&apart) {
+            // Without a receiver the result is dropped here.
+            let _ = sender.send(work());
+        }
     });
-    let worker = started.map_err(|error| {
-        Class::Other.error(format_args!("no thread could be started for the call: {error}"))
-    })?;
+    let Ok(worker) = started else {
+        // There may be no further thread. A wait that signals do not end is better than none.
+        let work = take(&work).ok_or_else(no_result)?;
+        return wait(py, work);
+    };
     loop {
         let receiver = &mut receiver;
         match py.detach(move || receiver.recv_timeout(PATIENCE)) {
@@ -96,11 +104,16 @@ pub(crate) fn wait_apart<R: Send + 'static>(
                     (Ok(done), _) => Ok(done),
                     // The work has panicked. This goes on as the panic of any other call.
                     (Err(_), Err(panic)) => resume_unwind(panic),
-                    (Err(_), Ok(())) => Err(Class::Other.error("the call ended without a result")),
+                    (Err(_), Ok(())) => Err(no_result()),
                 };
             }
         }
     }
+}
+
+#[cold]
+fn no_result() -> PyErr {
+    Class::Other.error("the call ended without a result")
 }
 
 /// Drops a value that may wait while other threads run. The end of an object calls this. An exception may be
