@@ -69,7 +69,7 @@ def test_defaults_are_the_guides() -> None:
     "settings, text",
     [
         ({"heap_size": 1}, "unknown key `heap_size`; did you mean `heap_size_mb`?"),
-        ({"num_heaps": 0}, "`num_heaps` is `0`; it must be a whole number from 1 to 64"),
+        ({"num_heaps": 0}, "`num_heaps` is `0`; it must be a whole number from 1 to 4096"),
         ({"num_heaps": 2.5}, "whole number"),
         ({"num_heaps": 1 << 80}, "whole number"),
         ({"num_heaps": "2"}, "leave the quotes out"),

@@ -10,6 +10,8 @@ use crate::stats::Statistics;
 
 /// A run with more live memory than this counts as a large model.
 pub(super) const LARGE_MODEL_MB: f64 = 10_240.0;
+/// Heaps become larger before a proposal has more of them than this.
+const MOST_PROPOSED: u64 = 64;
 /// The smallest heap proposed for large models.
 pub(super) const LARGE_HEAP: u64 = 2048 * MIB;
 
@@ -96,7 +98,7 @@ fn hold_peak(config: &mut PoolConfig, needed: u64) {
     if total(config) >= needed {
         return;
     }
-    while config.heap_size < MAX_HEAP_SIZE && needed.div_ceil(config.heap_size.max(1)) > MAX_HEAPS as u64 {
+    while config.heap_size < MAX_HEAP_SIZE && needed.div_ceil(config.heap_size.max(1)) > MOST_PROPOSED {
         config.heap_size = (config.heap_size.max(1) * 2).min(MAX_HEAP_SIZE);
     }
     let heaps = heaps_for(needed, config.heap_size);

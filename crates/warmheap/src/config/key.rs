@@ -34,7 +34,7 @@ impl Key {
         format!("{VARIABLE_PREFIX}{}", self.name.replace('.', "_").to_uppercase())
     }
 
-    /// Describes the values that the key may hold: `a whole number from 1 to 64`.
+    /// Describes the values that the key may hold: `a whole number from 1 to 4096`.
     #[must_use]
     pub fn allowed(&self) -> String {
         self.rule.to_string()

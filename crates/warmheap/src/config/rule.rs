@@ -10,8 +10,9 @@ use super::value::Value;
 /// The largest heap in bytes that a configuration may ask for: 512 GiB. It has fewer than 2^32 granules
 /// of 256 bytes, and every product of sizes and counts stays within 64 bits. No device has as much.
 pub const MAX_HEAP_SIZE: u64 = 1 << 39;
-/// The most heaps that a configuration may ask for. A 64-bit word can mark a set of them.
-pub const MAX_HEAPS: usize = 64;
+/// The most heaps that a configuration may ask for. Devices limit how many objects a process may have, and
+/// each heap is one.
+pub const MAX_HEAPS: usize = 4096;
 const MAX_MIB: f64 = (MAX_HEAP_SIZE / MIB) as f64;
 const MAX_WARMUP_SIZES: usize = 64;
 const MAX_QUOTAS: usize = 64;

@@ -41,7 +41,7 @@ fn off_in_either_section_is_off() {
 #[test]
 fn a_bad_value_is_named_with_its_line_and_what_is_allowed() {
     let size = "it must be a number of MiB above 0 and at most 524288";
-    let heaps = "it must be a whole number from 1 to 64";
+    let heaps = "it must be a whole number from 1 to 4096";
     let cases = [
         ("heap_size_mb: 0", format!("is `0`; {size}")),
         ("heap_size_mb: -256", format!("is `-256`; {size}")),
@@ -60,7 +60,7 @@ fn a_bad_value_is_named_with_its_line_and_what_is_allowed() {
         ("heap_size_mb: {a: 1}", format!("is a section; {size}")),
         ("num_heaps: 0", format!("is `0`; {heaps}")),
         ("num_heaps: 2.5", format!("is `2.5`; {heaps}")),
-        ("num_heaps: 65", format!("is `65`; {heaps}")),
+        ("num_heaps: 4097", format!("is `4097`; {heaps}")),
         ("growth_trigger: 0", "is `0`; it must be a number above 0 and at most 1".to_owned()),
         ("growth_trigger: 90", "is `90`; it must be a number above 0 and at most 1".to_owned()),
         ("enabled: yes", "is `yes`; it must be true or false".to_owned()),

@@ -6,6 +6,7 @@ mod giving_back;
 mod growing;
 mod headroom;
 mod loads;
+mod many;
 mod purgeable;
 #[path = "../support/mod.rs"]
 mod support;

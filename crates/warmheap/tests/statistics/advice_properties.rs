@@ -4,18 +4,20 @@
 use proptest::prelude::*;
 use warmheap::Statistics;
 use warmheap::advice::{self, apply, findings, recommend, recommend_for_run, review, start_failure};
-use warmheap::config::{MIB, PoolConfig};
+use warmheap::config::{MAX_HEAPS, MIB, PoolConfig};
 
 fn any_config() -> impl Strategy<Value = PoolConfig> {
-    (1..=8192_u64, 1..=64_usize, any::<bool>(), any::<bool>()).prop_map(
-        |(heap_mb, heaps, growth, elastic)| {
-            let base = if elastic { PoolConfig::elastic() } else { PoolConfig::default() };
-            base.with_heap_size(heap_mb * MIB)
-                .with_num_heaps(heaps)
-                .with_max_heaps(64.min(heaps + 4))
-                .with_dynamic_growth(growth)
-        },
-    )
+    (1..=8192_u64, any_count(), any::<bool>(), any::<bool>()).prop_map(|(heap_mb, heaps, growth, elastic)| {
+        let base = if elastic { PoolConfig::elastic() } else { PoolConfig::default() };
+        base.with_heap_size(heap_mb * MIB)
+            .with_num_heaps(heaps)
+            .with_max_heaps(MAX_HEAPS.min(heaps + 4))
+            .with_dynamic_growth(growth)
+    })
+}
+
+fn any_count() -> impl Strategy<Value = usize> {
+    prop_oneof![1..=64_usize, 64..=MAX_HEAPS]
 }
 
 fn any_figure() -> impl Strategy<Value = f64> {
@@ -83,7 +85,7 @@ proptest! {
     #[test]
     fn findings_agree_and_cost_no_more_than_they_save(
         heap_mb in prop_oneof![1..=64_u64, 64..=8192_u64],
-        heaps in 1..=64_usize,
+        heaps in any_count(),
         growth in any::<bool>(),
         peak in prop_oneof![1.0..=2000.0, 1.0..=100_000.0],
         share in 0.001..=1.0,
@@ -93,7 +95,7 @@ proptest! {
         let config = PoolConfig::default()
             .with_heap_size(heap_mb * MIB)
             .with_num_heaps(heaps)
-            .with_max_heaps(64)
+            .with_max_heaps(MAX_HEAPS)
             .with_dynamic_growth(growth);
         let capacity = (heap_mb * heaps as u64) as f64;
         let mut run = Statistics::default();
