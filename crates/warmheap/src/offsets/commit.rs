@@ -56,7 +56,8 @@ impl RangeAllocator {
     /// to a page), from its end, so that what stays is where allocations look first. Blocks beside
     /// the decommitted block `growing` are left alone: that block grows from them.
     pub(crate) fn plan_trim(&self, want: u32, page: u32, growing: Option<u32>) -> Option<PageRun> {
-        let spared = growing.map(|gap| {
+        // What is committed in a tail joins no free block.
+        let spared = growing.filter(|gap| self.tail_at(*gap).is_none()).map(|gap| {
             let gap = self.blocks.get(gap);
             [gap.before, gap.after]
         });

@@ -104,7 +104,7 @@ impl RangeAllocator {
     }
 
     /// The length of a block that is a tail.
-    fn tail_at(&self, block: u32) -> Option<u32> {
+    pub(super) fn tail_at(&self, block: u32) -> Option<u32> {
         (block != NONE && self.blocks.get(block).state == State::Tail).then(|| self.blocks.get(block).len)
     }
 }

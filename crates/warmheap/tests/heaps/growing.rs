@@ -68,6 +68,30 @@ fn room_that_was_asked_for_goes_to_no_other_buffer() {
 }
 
 #[test]
+fn buffers_that_grew_leave_their_memory_to_the_next() {
+    for (first, last) in [(512, 24 << 10), (MIB, 40 * MIB), (3 * MIB, 3 * MIB + 1)] {
+        for alive in [1, 2, 3, 8] {
+            for device in remapping() {
+                let pool = Pool::new(device, PoolConfig::elastic()).unwrap();
+                let mut buffers = std::collections::VecDeque::new();
+                for _ in 0..200 {
+                    if buffers.len() == alive {
+                        buffers.pop_front();
+                    }
+                    let mut buffer = pool.allocate(Request::new(first).growable(2 * last)).unwrap();
+                    buffer.grow(last).unwrap();
+                    buffers.push_back(buffer);
+                }
+                // A buffer that grows has whole pages of 2 MiB to itself.
+                let live = last.next_multiple_of(2 * MIB) * alive as u64;
+                let held = pool.peak_reserved_bytes();
+                assert!(held <= live + live / 4 + 16 * MIB, "{alive} of {last}: {held} for {live}");
+            }
+        }
+    }
+}
+
+#[test]
 fn what_the_rounding_covers_costs_nothing() {
     let sim = SimDevice::new();
     let pool = Pool::new(Arc::new(sim), PoolConfig::elastic()).unwrap();

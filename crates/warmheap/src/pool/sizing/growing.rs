@@ -63,9 +63,10 @@ impl Growing {
         })
     }
 
-    /// Prepares for the commitment of `span` in `heap`, for `len` granules in use. If too much memory would
-    /// lie in free blocks then, takes as many pages out of them, or a step if that is more. Returns how much
-    /// that was; `None` if the slack budget allows the run.
+    /// Prepares for the commitment of `span`, for `len` granules in use. If too much memory would lie in free
+    /// blocks then, takes as many pages out of them, or a step if that is more. Returns how much that was;
+    /// `None` if the slack budget allows the run. Spares the free blocks beside the decommitted block
+    /// `growing`, if the run is to join them.
     ///
     /// The run is all new or all migrated. A part of it, committed because a little more is allowed, would
     /// lengthen some free block and make none long enough for the next request like this one.
@@ -75,7 +76,7 @@ impl Growing {
         span: PageRun,
         len: u32,
         page: u32,
-        heap: u16,
+        growing: Option<(u16, u32)>,
     ) -> Result<Option<u32>, DeviceError> {
         let (committed, used) = figures::levels(core);
         let cached = caches::cached(core);
@@ -84,7 +85,6 @@ impl Growing {
         if committed + u64::from(span.len) <= allowed {
             return Ok(None);
         }
-        let growing = Some((heap, span.block));
         let mut moved = take_from_holes(core, span.len.max(step(core, page)), page, growing)?;
         let missing = span.len.saturating_sub(moved);
         // Threads work without their caches, but more slowly.
@@ -120,7 +120,7 @@ impl Sizing for Growing {
         let len = want.len.saturating_add(want.align - 1);
         let plan = || core.open(home, |open| open.space().plan_growth(len, page));
         let Some(span) = plan() else { return Ok(false) };
-        let moved = self.even_out(core, span, len, page, home)?;
+        let moved = self.even_out(core, span, len, page, Some((home, span.block)))?;
         // Only the thread that holds the growth lock changes decommitted blocks, but free blocks beside them
         // come and go.
         let Some(mut span) = plan() else { return Ok(false) };
@@ -211,7 +211,8 @@ impl Sizing for Growing {
             })
         };
         let (room, _) = plan()?;
-        self.even_out(core, PageRun { len, ..room }, len, page, heap).ok()?;
+        // The block begins a place of its own, so no free block is to be spared.
+        self.even_out(core, PageRun { len, ..room }, len, page, None).ok()?;
         let (room, memory) = plan()?;
         self.commit_or_take(core, &*memory, PageRun { len, ..room }, page, heap).ok()?;
         let want = SpanRequest { class: GROWING, len, align: 1 };
@@ -232,7 +233,7 @@ impl Sizing for Growing {
             })
         };
         let Some((span, _)) = plan() else { return Ok(false) };
-        self.even_out(core, span, span.len, page, heap)?;
+        self.even_out(core, span, span.len, page, Some((heap, span.block)))?;
         // Only the thread that holds the growth lock changes decommitted blocks, but the free block before
         // one comes and goes.
         let Some((span, memory)) = plan() else { return Ok(false) };
