@@ -90,6 +90,19 @@ impl Churn {
 }
 
 impl Program {
+    /// Returns the bytes of the largest request.
+    pub(crate) fn largest(&self) -> u64 {
+        self.setup.iter().chain(&self.ops).map(|op| op.size()).max().unwrap_or(0)
+    }
+
+    /// Returns the program with `count` more buffers of `size` bytes, which live all the time.
+    pub(crate) fn beside(mut self, count: usize, size: u64) -> Self {
+        self.setup.splice(0..0, (self.slots..self.slots + count).map(|slot| Op::new(slot, size)));
+        self.slots += count;
+        self.peak_live += count as u64 * size;
+        self
+    }
+
     /// Compiles a trace.
     pub(crate) fn from_trace(path: &Path) -> Result<Self, Box<dyn std::error::Error>> {
         let mut program = Self::default();

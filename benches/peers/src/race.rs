@@ -20,13 +20,19 @@ use crate::side_by_side::{BATCH, Gate, batches, channel, hand_over};
 pub(crate) struct How {
     /// The number of threads. Each plays the whole program, all on the same allocator.
     pub(crate) threads: usize,
-    /// Whether one more thread frees all allocations.
-    pub(crate) remote_free: bool,
+    /// The number of further threads that free everything. If there are none, each thread frees its own.
+    pub(crate) freeing: usize,
 }
 
-pub(crate) const ONE_THREAD: How = How { threads: 1, remote_free: false };
-pub(crate) const TWO_THREADS: How = How { threads: 2, remote_free: false };
-pub(crate) const REMOTE: How = How { threads: 1, remote_free: true };
+impl How {
+    /// Threads that free what they have allocated.
+    pub(crate) const fn local(threads: usize) -> Self {
+        Self { threads, freeing: 0 }
+    }
+}
+
+pub(crate) const ONE_THREAD: How = How::local(1);
+pub(crate) const TWO_THREADS: How = How::local(2);
 
 /// A contestant behind a dynamic type, for use between rounds.
 pub(crate) trait Entrant {
@@ -48,18 +54,19 @@ pub(crate) struct Tally {
 
 impl<C: Contestant> Entrant for C {
     fn play(&self, program: &Program, how: How) -> Duration {
-        let start = Gate::new(how.threads, how.threads > 1 || how.remote_free);
-        let (sender, receiver) = channel();
+        let start = Gate::new(how.threads, how.threads + how.freeing > 1);
+        let (senders, receivers): (Vec<_>, Vec<_>) = (0..how.freeing).map(|_| channel()).unzip();
         let played: Vec<Played<C>> = thread::scope(|scope| {
-            let completion = how.remote_free.then(|| scope.spawn(|| complete(self, receiver)));
+            let complete = |receiver| scope.spawn(|| complete(self, receiver));
+            let completions: Vec<_> = receivers.into_iter().map(complete).collect();
             let workers: Vec<_> = (0..how.threads)
                 .map(|_| {
-                    let (sender, start) = (sender.clone(), &start);
-                    scope.spawn(move || work(self, program, start, how.remote_free.then_some(sender)))
+                    let (senders, start) = (senders.clone(), &start);
+                    scope.spawn(move || work(self, program, start, &senders))
                 })
                 .collect();
-            drop(sender);
-            let threads = workers.into_iter().chain(completion);
+            drop(senders);
+            let threads = workers.into_iter().chain(completions);
             threads.map(|thread| thread.join().expect("a contestant panicked")).collect()
         });
         let start = played.iter().map(|played| played.start).min().expect("there is a thread");
@@ -107,7 +114,7 @@ fn work<C: Contestant>(
     contestant: &C,
     program: &Program,
     gate: &Gate,
-    completion: Option<SyncSender<Slots<C>>>,
+    completions: &[SyncSender<Slots<C>>],
 ) -> Played<C> {
     let member = gate.join();
     let mut slots = empty_slots::<C>(program);
@@ -115,17 +122,20 @@ fn work<C: Contestant>(
     drive(contestant, &program.setup, &mut slots, local);
     member.pass().expect("no other thread has panicked");
     let start = Instant::now();
-    match completion {
+    // Completion threads take turns.
+    let mut turns = completions.iter().cycle();
+    match turns.next() {
         None => drive(contestant, &program.ops, &mut slots, local),
-        Some(completion) => {
+        Some(mut completion) => {
             let mut batch = Vec::with_capacity(BATCH);
             drive(contestant, &program.ops, &mut slots, |slot| {
                 batch.push(slot.take());
                 if batch.len() == BATCH {
-                    send(&completion, std::mem::replace(&mut batch, Vec::with_capacity(BATCH)));
+                    send(completion, std::mem::replace(&mut batch, Vec::with_capacity(BATCH)));
+                    completion = turns.next().unwrap_or(completion);
                 }
             });
-            send(&completion, batch);
+            send(completion, batch);
         }
     }
     Played { start, end: Instant::now(), slots }
@@ -153,10 +163,10 @@ fn drive<C: Contestant>(
 }
 
 fn send<H>(completion: &SyncSender<Vec<H>>, batch: Vec<H>) {
-    hand_over(completion, batch).unwrap_or_else(|_| panic!("the completion thread died"));
+    hand_over(completion, batch).unwrap_or_else(|_| panic!("a completion thread died"));
 }
 
-/// Runs the completion thread: it frees what arrives until the workers have finished.
+/// Runs a completion thread: it frees what arrives until the workers have finished.
 fn complete<C: Contestant>(contestant: &C, workers: Receiver<Slots<C>>) -> Played<C> {
     let mut start = None;
     for mut batch in batches(workers) {

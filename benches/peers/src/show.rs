@@ -21,6 +21,35 @@ pub(crate) struct Table {
     pub(crate) title: String,
     pub(crate) columns: Vec<Column>,
     pub(crate) rows: Vec<Row>,
+    /// The same figures as curves.
+    #[serde(skip)]
+    pub(crate) charts: Vec<Chart>,
+}
+
+/// Times per operation as curves.
+#[derive(Debug)]
+pub(crate) struct Chart {
+    pub(crate) title: String,
+    /// What the horizontal axis counts.
+    pub(crate) across: &'static str,
+    pub(crate) lines: Vec<Line>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Line {
+    pub(crate) name: String,
+    pub(crate) points: Vec<(f64, f64)>,
+}
+
+impl Chart {
+    pub(crate) fn new(title: &str, across: &'static str) -> Self {
+        Self { title: title.to_owned(), across, lines: Vec::new() }
+    }
+
+    pub(crate) fn line(&mut self, name: &str, points: impl Iterator<Item = (usize, f64)>) {
+        let points = points.map(|(x, y)| (x as f64, y)).collect();
+        self.lines.push(Line { name: name.to_owned(), points });
+    }
 }
 
 #[derive(Debug, Serialize)]
@@ -40,10 +69,10 @@ pub(crate) struct Row {
 
 impl Table {
     /// Creates an empty table. The name of a column contains its unit.
-    pub(crate) fn new(title: impl Into<String>, columns: &[(&str, usize)]) -> Self {
+    pub(crate) fn new(title: impl Into<String>, columns: &[(impl AsRef<str>, usize)]) -> Self {
         let columns =
-            columns.iter().map(|(name, digits)| Column { name: (*name).to_owned(), digits: *digits });
-        Self { title: title.into(), columns: columns.collect(), rows: Vec::new() }
+            columns.iter().map(|(name, digits)| Column { name: name.as_ref().to_owned(), digits: *digits });
+        Self { title: title.into(), columns: columns.collect(), rows: Vec::new(), charts: Vec::new() }
     }
 
     pub(crate) fn row(&mut self, name: impl Into<String>, values: impl IntoIterator<Item = Option<f64>>) {

@@ -4,6 +4,7 @@
 //! directly, not as the program's global allocator. The pool is used as a whole.
 
 mod engines;
+mod fixed_heaps;
 mod gpu;
 mod heaps;
 mod pool;
@@ -11,6 +12,7 @@ mod system;
 mod tlsf;
 
 pub(crate) use engines::{BestFit, OffsetEngine, RangeEngine, VirtualBlockEngine};
+pub(crate) use fixed_heaps::fixed_heaps;
 pub(crate) use heaps::{Heaps, OneRange};
 pub(crate) use pool::{HeapsOnly, discrete, elastic, fixed, untracked};
 

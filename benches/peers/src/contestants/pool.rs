@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use warmheap::config::{HeapSizing, PoolConfig};
+use warmheap::config::{HeapSizing, PoolConfig, Strategy};
 use warmheap::device::sim::SimDevice;
 use warmheap::{Buffer, Pool, Request};
 
@@ -26,12 +26,13 @@ pub(crate) fn untracked() -> Pool {
 }
 
 /// Creates a pool with `count` heaps of `size` bytes, all created at start-up.
-pub(crate) fn fixed(count: usize, size: u64) -> Pool {
+pub(crate) fn fixed(count: usize, size: u64, strategy: Strategy) -> Pool {
     let mut config = PoolConfig::default();
     config.heaps = HeapSizing::Fixed;
     config.num_heaps = count;
     config.max_heaps = count;
     config.heap_size = size;
+    config.strategy = strategy;
     config.warmup_sizes.clear();
     pool(SimDevice::new().discrete(), config)
 }
@@ -71,7 +72,7 @@ impl HeapsOnly {
     }
 
     pub(crate) fn one_heap(size: u64) -> Self {
-        Self(fixed(1, size))
+        Self(fixed(1, size, Strategy::BestFit))
     }
 }
 

@@ -9,6 +9,7 @@ mod remote;
 mod statistics;
 mod traces;
 
+use std::collections::BTreeSet;
 use std::error::Error;
 use std::path::PathBuf;
 
@@ -31,7 +32,7 @@ pub(crate) enum Kind {
     Live,
     /// The cost by the number of heaps
     Heaps,
-    /// Frees from another thread
+    /// Frees from other threads
     Remote,
     /// The cost of statistics
     Statistics,
@@ -46,9 +47,38 @@ pub(crate) struct Settings {
     /// Parts of the names of the allocators that run, in any case. An empty list runs all.
     pub(crate) only: Vec<String>,
     pub(crate) rounds: usize,
+    pub(crate) threads: Vec<usize>,
+    pub(crate) others: Vec<usize>,
+    pub(crate) cores: usize,
 }
 
 impl Settings {
+    /// Returns the numbers of threads that play traces, in order.
+    fn threads(&self) -> Result<Vec<usize>, Box<dyn Error>> {
+        self.within(&self.threads, self.cores)
+    }
+
+    /// Returns the numbers of threads that one thread hands buffers to, or takes them from, in order.
+    fn others(&self) -> Result<Vec<usize>, Box<dyn Error>> {
+        self.within(&self.others, self.cores.saturating_sub(1).max(1))
+    }
+
+    /// Says which numbers of threads the machine has too few cores for.
+    pub(crate) fn left_out(&self) -> Option<String> {
+        let others = self.others.iter().map(|others| others + 1);
+        let counts = self.threads.iter().copied().chain(others).filter(|count| *count > self.cores);
+        let counts: BTreeSet<_> = counts.collect();
+        (!counts.is_empty()).then(|| format!("{counts:?} threads did not run on {} cores", self.cores))
+    }
+
+    fn within(&self, counts: &[usize], most: usize) -> Result<Vec<usize>, Box<dyn Error>> {
+        let counts: BTreeSet<_> = counts.iter().copied().filter(|count| (1..=most).contains(count)).collect();
+        if counts.is_empty() {
+            return Err(format!("no number of threads fits {} cores; see --cores", self.cores).into());
+        }
+        Ok(counts.into_iter().collect())
+    }
+
     /// Returns the runners that the command line asks for.
     fn pick(&self, mut runners: Vec<Runner>) -> Vec<Runner> {
         let has = |name: &str, part: &str| name.to_lowercase().contains(&part.to_lowercase());
@@ -99,6 +129,10 @@ fn programs(settings: &Settings) -> Result<Vec<(String, Program)>, Box<dyn Error
         Ok((name, Program::from_trace(&file)?))
     };
     files.into_iter().map(program).collect()
+}
+
+fn counted(count: usize, noun: &str) -> String {
+    if count == 1 { format!("1 {noun}") } else { format!("{count} {noun}s") }
 }
 
 /// Plays one cold round with each runner, so that heaps and tables exist before the clock runs.
