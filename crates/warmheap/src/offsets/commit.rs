@@ -95,6 +95,11 @@ impl RangeAllocator {
         self.all(&self.free).filter_map(|block| self.pages(block, page)).map(|(start, end)| end - start).sum()
     }
 
+    /// The length of a block that is a tail.
+    pub(super) fn tail_at(&self, block: u32) -> Option<u32> {
+        (block != NONE && self.blocks.get(block).state == State::Tail).then(|| self.blocks.get(block).len)
+    }
+
     /// The length of a block that is free.
     pub(super) fn free_at(&self, block: u32) -> u32 {
         if block == NONE || self.blocks.get(block).state != State::Free {

@@ -102,9 +102,4 @@ impl RangeAllocator {
             let _ = self.settle(after, State::Decommitted);
         }
     }
-
-    /// The length of a block that is a tail.
-    pub(super) fn tail_at(&self, block: u32) -> Option<u32> {
-        (block != NONE && self.blocks.get(block).state == State::Tail).then(|| self.blocks.get(block).len)
-    }
 }
