@@ -145,15 +145,15 @@ impl Pool {
         let request = request.into();
         let (core, site) = (&*self.handle.shared, request.site());
         // Each way makes its own buffer, so that on the first one nothing passes through memory.
-        if let Some(range) = hit::hit(core, &request, site) {
-            return Ok(Buffer::new(core, range, request.size));
+        if let Some(span) = hit::hit(core, &request, site) {
+            return Ok(Buffer::new(core, span, request.size));
         }
-        if let Some(range) = hit::cut_at_once(core, &request, site) {
-            return Ok(Buffer::new(core, range, request.size));
+        if let Some(span) = hit::cut_at_once(core, &request, site) {
+            return Ok(Buffer::new(core, span, request.size));
         }
         // The copy makes the compiler put the request into memory on this way only.
-        let range = allocate::serve(core, &{ request }, site)?;
-        Ok(Buffer::new(core, range, request.size))
+        let span = allocate::serve(core, &{ request }, site)?;
+        Ok(Buffer::new(core, span, request.size))
     }
 
     /// Registers one of the device's queues with the pool. Buffers can then wait for its work, and the pool

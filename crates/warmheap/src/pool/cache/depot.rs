@@ -45,11 +45,11 @@ impl Depot {
     }
 
     /// Takes in spans, all of `class`.
-    pub(crate) fn put(&self, class: u16, ranges: impl Iterator<Item = Span>) {
+    pub(crate) fn put(&self, class: u16, spans: impl Iterator<Item = Span>) {
         let class = usize::from(class);
         let mut stack = lock(&self.stacks[class]);
         let before = stack.len();
-        stack.extend(ranges);
+        stack.extend(spans);
         self.held.fetch_add(granules(&stack[before..]), Relaxed);
         let bit = 1 << (class % 64);
         // The bit is mostly set already. A plain read then leaves the cache line with the other threads.
@@ -85,6 +85,6 @@ impl Depot {
 }
 
 /// The total length of spans of one class.
-fn granules(ranges: &[Span]) -> u64 {
-    ranges.first().map_or(0, |range| u64::from(range.len()) * ranges.len() as u64)
+fn granules(spans: &[Span]) -> u64 {
+    spans.first().map_or(0, |span| u64::from(span.len()) * spans.len() as u64)
 }

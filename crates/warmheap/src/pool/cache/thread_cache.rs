@@ -33,7 +33,7 @@ pub(crate) type Leaving = ArrayVec<Span, EVICTED>;
 
 #[derive(Debug, Default)]
 struct Magazine {
-    ranges: Vec<Span>,
+    spans: Vec<Span>,
     used: bool,
 }
 
@@ -48,15 +48,15 @@ impl Top<'_> {
     #[inline(always)]
     pub(crate) fn take(self, held: &AtomicU64) -> Span {
         self.stack.used = true;
-        let ranges = &mut self.stack.ranges;
+        let spans = &mut self.stack.spans;
         // SAFETY: `last` is the last index of this magazine, which has been borrowed since the index was
         // read. The span is moved out and no longer counted.
-        let range = unsafe {
-            ranges.set_len(self.last);
-            ranges.as_ptr().add(self.last).read()
+        let span = unsafe {
+            spans.set_len(self.last);
+            spans.as_ptr().add(self.last).read()
         };
-        take_from(held, range.len().into());
-        range
+        take_from(held, span.len().into());
+        span
     }
 }
 
@@ -69,13 +69,13 @@ pub(crate) struct Room<'a> {
 
 impl Room<'_> {
     #[inline(always)]
-    pub(crate) fn fill(self, range: Span, held: &AtomicU64) {
-        let ranges = &mut self.stack.ranges;
-        let len = ranges.len();
+    pub(crate) fn fill(self, span: Span, held: &AtomicU64) {
+        let spans = &mut self.stack.spans;
+        let len = spans.len();
         // SAFETY: the magazine was found to have capacity for one more span, and has been borrowed since.
         unsafe {
-            ranges.as_mut_ptr().add(len).write(range);
-            ranges.set_len(len + 1);
+            spans.as_mut_ptr().add(len).write(span);
+            spans.set_len(len + 1);
         }
         held.store(self.after, Relaxed);
     }
@@ -124,7 +124,7 @@ impl ThreadCache {
     #[inline(always)]
     pub(crate) fn top(&mut self, class: u32) -> Option<Top<'_>> {
         let stack = self.stacks.get_mut(class as usize)?;
-        let last = stack.ranges.len().checked_sub(1)?;
+        let last = stack.spans.len().checked_sub(1)?;
         Some(Top { stack, last })
     }
 
@@ -140,7 +140,7 @@ impl ThreadCache {
         let stack = self.stacks.get_mut(usize::from(class))?;
         let after = held.load(Relaxed) + u64::from(len);
         // A magazine's capacity is 0 at first, and `MAGAZINE` from its first span on.
-        if after > self.limit || stack.ranges.len() == stack.ranges.capacity() {
+        if after > self.limit || stack.spans.len() == stack.spans.capacity() {
             return None;
         }
         Some(Room { stack, after })
@@ -148,18 +148,18 @@ impl ThreadCache {
 
     /// Keeps a span, or returns it as the error if there is no room.
     #[inline(always)]
-    pub(crate) fn push(&mut self, range: Span, held: &AtomicU64) -> Result<(), Span> {
-        if let Some(stack) = self.stacks.get_mut(usize::from(range.class()))
-            && stack.ranges.capacity() == 0
+    pub(crate) fn push(&mut self, span: Span, held: &AtomicU64) -> Result<(), Span> {
+        if let Some(stack) = self.stacks.get_mut(usize::from(span.class()))
+            && stack.spans.capacity() == 0
         {
-            stack.ranges.reserve_exact(MAGAZINE);
+            stack.spans.reserve_exact(MAGAZINE);
         }
-        match self.room(range.class(), range.len(), held) {
+        match self.room(span.class(), span.len(), held) {
             Some(room) => {
-                room.fill(range, held);
+                room.fill(span, held);
                 Ok(())
             }
-            None => Err(range),
+            None => Err(span),
         }
     }
 
@@ -177,38 +177,38 @@ impl ThreadCache {
         let in_bytes = self.limit.saturating_sub(held.load(Relaxed)) / u64::from(len);
         // One more than the bound allows, because that one does not stay.
         let most = (MAGAZINE / 2).min(in_bytes as usize + 1);
-        stack.ranges.reserve_exact(MAGAZINE);
-        fill(&mut stack.ranges, most);
-        let range = stack.ranges.pop()?;
-        held.store(held.load(Relaxed) + stack.ranges.len() as u64 * u64::from(len), Relaxed);
-        Some(range)
+        stack.spans.reserve_exact(MAGAZINE);
+        fill(&mut stack.spans, most);
+        let span = stack.spans.pop()?;
+        held.store(held.load(Relaxed) + stack.spans.len() as u64 * u64::from(len), Relaxed);
+        Some(span)
     }
 
     /// Takes the older spans of a class's magazine, all but the newest `kept`. Returns `None` if they are too
     /// few to be worth a way to the depot.
     pub(crate) fn overflow(&mut self, class: u16, kept: usize, held: &AtomicU64) -> Option<Drain<'_, Span>> {
         let stack = self.stacks.get_mut(usize::from(class))?;
-        let older = stack.ranges.len().checked_sub(kept).filter(|older| *older >= MAGAZINE / 2)?;
-        let older = stack.ranges.drain(..older);
-        take_from(held, older.as_slice().iter().map(|range| u64::from(range.len())).sum());
+        let older = stack.spans.len().checked_sub(kept).filter(|older| *older >= MAGAZINE / 2)?;
+        let older = stack.spans.drain(..older);
+        take_from(held, older.as_slice().iter().map(|span| u64::from(span.len())).sum());
         Some(older)
     }
 
     /// Keeps a large span of another thread's heap for a while. Returns it as the error once it is time for
     /// it to go there, together with those that [`ThreadCache::mail`] returns.
-    pub(crate) fn post(&mut self, range: Span, held: &AtomicU64) -> Result<(), Span> {
-        let after = held.load(Relaxed) + u64::from(range.len());
+    pub(crate) fn post(&mut self, span: Span, held: &AtomicU64) -> Result<(), Span> {
+        let after = held.load(Relaxed) + u64::from(span.len());
         if after > self.limit || self.posted.is_full() {
-            return Err(range);
+            return Err(span);
         }
-        self.posted.push(range);
+        self.posted.push(span);
         held.store(after, Relaxed);
         Ok(())
     }
 
     /// Takes the large spans that are on their way to other threads' heaps.
     pub(crate) fn mail(&mut self, held: &AtomicU64) -> impl Iterator<Item = Span> {
-        take_from(held, self.posted.iter().map(|range| u64::from(range.len())).sum());
+        take_from(held, self.posted.iter().map(|span| u64::from(span.len())).sum());
         self.posted.drain(..)
     }
 
@@ -220,7 +220,7 @@ impl ThreadCache {
         if goal < self.limit / 4 * 3 && held.load(Relaxed) <= self.limit {
             return leaving;
         }
-        self.evict(goal, EVICTED, held, |range| leaving.push(range));
+        self.evict(goal, EVICTED, held, |span| leaving.push(span));
         leaving
     }
 
@@ -230,7 +230,7 @@ impl ThreadCache {
         let before = held.load(Relaxed);
         let mut leaving: Vec<Span> = self.mail(held).collect();
         let goal = if before > self.limit / 8 { before / 4 * 3 } else { 0 };
-        self.evict(goal, usize::MAX, held, |range| leaving.push(range));
+        self.evict(goal, usize::MAX, held, |span| leaving.push(span));
         leaving
     }
 
@@ -244,15 +244,15 @@ impl ThreadCache {
                 break;
             }
             let stack = &mut self.stacks[self.hand];
-            if std::mem::take(&mut stack.used) || stack.ranges.is_empty() {
+            if std::mem::take(&mut stack.used) || stack.spans.is_empty() {
                 self.hand = (self.hand + 1) % CLASSES;
                 continue;
             }
-            let count = stack.ranges.len().min(left);
+            let count = stack.spans.len().min(left);
             left -= count;
-            for range in stack.ranges.drain(..count) {
-                take_from(held, range.len().into());
-                leave(range);
+            for span in stack.spans.drain(..count) {
+                take_from(held, span.len().into());
+                leave(span);
             }
         }
     }
@@ -260,7 +260,7 @@ impl ThreadCache {
     /// Takes everything.
     pub(crate) fn empty(&mut self, held: &AtomicU64) -> Vec<Span> {
         held.store(0, Relaxed);
-        let stacks = self.stacks.iter_mut().flat_map(|stack| stack.ranges.drain(..));
+        let stacks = self.stacks.iter_mut().flat_map(|stack| stack.spans.drain(..));
         stacks.chain(self.posted.drain(..)).collect()
     }
 }

@@ -29,7 +29,7 @@ const BATCH: usize = 16;
 /// last buffer in it is gone. Contents are uninitialised unless the request asked for zeroes.
 #[repr(C)]
 pub struct Buffer {
-    pub(in crate::pool) range: ManuallyDrop<Span>,
+    pub(in crate::pool) span: ManuallyDrop<Span>,
     pub(in crate::pool) pool: NonNull<Core>,
     pub(in crate::pool) size: u64,
 }
@@ -42,8 +42,8 @@ unsafe impl Sync for Buffer {}
 impl Buffer {
     /// A buffer over `range`, which belongs to `pool` and has no other owner.
     #[inline(always)]
-    pub(crate) fn new(pool: &Core, range: Span, size: u64) -> Self {
-        Self { pool: NonNull::from(pool), range: ManuallyDrop::new(range), size }
+    pub(crate) fn new(pool: &Core, span: Span, size: u64) -> Self {
+        Self { pool: NonNull::from(pool), span: ManuallyDrop::new(span), size }
     }
 
     /// Bytes asked for. The span may be a little longer.
@@ -57,7 +57,7 @@ impl Buffer {
     #[inline]
     #[must_use]
     pub fn device_address(&self) -> u64 {
-        self.range.address
+        self.span.address
     }
 
     /// The CPU's pointer to the first byte, where the CPU can see the device's memory. The pointer is valid
@@ -76,31 +76,31 @@ impl Buffer {
     #[inline]
     #[must_use]
     pub fn is_fallback(&self) -> bool {
-        self.range.is_fallback()
+        self.span.is_fallback()
     }
 
     /// The request's tag.
     #[must_use]
     pub fn tag(&self) -> Tag {
-        self.range.record().tag()
+        self.span.record().tag()
     }
 
     /// The line of source that asked for the buffer.
     #[must_use]
     pub fn site(&self) -> Option<CallSite> {
-        self.range.record().site()
+        self.span.record().site()
     }
 
     /// The heap or fallback allocation that the buffer lies in, for the device's own objects. `None` in the
     /// child of a fork.
     #[must_use]
     pub fn memory(&self) -> Option<BufferMemory> {
-        self.here().ok()?.memory(&self.range).map(|(memory, offset)| BufferMemory { memory, offset })
+        self.here().ok()?.memory(&self.span).map(|(memory, offset)| BufferMemory { memory, offset })
     }
 
     /// Whether the span would serve `request` as if it had been cut for it.
     pub(crate) fn suits(&self, pool: &Core, request: &Request) -> bool {
-        std::ptr::eq(self.pool.as_ptr(), pool) && !self.range.owes() && pool.suits(&self.range, request)
+        std::ptr::eq(self.pool.as_ptr(), pool) && !self.span.owes() && pool.suits(&self.span, request)
     }
 
     /// Moves the charges of quotas for [`Buffer::handed_on`]. Returns `false`, with nothing changed, if the
@@ -108,17 +108,17 @@ impl Buffer {
     pub(crate) fn recharge(&mut self, request: &Request) -> bool {
         // SAFETY: a pool ends only when none of its buffers is left.
         let quotas = unsafe { &self.pool.as_ref().quotas };
-        let (from, metered) = (self.range.record().tag(), self.range.is_metered());
+        let (from, metered) = (self.span.record().tag(), self.span.is_metered());
         if !metered && !quotas.cover(request.tag) {
             return true;
         }
         let returned = if metered && from == request.tag { self.size } else { 0 };
         let Ok(charge) = quotas.charge(request.tag, request.size, returned) else { return false };
-        if self.range.unmeter() && from != request.tag {
+        if self.span.unmeter() && from != request.tag {
             quotas.give(from, self.size);
         }
         if let Some(charge) = charge {
-            self.range.meter();
+            self.span.meter();
             charge.settle();
         }
         true
@@ -127,10 +127,10 @@ impl Buffer {
     /// The same span for another request, counted as freed and allocated. `debt` is the work that may still
     /// use it.
     pub(crate) fn handed_on(mut self, request: &Request, site: CallSite, debt: PendingTicket<Self>) -> Self {
-        self.pool().early.note(&self.range, debt);
-        self.range.owe();
+        self.pool().early.note(&self.span, debt);
+        self.span.owe();
         self.pool().recount(self.size, request.size);
-        self.range.record().fill(request.size, request.tag, site);
+        self.span.record().fill(request.size, request.tag, site);
         self.size = request.size;
         self
     }
@@ -138,23 +138,23 @@ impl Buffer {
     /// Resolves the pending ticket of the span, if waiting for this ticket covers it.
     pub(crate) fn pay(&mut self, timeline: &Arc<Timeline<Self>>, value: u64) {
         let covered = |debt: &PendingTicket<Self>| debt.is_covered(timeline, value);
-        if self.range.owes() && self.pool().early.settle(&self.range, covered).is_some() {
-            self.range.forget_debt();
+        if self.span.owes() && self.pool().early.settle(&self.span, covered).is_some() {
+            self.span.forget_debt();
         }
     }
 
-    pub(crate) fn range(&self) -> &Span {
-        &self.range
+    pub(crate) fn span(&self) -> &Span {
+        &self.span
     }
 
     /// Puts the buffer into another span of the same pool, whose record names the buffer from then on.
     /// Returns the span that it left, whose record names no buffer.
-    pub(crate) fn move_to(&mut self, mut range: Span) -> Span {
-        range.record().copy_from(self.range.record());
-        if self.range.unmeter() {
-            range.meter();
+    pub(crate) fn move_to(&mut self, mut span: Span) -> Span {
+        span.record().copy_from(self.span.record());
+        if self.span.unmeter() {
+            span.meter();
         }
-        let left = std::mem::replace(&mut *self.range, range);
+        let left = std::mem::replace(&mut *self.span, span);
         left.record().resize(0);
         left
     }
@@ -162,7 +162,7 @@ impl Buffer {
     /// The pool, and the span to be changed, which must stay the same block of its heap.
     pub(crate) fn parts(&mut self) -> (&Core, &mut Span) {
         // SAFETY: a pool ends only when none of its buffers is left.
-        (unsafe { self.pool.as_ref() }, &mut self.range)
+        (unsafe { self.pool.as_ref() }, &mut self.span)
     }
 
     pub(crate) fn set_size(&mut self, size: u64) {

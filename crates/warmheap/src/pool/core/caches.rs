@@ -31,8 +31,8 @@ pub(crate) fn flush_caches(core: &Core) -> bool {
 
 /// Gives what one thread has cached back to the heaps. Any thread may call it.
 pub(crate) fn give_up(core: &Core, local: &ThreadState) {
-    let ranges = local.own.take().cache.empty(&local.held);
-    core.heaps.release(ranges);
+    let spans = local.own.take().cache.empty(&local.held);
+    core.heaps.release(spans);
 }
 
 /// Gives what this thread has cached back to its heaps, without disturbing another thread. Returns `false` if
@@ -69,9 +69,9 @@ pub(crate) fn shed_own_cache(core: &Core) -> bool {
 
 fn give_up_own(core: &Core, part: impl Fn(&mut ThreadCache, &AtomicU64) -> Vec<Span>) -> bool {
     let given_up = core.session(|session| {
-        let ranges = part(&mut session.own.cache, &session.local.held);
-        let any = !ranges.is_empty();
-        core.release(&mut session.own.heaps, ranges);
+        let spans = part(&mut session.own.cache, &session.local.held);
+        let any = !spans.is_empty();
+        core.release(&mut session.own.heaps, spans);
         any.then_some(())
     });
     given_up.is_some()

@@ -47,7 +47,7 @@ pub(crate) fn drop_if_empty(core: &Core) {
     let Some(withheld) = quarantine::take_if_alone(core, || live_ranges(core)) else { return };
     let last: Option<Arc<Core>> = closing.take();
     drop(closing);
-    withheld.into_iter().for_each(|(range, _)| core.put_back(range));
+    withheld.into_iter().for_each(|(span, _)| core.put_back(span));
     drop(last);
 }
 

@@ -147,11 +147,11 @@ impl Core {
 
     /// Whether a span that is out is what `request` would be given, as it is. Neither the request nor the
     /// settings may ask for it to be cleared first.
-    pub(crate) fn suits(&self, range: &Span, request: &Request) -> bool {
+    pub(crate) fn suits(&self, span: &Span, request: &Request) -> bool {
         let as_is = request.is_plain() && self.config.scrub == Scrub::Never;
         let plain = as_is && request.align <= 1 << self.shift;
         let want = self.check(request).ok().and_then(|align| self.want(request.size, align));
-        plain && want.is_some_and(|want| range.serves(want.class, want.len))
+        plain && want.is_some_and(|want| span.serves(want.class, want.len))
     }
 
     /// Takes the growth lock, once other threads have released it. `call` names the caller in the error.

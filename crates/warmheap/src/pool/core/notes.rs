@@ -132,9 +132,9 @@ fn may_speak(core: &Core) -> bool {
 
 /// As [`speak`], with a span in hand that is not counted as allocated yet. The span goes back if the program's
 /// code panics.
-pub(crate) fn speak_with(core: &Core, range: Span) -> Span {
+pub(crate) fn speak_with(core: &Core, span: Span) -> Span {
     // The pool is in a consistent state while the program's code runs.
-    let Err(panic) = catch_unwind(AssertUnwindSafe(|| speak(core))) else { return range };
-    core.put_back(range);
+    let Err(panic) = catch_unwind(AssertUnwindSafe(|| speak(core))) else { return span };
+    core.put_back(span);
     resume_unwind(panic)
 }

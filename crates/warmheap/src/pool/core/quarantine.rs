@@ -23,37 +23,37 @@ impl Quarantine {
 }
 
 /// As [`Core::put_back`]. Clears the span first if the settings say so.
-pub(crate) fn clean_and_put_back(core: &Core, range: Span, size: u64) {
+pub(crate) fn clean_and_put_back(core: &Core, span: Span, size: u64) {
     match core.config.scrub {
-        Scrub::Never => core.put_back(range),
-        Scrub::OnFree => _ = clear_and_put_back(core, range, size),
+        Scrub::Never => core.put_back(span),
+        Scrub::OnFree => _ = clear_and_put_back(core, span, size),
     }
 }
 
 /// What is quarantined: granules of heaps, and bytes of fallback buffers.
 pub(crate) fn quarantined(core: &Core) -> (u64, u64) {
     let (mut granules, mut bytes) = (0, 0);
-    for (range, _) in &*lock(&core.quarantine.0) {
-        if range.is_fallback() {
-            bytes += core.fallback.size(range);
+    for (span, _) in &*lock(&core.quarantine.0) {
+        if span.is_fallback() {
+            bytes += core.fallback.size(span);
         } else {
-            granules += u64::from(range.len());
+            granules += u64::from(span.len());
         }
     }
     (granules, bytes)
 }
 
 /// Gives a span back once it is cleared. Returns `false` if it went into quarantine.
-pub(crate) fn clear_and_put_back(core: &Core, range: Span, size: u64) -> bool {
-    match core.clear(&range, size) {
+pub(crate) fn clear_and_put_back(core: &Core, span: Span, size: u64) -> bool {
+    match core.clear(&span, size) {
         Ok(()) => {
-            core.put_back(range);
+            core.put_back(span);
             true
         }
         Err(error) => {
             // No buffer holds the span, though its heap counts it as used.
-            range.record().resize(0);
-            lock(&core.quarantine.0).push((range, size));
+            span.record().resize(0);
+            lock(&core.quarantine.0).push((span, size));
             core.notes.add(Note::CouldNotClear { size, error });
             false
         }
@@ -62,7 +62,7 @@ pub(crate) fn clear_and_put_back(core: &Core, range: Span, size: u64) -> bool {
 
 /// Tries again to clear what is quarantined. Returns `true` if some of it is back.
 pub(crate) fn clear_withheld(core: &Core) -> bool {
-    let cleared = |(range, size)| u32::from(clear_and_put_back(core, range, size));
+    let cleared = |(span, size)| u32::from(clear_and_put_back(core, span, size));
     core.quarantine.take().into_iter().map(cleared).sum::<u32>() > 0
 }
 

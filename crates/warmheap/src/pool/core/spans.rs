@@ -12,8 +12,8 @@ use crate::pool::heaps::thread_owned::OwnHeaps;
 
 impl Core {
     /// Zeroes the first `size` bytes of a span.
-    pub(crate) fn clear(&self, range: &Span, size: u64) -> Result<(), DeviceError> {
-        match self.memory(range) {
+    pub(crate) fn clear(&self, span: &Span, size: u64) -> Result<(), DeviceError> {
+        match self.memory(span) {
             Some((memory, offset)) => self.driver.fill(&*memory, offset, size),
             None => Ok(()),
         }
@@ -28,35 +28,35 @@ impl Core {
     }
 
     /// The memory that a span lies in, and its offset there in bytes.
-    pub(crate) fn memory(&self, range: &Span) -> Option<(Arc<dyn Memory>, u64)> {
-        let (memory, address) = if range.is_fallback() {
-            self.fallback.memory(range)?
+    pub(crate) fn memory(&self, span: &Span) -> Option<(Arc<dyn Memory>, u64)> {
+        let (memory, address) = if span.is_fallback() {
+            self.fallback.memory(span)?
         } else {
-            self.heaps.arena(range.arena()).with(|open| open.place(range.record().block()))?
+            self.heaps.arena(span.arena()).with(|open| open.place(span.record().block()))?
         };
-        Some((memory, range.address - address))
+        Some((memory, span.address - address))
     }
 
     /// Gives spans back to their heaps. Those of this thread's own heaps go back without a lock.
     #[inline]
-    pub(crate) fn release(&self, heaps: &mut OwnHeaps, ranges: impl IntoIterator<Item = Span>) {
+    pub(crate) fn release(&self, heaps: &mut OwnHeaps, spans: impl IntoIterator<Item = Span>) {
         if !matches!(heaps, OwnHeaps::Pair(_)) {
-            return self.heaps.release(ranges);
+            return self.heaps.release(spans);
         }
-        for range in ranges {
-            match heaps.at(range.arena()) {
-                Some(own) => self.heaps.at_home(own, |open| open.release(range)),
-                None => self.heaps.release([range]),
+        for span in spans {
+            match heaps.at(span.arena()) {
+                Some(own) => self.heaps.at_home(own, |open| open.release(span)),
+                None => self.heaps.release([span]),
             }
         }
     }
 
     /// Gives a span back to its heap or to the device, past all caches.
-    pub(crate) fn put_back(&self, range: Span) {
-        if range.class() == FALLBACK {
-            self.note_end(self.fallback.free(&self.driver, &range));
+    pub(crate) fn put_back(&self, span: Span) {
+        if span.class() == FALLBACK {
+            self.note_end(self.fallback.free(&self.driver, &span));
         } else {
-            self.heaps.release([range]);
+            self.heaps.release([span]);
         }
     }
 }

@@ -41,13 +41,13 @@ impl Buffer {
     fn grow_in_place(&mut self, size: u64) -> Result<(), AllocError> {
         let old = self.size();
         let tag = self.tag();
-        let (pool, range) = self.parts();
-        let charge = if range.is_metered() { pool.quotas.charge(tag, size, old)? } else { None };
+        let (pool, span) = self.parts();
+        let charge = if span.is_metered() { pool.quotas.charge(tag, size, old)? } else { None };
         if charge.is_none() {
             // The quota was lifted meanwhile.
-            range.unmeter();
+            span.unmeter();
         }
-        let grown = extend(pool, range, size);
+        let grown = extend(pool, span, size);
         // If the program's code panics, the buffer has the size and the charge that it had.
         notes::speak(pool);
         if !matches!(grown, Ok(true)) {
@@ -55,7 +55,7 @@ impl Buffer {
             return Err(AllocError::CannotGrow(CannotGrow::new(no_room)));
         }
         charge.into_iter().for_each(Charge::settle);
-        count_growth(pool, range, old, size);
+        count_growth(pool, span, old, size);
         self.set_size(size);
         Ok(())
     }
@@ -89,9 +89,9 @@ impl Buffer {
             let least = pool.driver.limits().largest_heap / SHARE;
             request = request.growable(request.size.saturating_mul(ROOM).max(least));
         }
-        let range = allocate::serve(pool, &request, site)?;
-        let mut moved = Self::new(pool, range, request.size);
-        pool.copy(self.range(), moved.range(), self.size())
+        let span = allocate::serve(pool, &request, site)?;
+        let mut moved = Self::new(pool, span, request.size);
+        pool.copy(self.span(), moved.span(), self.size())
             .map_err(|error| AllocError::Device(DeviceFailure::new(error)))?;
         closing::has_moved(pool);
         std::mem::swap(self, &mut moved);
@@ -100,29 +100,29 @@ impl Buffer {
 }
 
 /// Makes a span long enough for `size` bytes, if that is possible where it is. Returns whether it was.
-fn extend(core: &Core, range: &mut Span, size: u64) -> Result<bool, DeviceError> {
-    let Some(len) = core.granules(size).filter(|_| !range.is_fallback()) else { return Ok(false) };
-    if len <= range.len() {
+fn extend(core: &Core, span: &mut Span, size: u64) -> Result<bool, DeviceError> {
+    let Some(len) = core.granules(size).filter(|_| !span.is_fallback()) else { return Ok(false) };
+    if len <= span.len() {
         return Ok(true);
     }
     let page = core.page();
-    let rounded = if range.is_growing() { len.checked_next_multiple_of(page) } else { Some(len) };
+    let rounded = if span.is_growing() { len.checked_next_multiple_of(page) } else { Some(len) };
     let Some(len) = rounded else { return Ok(false) };
-    let (heap, block) = (range.arena(), range.record().block());
+    let (heap, block) = (span.arena(), span.record().block());
     let into_free = || core.open(heap, |open| open.space_mut().extend(block, len));
     let extended = into_free() || {
         let _alone = core.lock_growth("Buffer::grow")?;
         core.sizing.extend(core, heap, block, len)?
     };
     if extended {
-        range.lengthen(len);
+        span.lengthen(len);
     }
     Ok(extended)
 }
 
 /// Writes a buffer's new size to its record and to the counters.
-fn count_growth(core: &Core, range: &Span, old: u64, new: u64) {
-    range.record().resize(new);
+fn count_growth(core: &Core, span: &Span, old: u64, new: u64) {
+    span.record().resize(new);
     if core.config.track_statistics {
         let shard = |local: &ThreadState| local.counters.grown(old, new, &core.peak);
         core.count(shard, |past| past.grown(old, new, &core.peak));

@@ -180,12 +180,12 @@ impl Arena {
     /// Gives back spans without waiting for another thread that is in the arena, or owns it: they go to the
     /// remote free list then. The iterator runs while the arena or that list is locked, so it must take no
     /// lock.
-    pub(crate) fn release(&self, ranges: impl Iterator<Item = Span>) {
-        let mut ranges = ranges;
-        if self.at_once(|open| ranges.by_ref().for_each(|range| open.release(range))).is_none() {
+    pub(crate) fn release(&self, spans: impl Iterator<Item = Span>) {
+        let mut spans = spans;
+        if self.at_once(|open| spans.by_ref().for_each(|span| open.release(span))).is_none() {
             let mut inbox = lock(&self.inbox);
             let before = inbox.len();
-            inbox.extend(ranges);
+            inbox.extend(spans);
             let len: u32 = inbox[before..].iter().map(Span::len).sum();
             self.mail.store(self.mail.load(Relaxed) + len, Relaxed);
         }
@@ -195,7 +195,7 @@ impl Arena {
     fn empty_inbox(&self, open: &mut ArenaGuard<'_>) {
         let mut inbox = lock(&self.inbox);
         self.mail.store(0, Relaxed);
-        inbox.drain(..).for_each(|range| open.release(range));
+        inbox.drain(..).for_each(|span| open.release(span));
     }
 
     /// Adds a heap. Returns it if the arena has too many.

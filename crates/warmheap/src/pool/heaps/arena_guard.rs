@@ -186,13 +186,13 @@ impl<'a> ArenaGuard<'a> {
     #[inline(always)]
     pub(crate) fn allocate(&mut self, want: SpanRequest) -> Option<Span> {
         let placed = self.body.space.allocate(want.len, want.align)?;
-        Some(self.range(placed, want))
+        Some(self.span(placed, want))
     }
 
     /// As [`ArenaGuard::allocate`], but looks at every free block that may fit.
     pub(crate) fn allocate_thoroughly(&mut self, want: SpanRequest) -> Option<Span> {
         let placed = segments::allocate_thoroughly(&mut self.body.space, want.len, want.align)?;
-        Some(self.range(placed, want))
+        Some(self.span(placed, want))
     }
 
     /// As [`ArenaGuard::allocate`], low in one heap, and below `address`.
@@ -200,7 +200,7 @@ impl<'a> ArenaGuard<'a> {
         let origin = *self.body.origins.get(usize::from(segment))?;
         let limit = u32::try_from(address.checked_sub(origin)? >> self.shift).unwrap_or(u32::MAX);
         let placed = segments::allocate_low(&mut self.body.space, segment, want.len, want.align, limit)?;
-        Some(self.range(placed, want))
+        Some(self.span(placed, want))
     }
 
     /// Cuts up to `count` neighbouring spans, and at least one, which it returns. The others go to `keep`.
@@ -217,23 +217,23 @@ impl<'a> ArenaGuard<'a> {
         for _ in 1..count {
             let placed = self.body.space.split_used(block, want.len);
             block = placed.block;
-            keep(self.range(placed, want));
+            keep(self.span(placed, want));
         }
-        Some(self.range(first, want))
+        Some(self.span(first, want))
     }
 
     /// The span of a block that the range allocator has just handed out.
     #[inline(always)]
-    pub(crate) fn range(&mut self, placed: Placed, want: SpanRequest) -> Span {
+    pub(crate) fn span(&mut self, placed: Placed, want: SpanRequest) -> Span {
         Span::new(self.body.head(placed, self.shift), want.len, want.class, self.index)
     }
 
     /// Gives back a span of this arena.
     #[inline(always)]
-    pub(crate) fn release(&mut self, range: Span) {
-        debug_assert_eq!(range.arena(), self.index);
-        let block = range.record().block();
-        if range.class() == GROWING {
+    pub(crate) fn release(&mut self, span: Span) {
+        debug_assert_eq!(span.arena(), self.index);
+        let block = span.record().block();
+        if span.class() == GROWING {
             self.body.space.release_tail(block);
         }
         self.join_shared(block);

@@ -45,23 +45,23 @@ impl Fallback {
     }
 
     /// Gives a buffer back to the device. The buffer is gone even if the device returns an error.
-    pub(crate) fn free(&self, driver: &DeviceCalls, range: &Span) -> Result<(), DeviceError> {
-        let held = lock(&self.state).held.try_remove(range.record().block() as usize);
+    pub(crate) fn free(&self, driver: &DeviceCalls, span: &Span) -> Result<(), DeviceError> {
+        let held = lock(&self.state).held.try_remove(span.record().block() as usize);
         let Some(Held { memory, size, .. }) = held else { return Ok(()) };
         self.bytes.fetch_sub(size, Relaxed);
         driver.give_back(memory, size)
     }
 
     /// The memory of a buffer and its address.
-    pub(crate) fn memory(&self, range: &Span) -> Option<(Arc<dyn Memory>, u64)> {
+    pub(crate) fn memory(&self, span: &Span) -> Option<(Arc<dyn Memory>, u64)> {
         let state = lock(&self.state);
-        let Held { memory, address, .. } = state.held.get(range.record().block() as usize)?;
+        let Held { memory, address, .. } = state.held.get(span.record().block() as usize)?;
         Some((Arc::clone(memory), *address))
     }
 
     /// The bytes that the device gave for a buffer.
-    pub(crate) fn size(&self, range: &Span) -> u64 {
-        lock(&self.state).held.get(range.record().block() as usize).map_or(0, |held| held.size)
+    pub(crate) fn size(&self, span: &Span) -> u64 {
+        lock(&self.state).held.get(span.record().block() as usize).map_or(0, |held| held.size)
     }
 
     /// The bytes held from the device.

@@ -209,11 +209,11 @@ impl HeapTable {
     }
 
     /// Gives spans back to their arenas. The iterator runs under locks; see [`Arena::release`].
-    pub(crate) fn release(&self, ranges: impl IntoIterator<Item = Span>) {
-        let mut ranges = ranges.into_iter().peekable();
-        while let Some(arena) = ranges.peek().map(Span::arena) {
+    pub(crate) fn release(&self, spans: impl IntoIterator<Item = Span>) {
+        let mut spans = spans.into_iter().peekable();
+        while let Some(arena) = spans.peek().map(Span::arena) {
             // One visit returns all the spans that follow for the same arena.
-            self.arena(arena).release(iter::from_fn(|| ranges.next_if(|range| range.arena() == arena)));
+            self.arena(arena).release(iter::from_fn(|| spans.next_if(|span| span.arena() == arena)));
         }
     }
 

@@ -74,8 +74,8 @@ impl<T: Waiting> Default for EarlyReuse<T> {
 }
 
 impl<T: Waiting> EarlyReuse<T> {
-    pub(crate) fn note(&self, range: &Span, debt: PendingTicket<T>) {
-        let before = lock(&self.0).insert(range.address, debt);
+    pub(crate) fn note(&self, span: &Span, debt: PendingTicket<T>) {
+        let before = lock(&self.0).insert(span.address, debt);
         // Dropping the old ticket may end its queue, so it happens without the lock.
         drop(before);
     }
@@ -83,13 +83,13 @@ impl<T: Waiting> EarlyReuse<T> {
     /// Takes a span's pending ticket off the table if `paid` returns `true` for it.
     pub(crate) fn settle(
         &self,
-        range: &Span,
+        span: &Span,
         paid: impl FnOnce(&PendingTicket<T>) -> bool,
     ) -> Option<PendingTicket<T>> {
         let mut debts = lock(&self.0);
-        if !paid(debts.get(&range.address)?) {
+        if !paid(debts.get(&span.address)?) {
             return None;
         }
-        debts.remove(&range.address)
+        debts.remove(&span.address)
     }
 }

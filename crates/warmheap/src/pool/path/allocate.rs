@@ -70,12 +70,12 @@ fn serve_metered(core: &Core, request: &Request, site: CallSite) -> Result<Span,
     let charge = core.quotas.charge(request.tag, request.size, 0).inspect_err(|_| {
         core.failures.fetch_add(1, Relaxed);
     })?;
-    let mut range = serve_unmetered(core, request, site)?;
+    let mut span = serve_unmetered(core, request, site)?;
     if let Some(charge) = charge {
-        range.meter();
+        span.meter();
         charge.settle();
     }
-    Ok(range)
+    Ok(span)
 }
 
 /// As [`serve`], without a charge to a quota.
@@ -84,9 +84,9 @@ fn serve_unmetered(core: &Core, request: &Request, site: CallSite) -> Result<Spa
     let align = core.check(request)?;
     let want = core.want(request.size, align).filter(|_| core.config.enabled);
     if request.room > 0
-        && let Some(range) = want.and_then(|_| allocate_growing(core, request, align))
+        && let Some(span) = want.and_then(|_| allocate_growing(core, request, align))
     {
-        return speak_and_hand_over(core, range, request, site);
+        return speak_and_hand_over(core, span, request, site);
     }
     // The allocation is counted in the same visit, unless it may still fail: the device must clear the span
     // first, or the pool grows ahead and then runs the program's code.
@@ -94,20 +94,20 @@ fn serve_unmetered(core: &Core, request: &Request, site: CallSite) -> Result<Spa
     let counted = !request.is_zeroed() && !ahead;
     let found = want.and_then(|want| {
         core.session(|session| {
-            let range = take_from_heaps(core, session, want)?;
+            let span = take_from_heaps(core, session, want)?;
             if core.config.track_statistics && counted {
                 session.local.counters.allocated(request.size, &core.peak);
             }
-            Some(range)
+            Some(span)
         })
     });
     match found {
-        Some(range) => {
+        Some(span) => {
             if ahead {
                 core.sizing.grow_ahead(core);
-                return speak_and_hand_over(core, range, request, site);
+                return speak_and_hand_over(core, span, request, site);
             }
-            hand_over(core, range, request, site, counted)
+            hand_over(core, span, request, site, counted)
         }
         None => serve_hard(core, want, request, align, site),
     }
@@ -159,19 +159,19 @@ fn refill(core: &Core, session: &mut CacheGuard<'_>, want: SpanRequest) -> Optio
     let Own { cache, heaps } = &mut *session.own;
     cache.set_limit(core.cache_limit());
     let from_depot = |stack: &mut Vec<Span>, most: usize| core.depot.take(class, most, stack);
-    if let Some(range) = cache.take_in(class, want.len, held, from_depot) {
-        return Some(range);
+    if let Some(span) = cache.take_in(class, want.len, held, from_depot) {
+        return Some(span);
     }
     let mut more: ArrayVec<Span, { BATCH as usize }> = ArrayVec::new();
     let count = (BATCH_LEN / want.len).clamp(1, BATCH);
-    let several = |open: &mut ArenaGuard<'_>| open.allocate_some(want, count, |range| more.push(range));
-    let range = cut(core, heaps, want, several);
-    for range in more {
-        if let Err(refused) = cache.push(range, held) {
+    let several = |open: &mut ArenaGuard<'_>| open.allocate_some(want, count, |span| more.push(span));
+    let span = cut(core, heaps, want, several);
+    for span in more {
+        if let Err(refused) = cache.push(span, held) {
             core.release(heaps, [refused]);
         }
     }
-    range
+    span
 }
 
 /// Serves a request for which no heap has room: makes room, or asks the device.
@@ -186,7 +186,7 @@ fn serve_hard(
 ) -> Result<Span, AllocError> {
     core.process.check()?;
     match slow::run_stages(core, want, request, align) {
-        Ok(range) => hand_over(core, range, request, site, false),
+        Ok(span) => hand_over(core, span, request, site, false),
         Err(fall) => Err(out_of_memory(core, request.size, fall)),
     }
 }
@@ -194,35 +194,35 @@ fn serve_hard(
 /// As [`hand_over`], after the device was asked for memory.
 fn speak_and_hand_over(
     core: &Core,
-    range: Span,
+    span: Span,
     request: &Request,
     site: CallSite,
 ) -> Result<Span, AllocError> {
-    let range = notes::speak_with(core, range);
-    hand_over(core, range, request, site, false)
+    let span = notes::speak_with(core, span);
+    hand_over(core, span, request, site, false)
 }
 
 /// Makes a span ready for its caller, and counts the allocation if that is still to do.
 #[inline]
 fn hand_over(
     core: &Core,
-    range: Span,
+    span: Span,
     request: &Request,
     site: CallSite,
     counted: bool,
 ) -> Result<Span, AllocError> {
     if request.is_zeroed()
-        && let Err(error) = core.clear(&range, request.size)
+        && let Err(error) = core.clear(&span, request.size)
     {
-        core.put_back(range);
+        core.put_back(span);
         core.failures.fetch_add(1, Relaxed);
         return Err(AllocError::Device(DeviceFailure::new(error)));
     }
-    range.record().fill(request.size, request.tag, site);
+    span.record().fill(request.size, request.tag, site);
     if !counted {
-        core.count_allocation(request.size, range.is_fallback());
+        core.count_allocation(request.size, span.is_fallback());
     }
-    Ok(range)
+    Ok(span)
 }
 
 #[cold]

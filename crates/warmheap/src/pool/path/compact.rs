@@ -146,8 +146,8 @@ fn pack(core: &Core, budget: CompactionBudget, report: &mut CompactionReport) ->
             continue;
         };
         let before = line.get(..rank).unwrap_or(&line);
-        if let Some(range) = find_further_forward(core, &buffer, place.align, before) {
-            move_buffer(core, &mut buffer, range)?;
+        if let Some(span) = find_further_forward(core, &buffer, place.align, before) {
+            move_buffer(core, &mut buffer, span)?;
             place.has_moved();
             report.moved_buffers += 1;
             report.moved_bytes += buffer.size();
@@ -173,10 +173,10 @@ fn line_up(core: &Core) -> Vec<HeapPlace> {
 }
 
 /// The heap that a span lies in; `None` if it came straight from the device.
-fn heap_of(core: &Core, range: &Span) -> Option<HeapPlace> {
-    let arena = (!range.is_fallback()).then(|| range.arena())?;
+fn heap_of(core: &Core, span: &Span) -> Option<HeapPlace> {
+    let arena = (!span.is_fallback()).then(|| span.arena())?;
     let segment =
-        core.heaps.arena(arena).with(|open| segments::of_block(open.space(), range.record().block()));
+        core.heaps.arena(arena).with(|open| segments::of_block(open.space(), span.record().block()));
     Some((arena, segment))
 }
 
@@ -187,24 +187,24 @@ fn movable(core: &Core, line: &[HeapPlace]) -> Vec<(Position, Weak<Place>)> {
     let position = |place: &Weak<Place>| {
         let place = place.upgrade()?;
         let buffer = place.look()?;
-        let range = buffer.range();
-        let heap = heap_of(core, range);
+        let span = buffer.span();
+        let heap = heap_of(core, span);
         let in_line = heap.and_then(|heap| line.iter().position(|other| *other == heap));
-        Some((in_line.unwrap_or(usize::MAX), range.address))
+        Some((in_line.unwrap_or(usize::MAX), span.address))
     };
     places.into_iter().filter_map(|place| Some((position(&place)?, place))).collect()
 }
 
 /// Returns a span for a buffer in one of the heaps `before` its own, or further forward in its own.
 fn find_further_forward(core: &Core, buffer: &Buffer, align: u64, before: &[HeapPlace]) -> Option<Span> {
-    let range = buffer.range();
+    let span = buffer.span();
     let want = core.want(buffer.size(), align.max(1 << core.shift))?;
     let cut = |(arena, segment): HeapPlace, limit| {
         core.heaps.arena(arena).with(|open| open.allocate_low(segment, want, limit))
     };
     let mut fitting = before.iter().filter(|(arena, _)| core.is_for_class(*arena, want.class));
     let found = fitting.find_map(|heap| cut(*heap, u64::MAX));
-    let found = found.or_else(|| cut(heap_of(core, range)?, range.address))?;
+    let found = found.or_else(|| cut(heap_of(core, span)?, span.address))?;
     // No buffer holds the span yet.
     found.record().resize(0);
     Some(found)
@@ -212,10 +212,10 @@ fn find_further_forward(core: &Core, buffer: &Buffer, align: u64, before: &[Heap
 
 /// Copies a buffer into `range` and gives back the span that it leaves. If the copy fails, gives back
 /// `range`.
-fn move_buffer(core: &Core, buffer: &mut Buffer, range: Span) -> Result<(), DeviceError> {
+fn move_buffer(core: &Core, buffer: &mut Buffer, span: Span) -> Result<(), DeviceError> {
     let size = buffer.size();
-    let copied = core.copy(buffer.range(), &range, size);
-    let left = if copied.is_ok() { buffer.move_to(range) } else { range };
+    let copied = core.copy(buffer.span(), &span, size);
+    let left = if copied.is_ok() { buffer.move_to(span) } else { span };
     closing::has_moved(core);
     quarantine::clean_and_put_back(core, left, size);
     copied

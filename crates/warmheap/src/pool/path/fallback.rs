@@ -29,10 +29,10 @@ pub(crate) fn fall_back(core: &Core, size: u64, align: u64) -> Result<Span, Devi
         asked => asked,
     };
     core.stages.served(Stage::Fallback, asked.as_ref().ok());
-    let range = asked?;
+    let span = asked?;
     if core.config.enabled && core.config.log_exhaustion && core.exhaustion.begins() {
         let fallback_allocations = core.fallbacks.load(Relaxed) + 1;
         core.notes.add(Note::FellBack { size, fallback_allocations });
     }
-    Ok(range)
+    Ok(span)
 }

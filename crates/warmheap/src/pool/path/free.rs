@@ -33,17 +33,17 @@ impl Buffer {
         // SAFETY: a pool ends only when none of its buffers is left, and this one's span is out until one of
         // the two calls below has taken it. Neither uses the pool afterwards.
         let pool = unsafe { this.pool.as_ref() };
-        let (class, len, size) = (this.range.class(), this.range.len(), this.size);
+        let (class, len, size) = (this.span.class(), this.span.len(), this.size);
         // SAFETY: the closure runs once in all, because `free` calls it only when it returns true. A span
         // that the second call returns is put in its place again.
-        let mut range = || unsafe { ManuallyDrop::take(&mut this.range) };
-        if hit::free(pool, class, len, size, &mut range) {
+        let mut span = || unsafe { ManuallyDrop::take(&mut this.span) };
+        if hit::free(pool, class, len, size, &mut span) {
             return Ok(());
         }
-        match reclaim_at_once(pool, range(), size) {
+        match reclaim_at_once(pool, span(), size) {
             Ok(()) => Ok(()),
-            Err(range) => {
-                this.range = ManuallyDrop::new(range);
+            Err(span) => {
+                this.span = ManuallyDrop::new(span);
                 Err(ManuallyDrop::into_inner(this))
             }
         }
@@ -56,36 +56,36 @@ impl Drop for Buffer {
         // SAFETY: a pool ends only when none of its buffers is left, and this one's span is out until one of
         // the calls below has taken it. None uses the pool afterwards.
         let pool = unsafe { self.pool.as_ref() };
-        let (class, len) = (self.range.class(), self.range.len());
+        let (class, len) = (self.span.class(), self.span.len());
         let size = self.size;
         // SAFETY: the closure runs once in all, because `free` calls it only when it returns true.
-        let mut range = || unsafe { ManuallyDrop::take(&mut self.range) };
-        if hit::free(pool, class, len, size, &mut range) {
+        let mut span = || unsafe { ManuallyDrop::take(&mut self.span) };
+        if hit::free(pool, class, len, size, &mut span) {
             return;
         }
         // Nothing is left to do after the call, so the compiler need not keep anything for it.
-        give_back(self.pool, range(), size);
+        give_back(self.pool, span(), size);
     }
 }
 
 /// Takes back a span that this thread's cache refused. It takes a pointer: no reference to the pool may be in
 /// use when the last thing that keeps the pool goes, because the pool may end then.
 #[inline(never)]
-fn give_back(pool: NonNull<Core>, range: Span, size: u64) {
+fn give_back(pool: NonNull<Core>, span: Span, size: u64) {
     // SAFETY: the span is out until the pool has taken it, and a pool ends only when no span is out.
-    let keep = take_back(unsafe { pool.as_ref() }, range, size);
+    let keep = take_back(unsafe { pool.as_ref() }, span, size);
     drop(keep);
 }
 
 /// Makes a freed span wait for its pending ticket, unless that has completed: then returns the span. The
 /// caller holds a reference, because nothing else may keep the pool once the span waits.
-pub(crate) fn hold_for_debt(core: &Core, range: Span, size: u64) -> Option<Span> {
-    let Some(debt) = core.early.settle(&range, |_| true) else { return Some(range) };
+pub(crate) fn hold_for_debt(core: &Core, span: Span, size: u64) -> Option<Span> {
+    let Some(debt) = core.early.settle(&span, |_| true) else { return Some(span) };
     if debt.is_over() {
-        return Some(range);
+        return Some(span);
     }
     let PendingTicket { timeline, queue, value } = debt;
-    let buffer = Buffer::new(core, range, size);
+    let buffer = Buffer::new(core, span, size);
     match timeline.upgrade() {
         Some(timeline) => timeline.retire(value, size, buffer),
         None => queues::leave_behind(core, &queue, value, buffer),
@@ -96,13 +96,13 @@ pub(crate) fn hold_for_debt(core: &Core, range: Span, size: u64) -> Option<Span>
 /// Takes back an exact span without marks. Joins it at once, and returns true, if it is of this thread's own
 /// heap and need not be cleared.
 #[inline]
-fn join(core: &Core, range: &Span, size: u64) -> bool {
+fn join(core: &Core, span: &Span, size: u64) -> bool {
     let joined = thread_state::enter(core, |mut session| {
         let own = session.own.heaps.large()?;
-        if range.arena() != own.index() || core.config.scrub != Scrub::Never {
+        if span.arena() != own.index() || core.config.scrub != Scrub::Never {
             return None;
         }
-        let block = range.record().block();
+        let block = span.record().block();
         core.heaps.at_home(own, |open| open.join(block));
         if core.config.track_statistics {
             session.local.counters.freed(size, &core.peak);
@@ -114,7 +114,7 @@ fn join(core: &Core, range: &Span, size: u64) -> bool {
 
 /// As [`join`], for a span of a shared arena that no other thread is in, on a thread without heaps of its own.
 #[inline(never)]
-fn join_shared(core: &Core, range: &Span, size: u64) -> bool {
+fn join_shared(core: &Core, span: &Span, size: u64) -> bool {
     let joined = thread_state::enter(core, |session| {
         let own = &session.own;
         // The last buffer of a closed pool must end it.
@@ -122,8 +122,8 @@ fn join_shared(core: &Core, range: &Span, size: u64) -> bool {
         if !shares || core.config.scrub != Scrub::Never {
             return None;
         }
-        let block = range.record().block();
-        core.heaps.arena(range.arena()).at_once(|open| open.join_shared(block))?;
+        let block = span.record().block();
+        core.heaps.arena(span.arena()).at_once(|open| open.join_shared(block))?;
         if core.config.track_statistics {
             session.local.counters.freed(size, &core.peak);
         }
@@ -134,32 +134,32 @@ fn join_shared(core: &Core, range: &Span, size: u64) -> bool {
 
 /// Takes back a span; see [`reclaim`].
 #[inline]
-pub(crate) fn take_back(core: &Core, range: Span, size: u64) -> Option<Arc<Core>> {
-    let joined = range.class() == EXACT && (join(core, &range, size) || join_shared(core, &range, size));
-    if joined { None } else { reclaim(core, range, size) }
+pub(crate) fn take_back(core: &Core, span: Span, size: u64) -> Option<Arc<Core>> {
+    let joined = span.class() == EXACT && (join(core, &span, size) || join_shared(core, &span, size));
+    if joined { None } else { reclaim(core, span, size) }
 }
 
 /// Takes back a span whose buffer had asked for `size` bytes. Returns a reference that keeps the pool, where
 /// one is needed. The caller drops it when it no longer uses the pool.
 #[inline]
-pub(crate) fn reclaim(core: &Core, range: Span, size: u64) -> Option<Arc<Core>> {
-    let refused = if range.is_special() { Some(range) } else { keep_back(core, range, size) };
-    let range = refused?;
+pub(crate) fn reclaim(core: &Core, span: Span, size: u64) -> Option<Arc<Core>> {
+    let refused = if span.is_special() { Some(span) } else { keep_back(core, span, size) };
+    let span = refused?;
     // The span is still out, so the pool is still alive and can be referenced.
     let keep = core.me.upgrade();
-    reclaim_directly(core, range, size);
+    reclaim_directly(core, span, size);
     keep
 }
 
 /// As [`reclaim`], if that calls no device and waits for no queue; otherwise returns the span.
-pub(crate) fn reclaim_at_once(core: &Core, range: Span, size: u64) -> Result<(), Span> {
-    if range.is_special() { Err(range) } else { keep_back(core, range, size).map_or(Ok(()), Err) }
+pub(crate) fn reclaim_at_once(core: &Core, span: Span, size: u64) -> Result<(), Span> {
+    if span.is_special() { Err(span) } else { keep_back(core, span, size).map_or(Ok(()), Err) }
 }
 
 /// Takes back a span inside this thread's cache. Returns the span if the thread cannot enter its cache.
 #[inline]
-fn keep_back(core: &Core, range: Span, size: u64) -> Option<Span> {
-    let mut range = Some(range);
+fn keep_back(core: &Core, span: Span, size: u64) -> Option<Span> {
+    let mut span = Some(span);
     if core.config.scrub == Scrub::Never {
         core.session(|session| {
             if session.own.cache.is_closed() {
@@ -168,49 +168,49 @@ fn keep_back(core: &Core, range: Span, size: u64) -> Option<Span> {
             if core.config.track_statistics {
                 session.local.counters.freed(size, &core.peak);
             }
-            settle(core, session, range.take()?);
+            settle(core, session, span.take()?);
             Some(())
         });
     }
-    range
+    span
 }
 
 /// Handles the marks of a span. Returns `None` if the span must wait for a queue first.
 #[cold]
-fn settle_marks(core: &Core, mut range: Span, size: u64) -> Option<Span> {
-    if range.forget_debt() {
-        range = hold_for_debt(core, range, size)?;
+fn settle_marks(core: &Core, mut span: Span, size: u64) -> Option<Span> {
+    if span.forget_debt() {
+        span = hold_for_debt(core, span, size)?;
     }
-    if range.unmeter() {
-        core.quotas.give(range.record().tag(), size);
+    if span.unmeter() {
+        core.quotas.give(span.record().tag(), size);
     }
-    Some(range)
+    Some(span)
 }
 
 /// Puts a span into the cache, the depot, or its heap.
 #[inline]
-fn settle(core: &Core, session: &mut CacheGuard<'_>, range: Span) {
+fn settle(core: &Core, session: &mut CacheGuard<'_>, span: Span) {
     let held = &session.local.held;
     let Own { cache, heaps } = &mut *session.own;
-    match range.class() {
-        EXACT if core.is_others(range.arena(), heaps.places()) => {
-            if let Err(range) = cache.post(range, held) {
-                core.heaps.release(cache.mail(held).chain([range]));
+    match span.class() {
+        EXACT if core.is_others(span.arena(), heaps.places()) => {
+            if let Err(span) = cache.post(span, held) {
+                core.heaps.release(cache.mail(held).chain([span]));
             }
         }
-        EXACT | GROWING => core.release(heaps, [range]),
+        EXACT | GROWING => core.release(heaps, [span]),
         class => {
             // A thread that never allocated only frees, and other threads wait for what it frees.
             let kept = if heaps.is_undecided() { 0 } else { MAGAZINE / 2 };
             if let Some(older) = cache.overflow(class, kept, held) {
-                if core.depot.has_room(u64::from(range.len()) * MAGAZINE as u64) {
+                if core.depot.has_room(u64::from(span.len()) * MAGAZINE as u64) {
                     core.depot.put(class, older);
                 } else {
                     core.heaps.release(older);
                 }
             }
-            let mut leaving = cache.make_room(range.len(), held);
-            let refused = cache.push(range, held).err();
+            let mut leaving = cache.make_room(span.len(), held);
+            let refused = cache.push(span, held).err();
             core.release(heaps, leaving.drain(..).chain(refused));
         }
     }
@@ -223,19 +223,19 @@ fn settle(core: &Core, session: &mut CacheGuard<'_>, range: Span) {
 /// entered.
 #[cold]
 #[inline(never)]
-fn reclaim_directly(core: &Core, range: Span, size: u64) {
+fn reclaim_directly(core: &Core, span: Span, size: u64) {
     // A process leaves alone what it has inherited: its parent has the span.
     if !core.process.is_current() {
         return;
     }
-    if let Some(range) = settle_marks(core, range, size) {
-        let refused = if range.is_fallback() { Some(range) } else { keep_back(core, range, size) };
-        if let Some(range) = refused {
+    if let Some(span) = settle_marks(core, span, size) {
+        let refused = if span.is_fallback() { Some(span) } else { keep_back(core, span, size) };
+        if let Some(span) = refused {
             if core.config.track_statistics {
                 let shard = |local: &ThreadState| local.counters.freed(size, &core.peak);
                 core.count(shard, |past| past.freed(size, &core.peak));
             }
-            quarantine::clean_and_put_back(core, range, size);
+            quarantine::clean_and_put_back(core, span, size);
         }
     }
     closing::drop_if_empty(core);

@@ -70,12 +70,12 @@ fn cut_shared(core: &Core, size: u64, len: u32, tag: Tag, site: CallSite) -> Opt
             OwnHeaps::Shared => None,
             OwnHeaps::Undecided | OwnHeaps::Pair(_) => return None,
         };
-        let range = core.heaps.allocate_at_once(SpanRequest { class: EXACT, len, align: 1 }, home)?;
+        let span = core.heaps.allocate_at_once(SpanRequest { class: EXACT, len, align: 1 }, home)?;
         if core.config.track_statistics {
             session.local.counters.allocated(size, &core.peak);
         }
-        range.record().fill(size, tag, site);
-        Some(range)
+        span.record().fill(size, tag, site);
+        Some(span)
     })?
 }
 
@@ -96,20 +96,20 @@ pub(crate) fn hit(core: &Core, request: &Request, site: CallSite) -> Option<Span
             return None;
         }
         let class = class_of((last >> core.shift) as u32 + 1);
-        let range = own.cache.top(class)?;
+        let span = own.cache.top(class)?;
         if core.config.track_statistics && !local.counters.quickly_allocated(request.size) {
             return None;
         }
-        let range = range.take(&local.held);
-        range.record().fill(request.size, request.tag, site);
-        Some(range)
+        let span = span.take(&local.held);
+        span.record().fill(request.size, request.tag, site);
+        Some(span)
     })?
 }
 
 /// Puts a span of `class` and `len` into this thread's cache. Returns `false`, without calling `range`, if it
 /// cannot go there.
 #[inline(always)]
-pub(crate) fn free(core: &Core, class: u16, len: u32, size: u64, range: impl FnOnce() -> Span) -> bool {
+pub(crate) fn free(core: &Core, class: u16, len: u32, size: u64, span: impl FnOnce() -> Span) -> bool {
     if usize::from(class) >= CLASSES {
         return false;
     }
@@ -118,10 +118,10 @@ pub(crate) fn free(core: &Core, class: u16, len: u32, size: u64, range: impl FnO
         let Some(room) = own.cache.room(class, len, &local.held) else { return false };
         if core.config.track_statistics {
             let Some(count) = local.counters.count_free(size) else { return false };
-            room.fill(range(), &local.held);
+            room.fill(span(), &local.held);
             count.done();
         } else {
-            room.fill(range(), &local.held);
+            room.fill(span(), &local.held);
         }
         true
     });

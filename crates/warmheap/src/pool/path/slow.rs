@@ -59,7 +59,7 @@ pub(crate) fn run_stages(
         let within = core.is_within_call().then_some(DeviceError::WithinCall { call: "Pool::allocate" });
         let (found, device) = match found {
             None if request.may_fall_back() => match fallback::fall_back(core, request.size, align) {
-                Ok(range) => (Some(range), None),
+                Ok(span) => (Some(span), None),
                 Err(error) => (None, Some(within.unwrap_or(error))),
             },
             found => (found, within),
@@ -67,8 +67,8 @@ pub(crate) fn run_stages(
         if let Some(step) = reached {
             core.stages.served(step, found.as_ref());
         }
-        if let Some(range) = found {
-            return Ok(notes::speak_with(core, range));
+        if let Some(span) = found {
+            return Ok(notes::speak_with(core, span));
         }
         notes::speak(core);
         if queues::wait_for_queues(core, begun, patience) {
@@ -85,39 +85,39 @@ pub(crate) fn run_stages(
 /// Finds room in heaps, or makes room. `exact` is the same request, not rounded to a size class.
 pub(crate) fn make_available(core: &Core, want: SpanRequest, exact: SpanRequest) -> Option<Span> {
     if thread_heaps::move_in(core)
-        && let Some(range) = search(core, want)
+        && let Some(span) = search(core, want)
     {
-        return Some(range);
+        return Some(span);
     }
     // What queues have completed since the last poll is the cheapest memory there is.
     core.stages.tried(Stage::Retired);
     if queues::poll_queues(core)
-        && let Some(range) = core.stages.served(Stage::Retired, search(core, want))
+        && let Some(span) = core.stages.served(Stage::Retired, search(core, want))
     {
-        return Some(range);
+        return Some(span);
     }
     let mut alone = core.growth.lock()?;
     // The thread that held the lock before may have left room for both.
-    if let Some(range) = search(core, want) {
-        return Some(range);
+    if let Some(span) = search(core, want) {
+        return Some(span);
     }
     core.stages.tried(Stage::Caches);
-    if let Some(range) = search_caches(core, want) {
-        return Some(range);
+    if let Some(span) = search_caches(core, want) {
+        return Some(span);
     }
     core.stages.tried(Stage::Purgeable);
     while purgeable::reclaim(core, want) {
-        if let Some(range) = core.stages.served(Stage::Purgeable, search(core, want)) {
-            return Some(range);
+        if let Some(span) = core.stages.served(Stage::Purgeable, search(core, want)) {
+            return Some(span);
         }
     }
     if compact::may_compact_for(core, want) {
         drop(alone);
         core.stages.tried(Stage::Compaction);
         if compact::compact_unless_busy(core)
-            && let Some(range) = core.stages.served(Stage::Compaction, search(core, want))
+            && let Some(span) = core.stages.served(Stage::Compaction, search(core, want))
         {
-            return Some(range);
+            return Some(span);
         }
         alone = core.growth.lock()?;
     }
@@ -150,8 +150,8 @@ fn grow_and_search(core: &Core, want: SpanRequest, exact: SpanRequest) -> Option
                 }
             }
         }
-        if let Some(range) = search(core, want) {
-            return Some(range);
+        if let Some(span) = search(core, want) {
+            return Some(span);
         }
     }
 }
@@ -160,8 +160,8 @@ fn grow_and_search(core: &Core, want: SpanRequest, exact: SpanRequest) -> Option
 fn search(core: &Core, want: SpanRequest) -> Option<Span> {
     let home = core.home();
     let at_home = |home: Home| core.open(home.for_class(want.class), |open| open.allocate(want));
-    if let Some(range) = home.and_then(at_home) {
-        return Some(range);
+    if let Some(span) = home.and_then(at_home) {
+        return Some(span);
     }
     // While this thread's own heap can grow, it does not use free memory in other threads' heaps: it can have
     // the pages without the addresses.
@@ -189,13 +189,13 @@ fn search_caches(core: &Core, want: SpanRequest) -> Option<Span> {
     // The cache is shed bit by bit, the least recently used classes first: the next requests would miss at
     // once what is used all the time.
     while own && caches::shed_own_cache(core) {
-        if let Some(range) = core.stages.served(Stage::Caches, search(core, want)) {
-            return Some(range);
+        if let Some(span) = core.stages.served(Stage::Caches, search(core, want)) {
+            return Some(span);
         }
     }
     let all = home.is_none() && caches::cached(core) >= want.len.into() && caches::flush_caches(core);
-    let range = if all { search(core, want) } else { None };
-    core.stages.served(Stage::Caches, range)
+    let span = if all { search(core, want) } else { None };
+    core.stages.served(Stage::Caches, span)
 }
 
 /// Searches all heaps, other threads' too, with every cache given up. This is the last search, so it also

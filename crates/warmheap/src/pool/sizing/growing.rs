@@ -218,7 +218,7 @@ impl Sizing for Growing {
         let want = SpanRequest { class: GROWING, len, align: 1 };
         core.open(heap, |open| {
             let placed = open.space_mut().place_with_tail(room, len);
-            Some(open.range(placed, want))
+            Some(open.span(placed, want))
         })
     }
 

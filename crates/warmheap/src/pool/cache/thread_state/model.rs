@@ -81,15 +81,15 @@ fn cut(heaps: &HeapTable, local: &ThreadState) -> Span {
 }
 
 #[track_caller]
-fn assert_apart(ranges: &[&Span]) {
-    for (place, range) in ranges.iter().enumerate() {
-        assert!(ranges[..place].iter().all(|other| other.address != range.address), "cut twice: {range:?}");
+fn assert_apart(spans: &[&Span]) {
+    for (place, span) in spans.iter().enumerate() {
+        assert!(spans[..place].iter().all(|other| other.address != span.address), "cut twice: {span:?}");
     }
 }
 
 /// Gives spans back and looks whether any is missing.
-fn assert_all_come_back(heaps: &HeapTable, ranges: impl IntoIterator<Item = Span>) {
-    heaps.release(ranges);
+fn assert_all_come_back(heaps: &HeapTable, spans: impl IntoIterator<Item = Span>) {
+    heaps.release(spans);
     for arena in heaps.arenas() {
         let used = arena.with(|open| open.space().used_blocks());
         assert_eq!((used, arena.levels().free), (0, LEN), "spans lost, granules free");
@@ -130,9 +130,9 @@ fn heaps_pass_from_one_thread_to_the_next() {
         let heaps = heaps();
         let life = |heaps: &HeapTable| {
             let local = share(heaps);
-            let range = cut(heaps, &local);
+            let span = cut(heaps, &local);
             drop(local.end(heaps));
-            range
+            span
         };
         let other = {
             let heaps = Arc::clone(&heaps);
@@ -150,9 +150,9 @@ fn what_others_free_comes_back_although_the_owner_leaves() {
     model(|| {
         let heaps = heaps();
         let local = share(&heaps);
-        let free = |range: Span| {
+        let free = |span: Span| {
             let heaps = Arc::clone(&heaps);
-            thread::spawn(move || heaps.release([range]))
+            thread::spawn(move || heaps.release([span]))
         };
         let threads = [cut(&heaps, &local), cut(&heaps, &local)].map(free);
         let last = cut(&heaps, &local);
