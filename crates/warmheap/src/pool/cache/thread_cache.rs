@@ -26,7 +26,7 @@ pub(crate) const MAGAZINE: usize = 64;
 /// The most spans that leave to make room for one.
 const EVICTED: usize = 8;
 /// The most large spans that go to other threads' heaps together.
-const POSTED: usize = 8;
+const REMOTE: usize = 8;
 
 /// Spans on their way out of a cache.
 pub(crate) type Leaving = ArrayVec<Span, EVICTED>;
@@ -89,7 +89,7 @@ impl Room<'_> {
 pub(crate) struct ThreadCache {
     stacks: Box<[Magazine; CLASSES]>,
     /// The remote cache: large spans on their way to other threads' heaps.
-    posted: ArrayVec<Span, POSTED>,
+    remote: ArrayVec<Span, REMOTE>,
     hand: usize,
     limit: u64,
     closed: bool,
@@ -99,7 +99,7 @@ impl ThreadCache {
     /// A cache that holds at most `limit` granules.
     pub(crate) fn new(limit: u64) -> Self {
         let stacks = Box::new(std::array::from_fn(|_| Magazine::default()));
-        Self { stacks, posted: ArrayVec::new(), hand: 0, limit, closed: false }
+        Self { stacks, remote: ArrayVec::new(), hand: 0, limit, closed: false }
     }
 
     /// Changes the bound. Spans over the new bound leave as other spans come in.
@@ -195,21 +195,21 @@ impl ThreadCache {
     }
 
     /// Keeps a large span of another thread's heap for a while. Returns it as the error once it is time for
-    /// it to go there, together with those that [`ThreadCache::mail`] returns.
-    pub(crate) fn post(&mut self, span: Span, held: &AtomicU64) -> Result<(), Span> {
+    /// it to go there, together with those that [`ThreadCache::take_remote`] returns.
+    pub(crate) fn keep_remote(&mut self, span: Span, held: &AtomicU64) -> Result<(), Span> {
         let after = held.load(Relaxed) + u64::from(span.len());
-        if after > self.limit || self.posted.is_full() {
+        if after > self.limit || self.remote.is_full() {
             return Err(span);
         }
-        self.posted.push(span);
+        self.remote.push(span);
         held.store(after, Relaxed);
         Ok(())
     }
 
     /// Takes the large spans that are on their way to other threads' heaps.
-    pub(crate) fn mail(&mut self, held: &AtomicU64) -> impl Iterator<Item = Span> {
-        take_from(held, self.posted.iter().map(|span| u64::from(span.len())).sum());
-        self.posted.drain(..)
+    pub(crate) fn take_remote(&mut self, held: &AtomicU64) -> impl Iterator<Item = Span> {
+        take_from(held, self.remote.iter().map(|span| u64::from(span.len())).sum());
+        self.remote.drain(..)
     }
 
     /// Makes room for `len` granules. Takes a few spans that were not used lately, oldest first. Takes none
@@ -228,7 +228,7 @@ impl ThreadCache {
     /// if that is not much.
     pub(crate) fn shed(&mut self, held: &AtomicU64) -> Vec<Span> {
         let before = held.load(Relaxed);
-        let mut leaving: Vec<Span> = self.mail(held).collect();
+        let mut leaving: Vec<Span> = self.take_remote(held).collect();
         let goal = if before > self.limit / 8 { before / 4 * 3 } else { 0 };
         self.evict(goal, usize::MAX, held, |span| leaving.push(span));
         leaving
@@ -261,7 +261,7 @@ impl ThreadCache {
     pub(crate) fn empty(&mut self, held: &AtomicU64) -> Vec<Span> {
         held.store(0, Relaxed);
         let stacks = self.stacks.iter_mut().flat_map(|stack| stack.spans.drain(..));
-        stacks.chain(self.posted.drain(..)).collect()
+        stacks.chain(self.remote.drain(..)).collect()
     }
 }
 

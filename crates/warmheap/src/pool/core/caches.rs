@@ -51,7 +51,7 @@ pub(crate) fn unpin(core: &Core, session: &mut CacheGuard<'_>) {
         return;
     }
     let used = match &session.own.heaps {
-        OwnHeaps::Resident(home) => u64::from(core.heaps.arena(*home).levels().used()),
+        OwnHeaps::Resident(residence) => u64::from(core.heaps.arena(*residence).levels().used()),
         OwnHeaps::Shared if !core.sizing.is_in_place() => core.heaps.used(),
         OwnHeaps::Undecided | OwnHeaps::Pair(_) | OwnHeaps::Shared => return,
     };

@@ -45,7 +45,7 @@ impl Core {
         }
         for span in spans {
             match heaps.at(span.arena()) {
-                Some(own) => self.heaps.at_home(own, |open| open.release(span)),
+                Some(own) => self.heaps.as_owner(own, |open| open.release(span)),
                 None => self.heaps.release([span]),
             }
         }

@@ -14,7 +14,7 @@ use crate::pool::cache::thread_state;
 use crate::pool::cache::thread_state::{CacheGuard, ThreadState, Threads};
 use crate::pool::core::Core;
 use crate::pool::heaps::arena_guard::ArenaGuard;
-use crate::pool::heaps::thread_owned::Home;
+use crate::pool::heaps::thread_owned::OwnArenas;
 use crate::sync::lock;
 
 impl Core {
@@ -28,7 +28,7 @@ impl Core {
     }
 
     /// Where this thread's own heaps are, if it has any.
-    pub(crate) fn home(&self) -> Option<Home> {
+    pub(crate) fn own_arenas(&self) -> Option<OwnArenas> {
         self.session(|session| session.own.heaps.places())
     }
 
@@ -37,17 +37,16 @@ impl Core {
         thread_state::enter(self, |session| session.own.heaps.residence()).flatten()
     }
 
-    /// Whether another thread owns this heap. `home` names the heaps of the calling thread.
-    pub(crate) fn is_others(&self, heap: u16, home: Option<Home>) -> bool {
-        self.heaps.arena(heap).is_home() && !home.is_some_and(|home| home.owns(heap))
+    /// Whether another thread owns this heap. `own` names the heaps of the calling thread.
+    pub(crate) fn is_others(&self, heap: u16, own: Option<OwnArenas>) -> bool {
+        self.heaps.arena(heap).is_owned() && !own.is_some_and(|own| own.owns(heap))
     }
 
     /// Whether spans of a class lie in this heap. If threads have heaps of their own, they lie in one heap of
     /// each pair.
     pub(crate) fn is_for_class(&self, heap: u16, class: u16) -> bool {
         let pair = heap & !1;
-        let homes = self.sizing.has_thread_heaps();
-        !homes || Home { large: pair, small: pair + 1 }.for_class(class) == heap
+        !self.sizing.has_thread_heaps() || OwnArenas { large: pair, small: pair + 1 }.for_class(class) == heap
     }
 
     /// Counts a request that was served, and then its fallback. Both happen in one visit: a reset of
@@ -103,10 +102,10 @@ impl Core {
     /// Runs `work` on a heap, as its owner if this thread is that.
     pub(crate) fn open<R>(&self, heap: u16, mut work: impl FnMut(&mut ArenaGuard<'_>) -> R) -> R {
         let arena = self.heaps.arena(heap);
-        let at_home = thread_state::enter(self, |mut session| {
-            session.own.heaps.at(heap).map(|own| arena.at_home(own, &mut work))
+        let as_owner = thread_state::enter(self, |mut session| {
+            session.own.heaps.at(heap).map(|own| arena.as_owner(own, &mut work))
         });
-        at_home.flatten().unwrap_or_else(|| arena.with(work))
+        as_owner.flatten().unwrap_or_else(|| arena.with(work))
     }
 
     /// Counts on this thread's shard, or with the counts of threads that are gone if the thread has none.

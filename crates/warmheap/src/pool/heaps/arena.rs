@@ -55,9 +55,9 @@ pub(crate) struct Arena {
     owned: AtomicBool,
     /// The threads that share the arena and cut from it first.
     residents: AtomicU32,
-    inbox: Mutex<Vec<Span>>,
+    remote_frees: Mutex<Vec<Span>>,
     /// The granules in the remote free list.
-    mail: AtomicU32,
+    remote_granules: AtomicU32,
 }
 
 impl Arena {
@@ -72,8 +72,8 @@ impl Arena {
             body: Biased::new(Body::new()),
             owned: AtomicBool::new(false),
             residents: AtomicU32::new(0),
-            inbox: Mutex::default(),
-            mail: AtomicU32::new(0),
+            remote_frees: Mutex::default(),
+            remote_granules: AtomicU32::new(0),
         }
     }
 
@@ -85,7 +85,7 @@ impl Arena {
     /// as free.
     pub(crate) fn levels(&self) -> Levels {
         let Levels { committed, free } = Levels::from_word(self.levels.load(Relaxed));
-        Levels { committed, free: free.saturating_add(self.mail.load(Relaxed)).min(committed) }
+        Levels { committed, free: free.saturating_add(self.remote_granules.load(Relaxed)).min(committed) }
     }
 
     /// A hint, read without taking the arena: at least the length of the longest free block.
@@ -109,10 +109,10 @@ impl Arena {
 
     /// Whether the hints may be behind: a thread owns the arena, or spans are in its remote free list.
     pub(crate) fn is_behind(&self) -> bool {
-        self.is_home() || self.mail.load(Relaxed) > 0
+        self.is_owned() || self.remote_granules.load(Relaxed) > 0
     }
 
-    pub(crate) fn is_home(&self) -> bool {
+    pub(crate) fn is_owned(&self) -> bool {
         self.owned.load(Relaxed)
     }
 
@@ -124,17 +124,17 @@ impl Arena {
 
     /// Works on the arena as its owner. Uses no locked instructions unless another thread is in it.
     #[inline(always)]
-    pub(crate) fn at_home<R>(&self, own: &mut OwnHeap, work: impl FnOnce(&mut ArenaGuard<'_>) -> R) -> R {
+    pub(crate) fn as_owner<R>(&self, own: &mut OwnHeap, work: impl FnOnce(&mut ArenaGuard<'_>) -> R) -> R {
         match self.body.enter(&mut own.owner) {
             Some(mut body) => self.open(&mut body, work),
-            None => self.at_home_later(work),
+            None => self.as_owner_later(work),
         }
     }
 
     /// Out of line, because another thread is seldom in an arena that has an owner.
     #[cold]
     #[inline(never)]
-    fn at_home_later<R>(&self, work: impl FnOnce(&mut ArenaGuard<'_>) -> R) -> R {
+    fn as_owner_later<R>(&self, work: impl FnOnce(&mut ArenaGuard<'_>) -> R) -> R {
         self.with(work)
     }
 
@@ -169,8 +169,8 @@ impl Arena {
     #[inline(always)]
     fn open<R>(&self, body: &mut Body, work: impl FnOnce(&mut ArenaGuard<'_>) -> R) -> R {
         let mut open = ArenaGuard::new(self.index, self.shift, body);
-        if self.mail.load(Relaxed) > 0 {
-            self.empty_inbox(&mut open);
+        if self.remote_granules.load(Relaxed) > 0 {
+            self.take_in_remote_frees(&mut open);
         }
         let done = work(&mut open);
         self.levels.store(body.space.levels().into_word(), Relaxed);
@@ -183,19 +183,19 @@ impl Arena {
     pub(crate) fn release(&self, spans: impl Iterator<Item = Span>) {
         let mut spans = spans;
         if self.at_once(|open| spans.by_ref().for_each(|span| open.release(span))).is_none() {
-            let mut inbox = lock(&self.inbox);
-            let before = inbox.len();
-            inbox.extend(spans);
-            let len: u32 = inbox[before..].iter().map(Span::len).sum();
-            self.mail.store(self.mail.load(Relaxed) + len, Relaxed);
+            let mut remote_frees = lock(&self.remote_frees);
+            let before = remote_frees.len();
+            remote_frees.extend(spans);
+            let len: u32 = remote_frees[before..].iter().map(Span::len).sum();
+            self.remote_granules.store(self.remote_granules.load(Relaxed) + len, Relaxed);
         }
     }
 
     #[cold]
-    fn empty_inbox(&self, open: &mut ArenaGuard<'_>) {
-        let mut inbox = lock(&self.inbox);
-        self.mail.store(0, Relaxed);
-        inbox.drain(..).for_each(|span| open.release(span));
+    fn take_in_remote_frees(&self, open: &mut ArenaGuard<'_>) {
+        let mut remote_frees = lock(&self.remote_frees);
+        self.remote_granules.store(0, Relaxed);
+        remote_frees.drain(..).for_each(|span| open.release(span));
     }
 
     /// Adds a heap. Returns it if the arena has too many.

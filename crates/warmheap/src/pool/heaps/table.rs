@@ -70,10 +70,10 @@ impl HeapTable {
         &self.arenas[usize::from(index)]
     }
 
-    /// Works on an arena as its owner; see [`Arena::at_home`].
+    /// Works on an arena as its owner; see [`Arena::as_owner`].
     #[inline(always)]
-    pub(crate) fn at_home<R>(&self, own: &mut OwnHeap, work: impl FnOnce(&mut ArenaGuard<'_>) -> R) -> R {
-        self.arena(own.index()).at_home(own, work)
+    pub(crate) fn as_owner<R>(&self, own: &mut OwnHeap, work: impl FnOnce(&mut ArenaGuard<'_>) -> R) -> R {
+        self.arena(own.index()).as_owner(own, work)
     }
 
     /// The arena with the fewest heaps. A growing heap needs one that has none.
@@ -100,49 +100,50 @@ impl HeapTable {
         }
     }
 
-    /// The arenas except `home` that may have an unused heap of `len` granules.
+    /// The arenas except `residence` that may have an unused heap of `len` granules.
     #[inline]
-    pub(crate) fn sparing(&self, home: u16, len: u32) -> impl Iterator<Item = &Arena> {
-        self.arenas().iter().filter(move |arena| arena.index() != home && arena.may_spare(len))
+    pub(crate) fn sparing(&self, residence: u16, len: u32) -> impl Iterator<Item = &Arena> {
+        self.arenas().iter().filter(move |arena| arena.index() != residence && arena.may_spare(len))
     }
 
-    /// Takes a span from the arena `home`, else from the one that the strategy prefers, else from any other
+    /// Takes a span from the arena `residence`, else from the one that the strategy prefers, else from any other
     /// that fits.
-    pub(crate) fn allocate(&self, want: SpanRequest, home: Option<u16>) -> Option<Span> {
-        self.allocate_with(want, home, |open| open.allocate(want))
+    pub(crate) fn allocate(&self, want: SpanRequest, residence: Option<u16>) -> Option<Span> {
+        self.allocate_with(want, residence, |open| open.allocate(want))
     }
 
     /// As [`HeapTable::allocate`], where `cut` takes the span out of the arena.
     pub(crate) fn allocate_with(
         &self,
         want: SpanRequest,
-        home: Option<u16>,
+        residence: Option<u16>,
         mut cut: impl FnMut(&mut ArenaGuard<'_>) -> Option<Span>,
     ) -> Option<Span> {
-        self.allocate_at(want, home, &mut cut).or_else(|| self.allocate_elsewhere(want, home, &mut cut))
+        self.allocate_at(want, residence, &mut cut)
+            .or_else(|| self.allocate_elsewhere(want, residence, &mut cut))
     }
 
-    /// Cuts a span out of the arena `home`, if it seems to have room.
+    /// Cuts a span out of the arena `residence`, if it seems to have room.
     pub(crate) fn allocate_at(
         &self,
         want: SpanRequest,
-        home: Option<u16>,
+        residence: Option<u16>,
         cut: &mut impl FnMut(&mut ArenaGuard<'_>) -> Option<Span>,
     ) -> Option<Span> {
-        let home = self.arena(home?);
-        if home.longest() >= want.len { home.with(cut) } else { None }
+        let residence = self.arena(residence?);
+        if residence.longest() >= want.len { residence.with(cut) } else { None }
     }
 
-    /// Cuts a span out of any arena but `home`. First passes over arenas that another thread is in.
+    /// Cuts a span out of any arena but `residence`. First passes over arenas that another thread is in.
     pub(crate) fn allocate_elsewhere(
         &self,
         want: SpanRequest,
-        home: Option<u16>,
+        residence: Option<u16>,
         cut: &mut impl FnMut(&mut ArenaGuard<'_>) -> Option<Span>,
     ) -> Option<Span> {
         for waits in [false, true] {
             let mut tried = Tried::default();
-            home.into_iter().for_each(|home| tried.insert(home.into()));
+            residence.into_iter().for_each(|residence| tried.insert(residence.into()));
             while let Some(arena) = self.choose(want.len, &mut tried) {
                 let found = if waits { arena.with(&mut *cut) } else { arena.at_once(&mut *cut).flatten() };
                 if found.is_some() {
@@ -179,9 +180,9 @@ impl HeapTable {
 
     /// As [`HeapTable::allocate`], without waiting for another thread. Returns `None` if the first choice
     /// cannot serve the request.
-    pub(crate) fn allocate_at_once(&self, want: SpanRequest, home: Option<u16>) -> Option<Span> {
-        let arena = match home {
-            Some(home) => self.arena(home),
+    pub(crate) fn allocate_at_once(&self, want: SpanRequest, residence: Option<u16>) -> Option<Span> {
+        let arena = match residence {
+            Some(residence) => self.arena(residence),
             None => self.choose(want.len, &mut Tried::default())?,
         };
         arena.at_once(|open| open.allocate(want))?
@@ -199,8 +200,8 @@ impl HeapTable {
     }
 
     /// The number of threads that have heaps of their own. Each has two.
-    pub(crate) fn homes(&self) -> usize {
-        self.arenas().iter().filter(|arena| arena.is_home()).count() / 2
+    pub(crate) fn owners(&self) -> usize {
+        self.arenas().iter().filter(|arena| arena.is_owned()).count() / 2
     }
 
     /// Brings the hints of all arenas up to date.

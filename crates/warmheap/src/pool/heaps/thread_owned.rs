@@ -11,12 +11,12 @@ use crate::pool::heaps::table::HeapTable;
 ///
 /// Knowing the arenas gives no right to them. [`Pair`] is that right.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Home {
+pub(crate) struct OwnArenas {
     pub(crate) large: u16,
     pub(crate) small: u16,
 }
 
-impl Home {
+impl OwnArenas {
     #[inline(always)]
     pub(crate) fn owns(self, heap: u16) -> bool {
         heap == self.large || heap == self.small
@@ -82,9 +82,11 @@ impl OwnHeaps {
     }
 
     #[inline]
-    pub(crate) fn places(&self) -> Option<Home> {
+    pub(crate) fn places(&self) -> Option<OwnArenas> {
         match self {
-            Self::Pair(Pair { large, small }) => Some(Home { large: large.index(), small: small.index() }),
+            Self::Pair(Pair { large, small }) => {
+                Some(OwnArenas { large: large.index(), small: small.index() })
+            }
             Self::Undecided | Self::Resident(_) | Self::Shared => None,
         }
     }

@@ -134,20 +134,20 @@ fn cut(
     cut: impl FnMut(&mut ArenaGuard<'_>) -> Option<Span>,
 ) -> Option<Span> {
     match heaps {
-        OwnHeaps::Pair(pair) => core.heaps.at_home(pair.for_class(want.class), cut),
+        OwnHeaps::Pair(pair) => core.heaps.as_owner(pair.for_class(want.class), cut),
         // The slow path decides first which heaps the thread uses.
         OwnHeaps::Undecided => None,
-        OwnHeaps::Resident(home) => {
-            let (home, mut cut) = (*home, cut);
-            let mut found = core.heaps.allocate_at(want, Some(home), &mut cut);
-            if found.is_none() && whole_heaps::take_over(core, home, want) {
-                found = core.heaps.allocate_at(want, Some(home), &mut cut);
+        OwnHeaps::Resident(residence) => {
+            let (residence, mut cut) = (*residence, cut);
+            let mut found = core.heaps.allocate_at(want, Some(residence), &mut cut);
+            if found.is_none() && whole_heaps::take_over(core, residence, want) {
+                found = core.heaps.allocate_at(want, Some(residence), &mut cut);
             }
-            let home = Some(home);
+            let residence = Some(residence);
             if found.is_none() && core.sizing.grows_first(core, want.len) {
                 return None;
             }
-            found.or_else(|| core.heaps.allocate_elsewhere(want, home, &mut cut))
+            found.or_else(|| core.heaps.allocate_elsewhere(want, residence, &mut cut))
         }
         OwnHeaps::Shared => core.heaps.allocate_with(want, None, cut),
     }

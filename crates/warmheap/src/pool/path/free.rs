@@ -103,7 +103,7 @@ fn join(core: &Core, span: &Span, size: u64) -> bool {
             return None;
         }
         let block = span.record().block();
-        core.heaps.at_home(own, |open| open.join(block));
+        core.heaps.as_owner(own, |open| open.join(block));
         if core.config.track_statistics {
             session.local.counters.freed(size, &core.peak);
         }
@@ -194,8 +194,8 @@ fn settle(core: &Core, session: &mut CacheGuard<'_>, span: Span) {
     let Own { cache, heaps } = &mut *session.own;
     match span.class() {
         EXACT if core.is_others(span.arena(), heaps.places()) => {
-            if let Err(span) = cache.post(span, held) {
-                core.heaps.release(cache.mail(held).chain([span]));
+            if let Err(span) = cache.keep_remote(span, held) {
+                core.heaps.release(cache.take_remote(held).chain([span]));
             }
         }
         EXACT | GROWING => core.release(heaps, [span]),

@@ -45,7 +45,7 @@ fn cut_large(
     let cut = thread_state::enter(core, |mut session| {
         let own = session.own.heaps.large()?;
         *place = own.index();
-        let start = core.heaps.at_home(own, |open| open.begin(len))?;
+        let start = core.heaps.as_owner(own, |open| open.begin(len))?;
         if core.config.track_statistics {
             session.local.counters.allocated(size, &core.peak);
         }
@@ -65,12 +65,12 @@ fn cut_shared(core: &Core, size: u64, len: u32, tag: Tag, site: CallSite) -> Opt
     }
     thread_state::enter(core, |mut session| {
         caches::unpin(core, &mut session);
-        let home = match session.own.heaps {
-            OwnHeaps::Resident(home) => Some(home),
+        let residence = match session.own.heaps {
+            OwnHeaps::Resident(residence) => Some(residence),
             OwnHeaps::Shared => None,
             OwnHeaps::Undecided | OwnHeaps::Pair(_) => return None,
         };
-        let span = core.heaps.allocate_at_once(SpanRequest { class: EXACT, len, align: 1 }, home)?;
+        let span = core.heaps.allocate_at_once(SpanRequest { class: EXACT, len, align: 1 }, residence)?;
         if core.config.track_statistics {
             session.local.counters.allocated(size, &core.peak);
         }

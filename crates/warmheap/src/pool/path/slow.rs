@@ -25,7 +25,7 @@ use crate::pool::core::notes::Note;
 use crate::pool::core::{Core, caches, notes, queues};
 use crate::pool::heaps::arena_guard::ArenaGuard;
 use crate::pool::heaps::span::{EXACT, Span, SpanRequest};
-use crate::pool::heaps::thread_owned::Home;
+use crate::pool::heaps::thread_owned::OwnArenas;
 use crate::pool::interface::pressure::Pressure;
 use crate::pool::interface::request::Request;
 use crate::pool::path::{compact, fallback};
@@ -158,34 +158,34 @@ fn grow_and_search(core: &Core, want: SpanRequest, exact: SpanRequest) -> Option
 
 /// Searches this thread's own heap, or all heaps if it has none.
 fn search(core: &Core, want: SpanRequest) -> Option<Span> {
-    let home = core.home();
-    let at_home = |home: Home| core.open(home.for_class(want.class), |open| open.allocate(want));
-    if let Some(span) = home.and_then(at_home) {
+    let own = core.own_arenas();
+    let from_own = |own: OwnArenas| core.open(own.for_class(want.class), |open| open.allocate(want));
+    if let Some(span) = own.and_then(from_own) {
         return Some(span);
     }
     // While this thread's own heap can grow, it does not use free memory in other threads' heaps: it can have
     // the pages without the addresses.
-    if home.is_some() {
+    if own.is_some() {
         return None;
     }
     core.heaps.refresh_hints();
-    let (home, mut cut) = (core.residence(), |open: &mut ArenaGuard<'_>| open.allocate(want));
-    let mut found = core.heaps.allocate_at(want, home, &mut cut);
-    if found.is_none() && home.is_some_and(|home| whole_heaps::take_over(core, home, want)) {
-        found = core.heaps.allocate_at(want, home, &mut cut);
+    let (residence, mut cut) = (core.residence(), |open: &mut ArenaGuard<'_>| open.allocate(want));
+    let mut found = core.heaps.allocate_at(want, residence, &mut cut);
+    if found.is_none() && residence.is_some_and(|to| whole_heaps::take_over(core, to, want)) {
+        found = core.heaps.allocate_at(want, residence, &mut cut);
     }
-    if found.is_none() && home.is_some() && core.sizing.grows_first(core, want.len) {
+    if found.is_none() && residence.is_some() && core.sizing.grows_first(core, want.len) {
         return None;
     }
-    found.or_else(|| core.heaps.allocate_elsewhere(want, home, &mut cut))
+    found.or_else(|| core.heaps.allocate_elsewhere(want, residence, &mut cut))
 }
 
 /// Searches again with caches given up: this thread's own first, then those of others if they hold enough. A
 /// span that would go back to another heap than the one to cut from stays in its cache. Growth gives it up if
 /// it is short of pages.
 fn search_caches(core: &Core, want: SpanRequest) -> Option<Span> {
-    let home = core.home();
-    let own = home.is_none() || want.class != EXACT;
+    let owns = core.own_arenas().is_some();
+    let own = !owns || want.class != EXACT;
     // The cache is shed bit by bit, the least recently used classes first: the next requests would miss at
     // once what is used all the time.
     while own && caches::shed_own_cache(core) {
@@ -193,7 +193,7 @@ fn search_caches(core: &Core, want: SpanRequest) -> Option<Span> {
             return Some(span);
         }
     }
-    let all = home.is_none() && caches::cached(core) >= want.len.into() && caches::flush_caches(core);
+    let all = !owns && caches::cached(core) >= want.len.into() && caches::flush_caches(core);
     let span = if all { search(core, want) } else { None };
     core.stages.served(Stage::Caches, span)
 }
@@ -203,10 +203,10 @@ fn search_caches(core: &Core, want: SpanRequest) -> Option<Span> {
 fn search_everywhere(core: &Core, want: SpanRequest, exact: SpanRequest) -> Option<Span> {
     caches::flush_caches(core);
     core.heaps.refresh_hints();
-    let home = core.residence();
+    let residence = core.residence();
     // While the lock is held, no heap is on its way from one arena to another.
     let _none_moves = lock(&core.purgeable);
-    core.heaps.allocate(want, home).or_else(|| core.heaps.allocate_thoroughly(exact))
+    core.heaps.allocate(want, residence).or_else(|| core.heaps.allocate_thoroughly(exact))
 }
 
 /// Calls the program's callbacks because a request is about to fail. Returns `false` if none was called.

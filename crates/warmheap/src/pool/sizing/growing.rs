@@ -29,7 +29,7 @@ use crate::pool::sizing::whole_heaps;
 const STEP: u64 = 512;
 
 /// The most threads that have heaps of their own.
-const HOMES: usize = MAX_ARENAS / 2;
+const OWNERS: usize = MAX_ARENAS / 2;
 
 /// See the module's documentation.
 #[derive(Debug)]
@@ -81,7 +81,7 @@ impl Growing {
         let (committed, used) = figures::levels(core);
         let cached = caches::cached(core);
         let live = used.saturating_sub(cached) + u64::from(len);
-        let allowed = self.slack.allows(live, page, core.heaps.homes() > 1);
+        let allowed = self.slack.allows(live, page, core.heaps.owners() > 1);
         if committed + u64::from(span.len) <= allowed {
             return Ok(None);
         }
@@ -99,7 +99,7 @@ impl Growing {
 impl Sizing for Growing {
     /// One heap for all threads, or two for each thread.
     fn arenas(&self) -> usize {
-        if self.thread_heaps { 2 * HOMES } else { 1 }
+        if self.thread_heaps { 2 * OWNERS } else { 1 }
     }
 
     fn most_heaps(&self) -> usize {
@@ -114,17 +114,16 @@ impl Sizing for Growing {
     /// Commits memory in this thread's heap, next to a free block, so that the block becomes long enough. If
     /// too much lies in free blocks elsewhere, takes as much out of those.
     fn grow(&self, core: &Core, want: SpanRequest, up_to: UpTo) -> Result<bool, DeviceError> {
-        let home = core.home();
-        let home = home.map_or(0, |home| home.for_class(want.class));
+        let arena = core.own_arenas().map_or(0, |own| own.for_class(want.class));
         let page = core.page();
         let len = want.len.saturating_add(want.align - 1);
-        let plan = || core.open(home, |open| open.space().plan_growth(len, page));
+        let plan = || core.open(arena, |open| open.space().plan_growth(len, page));
         let Some(span) = plan() else { return Ok(false) };
-        let moved = self.even_out(core, span, len, page, Some((home, span.block)))?;
+        let moved = self.even_out(core, span, len, page, Some((arena, span.block)))?;
         // Only the thread that holds the growth lock changes decommitted blocks, but free blocks beside them
         // come and go.
         let Some(mut span) = plan() else { return Ok(false) };
-        let planned = core.open(home, |open| {
+        let planned = core.open(arena, |open| {
             let wide = open.space().widened(span, moved.unwrap_or_else(|| step(core, page)), page);
             Some((open.memory()?, wide))
         });
@@ -141,10 +140,10 @@ impl Sizing for Growing {
         }
         if let Err(error) = committed {
             // At the limit, even the little memory that lies in free blocks counts.
-            let taken = take_from_holes(core, span.len, page, Some((home, span.block)))?;
+            let taken = take_from_holes(core, span.len, page, Some((arena, span.block)))?;
             return if taken > 0 { Ok(true) } else { Err(error) };
         }
-        core.open(home, |open| open.space_mut().commit(span.block, span.offset, span.len));
+        core.open(arena, |open| open.space_mut().commit(span.block, span.offset, span.len));
         Ok(true)
     }
 
@@ -184,7 +183,7 @@ impl Sizing for Growing {
         // The pair with the most memory in it comes first, because that memory need not be moved.
         let committed =
             |pair: &[Arena]| -> u64 { pair.iter().map(|arena| u64::from(arena.levels().committed)).sum() };
-        let vacant = (0..).zip(core.heaps.arenas().chunks_exact(2)).filter(|(_, pair)| !pair[0].is_home());
+        let vacant = (0..).zip(core.heaps.arenas().chunks_exact(2)).filter(|(_, pair)| !pair[0].is_owned());
         let fullest = vacant.max_by_key(|(place, pair)| (committed(pair), Reverse(*place)));
         let adopted = fullest.and_then(|(_, pair)| Pair::adopt(&pair[0], &pair[1]));
         let made = || {
@@ -202,7 +201,7 @@ impl Sizing for Growing {
         let page = core.page();
         let len = core.granules(request.size)?.checked_next_multiple_of(page)?;
         let most = core.granules(request.room.max(request.size)).unwrap_or(u32::MAX);
-        let heap = core.home().map_or(0, |home| home.large);
+        let heap = core.own_arenas().map_or(0, |own| own.large);
         let _alone = core.growth.lock()?;
         let plan = || {
             core.open(heap, |open| {
@@ -283,11 +282,11 @@ pub(crate) fn take_from_holes(
     page: u32,
     growing: Option<(u16, u32)>,
 ) -> Result<u32, DeviceError> {
-    let home = core.home();
+    let own = core.own_arenas();
     // Each figure is read once, because threads change them while the heaps are sorted by them.
     let rank = |(index, arena): (u16, &Arena)| {
         let free = Some(arena.levels().free).filter(|free| *free >= page)?;
-        Some((core.is_others(index, home), arena.is_home(), Reverse(free), index))
+        Some((core.is_others(index, own), arena.is_owned(), Reverse(free), index))
     };
     let mut heaps: ArrayVec<_, MAX_ARENAS> = (0..).zip(core.heaps.arenas()).filter_map(rank).collect();
     heaps.sort_unstable();
@@ -296,7 +295,7 @@ pub(crate) fn take_from_holes(
         if taken >= want {
             break;
         }
-        let growing = growing.filter(|(home, _)| *home == index).map(|(_, void)| void);
+        let growing = growing.filter(|(arena, _)| *arena == index).map(|(_, block)| block);
         taken += take_from_heap(core, index, want - taken, page, growing)?;
     }
     Ok(taken)

@@ -45,19 +45,20 @@ fn exceeds_promise(core: &Core) -> bool {
     core.sizing.promised() == 0 || core.heap_count() > core.sizing.promised()
 }
 
-/// Moves unused heaps, at least as long as the request, to the arena `home`: half of those of the other arena
-/// that has most free. Returns `false` if there is none. Moving a heap costs less than cutting from it where
+/// Moves unused heaps, at least as long as the request, to the arena `residence`: half of those of the other
+/// arena that has most free. Returns `false` if there is none. Moving a heap costs less than cutting from it where
 /// another thread cuts, too.
-pub(crate) fn take_over(core: &Core, home: u16, want: SpanRequest) -> bool {
+pub(crate) fn take_over(core: &Core, residence: u16, want: SpanRequest) -> bool {
     let len = want.len.saturating_add(want.align - 1);
-    if core.heaps.sparing(home, len).next().is_none() {
+    if core.heaps.sparing(residence, len).next().is_none() {
         return false;
     }
     // Threads that count heaps, or look for the last free block, hold this lock, so that they miss no heap
     // that is on its way.
     let _moving = lock(&core.purgeable);
     // Each figure is read once, because threads change them meanwhile.
-    let sparing = core.heaps.sparing(home, len).map(|arena| (Reverse(arena.levels().free), arena.index()));
+    let sparing =
+        core.heaps.sparing(residence, len).map(|arena| (Reverse(arena.levels().free), arena.index()));
     let mut sparing: ArrayVec<_, MAX_ARENAS> = sparing.collect();
     sparing.sort_unstable();
     sparing.into_iter().any(|(_, index)| {
@@ -65,7 +66,7 @@ pub(crate) fn take_over(core: &Core, home: u16, want: SpanRequest) -> bool {
         let spare = arena.with(|open| open.take_spare(len, arena.residents() > 0));
         let any = !spare.is_empty();
         for heap in spare {
-            if let Err(heap) = core.heaps.install(home, heap) {
+            if let Err(heap) = core.heaps.install(residence, heap) {
                 // The heap fits where it came from.
                 let _ = arena.install(heap);
             }

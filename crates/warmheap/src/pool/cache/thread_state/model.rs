@@ -73,7 +73,7 @@ fn cut(heaps: &HeapTable, local: &ThreadState) -> Span {
     let own = unsafe { local.own.enter_as_owner() };
     match own {
         Some(mut own) => match own.heaps.large() {
-            Some(large) => heaps.at_home(large, work),
+            Some(large) => heaps.as_owner(large, work),
             None => heaps.arena(0).with(work),
         },
         None => heaps.arena(0).with(work),
@@ -115,7 +115,7 @@ fn a_closing_pool_takes_the_heaps_from_a_thread_that_goes_on() {
         let third = closer.join().unwrap();
         let fourth = cut(&heaps, &local);
         assert_apart(&[&second, &third, &fourth]);
-        assert!(!heaps.arena(0).is_home() && local.own.take().heaps.places().is_none());
+        assert!(!heaps.arena(0).is_owned() && local.own.take().heaps.places().is_none());
         assert_all_come_back(&heaps, [second, third, fourth]);
     });
 }
