@@ -13,7 +13,7 @@ use loom::thread;
 use super::{ThreadState, Threads};
 use crate::config::Strategy;
 use crate::device::sim::SimDevice;
-use crate::device::{Device, HeapKind, HeapRequest};
+use crate::device::{Device, HeapRequest};
 use crate::pool::accounting::counters::Counters;
 use crate::pool::accounting::device_calls::Held;
 use crate::pool::heaps::arena_guard::{ArenaGuard, Heap};
