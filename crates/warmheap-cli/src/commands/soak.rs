@@ -41,7 +41,7 @@ pub(crate) struct Args {
     /// Replay logs, which the threads share; by default the bundled trace.
     #[arg(long, value_name = "FILE", num_args = 1..)]
     trace: Vec<PathBuf>,
-    #[arg(long, num_args = 1.., default_values = ["sim", "sim:discrete,purgeable", "host"], help = device::HELP)]
+    #[arg(long, num_args = 1.., default_values = ["sim", "sim:discrete,purgeable", "host:budget=2048"], help = device::HELP)]
     device: Vec<Spec>,
     /// Threads that play at once.
     #[arg(long, default_value = "3", value_parser = count)]

@@ -23,9 +23,9 @@ mod available;
 mod mapping;
 mod memory;
 
-use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use mapping::Mapping;
 use memory::HostMemory;
@@ -98,6 +98,9 @@ fn largest_heap() -> u64 {
     bounds.into_iter().flatten().fold(LARGEST, u64::min)
 }
 
+/// The system is asked what it has before more than this is taken.
+const UNSEEN: u64 = 64 * MIB;
+
 /// The bytes taken by all memory of one device, and their budget.
 #[derive(Debug, Default)]
 struct Account {
@@ -105,6 +108,9 @@ struct Account {
     taken: AtomicU64,
     /// Bytes taken since the system was last asked what it has.
     unseen: AtomicU64,
+    /// Held while a large buffer is asked for and populated. Two threads would otherwise be promised the same
+    /// memory, and the kernel ends a process that it cannot give what it promised.
+    large: Mutex<()>,
 }
 
 impl Account {
@@ -125,7 +131,6 @@ impl Account {
 
     /// Returns an error if the machine does not have the memory.
     fn ask(&self, bytes: u64) -> Result<(), DeviceError> {
-        const UNSEEN: u64 = 64 * MIB;
         let unseen = self.unseen.load(Relaxed).saturating_add(bytes);
         // Two threads that ask at the same time do no harm.
         self.unseen.store(if unseen < UNSEEN { unseen } else { 0 }, Relaxed);
@@ -177,6 +182,8 @@ impl Device for HostDevice {
         check_size(size, LARGEST)?;
         let memory =
             HostMemory::new(Mapping::reserve(size, align)?, HeapKind::Fixed, Arc::clone(&self.account));
+        let _alone =
+            (size >= UNSEEN).then(|| self.account.large.lock().unwrap_or_else(PoisonError::into_inner));
         memory.open(0..size)?;
         // SAFETY: the memory is open and new, so nothing else uses it.
         unsafe { memory.warm(0..size) }?;
