@@ -177,7 +177,7 @@ fn all_heaps_together_are_checked_before_any_is_mapped() {
 
 #[test]
 fn every_bound_of_the_process_is_told_and_the_least_is_what_is_free() {
-    limited(libc::RLIMIT_AS, 512 * MIB, || {
+    limited(libc::RLIMIT_AS, 128 * MIB, || {
         let host = HostDevice::with_budget(8 * GIB);
         let bounds = host.bounds();
         let names: Vec<_> = bounds.iter().map(|bound| bound.name).collect();
@@ -188,7 +188,7 @@ fn every_bound_of_the_process_is_told_and_the_least_is_what_is_free() {
             .min_by_key(|(_, bytes)| bytes.free)
             .unwrap();
         assert_eq!(name, "RLIMIT_AS");
-        assert!(least.free <= 512 * MIB && least.limit > least.free);
+        assert!(least.free <= 128 * MIB && least.limit > least.free);
         let available = host.limits().available.unwrap();
         assert!(available.abs_diff(least.free) < 16 * MIB, "{available} of {least:?}");
     });

@@ -20,6 +20,9 @@ pub(super) fn sized(statistics: &Statistics, config: &PoolConfig) -> (PoolConfig
     let largest = bytes(statistics.largest_allocation_mb);
     let large_model = is_large_model(statistics) && config.heap_size < LARGE_HEAP;
     let mut to = config.clone();
+    // A configuration that was not checked may have anything in it.
+    to.heap_size = to.heap_size.clamp(1, MAX_HEAP_SIZE);
+    to.num_heaps = to.num_heaps.clamp(1, MAX_HEAPS);
     let why = if largest > config.heap_size || large_model {
         enlarge(&mut to, statistics, if large_model { LARGE_HEAP } else { 0 });
         if largest > config.heap_size {
@@ -27,7 +30,7 @@ pub(super) fn sized(statistics: &Statistics, config: &PoolConfig) -> (PoolConfig
         } else {
             "more than 10 GiB were alive; large models need large heaps"
         }
-    } else if total(config) < needed(statistics) {
+    } else if total(&to) < needed(statistics) {
         hold_peak(&mut to, needed(statistics));
         "the heaps together are too small for what was alive at once"
     } else {

@@ -106,6 +106,7 @@ pub fn at_shutdown(statistics: &Statistics) -> Option<Finding> {
             .shown_by([
                 ("total_allocations", statistics.total_allocations as f64),
                 ("total_deallocations", released as f64),
+                ("active_allocations", statistics.active_allocations as f64),
                 ("leaked", leaked as f64),
             ])
             .because(format!(

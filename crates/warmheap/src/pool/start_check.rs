@@ -27,7 +27,7 @@ pub(crate) fn check(limits: &DeviceLimits, config: &PoolConfig) -> Result<Vec<Wa
 fn heaps_fit(limits: &DeviceLimits, config: &PoolConfig) -> Result<(), StartError> {
     let heaps = config.num_heaps;
     let granule = limits.alignment.max(1);
-    let size = config.heap_size.next_multiple_of(granule);
+    let size = config.heap_size.checked_next_multiple_of(granule).unwrap_or(u64::MAX);
     let most = u64::from(u32::MAX).saturating_mul(granule);
     if size > most {
         return Err(StartError::Unsupported {

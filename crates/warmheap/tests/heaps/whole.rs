@@ -1,6 +1,8 @@
 //! Heaps that cannot grow, which the pool chooses itself or the settings name: they hold little more than
 //! what lives in them, and all of their memory serves before a request fails.
 
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::SeqCst;
 use std::sync::{Arc, Barrier, Condvar, Mutex};
 use std::thread;
 
@@ -242,6 +244,47 @@ fn take_turns(pool: &Pool, heaps: usize, threads: usize, size: u64) {
             });
         }
     });
+}
+
+#[test]
+fn heaps_that_move_are_counted_and_given_back_all_the_time() {
+    for threads in [2, 3, 16] {
+        // Every heap is promised, so a trim must leave all of them.
+        let pool = start(&SimDevice::new(), fixed(8, 4 * MIB));
+        let ended = AtomicBool::new(false);
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                while !ended.load(SeqCst) {
+                    pool.trim(0).unwrap();
+                    assert_eq!(pool.statistics().total_heaps, 8);
+                    assert_eq!(pool.reserved_bytes(), 32 * MIB);
+                }
+            });
+            take_turns(&pool, 8, threads, 4 * MIB);
+            ended.store(true, SeqCst);
+        });
+        // The device has memory for little more. A request of another size must get what is unused.
+        let sim = SimDevice::new().discrete().budget(8 * 60 * MIB);
+        let pool = start(&sim, PoolConfig::elastic());
+        thread::scope(|scope| {
+            for number in 0..threads as u64 {
+                let pool = &pool;
+                scope.spawn(move || {
+                    let mut rng = Rng::with_seed(number);
+                    for _ in 0..100 {
+                        let size = [40, 60, 80][rng.usize(..3)] * MIB / threads as u64;
+                        let buffers: Vec<_> = (0..2).map(|_| pool.allocate(size).unwrap()).collect();
+                        assert_apart(&buffers);
+                    }
+                });
+            }
+        });
+        assert_eq!(pool.statistics().failed_allocations, 0);
+        pool.trim(0).unwrap();
+        assert_eq!(pool.reserved_bytes(), 0);
+        drop(pool);
+        assert_all_back(&sim);
+    }
 }
 
 #[test]

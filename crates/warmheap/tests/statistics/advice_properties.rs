@@ -45,6 +45,24 @@ fn total(config: &PoolConfig) -> u64 {
     config.heap_size * config.num_heaps as u64
 }
 
+/// A configuration that no pool would start with gets advice, too.
+#[test]
+fn settings_that_were_not_checked_end_no_program() {
+    for heap_size in [0, 1, u64::MAX] {
+        for heaps in [0, 1, usize::MAX] {
+            for (largest, peak) in [(0.0, 0.0), (1.0, 100.0), (20_000.0, 20_000.0), (f64::MAX, f64::MAX)] {
+                let config = PoolConfig::default().with_heap_size(heap_size).with_num_heaps(heaps);
+                let mut run = Statistics::default();
+                (run.total_allocations, run.fallback_allocations, run.failed_allocations) = (10, 5, 1);
+                (run.largest_allocation_mb, run.peak_used_mb) = (largest, peak);
+                for finding in findings(&run, &config) {
+                    assert!(!finding.title.is_empty());
+                }
+            }
+        }
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(1000))]
 

@@ -305,7 +305,7 @@ impl Peak {
     /// The most live bytes at once, given what was claimed, the sum of the shards, and the most that was
     /// `held` from the device. It is no less than the largest buffer, and never falls.
     pub(crate) fn bytes(&self, claimed: i64, totals: &Totals, held: u64) -> u64 {
-        let now = claimed.saturating_sub(totals.unused);
+        let now = claimed.saturating_sub(totals.unused).min(i64::try_from(held).unwrap_or(i64::MAX));
         let highest = self.highest.fetch_max(now, Relaxed).max(now);
         u64::try_from(highest).unwrap_or(0).min(held).max(totals.largest)
     }

@@ -26,7 +26,7 @@ pub(crate) struct Held {
 }
 
 impl Held {
-    fn new(memory: Box<dyn Memory>) -> Self {
+    pub(crate) fn new(memory: Box<dyn Memory>) -> Self {
         let (address, size) = (memory.device_address(), memory.size());
         Self { memory: memory.into(), address, size }
     }

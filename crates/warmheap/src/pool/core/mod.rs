@@ -83,7 +83,8 @@ pub(crate) struct Core {
     pub(crate) compactor: Compactor,
     /// The growth lock: the one thread that makes memory available holds it.
     pub(crate) growth: CheckedMutex,
-    /// Purgeable heaps. They are in no arena, because the system may take their pages.
+    /// Purgeable heaps. They are in no arena, because the system may take their pages. A thread that moves a
+    /// heap from one arena to another holds the lock, too.
     pub(crate) purgeable: Mutex<Vec<Heap>>,
     /// Spans that could not be cleared and must not be handed out as they are.
     pub(crate) quarantine: Quarantine,
@@ -103,8 +104,12 @@ pub(crate) struct Core {
 impl Core {
     /// The number of heaps held from the device, purgeable ones included.
     pub(crate) fn heap_count(&self) -> usize {
-        // While the lock is held, no heap is on its way.
-        let purgeable = lock(&self.purgeable);
+        self.count_heaps(&lock(&self.purgeable))
+    }
+
+    /// As [`Core::heap_count`], for a caller that has locked the purgeable heaps. Meanwhile, no heap is on its
+    /// way from one arena to another.
+    pub(crate) fn count_heaps(&self, purgeable: &[Heap]) -> usize {
         let heaps = self.heaps.arenas().iter().map(|arena| arena.with(|open| open.heaps().count()));
         heaps.sum::<usize>() + purgeable.len()
     }

@@ -147,7 +147,8 @@ impl<'a> ArenaGuard<'a> {
         let unused: Vec<_> = segments::unused_from(&self.body.space, len).collect();
         let keeps_none = has_residents && unused.len() == self.heaps().count();
         let count = if keeps_none { unused.len() / 2 } else { unused.len().div_ceil(2) };
-        if count == unused.len() || keeps_none {
+        // One that stays for the residents is not offered again until another is unused, too.
+        if count == unused.len() || count == 0 {
             self.body.spare = self.body.spare.min(len - 1);
         }
         unused.into_iter().take(count).filter_map(|(block, segment)| self.remove(block, segment)).collect()
@@ -262,5 +263,35 @@ impl<'a> ArenaGuard<'a> {
     /// Bytes of metadata.
     pub(crate) fn metadata_bytes(&self) -> usize {
         self.body.space.metadata_bytes() + self.body.records.metadata_bytes()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::device::sim::SimDevice;
+    use crate::device::{Device, HeapRequest};
+
+    fn heap(len: u32) -> Heap {
+        let memory = SimDevice::new().create_heap(&HeapRequest::fixed(u64::from(len) << 8, "")).unwrap();
+        Heap::new(len, Held::new(memory), false)
+    }
+
+    #[test]
+    fn half_of_the_unused_heaps_leave_and_the_others_are_offered_again() {
+        let mut body = Body::new();
+        let mut open = ArenaGuard::new(0, 8, &mut body);
+        for _ in 0..8 {
+            open.install(heap(1 << 16)).unwrap();
+        }
+        let takes: Vec<usize> = (0..4).map(|_| open.take_spare(1, true).len()).collect();
+        assert_eq!(takes, [4, 2, 1, 0]);
+        assert_eq!((open.heaps().count(), open.body.spare), (1, 0));
+        // Where no thread resides, the last one leaves, too.
+        open.install(heap(1 << 16)).unwrap();
+        assert_eq!((open.take_spare(1 << 17, false).len(), open.body.spare), (0, 1 << 16));
+        assert_eq!(open.take_spare(1, false).len(), 1);
+        assert_eq!(open.take_spare(1, false).len(), 1);
+        assert_eq!((open.heaps().count(), open.body.spare), (0, 0));
     }
 }

@@ -95,6 +95,8 @@ impl Sizing for Fixed {
             return Some(OwnHeaps::Resident(arena));
         }
         core.heaps.arena(arena).move_out();
+        // While the lock is held, no heap is on its way, so some arena has heaps.
+        let _none_moves = lock(&core.purgeable);
         Some(core.heaps.settle_in(has_heaps).map_or(OwnHeaps::Shared, OwnHeaps::Resident))
     }
 

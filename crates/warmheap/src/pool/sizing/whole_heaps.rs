@@ -4,12 +4,14 @@
 #![forbid(unsafe_code)]
 
 use std::cmp::Reverse;
+use std::iter;
 
 use arrayvec::ArrayVec;
 
 use crate::device::{DeviceError, HeapRequest};
 use crate::pool::accounting::account::UpTo;
 use crate::pool::core::Core;
+use crate::pool::heaps::arena::Arena;
 use crate::pool::heaps::arena_guard::Heap;
 use crate::pool::heaps::fit_index::MAX_ARENAS;
 use crate::pool::heaps::span::SpanRequest;
@@ -18,36 +20,49 @@ use crate::sync::lock;
 /// Destroys heaps without used blocks, the purgeable ones first, while more than `target` bytes are held and
 /// more heaps exist than were promised. Returns the bytes given back. The caller holds the growth lock.
 pub(crate) fn drop_unused_heaps(core: &Core, target: u64) -> u64 {
-    let mut given = 0;
-    let excessive = || core.driver.reserved() > target && exceeds_promise(core);
-    while excessive() {
-        let Some(heap) = lock(&core.purgeable).pop() else { break };
-        given += destroy(core, heap);
+    let unused = take_unused(core, target);
+    unused.into_iter().map(|heap| destroy(core, heap)).sum()
+}
+
+fn take_unused(core: &Core, target: u64) -> Vec<Heap> {
+    // While the lock is held, no heap is on its way from one arena to another.
+    let mut purgeable = lock(&core.purgeable);
+    let mut beyond = beyond_promise(core, &purgeable);
+    let mut excess = core.driver.reserved().saturating_sub(target);
+    let in_arena = |arena: &Arena| arena.with(|open| open.remove_unused(|_| true));
+    let in_arenas = core.heaps.arenas().iter().flat_map(|arena| iter::from_fn(move || in_arena(arena)));
+    let mut unused = iter::from_fn(|| purgeable.pop()).chain(in_arenas);
+    let mut taken = Vec::new();
+    while excess > 0 && beyond > 0 {
+        let Some(heap) = unused.next() else { break };
+        (excess, beyond) = (excess.saturating_sub(heap.held()), beyond - 1);
+        taken.push(heap);
     }
-    for arena in core.heaps.arenas() {
-        while excessive() {
-            let Some(heap) = arena.with(|open| open.remove_unused(|_| true)) else { break };
-            given += destroy(core, heap);
-        }
-    }
-    given
+    taken
 }
 
 /// Destroys a heap that was unused for `times` looks of decay, unless the settings promise it. Returns its
 /// bytes, or `None` if there is none. The caller holds the growth lock.
 pub(crate) fn drop_aged_heap(core: &Core, times: u16) -> Option<u64> {
-    let mut arenas = core.heaps.arenas().iter().filter(|_| exceeds_promise(core));
-    let heap = arenas.find_map(|arena| arena.with(|open| open.remove_aged(times)))?;
-    Some(destroy(core, heap))
+    let aged = {
+        let purgeable = lock(&core.purgeable);
+        let mut arenas = core.heaps.arenas().iter().filter(|_| beyond_promise(core, &purgeable) > 0);
+        arenas.find_map(|arena| arena.with(|open| open.remove_aged(times)))
+    };
+    aged.map(|heap| destroy(core, heap))
 }
 
-fn exceeds_promise(core: &Core) -> bool {
-    core.sizing.promised() == 0 || core.heap_count() > core.sizing.promised()
+/// How many heaps there are beyond those that the settings promise.
+fn beyond_promise(core: &Core, purgeable: &[Heap]) -> usize {
+    match core.sizing.promised() {
+        0 => usize::MAX,
+        promised => core.count_heaps(purgeable).saturating_sub(promised),
+    }
 }
 
 /// Moves unused heaps, at least as long as the request, to the arena `residence`: half of those of the other
-/// arena that has most free. Returns `false` if there is none. Moving a heap costs less than cutting from it where
-/// another thread cuts, too.
+/// arena that has most free. Returns `false` if there is none. Moving a heap costs less than cutting from it
+/// where another thread cuts, too.
 pub(crate) fn take_over(core: &Core, residence: u16, want: SpanRequest) -> bool {
     let len = want.len.saturating_add(want.align - 1);
     if core.heaps.sparing(residence, len).next().is_none() {
@@ -55,7 +70,7 @@ pub(crate) fn take_over(core: &Core, residence: u16, want: SpanRequest) -> bool 
     }
     // Threads that count heaps, or look for the last free block, hold this lock, so that they miss no heap
     // that is on its way.
-    let _moving = lock(&core.purgeable);
+    let mut purgeable = lock(&core.purgeable);
     // Each figure is read once, because threads change them meanwhile.
     let sparing =
         core.heaps.sparing(residence, len).map(|arena| (Reverse(arena.levels().free), arena.index()));
@@ -64,12 +79,12 @@ pub(crate) fn take_over(core: &Core, residence: u16, want: SpanRequest) -> bool 
     sparing.into_iter().any(|(_, index)| {
         let arena = core.heaps.arena(index);
         let spare = arena.with(|open| open.take_spare(len, arena.residents() > 0));
-        let any = !spare.is_empty();
+        let mut any = false;
         for heap in spare {
-            if let Err(heap) = core.heaps.install(residence, heap) {
-                // The heap fits where it came from.
-                let _ = arena.install(heap);
-            }
+            let installed = core.heaps.install(residence, heap);
+            any |= installed.is_ok();
+            // An arena can have too many. The heap goes back then, or is taken into use later.
+            purgeable.extend(installed.err().and_then(|heap| arena.install(heap).err()));
         }
         any
     })
