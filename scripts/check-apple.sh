@@ -22,7 +22,7 @@ export LLD
 with_apple() { # a program that calls cargo, and its arguments
     PATH=/usr/bin:$PATH RUSTC=/usr/bin/rustc RUSTC_BOOTSTRAP=1 SDKROOT=$sdk \
         CARGO_TARGET_DIR=$PWD/target/apple \
-        CARGO_PROFILE_DEV_DEBUG=0 CARGO_PROFILE_DEV_STRIP=none CARGO_INCREMENTAL=0 \
+        CARGO_PROFILE_DEV_DEBUG=line-tables-only CARGO_INCREMENTAL=0 \
         CARGO_TARGET_AARCH64_APPLE_DARWIN_RUSTFLAGS="-Clinker=$PWD/scripts/apple/ld.sh -Clinker-flavor=ld64.lld -Zunstable-options" \
         CARGO_UNSTABLE_BUILD_STD=std,panic_abort,test CARGO_UNSTABLE_BUILD_STD_FEATURES=panic-unwind \
         "$@"
