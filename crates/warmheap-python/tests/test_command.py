@@ -49,7 +49,11 @@ def test_its_log_goes_to_standard_error(tmp_path: Path, real_trace: Path) -> Non
 def test_an_interrupt_ends_it() -> None:
     soak = [sys.executable, "-m", "warmheap", "replay", str(Path(__file__).parents[3] / "traces" / "qwen05b_short.csv.zst"),
             "--rounds", "100000"]
-    with subprocess.Popen(soak, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as running:
+    # A shell lets programs in the background ignore interrupts.
+    def as_usual() -> None:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+    with subprocess.Popen(soak, stdout=subprocess.PIPE, stderr=subprocess.PIPE, preexec_fn=as_usual) as running:
         time.sleep(2)
         running.send_signal(signal.SIGINT)
         assert running.wait(timeout=10) == -signal.SIGINT

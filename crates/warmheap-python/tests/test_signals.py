@@ -11,6 +11,8 @@ from conftest import quiet
 
 BEGIN = """
     import os, signal, sys, threading, time, warmheap
+    # A shell lets programs in the background ignore interrupts.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     pool = warmheap.MemoryPool(device="sim:discrete,budget=64", heap_size_mb=8, num_heaps=1, warmup_sizes=[])
     queue = pool.queue()
     held = [pool.allocate(40 << 20)]
