@@ -217,9 +217,20 @@ impl RangeAllocator {
         Placed { block: rest, offset, segment }
     }
 
-    /// Gives a block back. Returns the free block that it is part of then.
+    /// Gives a block back.
     #[inline(never)]
-    pub(crate) fn release(&mut self, block: u32) -> u32 {
+    pub(crate) fn release(&mut self, block: u32) {
+        self.join(block);
+    }
+
+    /// As [`RangeAllocator::release`]. Returns the free block that the block is part of then.
+    #[inline(never)]
+    pub(crate) fn release_into(&mut self, block: u32) -> u32 {
+        self.join(block)
+    }
+
+    #[inline(always)]
+    fn join(&mut self, block: u32) -> u32 {
         debug_assert_eq!(self.blocks.get(block).state, State::Used);
         self.levels.free += self.blocks.get(block).len;
         self.used_blocks -= 1;

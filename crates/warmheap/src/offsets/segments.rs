@@ -202,14 +202,14 @@ mod tests {
         assert_eq!(lens(&ranges, 1), [40, 100, 2000]);
         assert_eq!(lens(&ranges, 41), [100, 2000]);
         assert!(lens(&ranges, 2001).is_empty());
-        let free = ranges.release(placed.block);
+        let free = ranges.release_into(placed.block);
         assert_eq!(whole_len(&ranges, free), Some(60));
         assert_eq!(lens(&ranges, 60), [60, 100, 2000]);
         let part = ranges.allocate(10, 1).unwrap();
         let rest = ranges.allocate(10, 1).unwrap();
-        let free = ranges.release(part.block);
+        let free = ranges.release_into(part.block);
         assert_eq!(whole_len(&ranges, free), None);
-        let free = ranges.release(rest.block);
+        let free = ranges.release_into(rest.block);
         assert!(whole_len(&ranges, free).is_some());
     }
 
@@ -243,7 +243,7 @@ mod tests {
             .collect();
         let rest = ranges.largest_free();
         let _ = ranges.allocate(rest, 1).unwrap();
-        blocks.iter().for_each(|block| _ = ranges.release(*block));
+        blocks.iter().for_each(|block| ranges.release(*block));
         assert_eq!(bin_of(1030), bin_of(1025));
         assert_eq!(ranges.allocate(1030, 1), None);
         assert!(allocate_thoroughly(&mut ranges, 1030, 1).is_some());

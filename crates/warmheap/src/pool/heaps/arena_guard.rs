@@ -249,7 +249,7 @@ impl<'a> ArenaGuard<'a> {
     /// As [`ArenaGuard::join`], in an arena whose heaps may move to another once they are unused.
     #[inline(always)]
     pub(crate) fn join_shared(&mut self, block: u32) {
-        let free = self.body.space.release(block);
+        let free = self.body.space.release_into(block);
         if let Some(len) = segments::whole_len(&self.body.space, free) {
             self.body.spare = len.max(self.body.spare);
         }
