@@ -40,21 +40,27 @@ static="-I$prefix/include $prefix/lib/libwarmheap_c.a -lpthread -ldl -lm"
 
 step "the tests, with the shared and with the static library"
 for test in interface whole; do
-    $cc $c11 "$crate/tests/c/$test.c" $shared -o "$out/shared" && "$out/shared"
-    $cc $c11 "$crate/tests/c/$test.c" $static -o "$out/$test" && "$out/$test"
+    $cc $c11 "$crate/tests/c/$test.c" $shared -o "$out/shared"
+    "$out/shared"
+    $cc $c11 "$crate/tests/c/$test.c" $static -o "$out/$test"
+    "$out/$test"
 done
-$cxx $cxx17 "$crate/tests/cpp/wrapper.cpp" $shared -o "$out/shared" && "$out/shared"
-$cxx $cxx17 "$crate/tests/cpp/wrapper.cpp" $static -o "$out/wrapper" && "$out/wrapper"
+$cxx $cxx17 "$crate/tests/cpp/wrapper.cpp" $shared -o "$out/shared"
+"$out/shared"
+$cxx $cxx17 "$crate/tests/cpp/wrapper.cpp" $static -o "$out/wrapper"
+"$out/wrapper"
 
 step "the examples, with pkg-config"
-$cc $c11 "$crate/examples/queues.c" $shared -o "$out/queues" && "$out/queues"
-$cxx $cxx17 "$crate/examples/completion.cpp" $shared -o "$out/completion" && "$out/completion"
+$cc $c11 "$crate/examples/queues.c" $shared -o "$out/queues"
+"$out/queues"
+$cxx $cxx17 "$crate/examples/completion.cpp" $shared -o "$out/completion"
+"$out/completion"
 
 step "the examples, with CMake, after the installed folder has moved"
 mv "$prefix" "$out/moved"
 cmake -S "$crate/tests/package" -B "$out/build" -DEXAMPLES="$crate/examples" -DCMAKE_PREFIX_PATH="$out/moved" >/dev/null
 cmake --build "$out/build" >/dev/null
-(cd "$out/build" && ctest --output-on-failure >/dev/null)
+(cd "$out/build" && ctest --output-on-failure)
 mv "$out/moved" "$prefix"
 
 step "AddressSanitizer"
