@@ -396,7 +396,7 @@ enum wh_status wh_grow_or_move(struct wh_buffer buffer,
 
 // Keeps a movable buffer where it is until `wh_unpin`, and writes its place to `info`. Pins count: the buffer
 // moves again after as many calls of `wh_unpin`, on any thread. Waits for the end of a move that is under
-// way. A buffer whose pool was closed stays where it is from its next pin on. Since 0.2.
+// way. Since 0.2.
 //
 // # Safety
 // `info` is null or points to a struct whose `struct_size` is set.

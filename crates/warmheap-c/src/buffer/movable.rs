@@ -3,11 +3,11 @@
 use crate::buffer::{wh_buffer, wh_buffer_info};
 use crate::sized;
 use crate::status::{Failure, guarded, wh_status};
-use crate::tables::{self, Held, Keeper, Movable};
+use crate::tables::{self, Held, Movable};
 
 /// Keeps a movable buffer where it is until `wh_unpin`, and writes its place to `info`. Pins count: the buffer
 /// moves again after as many calls of `wh_unpin`, on any thread. Waits for the end of a move that is under
-/// way. A buffer whose pool was closed stays where it is from its next pin on. Since 0.2.
+/// way. Since 0.2.
 ///
 /// # Safety
 /// `info` is null or points to a struct whose `struct_size` is set.
@@ -16,22 +16,9 @@ pub unsafe extern "C" fn wh_pin(buffer: wh_buffer, info: *mut wh_buffer_info) ->
     guarded(|| {
         // SAFETY: the caller keeps this function's contract.
         unsafe { sized::check(info, "info") }?;
-        let (pool, pinned) = tables::with_buffer(buffer.id, |entry| {
-            let pool = entry.pool;
-            Ok((pool, matches!(entry.held()?, Held::Movable(movable) if movable.is_pinned())))
-        })?;
-        // The keeper is made while no table is locked. Another thread's pin may make it superfluous.
-        let keeper = match tables::pool(pool) {
-            _ if pinned => None,
-            Ok(pool) => Some(Keeper::of(&pool)),
-            Err(_) => Some(Keeper::of_closed(tables::queue_of(pool).as_ref().map(|open| &open.queue))),
-        };
         let found = tables::with_buffer(buffer.id, |entry| match entry.held()? {
             Held::Movable(movable) => {
-                movable.pin(keeper);
-                if !movable.is_pinned() {
-                    return Err(Failure::order("another thread unpinned the buffer meanwhile; pin it again"));
-                }
+                movable.pin();
                 Ok(place(movable))
             }
             Held::Fixed(_) => Err(Failure::argument("the buffer is not movable; wh_inspect tells its place")),

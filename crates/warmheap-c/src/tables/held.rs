@@ -1,8 +1,5 @@
 //! What the handle of a buffer stands for: a buffer that stays where it is, or one that compaction may move.
 
-use std::sync::Arc;
-
-use warmheap::device::sim::SimQueue;
 use warmheap::{AllocError, Buffer, MovableBuffer, Pool, PoolQueue, Request, Ticket};
 use warmheap_trace::{Recorded, Recorder};
 
@@ -20,10 +17,10 @@ pub(crate) enum Fixed {
     Recorded(Recorded),
 }
 
-/// A movable buffer, and what keeps it in its place.
+/// A movable buffer, and how often the program has pinned it.
 pub(crate) struct Movable {
     buffer: Moving,
-    pins: Option<Pins>,
+    pins: u64,
 }
 
 enum Moving {
@@ -60,7 +57,7 @@ impl Held {
     }
 
     fn movable(buffer: Moving) -> Self {
-        Self::Movable(Movable { buffer, pins: None })
+        Self::Movable(Movable { buffer, pins: 0 })
     }
 
     pub(crate) fn retire(self, ticket: &Ticket) {
@@ -97,41 +94,6 @@ impl Fixed {
     }
 }
 
-/// The pins of a buffer. Any thread may begin and end them.
-struct Pins {
-    count: u64,
-    _keeper: Keeper,
-}
-
-/// What keeps a buffer in its place. To the pool it is work in flight, which ends with the last pin.
-pub(crate) struct Keeper {
-    order: Option<Arc<SimQueue>>,
-    ticket: Option<Ticket>,
-}
-
-impl Keeper {
-    /// Keeps a buffer of `pool`: work on a queue of its own.
-    pub(crate) fn of(pool: &Pool) -> Self {
-        let order = Arc::new(SimQueue::new());
-        let ticket = pool.queue(order.clone()).ticket(order.submit());
-        Self { order: Some(order), ticket: Some(ticket) }
-    }
-
-    /// Keeps a buffer of a closed pool for good: work that `queue`, which may hold the pool open, never
-    /// completes. Without such a queue nothing moves.
-    pub(crate) fn of_closed(queue: Option<&PoolQueue>) -> Self {
-        Self { order: None, ticket: queue.map(|queue| queue.ticket(u64::MAX)) }
-    }
-}
-
-impl Drop for Keeper {
-    fn drop(&mut self) {
-        if let Some(order) = &self.order {
-            order.complete_all();
-        }
-    }
-}
-
 impl Movable {
     pub(crate) fn buffer(&self) -> &MovableBuffer {
         match &self.buffer {
@@ -140,31 +102,21 @@ impl Movable {
         }
     }
 
-    /// Keeps the buffer in its place until as many calls of [`Movable::unpin`] follow.
-    pub(crate) fn pin(&mut self, keeper: Option<Keeper>) {
-        if let Some(pins) = &mut self.pins {
-            pins.count += 1;
-        } else if let Some(keeper) = keeper {
-            // While this pin lives, no move begins before the pool knows of the work.
-            let here = self.buffer().pin();
-            keeper.ticket.iter().for_each(|ticket| self.buffer().in_flight_until(ticket));
-            drop(here);
-            self.pins = Some(Pins { count: 1, _keeper: keeper });
-        }
+    /// Keeps the buffer in its place until as many calls of [`Movable::unpin`] follow. Any thread may call
+    /// either.
+    pub(crate) fn pin(&mut self) {
+        self.buffer().hold();
+        self.pins += 1;
     }
 
     pub(crate) fn unpin(&mut self) -> Result<(), Failure> {
-        let Some(pins) = &mut self.pins else {
-            return Err(Failure::order("the buffer is not pinned"));
-        };
-        pins.count -= 1;
-        if pins.count == 0 {
-            self.pins = None;
-        }
+        let left = self.pins.checked_sub(1).ok_or_else(|| Failure::order("the buffer is not pinned"))?;
+        self.pins = left;
+        self.buffer().release();
         Ok(())
     }
 
     pub(crate) fn is_pinned(&self) -> bool {
-        self.pins.is_some()
+        self.pins > 0
     }
 }

@@ -19,11 +19,11 @@ use slotmap::{Key, KeyData};
 use crate::status::{Failure, wh_status};
 
 pub(crate) use buffers::{Entry, add_buffer, buffers_locked, remove_buffer, take_buffer, with_buffer};
-pub(crate) use held::{Held, Keeper, Movable};
+pub(crate) use held::{Held, Movable};
 pub(crate) use pools::{
     add_pool, pool, pool_and_recorder, pools_locked, remove_pool, set_recorder, take_recorder,
 };
-pub(crate) use queues::{OpenQueue, Order, add_queue, queue, queue_of, queues_locked, remove_queue};
+pub(crate) use queues::{OpenQueue, Order, add_queue, queue, queues_locked, remove_queue};
 
 fn gone(what: &str) -> Failure {
     Failure::new(

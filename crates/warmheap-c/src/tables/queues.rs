@@ -95,8 +95,3 @@ pub(crate) fn remove_queue(id: u64) -> Result<Arc<OpenQueue>, Failure> {
     queues.get(key(id ^ KIND)).ok_or_else(|| gone("queue"))?.process.check()?;
     queues.remove(key(id ^ KIND)).ok_or_else(|| gone("queue"))
 }
-
-/// Returns a queue of a pool, if one is open.
-pub(crate) fn queue_of(pool: u64) -> Option<Arc<OpenQueue>> {
-    read().values().find(|open| open.pool == pool).cloned()
-}
