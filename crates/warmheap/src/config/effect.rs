@@ -32,9 +32,12 @@ pub(crate) fn idle(config: &PoolConfig, key: &str) -> Option<&'static str> {
     let most_heaps = if config.dynamic_growth { config.max_heaps } else { config.num_heaps };
     let full = config.dynamic_growth && config.max_heaps == config.num_heaps;
     let elastic = config.heaps == HeapSizing::Elastic;
+    let off = !config.enabled;
     let reasons: &[(bool, &[&str], &'static str)] = &[
-        (!config.enabled, HEAPS_ONLY, "`enabled: false` sends every request to the device"),
-        (elastic, SIZES, "with `heap_sizing: elastic` the pool sizes its heaps"),
+        (off, FIXED_HEAPS, OFF),
+        (off, COMPACTION, OFF),
+        (off, HEAPS, OFF),
+        (elastic, FIXED_HEAPS, "with `heap_sizing: elastic` the pool sizes its heaps"),
         (!elastic, &["thread_heaps"], "only heaps that grow can be a thread's own (`heap_sizing: elastic`)"),
         (
             config.thread_cache.max_bytes == 0,
@@ -78,8 +81,8 @@ fn crossed_first(soft: Option<u64>, hard: Option<u64>) -> bool {
     soft.zip(hard).is_none_or(|(soft, hard)| soft < hard)
 }
 
-/// The sizes of fixed heaps, and how they are used.
-const SIZES: &[&str] = &[
+/// The sizes of fixed heaps, and how they are used. A program that sets one of them wants such heaps.
+pub(crate) const FIXED_HEAPS: &[&str] = &[
     "heap_size_mb",
     "num_heaps",
     "warmup_sizes",
@@ -92,23 +95,14 @@ const SIZES: &[&str] = &[
 const COMPACTION: &[&str] =
     &["compaction.threshold", "compaction.interval_ms", "compaction.step_mb", "compaction.step_us"];
 
-/// What concerns heaps, which a pool that is off does not have.
-const HEAPS_ONLY: &[&str] = &[
+/// What else concerns heaps, which a pool that is off does not have.
+const HEAPS: &[&str] = &[
     "heap_sizing",
-    "heap_size_mb",
-    "num_heaps",
-    "warmup_sizes",
     "log_exhaustion",
-    "allocation_strategy",
-    "dynamic_growth",
-    "max_heaps",
-    "growth_trigger",
     "compaction.enabled",
-    "compaction.threshold",
-    "compaction.interval_ms",
-    "compaction.step_mb",
-    "compaction.step_us",
     "thread_cache_mb",
     "thread_heaps",
     "trim_after_ms",
 ];
+
+const OFF: &str = "`enabled: false` sends every request to the device";

@@ -15,6 +15,7 @@ use std::path::Path;
 pub(crate) use write::{write, write_changes};
 
 use super::assign::{Assignment, apply};
+use super::effect::FIXED_HEAPS;
 use super::error::{ConfigError, Fault, Place, Problem};
 use super::input::{Entry, Input, shortened};
 use super::key::{Key, keys};
@@ -90,23 +91,12 @@ pub(crate) fn passed_over(text: &str) -> Vec<PassedOver> {
     Reader::of(text).map(|reader| reader.passed_over).unwrap_or_default()
 }
 
-/// The keys that are there for fixed heaps. A program that sets one of them wants such heaps.
-const SIZES_FIXED_HEAPS: [&str; 7] = [
-    "heap_size_mb",
-    "num_heaps",
-    "warmup_sizes",
-    "allocation_strategy",
-    "dynamic_growth",
-    "max_heaps",
-    "growth_trigger",
-];
-
 /// Applies the settings in a text to `base`. A key of fixed heaps makes a pool that sizes itself one of fixed
 /// heaps, unless the text says how heaps are sized.
 pub(crate) fn apply_text(base: PoolConfig, text: &str) -> Result<PoolConfig, ConfigError> {
     let base = |set: &[Assignment]| {
         let sets = |names: &[&str]| set.iter().any(|assignment| names.contains(&assignment.key.name()));
-        let sized = base.heaps == HeapSizing::Elastic && sets(&SIZES_FIXED_HEAPS) && !sets(&["heap_sizing"]);
+        let sized = base.heaps == HeapSizing::Elastic && sets(FIXED_HEAPS) && !sets(&["heap_sizing"]);
         let PoolConfig { heaps, warmup_sizes, .. } = PoolConfig::default();
         if sized { PoolConfig { heaps, warmup_sizes, ..base } } else { base }
     };
