@@ -109,16 +109,7 @@ impl HeapTable {
     /// Takes a span from the arena `residence`, else from the one that the strategy prefers, else from any other
     /// that fits.
     pub(crate) fn allocate(&self, want: SpanRequest, residence: Option<u16>) -> Option<Span> {
-        self.allocate_with(want, residence, |open| open.allocate(want))
-    }
-
-    /// As [`HeapTable::allocate`], where `cut` takes the span out of the arena.
-    pub(crate) fn allocate_with(
-        &self,
-        want: SpanRequest,
-        residence: Option<u16>,
-        mut cut: impl FnMut(&mut ArenaGuard<'_>) -> Option<Span>,
-    ) -> Option<Span> {
+        let mut cut = |open: &mut ArenaGuard<'_>| open.allocate(want);
         self.allocate_at(want, residence, &mut cut)
             .or_else(|| self.allocate_elsewhere(want, residence, &mut cut))
     }

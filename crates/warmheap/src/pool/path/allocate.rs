@@ -137,19 +137,8 @@ fn cut(
         OwnHeaps::Pair(pair) => core.heaps.as_owner(pair.for_class(want.class), cut),
         // The slow path decides first which heaps the thread uses.
         OwnHeaps::Undecided => None,
-        OwnHeaps::Resident(residence) => {
-            let (residence, mut cut) = (*residence, cut);
-            let mut found = core.heaps.allocate_at(want, Some(residence), &mut cut);
-            if found.is_none() && whole_heaps::take_over(core, residence, want) {
-                found = core.heaps.allocate_at(want, Some(residence), &mut cut);
-            }
-            let residence = Some(residence);
-            if found.is_none() && core.sizing.grows_first(core, want.len) {
-                return None;
-            }
-            found.or_else(|| core.heaps.allocate_elsewhere(want, residence, &mut cut))
-        }
-        OwnHeaps::Shared => core.heaps.allocate_with(want, None, cut),
+        OwnHeaps::Resident(residence) => whole_heaps::cut(core, Some(*residence), want, cut),
+        OwnHeaps::Shared => whole_heaps::cut(core, None, want, cut),
     }
 }
 

@@ -23,7 +23,6 @@ use crate::pool::accounting::account::UpTo;
 use crate::pool::accounting::stages::Stage;
 use crate::pool::core::notes::Note;
 use crate::pool::core::{Core, caches, notes, queues};
-use crate::pool::heaps::arena_guard::ArenaGuard;
 use crate::pool::heaps::span::{EXACT, Span, SpanRequest};
 use crate::pool::heaps::thread_owned::OwnArenas;
 use crate::pool::interface::pressure::Pressure;
@@ -169,15 +168,7 @@ fn search(core: &Core, want: SpanRequest) -> Option<Span> {
         return None;
     }
     core.heaps.refresh_hints();
-    let (residence, mut cut) = (core.residence(), |open: &mut ArenaGuard<'_>| open.allocate(want));
-    let mut found = core.heaps.allocate_at(want, residence, &mut cut);
-    if found.is_none() && residence.is_some_and(|to| whole_heaps::take_over(core, to, want)) {
-        found = core.heaps.allocate_at(want, residence, &mut cut);
-    }
-    if found.is_none() && residence.is_some() && core.sizing.grows_first(core, want.len) {
-        return None;
-    }
-    found.or_else(|| core.heaps.allocate_elsewhere(want, residence, &mut cut))
+    whole_heaps::cut(core, core.residence(), want, |open| open.allocate(want))
 }
 
 /// Searches again with caches given up: this thread's own first, then those of others if they hold enough. A

@@ -12,9 +12,9 @@ use crate::device::{DeviceError, HeapRequest};
 use crate::pool::accounting::account::UpTo;
 use crate::pool::core::Core;
 use crate::pool::heaps::arena::Arena;
-use crate::pool::heaps::arena_guard::Heap;
+use crate::pool::heaps::arena_guard::{ArenaGuard, Heap};
 use crate::pool::heaps::fit_index::MAX_ARENAS;
-use crate::pool::heaps::span::SpanRequest;
+use crate::pool::heaps::span::{Span, SpanRequest};
 use crate::sync::lock;
 
 /// Destroys heaps without used blocks, the purgeable ones first, while more than `target` bytes are held and
@@ -60,10 +60,30 @@ fn beyond_promise(core: &Core, purgeable: &[Heap]) -> usize {
     }
 }
 
+/// Cuts a span out of the arena `residence`, into which unused heaps move if nothing fits there. Then, unless the
+/// pool should rather grow, cuts it out of any other.
+pub(crate) fn cut(
+    core: &Core,
+    residence: Option<u16>,
+    want: SpanRequest,
+    mut cut: impl FnMut(&mut ArenaGuard<'_>) -> Option<Span>,
+) -> Option<Span> {
+    if let Some(to) = residence {
+        let found = core.heaps.allocate_at(want, residence, &mut cut).or_else(|| {
+            let any = take_over(core, to, want);
+            any.then(|| core.heaps.allocate_at(want, residence, &mut cut)).flatten()
+        });
+        if found.is_some() || core.sizing.grows_first(core, want.len) {
+            return found;
+        }
+    }
+    core.heaps.allocate_elsewhere(want, residence, &mut cut)
+}
+
 /// Moves unused heaps, at least as long as the request, to the arena `residence`: half of those of the other
 /// arena that has most free. Returns `false` if there is none. Moving a heap costs less than cutting from it
 /// where another thread cuts, too.
-pub(crate) fn take_over(core: &Core, residence: u16, want: SpanRequest) -> bool {
+pub(super) fn take_over(core: &Core, residence: u16, want: SpanRequest) -> bool {
     let len = want.len.saturating_add(want.align - 1);
     if core.heaps.sparing(residence, len).next().is_none() {
         return false;
