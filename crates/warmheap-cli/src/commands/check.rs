@@ -80,8 +80,10 @@ pub(crate) fn run(args: &Args, json: bool) -> Result<ExitCode, Failure> {
 fn judge(args: &Args, Document { config, keys, passed_over, .. }: &Document) -> Result<Output, Failure> {
     let (device, ram_gb) = machine(args)?;
     let checked = Pool::check(&*device, config);
-    let mut warnings = config.warnings_for(keys);
-    warnings.extend(checked.iter().flatten().filter(|warning| !config.warnings().contains(warning)).cloned());
+    // The check repeats what is true of the settings on any device.
+    let everywhere = config.warnings();
+    let of_device = checked.iter().flatten().filter(|warning| !everywhere.contains(warning));
+    let warnings = [config.warnings_for(keys), of_device.cloned().collect()].concat();
     let findings = advice::review_start(config, args.model_mb, ram_gb, &warnings, checked.as_ref().err());
     let has_heaps = config.enabled && config.heaps == HeapSizing::Fixed;
     let heaps = if has_heaps { config.num_heaps } else { 0 };
