@@ -14,7 +14,7 @@ from pathlib import Path
 
 TAG = "cp39-abi3-macosx_11_0_arm64"
 MODULE = "warmheap/_native.abi3.so"
-FILES = {"__init__.py", "_advice.py", "_errors.py", "_native.abi3.so", "_native.pyi", "py.typed", "torch.py"}
+PACKAGE = Path(__file__).parents[2] / "crates/warmheap-python/python/warmheap"
 
 path = Path(sys.argv[1])
 name, version, tag = path.stem.split("-", 2)
@@ -43,5 +43,7 @@ with zipfile.ZipFile(path) as wheel:
         if digest:
             made = base64.urlsafe_b64encode(hashlib.sha256(wheel.read(file)).digest()).rstrip(b"=").decode()
             assert digest == f"sha256={made}", file
-    assert {file.removeprefix("warmheap/") for file in listed if file.startswith("warmheap/")} == FILES, listed
+    packed = {file for file in listed if file.startswith("warmheap/")}
+    expected = {f"warmheap/{file.name}" for file in PACKAGE.iterdir() if file.suffix in {".py", ".pyi", ".typed"}}
+    assert packed == expected | {MODULE}, packed ^ (expected | {MODULE})
     print(wheel.extract(MODULE, sys.argv[2]))
