@@ -32,6 +32,7 @@ if [[ $(uname -m) != aarch64 ]]; then
     unset RUSTFLAGS
 fi
 
+cargo check --target $target -p warmheap-mlx
 run 4096 -p warmheap --lib sync::threads -- --nocapture
 run 4096 -p warmheap --test in_flight retired::
 run 16384 -p warmheap --test pool -- threads:: closed::

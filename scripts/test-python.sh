@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Builds the Python wheel as a user would. Installs it into fresh virtual environments of the oldest and the
 # newest CPython of the machine (3.9 or later). Runs the tests, the example and a short benchmark in each, and
-# mypy --strict and stubtest in the newest. pip finds the packages where it is set to look.
+# the tests on MLX, mypy --strict and stubtest in the newest. pip finds the packages where it is set to look.
 #
 #   scripts/test-python.sh [PYTHON]...    uses these interpreters instead of those that it finds
 set -euo pipefail
@@ -65,6 +65,13 @@ for python in "${chosen[@]}"; do
 done
 
 env=$work/env/$("$newest" -c 'import sys; print("%d.%d" % sys.version_info[:2])')
+if "$env/bin/python" -m pip install --quiet --disable-pip-version-check --only-binary :all: \
+    'mlx[cpu]>=0.31,<0.33' mlx-lm; then
+    "$env/bin/python" -m pytest --quiet $crate/tests/mlx
+    "$env/bin/python" benches/python/mlx_decode.py --pairs 1 --tokens 50
+else
+    echo "test-python: MLX NOT RUN, there is no wheel of it for this system"
+fi
 "$env/bin/python" -m pip install --quiet --disable-pip-version-check 'mypy>=1.18'
 "$env/bin/mypy" $crate/python/warmheap $crate/krserve-native/krserve_native
 "$env/bin/mypy" $crate/tests $crate/examples

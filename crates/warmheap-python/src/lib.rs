@@ -12,7 +12,7 @@
 //! - `contents`: what the objects of pools and buffers hold, behind their locks
 //! - `lending`: the memory of buffers in the C forms of the interpreter and of array libraries
 //! - `classes`: the methods of pools, buffers and queues
-//! - `trace`, `torch`, `command`: functions that use pools
+//! - `trace`, `torch`, `mlx`, `command`: functions that use pools
 //!
 //! The only unsafe code is in the files that speak C: `interpreter/{pending, site}`, `lending` and
 //! `classes/stream`.
@@ -25,6 +25,7 @@ mod config;
 mod contents;
 mod interpreter;
 mod lending;
+mod mlx;
 mod statistics;
 #[cfg(target_os = "linux")]
 mod torch;
@@ -62,6 +63,9 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
         wrap_pyfunction!(forked, module)?,
         wrap_pyfunction!(log::deliver_logs, module)?,
         wrap_pyfunction!(log::stop_logs, module)?,
+        wrap_pyfunction!(mlx::install, module)?,
+        wrap_pyfunction!(mlx::usage, module)?,
+        wrap_pyfunction!(mlx::reset_peak, module)?,
         wrap_pyfunction!(nothing, module)?,
     ] {
         module.add_function(function)?;

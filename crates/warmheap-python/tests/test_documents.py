@@ -9,6 +9,7 @@ from typing import Any, Dict
 
 import pytest
 import warmheap
+import warmheap.mlx
 import warmheap.torch
 
 ROOT = Path(__file__).parents[3]
@@ -19,7 +20,7 @@ def test_examples_of_the_package(monkeypatch: pytest.MonkeyPatch) -> None:
     finder = doctest.DocTestFinder(exclude_empty=True)
     runner = doctest.DocTestRunner(optionflags=doctest.NORMALIZE_WHITESPACE)
     public = [getattr(warmheap, name) for name in warmheap.__all__]
-    things = [warmheap, warmheap.torch] + [thing for thing in public if getattr(thing, "__doc__", None)]
+    things = [warmheap, warmheap.mlx, warmheap.torch] + [thing for thing in public if getattr(thing, "__doc__", None)]
     for thing in things:
         name = getattr(thing, "__name__", "warmheap")
         for test in finder.find(thing, name, module=False):

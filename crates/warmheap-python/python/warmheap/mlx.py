@@ -1,0 +1,168 @@
+"""Warmheap as MLX's allocator. ``docs/mlx.md`` says what holds then.
+
+``python -m warmheap.mlx program.py ...`` runs a program on it that cannot be edited, and
+``python -m warmheap.mlx -m mlx_lm.generate ...`` a module.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import runpy
+import sys
+from pathlib import Path
+from typing import Any, Dict, Optional, Tuple, Union
+
+from . import _native
+from ._errors import WarmheapError
+from ._native import MemoryPool, PoolConfig, Statistics
+
+# MLX's allocator has one interface in these versions: from the first on, below the second.
+_VERSIONS = ((0, 31), (0, 33))
+
+_pool: Optional[MemoryPool] = None
+
+
+def install(
+    config: Union[PoolConfig, Dict[str, Any], "os.PathLike[str]", str, None] = None, **settings: Any
+) -> MemoryPool:
+    """Makes MLX take its memory from a Warmheap pool, for the rest of the process.
+
+    This serves MLX's builds for processors (``pip install "mlx[cpu]"``). Arrays that exist already stay where
+    they are. Without a configuration the pool sizes itself. ``mlx.core``'s functions about memory
+    (``get_active_memory``, ``get_peak_memory``, ``reset_peak_memory``, ``get_cache_memory``, ``clear_cache``,
+    ``set_cache_limit``) speak of the pool from then on.
+
+    Returns the pool, which :func:`pool` returns too. An allocation that the pool refuses is MLX's
+    ``RuntimeError``.
+
+    Raises
+    ------
+    ConfigError
+        A setting is wrong.
+    StartError
+        The heaps could not be created or warmed.
+    WarmheapError
+        MLX is missing, is not a version that Warmheap knows, or is not laid out as expected; or a pool serves
+        it already. MLX is left as it is.
+
+    >>> import warmheap.mlx
+    >>> pool = warmheap.mlx.install()                # doctest: +SKIP
+    >>> import mlx.core as mx                        # doctest: +SKIP
+    >>> mx.eval(mx.ones((1024, 1024)))               # doctest: +SKIP
+    >>> warmheap.mlx.statistics().hit_rate           # doctest: +SKIP
+    1.0
+    """
+    global _pool
+    if _pool is not None:
+        raise WarmheapError("a pool serves MLX already, and stays for the rest of the process")
+    try:
+        core: Any = importlib.import_module("mlx.core")
+    except ImportError as error:
+        raise WarmheapError(f"MLX cannot be imported ({error}); install it, or use MemoryPool without it") from error
+    version = getattr(core, "__version__", "")
+    first, below = _VERSIONS
+    if not first <= _numbers(version) < below:
+        known = " and ".join(f"{first[0]}.{minor}" for minor in range(first[1], below[1]))
+        raise WarmheapError(f"MLX {version} is not a version that Warmheap knows; it knows {known}")
+    made = MemoryPool(config, device="host", **settings)
+    _native._mlx_install(made, str(_library(core)))
+    _speak_of(made, core)
+    _pool = made
+    return made
+
+
+def pool() -> MemoryPool:
+    """Returns the pool that serves MLX.
+
+    Raises
+    ------
+    WarmheapError
+        None does: :func:`install` was not called.
+    """
+    if _pool is None:
+        raise WarmheapError("no pool serves MLX; call warmheap.mlx.install() first")
+    return _pool
+
+
+def statistics() -> Statistics:
+    """Returns the statistics of the pool that serves MLX, as :meth:`MemoryPool.get_statistics` does."""
+    return pool().get_statistics()
+
+
+def _numbers(version: str) -> Tuple[int, ...]:
+    parts = version.split(".")[:2]
+    return tuple(int(part) for part in parts) if all(part.isdigit() for part in parts) else ()
+
+
+def _library(core: Any) -> Path:
+    """The file that MLX's code is in: a library beside the extension module, or the module itself."""
+    module = Path(core.__file__)
+    libraries = (module.parent / "lib" / name for name in ("libmlx.so", "libmlx.dylib"))
+    return next((library for library in libraries if library.exists()), module)
+
+
+def _speak_of(pool: MemoryPool, core: Any) -> None:
+    """Replaces MLX's functions about memory by functions that add what the pool has."""
+    own_active, own_peak, own_reset = core.get_active_memory, core.get_peak_memory, core.reset_peak_memory
+    own_cache, own_clear, own_limit = core.get_cache_memory, core.clear_cache, core.set_cache_limit
+
+    def get_active_memory() -> int:
+        return int(own_active()) + _native._mlx_usage()[0]
+
+    def get_peak_memory() -> int:
+        return max(int(own_peak()), int(own_active()) + _native._mlx_usage()[1])
+
+    def reset_peak_memory() -> None:
+        own_reset()
+        _native._mlx_reset_peak()
+
+    def get_cache_memory() -> int:
+        held = 0 if pool.closed else pool.reserved_bytes
+        return int(own_cache()) + max(0, held - _native._mlx_usage()[0])
+
+    def clear_cache() -> None:
+        own_clear()
+        _give_back(0)
+
+    def set_cache_limit(limit: int) -> int:
+        before = int(own_limit(limit))
+        if get_cache_memory() > limit:
+            _give_back(limit)
+        return before
+
+    def _give_back(keep: int) -> None:
+        # Work that is queued may still write to arrays that the program has dropped.
+        core.synchronize()
+        if not pool.closed:
+            pool.trim(_native._mlx_usage()[0] + keep)
+
+    for function in (
+        get_active_memory,
+        get_peak_memory,
+        reset_peak_memory,
+        get_cache_memory,
+        clear_cache,
+        set_cache_limit,
+    ):
+        function.__doc__ = getattr(core, function.__name__).__doc__
+        setattr(core, function.__name__, function)
+
+
+def _main() -> None:
+    arguments = sys.argv[1:]
+    if not arguments or arguments == ["-m"]:
+        sys.exit("usage: python -m warmheap.mlx (PROGRAM.py | -m MODULE) [ARGUMENT]...")
+    # The module's other copy is the one that programs import.
+    importlib.import_module("warmheap.mlx").install()
+    if arguments[0] == "-m":
+        sys.argv = arguments[1:]
+        runpy.run_module(arguments[1], run_name="__main__", alter_sys=True)
+    else:
+        sys.argv = arguments
+        sys.path[0] = str(Path(arguments[0]).resolve().parent)
+        runpy.run_path(arguments[0], run_name="__main__")
+
+
+if __name__ == "__main__":
+    _main()

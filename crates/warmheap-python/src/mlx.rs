@@ -1,0 +1,35 @@
+//! MLX's allocator, for `warmheap.mlx`.
+
+use std::path::PathBuf;
+
+use pyo3::prelude::*;
+
+use crate::contents::{MemoryPool, pool_argument};
+use crate::interpreter::errors::Class;
+
+/// Makes the MLX in this library file take its memory from the pool.
+#[pyfunction]
+#[pyo3(name = "_mlx_install")]
+pub(crate) fn install(
+    py: Python<'_>,
+    #[pyo3(from_py_with = pool_argument)] pool: Bound<'_, MemoryPool>,
+    library: PathBuf,
+) -> PyResult<()> {
+    let installed = pool.get().wait(py, |pool| warmheap_mlx::install(pool, &library))?;
+    installed.map_err(|reason| Class::Other.error(reason))
+}
+
+/// Returns the bytes of the pool that MLX holds now, and the most at one moment.
+#[pyfunction]
+#[pyo3(name = "_mlx_usage")]
+pub(crate) fn usage() -> (usize, usize) {
+    let usage = warmheap_mlx::usage().unwrap_or_default();
+    (usage.active, usage.peak)
+}
+
+/// Lets the peak start again from what MLX holds now.
+#[pyfunction]
+#[pyo3(name = "_mlx_reset_peak")]
+pub(crate) fn reset_peak() {
+    warmheap_mlx::reset_peak();
+}
