@@ -637,9 +637,10 @@ enum wh_status wh_queue_allocate(struct wh_queue queue,
                                  struct wh_buffer *buffer);
 
 // Closes a queue. Its tickets name nothing from then on, and threads that wait for one get `WH_QUEUE_LOST`, if
-// the program moves the queue. Memory that a CUDA stream still uses goes back when
-// the stream's work is done. A queue that the program moves cannot be closed while memory waits for it:
-// complete its tickets first, or lose it. Since 0.2.
+// the program moves the queue. Memory that a CUDA stream still uses goes back when the stream's work is done.
+// A queue that the program moves returns `WH_WRONG_ORDER` while memory waits for work that is not done:
+// retired memory, memory that the queue reused early, and movable buffers in flight. Complete that work first,
+// or lose the queue. Since 0.2.
 enum wh_status wh_queue_close(struct wh_queue queue);
 
 // Frees a buffer once the work up to `ticket` is done. Returns at once. The handle names nothing from then

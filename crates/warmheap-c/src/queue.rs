@@ -4,7 +4,6 @@ use std::ffi::{c_char, c_void};
 use std::sync::Arc;
 use std::time::Duration;
 
-use warmheap::Ticket;
 use warmheap::device::Spec;
 use warmheap::device::cuda::CudaDevice;
 use warmheap::device::sim::SimQueue;
@@ -119,7 +118,7 @@ pub unsafe extern "C" fn wh_queue_signal(queue: wh_queue, ticket: *mut wh_ticket
 /// Notes that all work up to `ticket` is done, on a queue that the program moves. Since 0.2.
 #[unsafe(no_mangle)]
 pub extern "C" fn wh_queue_complete(ticket: wh_ticket) -> wh_status {
-    guarded(|| match &resolve(ticket)?.0.order {
+    guarded(|| match &resolve(ticket)?.order {
         Order::Program(order) => {
             order.complete(ticket.value);
             Ok(())
@@ -159,7 +158,7 @@ pub unsafe extern "C" fn wh_queue_lose(queue: wh_queue, reason: *const c_char) -
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn wh_ticket_wait(ticket: wh_ticket, timeout_ms: u64, done: *mut bool) -> wh_status {
     guarded(|| {
-        let (queue, _) = resolve(ticket)?;
+        let queue = resolve(ticket)?;
         if done.is_null() {
             return Err(Failure::argument("done is null"));
         }
@@ -231,23 +230,15 @@ pub unsafe extern "C" fn wh_queue_allocate(
 }
 
 /// Closes a queue. Its tickets name nothing from then on, and threads that wait for one get `WH_QUEUE_LOST`, if
-/// the program moves the queue. Memory that a CUDA stream still uses goes back when
-/// the stream's work is done. A queue that the program moves cannot be closed while memory waits for it:
-/// complete its tickets first, or lose it. Since 0.2.
+/// the program moves the queue. Memory that a CUDA stream still uses goes back when the stream's work is done.
+/// A queue that the program moves returns `WH_WRONG_ORDER` while memory waits for work that is not done:
+/// retired memory, memory that the queue reused early, and movable buffers in flight. Complete that work first,
+/// or lose the queue. Since 0.2.
 #[unsafe(no_mangle)]
 pub extern "C" fn wh_queue_close(queue: wh_queue) -> wh_status {
     guarded(|| {
-        let open = tables::queue(queue.id)?;
-        let lost = open.queue.poll().is_err();
-        let waiting = open.queue.retired_bytes();
-        if matches!(open.order, Order::Program(_)) && waiting > 0 && !lost {
-            return Err(Failure::order(format!(
-                "{waiting} bytes wait for this queue; complete its tickets with wh_queue_complete, or give it \
-                 up with wh_queue_lose"
-            )));
-        }
-        let open = tables::remove_queue(queue.id)?;
-        if let Order::Program(order) = &open.order {
+        let closed = tables::close_queue(queue.id)?;
+        if let Order::Program(order) = &closed.order {
             // A thread that waits for a ticket goes on.
             order.lose("it was closed");
         }
@@ -260,8 +251,11 @@ pub extern "C" fn wh_queue_close(queue: wh_queue) -> wh_status {
 #[unsafe(no_mangle)]
 pub extern "C" fn wh_retire(buffer: wh_buffer, ticket: wh_ticket) -> wh_status {
     guarded(|| {
-        let (queue, position) = resolve(ticket)?;
-        let held = tables::remove_buffer(buffer.id, |entry| same_pool(entry.pool, &queue))?;
+        let queue = resolve(ticket)?;
+        let (held, position) = tables::remove_buffer(buffer.id, |entry| {
+            same_pool(entry.pool, &queue)?;
+            queue.ticket(ticket.value)
+        })?;
         held.retire(&position);
         Ok(())
     })
@@ -272,30 +266,29 @@ pub extern "C" fn wh_retire(buffer: wh_buffer, ticket: wh_ticket) -> wh_status {
 #[unsafe(no_mangle)]
 pub extern "C" fn wh_in_flight_until(buffer: wh_buffer, ticket: wh_ticket) -> wh_status {
     guarded(|| {
-        let (queue, position) = resolve(ticket)?;
+        let queue = resolve(ticket)?;
         tables::with_buffer(buffer.id, |entry| {
             same_pool(entry.pool, &queue)?;
             if let Held::Movable(movable) = entry.held()? {
                 if !movable.is_pinned() {
                     return Err(Failure::order("the buffer may move; pin it before work uses it"));
                 }
-                movable.buffer().in_flight_until(&position);
+                movable.buffer().in_flight_until(&queue.ticket(ticket.value)?);
             }
             Ok(())
         })
     })
 }
 
-/// Returns the queue of a ticket, and the library's ticket.
-fn resolve(ticket: wh_ticket) -> Result<(Arc<OpenQueue>, Ticket), Failure> {
+/// Returns the queue of a ticket.
+fn resolve(ticket: wh_ticket) -> Result<Arc<OpenQueue>, Failure> {
     let queue = tables::queue(ticket.queue.id)?;
     if !queue.has_signalled(ticket.value) {
         let text =
             format!("the queue has signalled no position {}; wh_queue_signal makes tickets", ticket.value);
         return Err(Failure::argument(text));
     }
-    let position = queue.queue.ticket(ticket.value);
-    Ok((queue, position))
+    Ok(queue)
 }
 
 /// A buffer can wait only for a queue of its own pool.

@@ -124,6 +124,7 @@ impl Held {
         assert!(!self.ticket.is_complete());
         self.to_retire.retire(&self.ticket);
         assert_eq!(self.queue.poll(), Err(DeviceError::Forked(refused)));
+        assert_eq!(self.queue.unfinished(), Err(DeviceError::Forked(refused)));
         assert!(self.queue.retired_bytes() <= 4096);
         assert_eq!(self.queue.allocate(4096).unwrap_err(), AllocError::Forked(refused));
     }

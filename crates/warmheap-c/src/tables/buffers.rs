@@ -78,18 +78,19 @@ pub(crate) fn with_buffer<R>(
     look(entry)
 }
 
-/// Removes a buffer for good, if `may` allows it.
-pub(crate) fn remove_buffer(
+/// Removes a buffer for good, if `may` allows it. Also returns what `may` returned.
+pub(crate) fn remove_buffer<R>(
     id: u64,
-    may: impl FnOnce(&mut Entry) -> Result<(), Failure>,
-) -> Result<Held, Failure> {
+    may: impl FnOnce(&mut Entry) -> Result<R, Failure>,
+) -> Result<(Held, R), Failure> {
     let (table, key) = place(id);
     let mut buffers = lock(table);
     let entry = buffers.get_mut(key).ok_or_else(|| gone("buffer"))?;
     entry.process.check()?;
     entry.held()?;
-    may(entry)?;
-    buffers.remove(key).and_then(|entry| entry.held).ok_or_else(|| gone("buffer"))
+    let allowed = may(entry)?;
+    let held = buffers.remove(key).and_then(|entry| entry.held).ok_or_else(|| gone("buffer"))?;
+    Ok((held, allowed))
 }
 
 /// A buffer that a call has taken out of its table. It goes back at the end, whatever happens.

@@ -23,7 +23,7 @@ pub(crate) use held::{Held, Movable};
 pub(crate) use pools::{
     add_pool, pool, pool_and_recorder, pools_locked, remove_pool, set_recorder, take_recorder,
 };
-pub(crate) use queues::{OpenQueue, Order, add_queue, queue, queues_locked, remove_queue};
+pub(crate) use queues::{OpenQueue, Order, add_queue, close_queue, queue, queues_locked};
 
 fn gone(what: &str) -> Failure {
     Failure::new(

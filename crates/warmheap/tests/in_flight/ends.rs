@@ -42,6 +42,29 @@ fn at_once<R>(work: impl FnOnce() -> R) -> R {
 }
 
 #[test]
+fn a_queue_names_the_work_that_memory_still_waits_for() {
+    for (_, pool) in pools() {
+        let counter = Arc::new(SimQueue::new());
+        let queue = pool.queue(counter.clone());
+        assert_eq!((counter.submit(), queue.unfinished()), (1, Ok(None)), "no memory waits");
+        let moving = pool.allocate_movable(MIB).unwrap();
+        moving.in_flight_until(&queue.ticket(counter.submit()));
+        assert_eq!(queue.unfinished(), Ok(Some(2)));
+        pool.allocate(MIB).unwrap().retire(&queue.ticket(counter.submit()));
+        let early = queue.allocate(MIB).unwrap();
+        assert_eq!((queue.retired_bytes(), queue.unfinished()), (0, Ok(Some(3))));
+        counter.complete(2);
+        assert_eq!(queue.unfinished(), Ok(Some(3)));
+        drop((early, moving));
+        assert_eq!(queue.unfinished(), Ok(Some(3)), "freed memory waits as well");
+        counter.complete(3);
+        assert_eq!(queue.unfinished(), Ok(None));
+        counter.lose("switched off");
+        assert!(queue.unfinished().unwrap_err().to_string().contains("switched off"));
+    }
+}
+
+#[test]
 fn a_buffer_whose_queue_is_gone_waits_for_its_work_without_its_holder() {
     for (sim, pool) in pools() {
         let (counter, queue, buffer) = early(&pool);

@@ -64,6 +64,7 @@ impl PoolQueue {
     /// The position after the submission that completes as `value`.
     #[must_use]
     pub fn ticket(&self, value: u64) -> Ticket {
+        self.timeline.name(value);
         Ticket { timeline: Arc::clone(&self.timeline), value }
     }
 
@@ -101,6 +102,16 @@ impl PoolQueue {
     /// and no caller can get their memory, until the last handle and ticket of the queue are gone.
     pub fn poll(&self) -> Result<usize, DeviceError> {
         self.timeline.poll(usize::MAX)
+    }
+
+    /// The last position that memory may wait for: the highest of the tickets that were made, if its work is
+    /// not done. `None` means that the queue can go. Nothing waits for it then: no retired buffer, none that
+    /// the queue reused early, and no movable buffer that its work uses.
+    ///
+    /// # Errors
+    /// [`DeviceError::Lost`] if the queue makes no more progress; the device's error if it cannot tell.
+    pub fn unfinished(&self) -> Result<Option<u64>, DeviceError> {
+        self.timeline.unfinished()
     }
 
     /// Requested bytes that wait for this queue.

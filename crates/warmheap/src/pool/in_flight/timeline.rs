@@ -43,6 +43,8 @@ pub(crate) struct Timeline<T: Waiting> {
     queue: Arc<dyn Queue>,
     retired: Own<Mutex<VecDeque<Retired<T>>>>,
     bytes: AtomicU64,
+    /// The highest value of a ticket. Nothing waits for a later one.
+    named: AtomicU64,
 }
 
 #[derive(Debug)]
@@ -66,6 +68,7 @@ impl<T: Waiting> Timeline<T> {
             queue,
             retired: Own::new(Mutex::new(VecDeque::new())),
             bytes: AtomicU64::new(0),
+            named: AtomicU64::new(0),
         }
     }
 
@@ -85,6 +88,18 @@ impl<T: Waiting> Timeline<T> {
     /// The bytes that wait.
     pub(crate) fn bytes(&self) -> u64 {
         self.bytes.load(Relaxed)
+    }
+
+    /// Notes that items may wait for `value`.
+    pub(crate) fn name(&self, value: u64) {
+        self.named.fetch_max(value, Relaxed);
+    }
+
+    /// The highest value that was named, if the queue has not completed it.
+    pub(crate) fn unfinished(&self) -> Result<Option<u64>, DeviceError> {
+        self.process.check()?;
+        let (named, completed) = (self.named.load(Relaxed), completed(&*self.queue)?);
+        Ok((named > completed).then_some(named))
     }
 
     /// Keeps an item until the counter has reached `value`.
