@@ -267,16 +267,21 @@ pub extern "C" fn wh_retire(buffer: wh_buffer, ticket: wh_ticket) -> wh_status {
 pub extern "C" fn wh_in_flight_until(buffer: wh_buffer, ticket: wh_ticket) -> wh_status {
     guarded(|| {
         let queue = resolve(ticket)?;
-        tables::with_buffer(buffer.id, |entry| {
+        let used = tables::with_buffer(buffer.id, |entry| {
             same_pool(entry.pool, &queue)?;
-            if let Held::Movable(movable) = entry.held()? {
-                if !movable.is_pinned() {
-                    return Err(Failure::order("the buffer may move; pin it before work uses it"));
+            match entry.held()? {
+                Held::Fixed(_) => Ok(None),
+                Held::Movable(movable) if movable.is_pinned() => {
+                    Ok(Some((movable.share(), queue.ticket(ticket.value)?)))
                 }
-                movable.buffer().in_flight_until(&queue.ticket(ticket.value)?);
+                Held::Movable(_) => Err(Failure::order("the buffer may move; pin it before work uses it")),
             }
-            Ok(())
-        })
+        })?;
+        // A queue that nothing else keeps may end here, and wait for its device. No table is locked.
+        if let Some((movable, position)) = used {
+            movable.buffer().in_flight_until(&position);
+        }
+        Ok(())
     })
 }
 

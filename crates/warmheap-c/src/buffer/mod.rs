@@ -162,11 +162,13 @@ pub(crate) unsafe fn allocate(
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn wh_inspect(buffer: wh_buffer, info: *mut wh_buffer_info) -> wh_status {
     guarded(|| {
-        let found = tables::with_buffer(buffer.id, |entry| match entry.held()? {
-            Held::Fixed(fixed) => Ok(wh_buffer_info::of(fixed.buffer(), 0)),
-            Held::Movable(movable) if movable.is_pinned() => Ok(movable::place(movable)),
+        // A movable buffer is looked at when its table is no longer locked.
+        let seen = tables::with_buffer(buffer.id, |entry| match entry.held()? {
+            Held::Fixed(fixed) => Ok(Ok(wh_buffer_info::of(fixed.buffer(), 0))),
+            Held::Movable(movable) if movable.is_pinned() => Ok(Err(movable.share())),
             Held::Movable(_) => Err(Failure::order("the buffer may move; wh_pin tells where it is")),
         })?;
+        let found = seen.unwrap_or_else(|pinned| movable::place(&pinned));
         // SAFETY: the caller keeps this function's contract.
         unsafe { sized::write(info, "info", &found) }
     })

@@ -3,11 +3,11 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
 
-use slotmap::{Key, SlotMap, new_key_type};
+use slotmap::{SlotMap, new_key_type};
 use warmheap::fork::Process;
 
 use super::held::Held;
-use super::{gone, key};
+use super::{BUFFERS, gone, handle, key, table_of};
 use crate::status::Failure;
 
 new_key_type! {
@@ -40,30 +40,25 @@ fn in_use() -> Failure {
 type Table = SlotMap<BufferKey, Entry>;
 
 /// Several tables share the buffers, so that threads seldom wait for one another.
-static BUFFERS: LazyLock<[Mutex<Table>; TABLES as usize]> = LazyLock::new(Default::default);
-const TABLES: u64 = 16;
-/// The lowest bit of the table's number in a buffer's handle. It is above any index and below the count of
-/// uses.
-const TABLE_SHIFT: u32 = 28;
+static LIVE: LazyLock<[Mutex<Table>; BUFFERS as usize]> = LazyLock::new(Default::default);
 
 thread_local! {
     /// The table to which this thread adds buffers.
     static MINE: u64 = {
         static NEXT: AtomicU64 = AtomicU64::new(0);
-        NEXT.fetch_add(1, Ordering::Relaxed) % TABLES
+        NEXT.fetch_add(1, Ordering::Relaxed) % BUFFERS
     };
 }
 
 /// Locks all tables. No thread holds one table while it waits for another.
-pub(crate) fn buffers_locked() -> [MutexGuard<'static, Table>; TABLES as usize] {
+pub(crate) fn buffers_locked() -> [MutexGuard<'static, Table>; BUFFERS as usize] {
     std::array::from_fn(|table| lock(table as u64))
 }
 
-/// Stores the buffer and returns its handle: its key, with the table's number in the highest bits of the
-/// index.
+/// Stores the buffer and returns its handle.
 pub(crate) fn add_buffer(entry: Entry) -> u64 {
     let table = MINE.with(|mine| *mine);
-    lock(table).insert(entry).data().as_ffi() | table << TABLE_SHIFT
+    handle(table, lock(table).insert(entry))
 }
 
 /// Calls `look` with a buffer, while the buffer's table is locked.
@@ -71,8 +66,7 @@ pub(crate) fn with_buffer<R>(
     id: u64,
     look: impl FnOnce(&mut Entry) -> Result<R, Failure>,
 ) -> Result<R, Failure> {
-    let (table, key) = place(id);
-    let mut buffers = lock(table);
+    let (mut buffers, key) = find(id);
     let entry = buffers.get_mut(key).ok_or_else(|| gone("buffer"))?;
     entry.process.check()?;
     look(entry)
@@ -83,8 +77,7 @@ pub(crate) fn remove_buffer<R>(
     id: u64,
     may: impl FnOnce(&mut Entry) -> Result<R, Failure>,
 ) -> Result<(Held, R), Failure> {
-    let (table, key) = place(id);
-    let mut buffers = lock(table);
+    let (mut buffers, key) = find(id);
     let entry = buffers.get_mut(key).ok_or_else(|| gone("buffer"))?;
     entry.process.check()?;
     entry.held()?;
@@ -119,18 +112,20 @@ impl Taken {
 
 impl Drop for Taken {
     fn drop(&mut self) {
-        let (table, key) = place(self.id);
-        if let Some(entry) = lock(table).get_mut(key) {
+        let (mut buffers, key) = find(self.id);
+        if let Some(entry) = buffers.get_mut(key) {
             entry.held = self.held.take();
         }
     }
 }
 
-fn place(id: u64) -> (u64, BufferKey) {
-    let table = id >> TABLE_SHIFT & (TABLES - 1);
-    (table, key(id & !((TABLES - 1) << TABLE_SHIFT)))
+/// Locks the table of a handle, and returns the key in it. The handle of another kind is looked for in the
+/// first table, where it names nothing.
+fn find(id: u64) -> (MutexGuard<'static, Table>, BufferKey) {
+    let table = Some(table_of(id)).filter(|table| *table < BUFFERS).unwrap_or_default();
+    (lock(table), key(table, id))
 }
 
 fn lock(table: u64) -> MutexGuard<'static, Table> {
-    BUFFERS[table as usize].lock().unwrap_or_else(PoisonError::into_inner)
+    LIVE[table as usize].lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,5 +1,9 @@
 //! What the handle of a buffer stands for: a buffer that stays where it is, or one that compaction may move.
 
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
 use warmheap::{AllocError, Buffer, MovableBuffer, Pool, PoolQueue, Request, Ticket};
 use warmheap_trace::{Recorded, Recorder};
 
@@ -19,9 +23,13 @@ pub(crate) enum Fixed {
 
 /// A movable buffer, and how often the program has pinned it.
 pub(crate) struct Movable {
-    buffer: Moving,
+    buffer: Shared,
     pins: u64,
 }
+
+/// A movable buffer for a call that may wait for it, and that has let its table go.
+#[derive(Clone)]
+pub(crate) struct Shared(Arc<Moving>);
 
 enum Moving {
     Plain(MovableBuffer),
@@ -57,15 +65,18 @@ impl Held {
     }
 
     fn movable(buffer: Moving) -> Self {
-        Self::Movable(Movable { buffer, pins: 0 })
+        Self::Movable(Movable { buffer: Shared(Arc::new(buffer)), pins: 0 })
     }
 
+    /// Retires the buffer, when no other call uses it any more. Its handle is gone, so no new call begins.
     pub(crate) fn retire(self, ticket: &Ticket) {
         match self {
             Self::Fixed(Fixed::Plain(buffer)) => buffer.retire(ticket),
             Self::Fixed(Fixed::Recorded(buffer)) => buffer.retire(ticket),
-            Self::Movable(Movable { buffer: Moving::Plain(buffer), .. }) => buffer.retire(ticket),
-            Self::Movable(Movable { buffer: Moving::Recorded(buffer), .. }) => buffer.retire(ticket),
+            Self::Movable(movable) => match movable.buffer.alone() {
+                Moving::Plain(buffer) => buffer.retire(ticket),
+                Moving::Recorded(buffer) => buffer.retire(ticket),
+            },
         }
     }
 }
@@ -95,28 +106,45 @@ impl Fixed {
 }
 
 impl Movable {
-    pub(crate) fn buffer(&self) -> &MovableBuffer {
-        match &self.buffer {
-            Moving::Plain(buffer) => buffer,
-            Moving::Recorded(buffer) => buffer,
-        }
+    pub(crate) fn share(&self) -> Shared {
+        self.buffer.clone()
     }
 
-    /// Keeps the buffer in its place until as many calls of [`Movable::unpin`] follow. Any thread may call
-    /// either.
+    /// Counts a pin, for which the caller holds the buffer.
     pub(crate) fn pin(&mut self) {
-        self.buffer().hold();
         self.pins += 1;
     }
 
+    /// Ends a pin and its hold. Any thread may call it.
     pub(crate) fn unpin(&mut self) -> Result<(), Failure> {
         let left = self.pins.checked_sub(1).ok_or_else(|| Failure::order("the buffer is not pinned"))?;
         self.pins = left;
-        self.buffer().release();
+        self.buffer.buffer().release();
         Ok(())
     }
 
     pub(crate) fn is_pinned(&self) -> bool {
         self.pins > 0
+    }
+}
+
+impl Shared {
+    pub(crate) fn buffer(&self) -> &MovableBuffer {
+        match &*self.0 {
+            Moving::Plain(buffer) => buffer,
+            Moving::Recorded(buffer) => buffer,
+        }
+    }
+
+    /// Waits for the calls that use the buffer: at most as long as it takes to move it.
+    fn alone(self) -> Moving {
+        let mut shared = self.0;
+        loop {
+            match Arc::try_unwrap(shared) {
+                Ok(buffer) => return buffer,
+                Err(used) => shared = used,
+            }
+            thread::sleep(Duration::from_micros(50));
+        }
     }
 }

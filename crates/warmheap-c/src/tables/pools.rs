@@ -2,11 +2,11 @@
 
 use std::sync::{LazyLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-use slotmap::{Key, SlotMap, new_key_type};
+use slotmap::{SlotMap, new_key_type};
 use warmheap::Pool;
 use warmheap_trace::Recorder;
 
-use super::{gone, key};
+use super::{POOLS, gone, handle, key};
 use crate::status::Failure;
 
 new_key_type! {
@@ -19,30 +19,27 @@ pub(crate) struct OpenPool {
     recorder: Option<Recorder>,
 }
 
-/// What tells the handles of pools from others.
-const KIND: u64 = 1 << 63;
-
 type Table = SlotMap<PoolKey, OpenPool>;
 
-static POOLS: LazyLock<RwLock<Table>> = LazyLock::new(RwLock::default);
+static OPEN: LazyLock<RwLock<Table>> = LazyLock::new(RwLock::default);
 
 fn read() -> RwLockReadGuard<'static, Table> {
-    POOLS.read().unwrap_or_else(PoisonError::into_inner)
+    OPEN.read().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Locks the table.
 pub(crate) fn pools_locked() -> RwLockWriteGuard<'static, Table> {
-    POOLS.write().unwrap_or_else(PoisonError::into_inner)
+    OPEN.write().unwrap_or_else(PoisonError::into_inner)
 }
 
 pub(crate) fn add_pool(pool: Pool) -> u64 {
-    pools_locked().insert(OpenPool { pool, recorder: None }).data().as_ffi() ^ KIND
+    handle(POOLS, pools_locked().insert(OpenPool { pool, recorder: None }))
 }
 
 /// Returns a pool that this process may use, and what records it.
 pub(crate) fn pool_and_recorder(id: u64) -> Result<(Pool, Option<Recorder>), Failure> {
     let pools = read();
-    let open = pools.get(key(id ^ KIND)).ok_or_else(|| gone("pool"))?;
+    let open = pools.get(key(POOLS, id)).ok_or_else(|| gone("pool"))?;
     open.pool.process().check()?;
     Ok((open.pool.clone(), open.recorder.clone()))
 }
@@ -54,7 +51,7 @@ pub(crate) fn pool(id: u64) -> Result<Pool, Failure> {
 /// Sets what records a pool. Returns it if the pool has a recorder already.
 pub(crate) fn set_recorder(id: u64, recorder: Recorder) -> Result<Option<Recorder>, Failure> {
     let mut pools = pools_locked();
-    let open = pools.get_mut(key(id ^ KIND)).ok_or_else(|| gone("pool"))?;
+    let open = pools.get_mut(key(POOLS, id)).ok_or_else(|| gone("pool"))?;
     if open.recorder.is_some() {
         return Ok(Some(recorder));
     }
@@ -63,12 +60,12 @@ pub(crate) fn set_recorder(id: u64, recorder: Recorder) -> Result<Option<Recorde
 }
 
 pub(crate) fn take_recorder(id: u64) -> Option<Recorder> {
-    pools_locked().get_mut(key(id ^ KIND))?.recorder.take()
+    pools_locked().get_mut(key(POOLS, id))?.recorder.take()
 }
 
 /// Removes a pool and its recorder.
 pub(crate) fn remove_pool(id: u64) -> Result<(Pool, Option<Recorder>), Failure> {
     let mut pools = pools_locked();
-    pools.get(key(id ^ KIND)).ok_or_else(|| gone("pool"))?.pool.process().check()?;
-    pools.remove(key(id ^ KIND)).map(|open| (open.pool, open.recorder)).ok_or_else(|| gone("pool"))
+    pools.get(key(POOLS, id)).ok_or_else(|| gone("pool"))?.pool.process().check()?;
+    pools.remove(key(POOLS, id)).map(|open| (open.pool, open.recorder)).ok_or_else(|| gone("pool"))
 }

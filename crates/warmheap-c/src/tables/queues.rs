@@ -4,14 +4,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
 
-use slotmap::{Key, SlotMap, new_key_type};
+use slotmap::{SlotMap, new_key_type};
 use warmheap::device::cuda::CudaQueue;
 use warmheap::device::sim::SimQueue;
 use warmheap::device::{DeviceError, Queue as _};
 use warmheap::fork::Process;
 use warmheap::{PoolQueue, Ticket};
 
-use super::{gone, key};
+use super::{QUEUES, gone, handle, key};
 use crate::status::Failure;
 
 new_key_type! {
@@ -96,29 +96,26 @@ impl OpenQueue {
     }
 }
 
-/// What tells the handles of queues from others.
-const KIND: u64 = 1 << 62;
-
 type Table = SlotMap<QueueKey, Arc<OpenQueue>>;
 
-static QUEUES: LazyLock<RwLock<Table>> = LazyLock::new(RwLock::default);
+static OPEN: LazyLock<RwLock<Table>> = LazyLock::new(RwLock::default);
 
 fn read() -> RwLockReadGuard<'static, Table> {
-    QUEUES.read().unwrap_or_else(PoisonError::into_inner)
+    OPEN.read().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Locks the table.
 pub(crate) fn queues_locked() -> RwLockWriteGuard<'static, Table> {
-    QUEUES.write().unwrap_or_else(PoisonError::into_inner)
+    OPEN.write().unwrap_or_else(PoisonError::into_inner)
 }
 
 pub(crate) fn add_queue(queue: OpenQueue) -> u64 {
-    queues_locked().insert(Arc::new(queue)).data().as_ffi() ^ KIND
+    handle(QUEUES, queues_locked().insert(Arc::new(queue)))
 }
 
 pub(crate) fn queue(id: u64) -> Result<Arc<OpenQueue>, Failure> {
     let queues = read();
-    let queue = queues.get(key(id ^ KIND)).ok_or_else(|| gone("queue"))?;
+    let queue = queues.get(key(QUEUES, id)).ok_or_else(|| gone("queue"))?;
     queue.process.check()?;
     Ok(Arc::clone(queue))
 }
@@ -126,5 +123,5 @@ pub(crate) fn queue(id: u64) -> Result<Arc<OpenQueue>, Failure> {
 /// Closes a queue and removes it, unless memory waits for its work.
 pub(crate) fn close_queue(id: u64) -> Result<Arc<OpenQueue>, Failure> {
     queue(id)?.close()?;
-    queues_locked().remove(key(id ^ KIND)).ok_or_else(|| gone("queue"))
+    queues_locked().remove(key(QUEUES, id)).ok_or_else(|| gone("queue"))
 }
