@@ -69,6 +69,35 @@ fn more_than_the_machine_has_is_refused_at_once_and_no_page_is_touched() {
     assert!(host.allocate(MIB, 64).is_ok());
 }
 
+/// Takes addresses until no hole of `left` bytes remains, as a tool that watches the process may have done.
+fn take_addresses(left: u64) {
+    let mut size = 1 << 46;
+    while size >= left {
+        let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
+        // SAFETY: a new mapping without access, at an address of the kernel's choice.
+        let at = unsafe { libc::mmap(std::ptr::null_mut(), size as usize, libc::PROT_NONE, flags, -1, 0) };
+        if at == libc::MAP_FAILED {
+            size /= 2;
+        }
+    }
+}
+
+#[test]
+fn pools_reserve_less_where_the_address_space_is_small() {
+    limited(libc::RLIMIT_NOFILE, 100, || {
+        take_addresses(8 * GIB);
+        let pools: Vec<_> =
+            (0..3).map(|_| Pool::new(Arc::new(HostDevice::new()), PoolConfig::elastic()).unwrap()).collect();
+        let buffers: Vec<_> = pools.iter().map(|pool| pool.allocate(20 * MIB).unwrap()).collect();
+        std::thread::scope(|scope| {
+            for pool in &pools {
+                scope.spawn(|| pool.allocate(20 * MIB).unwrap());
+            }
+        });
+        assert!(buffers.iter().all(|buffer| buffer.host_ptr().is_some() && !buffer.is_fallback()));
+    });
+}
+
 #[test]
 fn a_pool_says_so_and_goes_on() {
     let mut fixed = PoolConfig::default();

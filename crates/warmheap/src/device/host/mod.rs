@@ -90,12 +90,20 @@ impl HostDevice {
 }
 
 /// Returns the bytes of the largest heap. With twice as many addresses as the machine has memory, a heap can
-/// grow past addresses that were decommitted. More would take them from other pools and from the program.
+/// grow past addresses that were decommitted. More would take them from other pools and from the program. Where
+/// the address space is small, or is nearly used up, a heap has a share of what is left.
 fn largest_heap() -> u64 {
     let machine = available::machine().map(|bytes| bytes.saturating_mul(2).next_multiple_of(GRANULARITY));
     let share = available::addresses().map(|bytes| bytes / ADDRESS_SHARE / GRANULARITY * GRANULARITY);
     let bounds = [machine, share.map(|bytes| bytes.max(GRANULARITY))];
-    bounds.into_iter().flatten().fold(LARGEST, u64::min)
+    let mut largest = bounds.into_iter().flatten().fold(LARGEST, u64::min);
+    // Not every system tells how many addresses there are, and tools such as valgrind have fewer than it says.
+    // One share is left for what the mapping itself needs.
+    let shares = ADDRESS_SHARE - 1;
+    while largest > GRANULARITY && Mapping::reserve(largest * shares, GRANULARITY).is_err() {
+        largest = (largest / 2).next_multiple_of(GRANULARITY);
+    }
+    largest
 }
 
 /// The system is asked what it has before more than this is taken.
