@@ -19,6 +19,10 @@ step() {
     echo "test-c: $*" >&2
 }
 
+step "the options of install-c.sh, and the package as macOS has it"
+mkdir "$out/options"
+"$crate/tests/package/options.sh" "$out/options"
+
 step "the page docs/c.md, as it is written"
 # Prints the blocks of the page in one language.
 blocks() {
@@ -36,19 +40,27 @@ blocks sh | tail -n +3 >"$out/project/steps.sh"
 
 export PKG_CONFIG_PATH="$prefix/lib/pkgconfig"
 shared="$(pkg-config --cflags --libs warmheap) -lpthread"
-static="-I$prefix/include $prefix/lib/libwarmheap_c.a -lpthread -ldl -lm"
+needs=$(sed -n 's/^Libs.private: //p' "$PKG_CONFIG_PATH/warmheap.pc")
+static="-I$prefix/include $prefix/lib/libwarmheap_c.a $needs -lpthread"
 
 step "the tests, with the shared and with the static library"
-for test in interface whole; do
-    $cc $c11 "$crate/tests/c/$test.c" $shared -o "$out/shared"
+c_tests= cpp_tests=
+for source in "$crate"/tests/c/*.c; do
+    test=$(basename "$source" .c)
+    c_tests="$c_tests $test"
+    $cc $c11 "$source" $shared -o "$out/shared"
     "$out/shared"
-    $cc $c11 "$crate/tests/c/$test.c" $static -o "$out/$test"
+    $cc $c11 "$source" $static -o "$out/$test"
     "$out/$test"
 done
-$cxx $cxx17 "$crate/tests/cpp/wrapper.cpp" $shared -o "$out/shared"
-"$out/shared"
-$cxx $cxx17 "$crate/tests/cpp/wrapper.cpp" $static -o "$out/wrapper"
-"$out/wrapper"
+for source in "$crate"/tests/cpp/*.cpp; do
+    test=cpp_$(basename "$source" .cpp)
+    cpp_tests="$cpp_tests $test"
+    $cxx $cxx17 "$source" $shared -o "$out/shared"
+    "$out/shared"
+    $cxx $cxx17 "$source" $static -o "$out/$test"
+    "$out/$test"
+done
 
 step "the examples, with pkg-config"
 $cc $c11 "$crate/examples/queues.c" $shared -o "$out/queues"
@@ -64,16 +76,15 @@ cmake --build "$out/build" >/dev/null
 mv "$out/moved" "$prefix"
 
 step "AddressSanitizer"
-for program in tests/cpp/wrapper.cpp examples/completion.cpp; do
-    $cxx $cxx17 -fsanitize=address,undefined -fno-sanitize-recover=all "$crate/$program" $static -o "$out/sanitized"
+for program in "$crate"/tests/cpp/*.cpp "$crate/examples/completion.cpp"; do
+    $cxx $cxx17 -fsanitize=address,undefined -fno-sanitize-recover=all "$program" $static -o "$out/sanitized"
     "$out/sanitized" >/dev/null
 done
 
 if command -v valgrind >/dev/null; then
     step "valgrind"
     check="valgrind --quiet --leak-check=full --errors-for-leak-kinds=definite --show-leak-kinds=definite"
-    $check --error-exitcode=1 "$out/interface" small
-    for program in whole wrapper queues completion; do
+    for program in $c_tests $cpp_tests queues completion; do
         $check --error-exitcode=1 "$out/$program" >/dev/null
     done
 else

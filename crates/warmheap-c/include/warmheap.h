@@ -92,20 +92,23 @@ typedef enum wh_pressure_kind {
   WH_PRESSURE_EXHAUSTED = 2,
 } wh_pressure_kind;
 
-// The handle of a pool. All zeros is the handle of no pool. Since 0.1.
+// The handle of a pool. All zeros is the handle of no pool.
+// Since 0.1, as are the fields without another version.
 typedef struct wh_pool {
   // The number has no meaning to callers.
   uint64_t id;
 } wh_pool;
 
-// The handle of a buffer. All zeros is the handle of no buffer. Since 0.1.
+// The handle of a buffer. All zeros is the handle of no buffer.
+// Since 0.1, as are the fields without another version.
 typedef struct wh_buffer {
   // The number has no meaning to callers.
   uint64_t id;
 } wh_buffer;
 
 // A request for memory. Begin with `wh_request request = WH_REQUEST_INIT;`, which sets the size of the struct
-// and the line for leak reports, and set what matters. Since 0.2.
+// and the line for leak reports, and set what matters.
+// Since 0.2, as are the fields without another version.
 typedef struct wh_request {
   // `sizeof(wh_request)`.
   size_t struct_size;
@@ -130,7 +133,8 @@ typedef struct wh_request {
   const char *tag;
 } wh_request;
 
-// The place and size of a buffer. Set `struct_size` before a call that fills it. Since 0.2.
+// The place and size of a buffer. Set `struct_size` before a call that fills it.
+// Since 0.2, as are the fields without another version.
 typedef struct wh_buffer_info {
   // `sizeof(wh_buffer_info)`.
   size_t struct_size;
@@ -146,7 +150,8 @@ typedef struct wh_buffer_info {
   bool is_fallback;
 } wh_buffer_info;
 
-// A record of the log. The texts live until the callback returns. Since 0.2.
+// A record of the log. The texts live until the callback returns.
+// Since 0.2, as are the fields without another version.
 typedef struct wh_log_record {
   // `sizeof(wh_log_record)`, as the library knows it.
   size_t struct_size;
@@ -161,7 +166,8 @@ typedef struct wh_log_record {
 // A function that receives the log. `user` is what `wh_set_log` was given. Since 0.2.
 typedef void (*wh_log_callback)(void *user, const struct wh_log_record *record);
 
-// What a compaction did. Set `struct_size` before a call that fills it. Since 0.2.
+// What a compaction did. Set `struct_size` before a call that fills it.
+// Since 0.2, as are the fields without another version.
 typedef struct wh_compaction {
   // `sizeof(wh_compaction)`.
   size_t struct_size;
@@ -177,7 +183,8 @@ typedef struct wh_compaction {
   bool finished;
 } wh_compaction;
 
-// What a callback is told. Since 0.2.
+// What a callback is told.
+// Since 0.2, as are the fields without another version.
 typedef struct wh_pressure {
   // `sizeof(wh_pressure)`, as the library knows it.
   size_t struct_size;
@@ -194,7 +201,8 @@ typedef struct wh_pressure {
 // A function for moments when memory is short. `user` is what `wh_pool_on_pressure` was given. Since 0.2.
 typedef void (*wh_pressure_callback)(void *user, struct wh_pool pool, const struct wh_pressure *pressure);
 
-// How often a stage of the slow path was tried, and how often it served the request. Since 0.1.
+// How often a stage of the slow path was tried, and how often it served the request.
+// Since 0.1, as are the fields without another version.
 typedef struct wh_stage {
   // Times tried.
   uint64_t tried;
@@ -203,7 +211,8 @@ typedef struct wh_stage {
 } wh_stage;
 
 // The stages that a request goes through, in this order, when no heap has room for it. After a wait or a
-// callback, the slow path begins again. The stage that then serves the request is counted as well. Since 0.1.
+// callback, the slow path begins again. The stage that then serves the request is counted as well.
+// Since 0.1, as are the fields without another version.
 typedef struct wh_slow_path {
   // The pool frees retired buffers whose work has completed.
   struct wh_stage retired;
@@ -224,7 +233,8 @@ typedef struct wh_slow_path {
 } wh_slow_path;
 
 // A snapshot of a pool's statistics. Figures ending in `_mb` are MiB (2^20 bytes). Set `struct_size` before a
-// call that fills it. Since 0.2.
+// call that fills it.
+// Since 0.2, as are the fields without another version.
 typedef struct wh_statistics {
   // `sizeof(wh_statistics)`.
   size_t struct_size;
@@ -294,13 +304,14 @@ typedef struct wh_statistics {
 } wh_statistics;
 
 // The handle of a queue: an order of work that uses a pool's memory. All zeros is the handle of no queue.
-// Since 0.2.
+// Since 0.2, as are the fields without another version.
 typedef struct wh_queue {
   // The number has no meaning to callers.
   uint64_t id;
 } wh_queue;
 
-// A position in a queue: all work up to one signal. A plain value, which need not be freed. Since 0.2.
+// A position in a queue: all work up to one signal. A plain value, which need not be freed.
+// Since 0.2, as are the fields without another version.
 typedef struct wh_ticket {
   // The queue.
   struct wh_queue queue;
@@ -308,7 +319,8 @@ typedef struct wh_ticket {
   uint64_t value;
 } wh_ticket;
 
-// One of PyTorch's private pools: `c10::cuda::MempoolId_t`. Since 0.1.
+// One of PyTorch's private pools: `c10::cuda::MempoolId_t`.
+// Since 0.1, as are the fields without another version.
 typedef struct warmheap_pool_id {
   // The number has no meaning to Warmheap.
   uint64_t first;
@@ -406,13 +418,24 @@ enum wh_status wh_pin(struct wh_buffer buffer, struct wh_buffer_info *info);
 enum wh_status wh_unpin(struct wh_buffer buffer);
 
 // Hands the library's log to `callback`: the records of `level` and of those that matter more. Null ends
-// that. The callback is called on any thread, several at once, and inside calls of this library. It may call
-// the library, and does not throw. When this call returns, no other thread is in the callback that was set
-// before, so its data may be destroyed. Since 0.2.
+// that. A process has one callback at a time, and each call replaces the one before. The callback is called on
+// any thread, several at once, and inside calls of this library. It may call the library, and does not throw.
+//
+// When this call returns, no other thread is in a callback that was set before, so the data of those may be
+// destroyed. Within a callback (of the log or of a pool) this call does not wait: it replaces the callback and
+// returns. The data of the former one then stays until a later call outside of callbacks has returned. Do not
+// hold a lock that the callback takes. Since 0.2.
 //
 // # Safety
-// Any thread may call `callback` with `user`, until another call of this function returns.
-enum wh_status wh_set_log(wh_log_callback callback, void *user, uint32_t level);
+// Any thread may call `callback` with `user`, as long as this says.
+enum wh_status wh_set_log(wh_log_callback callback,
+                          void *user,
+                          uint32_t level);
+
+// Ends what `wh_set_log` began with this `callback` and `user`, unless a later call has replaced it. When
+// this call returns, no other thread is in that callback with that data; within a callback it does not wait,
+// as `wh_set_log`. For libraries that share a process: none of them ends the log of another. Since 0.2.
+enum wh_status wh_unset_log(wh_log_callback callback, void *user);
 
 // Opens a pool on `device`. A device is a name, and options after a colon, separated by commas:
 //
@@ -442,7 +465,7 @@ enum wh_status wh_pool_open_file(const char *device, const char *path, struct wh
 // Closes a pool. Live buffers stay valid until they are freed. The pool's memory goes back to the device
 // with the last of them. A pool with open queues ends when they are closed; meanwhile its buffers and queues
 // work, and nothing can be allocated. A recording ends; if it could not be written, the pool closes all the
-// same, and the call returns `WH_FILE_ERROR`. Since 0.1.
+// same, and the call returns `WH_FILE_ERROR`. Callbacks end, as `wh_pool_on_pressure` says. Since 0.1.
 enum wh_status wh_pool_close(struct wh_pool pool);
 
 // Writes the settings of a pool to `text` as YAML. The text and its length are written as
@@ -487,11 +510,15 @@ enum wh_status wh_pool_compact(struct wh_pool pool,
 // Registers `callback` for moments when memory is short: the pool holds more than a soft limit allows, or a
 // request is about to fail, which is then tried once more. The callback runs on the thread whose request met
 // the pressure, never for a free, and not within itself. It may call the library with this pool and others,
-// and does not throw. It stays until the pool ends, which calls `release` with `user`, unless that is null.
-// If this call fails, `release` is not called. Since 0.2.
+// and does not throw.
+//
+// It stays until `wh_pool_close`, also if queues keep the pool. That call waits until no other thread is in
+// the callback, and calls `release` with `user`, unless that is null. Within a callback (of a pool or of the
+// log) `wh_pool_close` does not wait; the last call of the callback to return then calls `release`. If this
+// call fails, `release` is not called. Since 0.2.
 //
 // # Safety
-// Any thread may call `callback` with `user` until the pool has called `release`.
+// Any thread may call `callback` with `user` until the library has called `release`, as this says.
 enum wh_status wh_pool_on_pressure(struct wh_pool pool,
                                    wh_pressure_callback callback,
                                    void *user,
@@ -554,7 +581,8 @@ enum wh_status wh_pool_statistics(struct wh_pool pool, struct wh_statistics *sta
 enum wh_status wh_pool_statistics_json(struct wh_pool pool, char *text, size_t capacity, size_t *needed);
 
 // Writes the pool's statistics to `text` as Prometheus text, each with the label `pool="NAME"`. Sizes are
-// bytes there. The text and its length are written as `wh_pool_statistics_json` does. Since 0.2.
+// bytes there. The text and its length are written as `wh_pool_statistics_json` does. A page of several pools
+// comes from `wh_pools_prometheus`. Since 0.2.
 //
 // # Safety
 // `name` is null or ends with a zero byte. `text` is null or has room for `capacity` bytes. `needed` is null
@@ -564,6 +592,21 @@ enum wh_status wh_pool_prometheus(struct wh_pool pool,
                                   char *text,
                                   size_t capacity,
                                   size_t *needed);
+
+// Writes one page of Prometheus text for several pools: `count` of them in `pools`, with their names in
+// `names`. Each sample has the label `pool="NAME"`, and every metric is described once, which the texts of
+// single pools side by side do not do. Two pools of one name are refused. The text and its length are written
+// as `wh_pool_statistics_json` does; without pools it is empty. Since 0.2.
+//
+// # Safety
+// `pools` and `names` are null or have `count` items. Each name is null or ends with a zero byte. `text` is
+// null or has room for `capacity` bytes. `needed` is null or has room for the result.
+enum wh_status wh_pools_prometheus(const struct wh_pool *pools,
+                                   const char *const *names,
+                                   size_t count,
+                                   char *text,
+                                   size_t capacity,
+                                   size_t *needed);
 
 // Writes the buffers that are alive to `text`: their number, and a line for each line of source and tag, most
 // bytes first. The text and its length are written as `wh_pool_statistics_json` does. When a pool closes with

@@ -6,12 +6,14 @@
 //!
 //! - `pool`, `buffer`, `queue`, `log`: the functions of `warmheap.h`
 //! - `tables`: numbers in place of pointers, checked at each use
+//! - `callback`: functions of the program, and how they end
 //! - `fork`: the tables of handles across a fork
 //! - `sized`: structs that carry their size
 //! - `status`, `text`: what every function returns, and texts from and for C
 //! - `torch`: the functions that PyTorch's pluggable allocator needs
 
 mod buffer;
+mod callback;
 mod fork;
 mod log;
 mod pool;
@@ -29,13 +31,14 @@ pub use buffer::{
     wh_allocate_with, wh_buffer, wh_buffer_info, wh_free, wh_grow, wh_grow_or_move, wh_inspect, wh_pin,
     wh_request, wh_unpin,
 };
-pub use log::{wh_log_callback, wh_log_level, wh_log_record, wh_set_log};
+pub use log::{wh_log_callback, wh_log_level, wh_log_record, wh_set_log, wh_unset_log};
 pub use pool::{
     wh_compaction, wh_pool, wh_pool_close, wh_pool_compact, wh_pool_leak_report, wh_pool_maintain,
     wh_pool_make_purgeable, wh_pool_on_pressure, wh_pool_open, wh_pool_open_file, wh_pool_prometheus,
     wh_pool_quota, wh_pool_record, wh_pool_remove_quota, wh_pool_reset_statistics, wh_pool_set_quota,
     wh_pool_settings, wh_pool_statistics, wh_pool_statistics_json, wh_pool_stop_recording, wh_pool_trim,
-    wh_pressure, wh_pressure_callback, wh_pressure_kind, wh_slow_path, wh_stage, wh_statistics,
+    wh_pools_prometheus, wh_pressure, wh_pressure_callback, wh_pressure_kind, wh_slow_path, wh_stage,
+    wh_statistics,
 };
 pub use queue::{
     wh_in_flight_until, wh_queue, wh_queue_allocate, wh_queue_close, wh_queue_complete, wh_queue_lose,

@@ -15,7 +15,7 @@ use crate::tables::{self, Held, OpenQueue, Order};
 use crate::text::given;
 
 /// The handle of a queue: an order of work that uses a pool's memory. All zeros is the handle of no queue.
-/// Since 0.2.
+/// Since 0.2, as are the fields without another version.
 #[repr(C)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[allow(non_camel_case_types)]
@@ -24,7 +24,8 @@ pub struct wh_queue {
     pub id: u64,
 }
 
-/// A position in a queue: all work up to one signal. A plain value, which need not be freed. Since 0.2.
+/// A position in a queue: all work up to one signal. A plain value, which need not be freed.
+/// Since 0.2, as are the fields without another version.
 #[repr(C)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[allow(non_camel_case_types)]

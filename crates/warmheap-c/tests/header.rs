@@ -81,13 +81,60 @@ fn every_item_names_the_version_that_brought_it() {
     for (line, comment) in items {
         // The macro stands in a condition, and its comment before that.
         let macro_of_0_2 = line.starts_with("#define wh_allocate(");
-        let since = comment.split("Since ").last().filter(|_| comment.contains("Since "));
-        let version = since.and_then(|text| {
-            let (major, rest) = text.split_once('.')?;
-            let minor: String = rest.chars().take_while(char::is_ascii_digit).collect();
-            Some((major.parse::<u32>().ok()?, minor.parse::<u32>().ok()?))
-        });
-        assert!(macro_of_0_2 || version.is_some_and(|it| it <= current), "{line}: {comment}");
+        assert!(macro_of_0_2 || since(&comment).is_some_and(|it| it <= current), "{line}: {comment}");
+    }
+}
+
+/// The structs of the header, each with the last field of the version that brought it.
+const STRUCTS: [(&str, &str); 13] = [
+    ("wh_pool", "id"),
+    ("wh_buffer", "id"),
+    ("wh_request", "tag"),
+    ("wh_buffer_info", "is_fallback"),
+    ("wh_log_record", "fields"),
+    ("wh_compaction", "finished"),
+    ("wh_pressure", "objects"),
+    ("wh_stage", "served"),
+    ("wh_slow_path", "callbacks"),
+    ("wh_statistics", "peak_reserved_bytes"),
+    ("wh_queue", "id"),
+    ("wh_ticket", "value"),
+    ("warmheap_pool_id", "second"),
+];
+
+/// Returns the version that a comment names last.
+fn since(comment: &str) -> Option<(u32, u32)> {
+    let (_, text) = comment.rsplit_once("Since ")?;
+    let (major, rest) = text.split_once('.')?;
+    let minor: String = rest.chars().take_while(char::is_ascii_digit).collect();
+    Some((major.parse().ok()?, minor.parse().ok()?))
+}
+
+/// A struct says once which version brought it and its fields. A field of a later version says so itself.
+#[test]
+fn every_field_has_a_version() {
+    let header = include_str!("../include/warmheap.h");
+    let current = (warmheap_c::WH_VERSION_MAJOR, warmheap_c::WH_VERSION_MINOR);
+    assert_eq!(header.matches("typedef struct ").count(), STRUCTS.len(), "a struct is not in the list");
+    for (name, last) in STRUCTS {
+        let begin = format!(" struct {name} {{");
+        let about = comment(header, &begin, "//");
+        assert!(about.ends_with(", as are the fields without another version."), "{name}: {about}");
+        let brought = since(&about).filter(|version| *version <= current).expect(name);
+        let (_, body) = header.split_once(&begin).unwrap();
+        let (body, _) = body.split_once("\n} ").unwrap();
+        let (mut later, mut fields) = (false, 0);
+        let declared = body.lines().enumerate().filter(|(_, line)| !line.trim().starts_with("//"));
+        for (at, field) in declared.filter(|(_, line)| line.ends_with(';')) {
+            let above = body.lines().take(at).collect::<Vec<_>>();
+            let own = above.iter().rev().map_while(|line| line.trim().strip_prefix("// "));
+            let own = own.filter_map(since).next();
+            let right = own.is_some_and(|own| own > brought && own <= current);
+            assert!(if later { right } else { own.is_none() }, "{name}: {field}");
+            later |= field.ends_with(&format!("{last};"));
+            fields += 1;
+        }
+        assert!(later && fields > 0, "{name} has no {last}");
     }
 }
 
@@ -115,7 +162,9 @@ fn functions(header: &str) -> Vec<&str> {
 
 #[test]
 fn the_wrapper_for_cpp_has_every_function() {
-    let wrapper = include_str!("../include/warmheap.hpp");
+    let parts = Path::new(env!("CARGO_MANIFEST_DIR")).join("include/warmheap");
+    let parts = std::fs::read_dir(parts).unwrap().map(|part| part.unwrap().path());
+    let wrapper: String = parts.map(|part| std::fs::read_to_string(part).unwrap()).collect();
     let functions = functions(include_str!("../include/warmheap.h"));
     assert!(functions.len() > 40, "{functions:?}");
     let of_c_alone = ["wh_allocate", "wh_allocate_at", "wh_version", "wh_version_string"];

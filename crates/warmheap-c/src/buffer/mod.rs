@@ -19,7 +19,8 @@ pub use growth::{wh_grow, wh_grow_or_move};
 pub use movable::{wh_pin, wh_unpin};
 pub use request::{WH_MOVABLE, WH_NO_FALLBACK, WH_NO_WAIT, WH_NON_BLOCKING, WH_ZEROED, wh_request};
 
-/// The handle of a buffer. All zeros is the handle of no buffer. Since 0.1.
+/// The handle of a buffer. All zeros is the handle of no buffer.
+/// Since 0.1, as are the fields without another version.
 #[repr(C)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[allow(non_camel_case_types)]
@@ -28,7 +29,8 @@ pub struct wh_buffer {
     pub id: u64,
 }
 
-/// The place and size of a buffer. Set `struct_size` before a call that fills it. Since 0.2.
+/// The place and size of a buffer. Set `struct_size` before a call that fills it.
+/// Since 0.2, as are the fields without another version.
 #[repr(C)]
 #[derive(Debug, Clone, Copy)]
 #[allow(non_camel_case_types)]

@@ -27,7 +27,8 @@ pub const WH_MOVABLE: u32 = 16;
 const ALL: u32 = WH_ZEROED | WH_NO_FALLBACK | WH_NO_WAIT | WH_NON_BLOCKING | WH_MOVABLE;
 
 /// A request for memory. Begin with `wh_request request = WH_REQUEST_INIT;`, which sets the size of the struct
-/// and the line for leak reports, and set what matters. Since 0.2.
+/// and the line for leak reports, and set what matters.
+/// Since 0.2, as are the fields without another version.
 #[repr(C)]
 #[derive(Debug, Clone, Copy)]
 #[allow(non_camel_case_types)]

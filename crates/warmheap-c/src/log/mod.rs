@@ -1,24 +1,17 @@
 //! The library's log, handed to a function of the program.
 //!
-//! The function runs on the thread that logs, inside the call that caused the record. No lock of this
-//! interface is held meanwhile, so it may call the library. Records that it causes itself are not handed
-//! over.
+//! The module owns which function that is, and its end. The function runs on the thread that logs, inside the
+//! call that caused the record. No lock of this interface is held meanwhile, so it may call the library.
 
-use std::cell::Cell;
-use std::ffi::{CString, c_char, c_void};
-use std::fmt::{self, Write};
+mod bridge;
+
+use std::ffi::{c_char, c_void};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
-use serde_json::{Map, Value};
-use tracing::field::{Field, Visit};
-use tracing::level_filters::LevelFilter;
-use tracing::span::{Attributes, Id, Record};
-use tracing::subscriber::set_global_default;
-use tracing::{Event, Level, Metadata, Subscriber};
 use warmheap::fork::Process;
 
+use crate::callback;
 use crate::status::{Failure, guarded, wh_status};
 
 /// How much a record of the log matters. Since 0.2.
@@ -36,7 +29,8 @@ pub enum wh_log_level {
     WH_LOG_DEBUG = 4,
 }
 
-/// A record of the log. The texts live until the callback returns. Since 0.2.
+/// A record of the log. The texts live until the callback returns.
+/// Since 0.2, as are the fields without another version.
 #[repr(C)]
 #[derive(Debug, Clone, Copy)]
 #[allow(non_camel_case_types)]
@@ -55,39 +49,91 @@ pub struct wh_log_record {
 #[allow(non_camel_case_types)]
 pub type wh_log_callback = Option<unsafe extern "C" fn(user: *mut c_void, record: *const wh_log_record)>;
 
-/// The function of the program, and its data.
-pub(crate) struct Program {
+/// The program's function, and what it was set with.
+#[derive(Clone, Copy)]
+struct Receiver {
     callback: unsafe extern "C" fn(*mut c_void, *const wh_log_record),
     user: *mut c_void,
-    process: Process,
+    level: u32,
 }
 
 // SAFETY: `wh_set_log` requires a function that any thread may call with the data.
-unsafe impl Send for Program {}
+unsafe impl Send for Receiver {}
 // SAFETY: as above.
-unsafe impl Sync for Program {}
+unsafe impl Sync for Receiver {}
 
-static PROGRAM: Mutex<Option<Arc<Program>>> = Mutex::new(None);
-/// The number of the least important level that the program wants; 0 is none.
-static WANTED: AtomicU32 = AtomicU32::new(0);
-
-thread_local! {
-    /// Whether this thread is in the program's function. It has no destructor, so it is there to the end.
-    static INSIDE: Cell<bool> = const { Cell::new(false) };
+impl Receiver {
+    fn is(
+        &self,
+        callback: unsafe extern "C" fn(*mut c_void, *const wh_log_record),
+        user: *mut c_void,
+    ) -> bool {
+        std::ptr::fn_addr_eq(self.callback, callback) && self.user == user
+    }
 }
 
+/// A receiver that was replaced or ended.
+struct Former {
+    receiver: Receiver,
+    process: Process,
+    /// Alive while a thread is in the function.
+    calls: Weak<Receiver>,
+}
+
+impl Former {
+    /// Whether a thread of this process may be in the function. The threads that a parent had are not here.
+    fn is_called(&self) -> bool {
+        self.process.is_current() && self.calls.strong_count() > 0
+    }
+}
+
+/// Those who receive the log.
+pub(crate) struct Receivers {
+    /// Each call of the function holds a reference, which it takes while the list is locked.
+    present: Option<(Arc<Receiver>, Process)>,
+    /// Those that may not have returned yet.
+    former: Vec<Former>,
+}
+
+static RECEIVERS: Mutex<Receivers> = Mutex::new(Receivers { present: None, former: Vec::new() });
+/// The number of the least important level that the program wants; 0 is none. It changes while the list is
+/// locked.
+static WANTED: AtomicU32 = AtomicU32::new(0);
+
 /// Locks what [`wh_set_log`] sets.
-pub(crate) fn locked() -> MutexGuard<'static, Option<Arc<Program>>> {
-    PROGRAM.lock().unwrap_or_else(PoisonError::into_inner)
+pub(crate) fn locked() -> MutexGuard<'static, Receivers> {
+    RECEIVERS.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Receivers {
+    fn replace(&mut self, next: Option<Receiver>) {
+        WANTED.store(next.map_or(0, |receiver| receiver.level), Ordering::Release);
+        let next = next.map(|receiver| (Arc::new(receiver), Process::current()));
+        if let Some((before, process)) = std::mem::replace(&mut self.present, next) {
+            self.former.push(Former { receiver: *before, process, calls: Arc::downgrade(&before) });
+        }
+        self.former.retain(Former::is_called);
+    }
+}
+
+/// Waits until no other thread is in a former receiver that `ends`; see [`callback`].
+fn wait_for_former(ends: impl Fn(&Receiver) -> bool) {
+    let is_called = || locked().former.iter().any(|former| ends(&former.receiver) && former.is_called());
+    // The list is not locked during a pause.
+    while is_called() && callback::pause() {}
 }
 
 /// Hands the library's log to `callback`: the records of `level` and of those that matter more. Null ends
-/// that. The callback is called on any thread, several at once, and inside calls of this library. It may call
-/// the library, and does not throw. When this call returns, no other thread is in the callback that was set
-/// before, so its data may be destroyed. Since 0.2.
+/// that. A process has one callback at a time, and each call replaces the one before. The callback is called on
+/// any thread, several at once, and inside calls of this library. It may call the library, and does not throw.
+///
+/// When this call returns, no other thread is in a callback that was set before, so the data of those may be
+/// destroyed. Within a callback (of the log or of a pool) this call does not wait: it replaces the callback and
+/// returns. The data of the former one then stays until a later call outside of callbacks has returned. Do not
+/// hold a lock that the callback takes. Since 0.2.
 ///
 /// # Safety
-/// Any thread may call `callback` with `user`, until another call of this function returns.
+/// Any thread may call `callback` with `user`, as long as this says.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn wh_set_log(callback: wh_log_callback, user: *mut c_void, level: u32) -> wh_status {
     guarded(|| {
@@ -95,140 +141,29 @@ pub unsafe extern "C" fn wh_set_log(callback: wh_log_callback, user: *mut c_void
             let text = format!("level is {level}; it is one of WH_LOG_ERROR (1) to WH_LOG_DEBUG (4)");
             return Err(Failure::argument(text));
         }
-        let program =
-            callback.map(|callback| Arc::new(Program { callback, user, process: Process::current() }));
-        if program.is_some() {
-            subscribe()?;
+        let next = callback.map(|callback| Receiver { callback, user, level });
+        if next.is_some() {
+            bridge::subscribe()?;
         }
-        WANTED.store(if program.is_some() { level } else { 0 }, Ordering::Release);
-        let before = std::mem::replace(&mut *locked(), program);
-        if let Some(before) = before.filter(|before| before.process.is_current() && !INSIDE.get()) {
-            while Arc::strong_count(&before) > 1 {
-                std::thread::sleep(Duration::from_micros(100));
-            }
-        }
+        locked().replace(next);
+        wait_for_former(|_| true);
         Ok(())
     })
 }
 
-/// Makes this module the receiver of the process's log.
-fn subscribe() -> Result<(), Failure> {
-    static DONE: Mutex<bool> = Mutex::new(false);
-    let mut done = DONE.lock().unwrap_or_else(PoisonError::into_inner);
-    if !*done {
-        let taken = "another part of this process receives the log already (tracing's global subscriber)";
-        set_global_default(Bridge).map_err(|_| Failure::order(taken))?;
-        *done = true;
-    }
-    Ok(())
-}
-
-#[derive(Debug)]
-struct Bridge;
-
-fn number(level: Level) -> wh_log_level {
-    match level {
-        Level::ERROR => wh_log_level::WH_LOG_ERROR,
-        Level::WARN => wh_log_level::WH_LOG_WARN,
-        Level::INFO => wh_log_level::WH_LOG_INFO,
-        _ => wh_log_level::WH_LOG_DEBUG,
-    }
-}
-
-impl Subscriber for Bridge {
-    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        metadata.is_event()
-            && *metadata.level() <= Level::DEBUG
-            && number(*metadata.level()) as u32 <= WANTED.load(Ordering::Acquire)
-    }
-
-    /// The program may ask for more later.
-    fn register_callsite(&self, metadata: &'static Metadata<'static>) -> tracing::subscriber::Interest {
-        if metadata.is_event() && *metadata.level() <= Level::DEBUG {
-            tracing::subscriber::Interest::sometimes()
-        } else {
-            tracing::subscriber::Interest::never()
+/// Ends what `wh_set_log` began with this `callback` and `user`, unless a later call has replaced it. When
+/// this call returns, no other thread is in that callback with that data; within a callback it does not wait,
+/// as `wh_set_log`. For libraries that share a process: none of them ends the log of another. Since 0.2.
+#[unsafe(no_mangle)]
+pub extern "C" fn wh_unset_log(callback: wh_log_callback, user: *mut c_void) -> wh_status {
+    guarded(|| {
+        let callback = callback.ok_or_else(|| Failure::argument("callback is null"))?;
+        let mut receivers = locked();
+        if receivers.present.as_ref().is_some_and(|(present, _)| present.is(callback, user)) {
+            receivers.replace(None);
         }
-    }
-
-    fn max_level_hint(&self) -> Option<LevelFilter> {
-        Some(LevelFilter::DEBUG)
-    }
-
-    fn event(&self, event: &Event<'_>) {
-        if INSIDE.get() {
-            return;
-        }
-        let Some(program) = locked().clone() else { return };
-        let mut text = Text::default();
-        event.record(&mut text);
-        let fields = Value::Object(text.fields).to_string();
-        let c_text = |text: String| CString::new(text.replace('\0', " ")).unwrap_or_default();
-        let (message, fields) = (c_text(text.message), c_text(fields));
-        let record = wh_log_record {
-            struct_size: size_of::<wh_log_record>(),
-            level: number(*event.metadata().level()),
-            message: message.as_ptr(),
-            fields: fields.as_ptr(),
-        };
-        INSIDE.set(true);
-        // SAFETY: `wh_set_log` requires that any thread may make this call.
-        unsafe { (program.callback)(program.user, &raw const record) };
-        INSIDE.set(false);
-    }
-
-    fn new_span(&self, _: &Attributes<'_>) -> Id {
-        Id::from_u64(1)
-    }
-
-    fn record(&self, _: &Id, _: &Record<'_>) {}
-
-    fn record_follows_from(&self, _: &Id, _: &Id) {}
-
-    fn enter(&self, _: &Id) {}
-
-    fn exit(&self, _: &Id) {}
-}
-
-/// A record's message and its other fields. Numbers stay numbers.
-#[derive(Default)]
-struct Text {
-    message: String,
-    fields: Map<String, Value>,
-}
-
-impl Text {
-    fn add(&mut self, field: &Field, value: impl Into<Value>) {
-        self.fields.insert(field.name().to_owned(), value.into());
-    }
-}
-
-impl Visit for Text {
-    fn record_u64(&mut self, field: &Field, value: u64) {
-        self.add(field, value);
-    }
-
-    fn record_i64(&mut self, field: &Field, value: i64) {
-        self.add(field, value);
-    }
-
-    fn record_f64(&mut self, field: &Field, value: f64) {
-        self.add(field, value);
-    }
-
-    fn record_bool(&mut self, field: &Field, value: bool) {
-        self.add(field, value);
-    }
-
-    fn record_str(&mut self, field: &Field, value: &str) {
-        self.add(field, value);
-    }
-
-    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        if field.name() == "message" {
-            let _ = write!(self.message, "{value:?}");
-        } else {
-            self.add(field, format!("{value:?}"));
-        }
-    }
+        drop(receivers);
+        wait_for_former(|receiver| receiver.is(callback, user));
+        Ok(())
+    })
 }

@@ -9,7 +9,8 @@ use crate::sized::{self, sized};
 use crate::status::{guarded, put, wh_status};
 use crate::tables;
 
-/// What a compaction did. Set `struct_size` before a call that fills it. Since 0.2.
+/// What a compaction did. Set `struct_size` before a call that fills it.
+/// Since 0.2, as are the fields without another version.
 #[repr(C)]
 #[derive(Debug, Clone, Copy)]
 #[allow(non_camel_case_types)]

@@ -12,7 +12,9 @@ use warmheap::config::ConfigError;
 use warmheap::device::{Spec, SpecError};
 use warmheap::{Pool, PoolConfig};
 
+use crate::callback::UserData;
 use crate::status::{Failure, guarded, put, wh_status};
+use crate::tables::OpenPool;
 use crate::text::{given, put_text, text};
 use crate::{fork, tables};
 
@@ -22,10 +24,11 @@ pub use quota::{wh_pool_quota, wh_pool_remove_quota, wh_pool_set_quota};
 pub use record::{wh_pool_record, wh_pool_stop_recording};
 pub use statistics::{
     wh_pool_leak_report, wh_pool_prometheus, wh_pool_reset_statistics, wh_pool_statistics,
-    wh_pool_statistics_json, wh_slow_path, wh_stage, wh_statistics,
+    wh_pool_statistics_json, wh_pools_prometheus, wh_slow_path, wh_stage, wh_statistics,
 };
 
-/// The handle of a pool. All zeros is the handle of no pool. Since 0.1.
+/// The handle of a pool. All zeros is the handle of no pool.
+/// Since 0.1, as are the fields without another version.
 #[repr(C)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[allow(non_camel_case_types)]
@@ -111,11 +114,12 @@ unsafe fn open(
 /// Closes a pool. Live buffers stay valid until they are freed. The pool's memory goes back to the device
 /// with the last of them. A pool with open queues ends when they are closed; meanwhile its buffers and queues
 /// work, and nothing can be allocated. A recording ends; if it could not be written, the pool closes all the
-/// same, and the call returns `WH_FILE_ERROR`. Since 0.1.
+/// same, and the call returns `WH_FILE_ERROR`. Callbacks end, as `wh_pool_on_pressure` says. Since 0.1.
 #[unsafe(no_mangle)]
 pub extern "C" fn wh_pool_close(pool: wh_pool) -> wh_status {
     guarded(|| {
-        let (pool, recorder) = tables::remove_pool(pool.id)?;
+        let OpenPool { pool, recorder, data } = tables::remove_pool(pool.id)?;
+        data.into_iter().for_each(UserData::end);
         let recorded = recorder.map_or(Ok(0), warmheap_trace::Recorder::finish);
         drop(pool);
         Ok(recorded.map(drop)?)

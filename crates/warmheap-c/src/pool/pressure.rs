@@ -5,6 +5,7 @@ use std::ffi::c_void;
 use warmheap::Pressure;
 
 use super::wh_pool;
+use crate::callback::{self, UserData};
 use crate::status::{Failure, guarded, wh_status};
 use crate::tables;
 
@@ -19,7 +20,8 @@ pub enum wh_pressure_kind {
     WH_PRESSURE_EXHAUSTED = 2,
 }
 
-/// What a callback is told. Since 0.2.
+/// What a callback is told.
+/// Since 0.2, as are the fields without another version.
 #[repr(C)]
 #[derive(Debug, Clone, Copy)]
 #[allow(non_camel_case_types)]
@@ -41,43 +43,20 @@ pub struct wh_pressure {
 pub type wh_pressure_callback =
     Option<unsafe extern "C" fn(user: *mut c_void, pool: wh_pool, pressure: *const wh_pressure)>;
 
-/// The program's function and its data.
-struct Program {
-    callback: unsafe extern "C" fn(*mut c_void, wh_pool, *const wh_pressure),
-    release: Option<unsafe extern "C" fn(*mut c_void)>,
-    user: *mut c_void,
-}
-
-// SAFETY: `wh_pool_on_pressure` requires functions that any thread may call with the data.
-unsafe impl Send for Program {}
-// SAFETY: as above.
-unsafe impl Sync for Program {}
-
-impl Program {
-    fn call(&self, pool: wh_pool, met: Pressure) {
-        let struct_size = size_of::<wh_pressure>();
-        let pressure = match met {
+impl wh_pressure {
+    /// Returns `None` for a kind that this interface does not have yet.
+    fn of(met: Pressure) -> Option<Self> {
+        let struct_size = size_of::<Self>();
+        match met {
             Pressure::SoftLimit { reserved, objects } => {
                 let kind = wh_pressure_kind::WH_PRESSURE_SOFT_LIMIT;
-                wh_pressure { struct_size, kind, requested: 0, reserved, objects }
+                Some(Self { struct_size, kind, requested: 0, reserved, objects })
             }
             Pressure::Exhausted { requested } => {
                 let kind = wh_pressure_kind::WH_PRESSURE_EXHAUSTED;
-                wh_pressure { struct_size, kind, requested, reserved: 0, objects: 0 }
+                Some(Self { struct_size, kind, requested, reserved: 0, objects: 0 })
             }
-            // A kind that this interface does not have yet.
-            _ => return,
-        };
-        // SAFETY: `wh_pool_on_pressure` requires that any thread may make this call.
-        unsafe { (self.callback)(self.user, pool, &raw const pressure) };
-    }
-}
-
-impl Drop for Program {
-    fn drop(&mut self) {
-        if let Some(release) = self.release {
-            // SAFETY: as above, and the library makes this call once.
-            unsafe { release(self.user) };
+            _ => None,
         }
     }
 }
@@ -85,11 +64,15 @@ impl Drop for Program {
 /// Registers `callback` for moments when memory is short: the pool holds more than a soft limit allows, or a
 /// request is about to fail, which is then tried once more. The callback runs on the thread whose request met
 /// the pressure, never for a free, and not within itself. It may call the library with this pool and others,
-/// and does not throw. It stays until the pool ends, which calls `release` with `user`, unless that is null.
-/// If this call fails, `release` is not called. Since 0.2.
+/// and does not throw.
+///
+/// It stays until `wh_pool_close`, also if queues keep the pool. That call waits until no other thread is in
+/// the callback, and calls `release` with `user`, unless that is null. Within a callback (of a pool or of the
+/// log) `wh_pool_close` does not wait; the last call of the callback to return then calls `release`. If this
+/// call fails, `release` is not called. Since 0.2.
 ///
 /// # Safety
-/// Any thread may call `callback` with `user` until the pool has called `release`.
+/// Any thread may call `callback` with `user` until the library has called `release`, as this says.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn wh_pool_on_pressure(
     pool: wh_pool,
@@ -100,8 +83,12 @@ pub unsafe extern "C" fn wh_pool_on_pressure(
     guarded(|| {
         let library = tables::pool(pool.id)?;
         let callback = callback.ok_or_else(|| Failure::argument("callback is null"))?;
-        let program = Program { callback, release, user };
-        library.on_pressure(move |_, met| program.call(pool, met));
+        let data = tables::add_data(pool.id, || UserData { user, release })?;
+        library.on_pressure(move |_, met| {
+            let (Some(data), Some(pressure)) = (data.upgrade(), wh_pressure::of(met)) else { return };
+            // SAFETY: the program promises that any thread may make this call.
+            callback::enter(|| unsafe { callback(data.user, pool, &raw const pressure) });
+        });
         Ok(())
     })
 }

@@ -2,15 +2,17 @@
 
 use std::ffi::c_char;
 
-use warmheap::Pool;
+use warmheap::stats::to_prometheus;
+use warmheap::{Pool, Statistics};
 
 use super::wh_pool;
 use crate::sized::{self, sized};
-use crate::status::{guarded, wh_status};
+use crate::status::{Failure, guarded, wh_status};
 use crate::tables;
 use crate::text::{given, put_text};
 
-/// How often a stage of the slow path was tried, and how often it served the request. Since 0.1.
+/// How often a stage of the slow path was tried, and how often it served the request.
+/// Since 0.1, as are the fields without another version.
 #[repr(C)]
 #[derive(Debug, Clone, Copy, Default)]
 #[allow(non_camel_case_types)]
@@ -22,7 +24,8 @@ pub struct wh_stage {
 }
 
 /// The stages that a request goes through, in this order, when no heap has room for it. After a wait or a
-/// callback, the slow path begins again. The stage that then serves the request is counted as well. Since 0.1.
+/// callback, the slow path begins again. The stage that then serves the request is counted as well.
+/// Since 0.1, as are the fields without another version.
 #[repr(C)]
 #[derive(Debug, Clone, Copy, Default)]
 #[allow(non_camel_case_types)]
@@ -67,7 +70,8 @@ impl From<warmheap::stats::SlowPath> for wh_slow_path {
 }
 
 /// A snapshot of a pool's statistics. Figures ending in `_mb` are MiB (2^20 bytes). Set `struct_size` before a
-/// call that fills it. Since 0.2.
+/// call that fills it.
+/// Since 0.2, as are the fields without another version.
 #[repr(C)]
 #[derive(Debug, Clone, Copy)]
 #[allow(non_camel_case_types)]
@@ -243,7 +247,8 @@ pub unsafe extern "C" fn wh_pool_statistics_json(
 }
 
 /// Writes the pool's statistics to `text` as Prometheus text, each with the label `pool="NAME"`. Sizes are
-/// bytes there. The text and its length are written as `wh_pool_statistics_json` does. Since 0.2.
+/// bytes there. The text and its length are written as `wh_pool_statistics_json` does. A page of several pools
+/// comes from `wh_pools_prometheus`. Since 0.2.
 ///
 /// # Safety
 /// `name` is null or ends with a zero byte. `text` is null or has room for `capacity` bytes. `needed` is null
@@ -261,6 +266,47 @@ pub unsafe extern "C" fn wh_pool_prometheus(
         // SAFETY: the caller keeps this function's contract.
         let made = pool.statistics().to_prometheus(unsafe { given(name, "name") }?);
         // SAFETY: as above.
+        unsafe { put_text(&made, text, capacity, needed) }
+    })
+}
+
+/// Writes one page of Prometheus text for several pools: `count` of them in `pools`, with their names in
+/// `names`. Each sample has the label `pool="NAME"`, and every metric is described once, which the texts of
+/// single pools side by side do not do. Two pools of one name are refused. The text and its length are written
+/// as `wh_pool_statistics_json` does; without pools it is empty. Since 0.2.
+///
+/// # Safety
+/// `pools` and `names` are null or have `count` items. Each name is null or ends with a zero byte. `text` is
+/// null or has room for `capacity` bytes. `needed` is null or has room for the result.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn wh_pools_prometheus(
+    pools: *const wh_pool,
+    names: *const *const c_char,
+    count: usize,
+    text: *mut c_char,
+    capacity: usize,
+    needed: *mut usize,
+) -> wh_status {
+    guarded(|| {
+        if count > 0 && (pools.is_null() || names.is_null()) {
+            let which = if pools.is_null() { "pools" } else { "names" };
+            return Err(Failure::argument(format!("{which} is null, and count is {count}")));
+        }
+        let mut seen: Vec<(&str, Statistics)> = Vec::new();
+        for at in 0..count {
+            // SAFETY: the caller has `count` items in both.
+            let (pool, name) = unsafe { (pools.add(at).read(), names.add(at).read()) };
+            // SAFETY: the caller keeps this function's contract.
+            let name = unsafe { given(name, &format!("names[{at}]")) }?;
+            if seen.iter().any(|(known, _)| *known == name) {
+                return Err(Failure::argument(format!(
+                    "two pools have the name {name:?}; a label tells pools apart"
+                )));
+            }
+            seen.push((name, tables::pool(pool.id)?.statistics()));
+        }
+        let made = to_prometheus(seen.iter().map(|(name, statistics)| (*name, statistics)));
+        // SAFETY: the caller keeps this function's contract.
         unsafe { put_text(&made, text, capacity, needed) }
     })
 }

@@ -29,7 +29,8 @@ use crate::status::{Failure, wh_status};
 pub(crate) use buffers::{Entry, add_buffer, buffers_locked, remove_buffer, take_buffer, with_buffer};
 pub(crate) use held::{Held, Movable, Shared};
 pub(crate) use pools::{
-    add_pool, pool, pool_and_recorder, pools_locked, remove_pool, set_recorder, take_recorder,
+    OpenPool, add_data, add_pool, pool, pool_and_recorder, pools_locked, remove_pool, set_recorder,
+    take_recorder,
 };
 pub(crate) use queues::{OpenQueue, Order, add_queue, close_queue, queue, queues_locked};
 

@@ -17,7 +17,8 @@ use warmheap::{AllocError, Buffer, Pool, PoolConfig, Request};
 use super::arena::Arenas;
 use super::keeper::Keeper;
 
-/// One of PyTorch's private pools: `c10::cuda::MempoolId_t`. Since 0.1.
+/// One of PyTorch's private pools: `c10::cuda::MempoolId_t`.
+/// Since 0.1, as are the fields without another version.
 #[repr(C)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[allow(non_camel_case_types)]

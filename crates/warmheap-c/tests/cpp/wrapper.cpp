@@ -1,11 +1,8 @@
 // What a C++ program relies on in warmheap.hpp. Prints nothing when all is well.
 
-#include "warmheap.hpp"
+#include "support.hpp"
 
-#undef NDEBUG
 #include <atomic>
-#include <cassert>
-#include <cstdio>
 #include <cstring>
 #include <list>
 #include <map>
@@ -25,21 +22,6 @@ static_assert(!std::is_copy_constructible_v<Buffer> && std::is_nothrow_move_cons
 static_assert(!std::is_copy_constructible_v<Pool> && std::is_nothrow_move_assignable_v<Pool>);
 static_assert(!std::is_copy_constructible_v<Queue> && std::is_nothrow_move_constructible_v<Queue>);
 static_assert(std::is_nothrow_move_constructible_v<warmheap::Pin> && std::is_trivially_copyable_v<Ticket>);
-
-static constexpr std::uint64_t MIB = 1 << 20;
-static const char *const FIXED = "{heap_size_mb: 32, num_heaps: 2, warmup_sizes: [], thread_cache_mb: 0}";
-
-template <class Exception, class Call> static Exception thrown(Call call) {
-    try {
-        call();
-    } catch (const Exception &error) {
-        return error;
-    }
-    std::fprintf(stderr, "nothing was thrown\n");
-    std::abort();
-}
-
-static std::uint64_t alive(const Pool &pool) { return pool.statistics().active_allocations; }
 
 static void owners_give_back_once() {
     Pool pool("host", FIXED);
@@ -157,49 +139,18 @@ static void buffers_grow_and_move() {
     }
 }
 
-static void callbacks_may_throw_and_end_with_their_owner() {
-    auto kept = std::make_shared<int>(1);
-    int calls = 0;
-    {
-        Pool pool("sim", "limits: {hard_mb: 16}");
-        Buffer cache = pool.allocate(12 * MIB);
-        pool.on_pressure([&, kept](const warmheap::Pressure &pressure) {
-            calls++;
-            if (pressure.kind == WH_PRESSURE_EXHAUSTED) {
-                cache.reset();
-            }
-            throw 42;
-        });
-        assert(kept.use_count() == 2);
-        assert(pool.allocate(10 * MIB) && calls > 0 && !cache);
-        thrown<warmheap::Error>([&] { pool.on_pressure({}); });
-    }
-    assert(kept.use_count() == 1);
-
-    std::string lines;
-    {
-        warmheap::Log log(WH_LOG_WARN, [&](wh_log_level, const char *message, const char *) {
-            lines += message;
-            throw 42;
-        });
-        Buffer leaked;
-        {
-            Pool pool("sim");
-            leaked = pool.allocate(10);
-        }
-    }
-    assert(lines.find("Memory leak detected!") != std::string::npos);
-    const std::string before = lines;
-    Buffer silent = Pool("sim").allocate(10);
-    assert(lines == before);
-}
-
 static void texts_are_whole() {
     Pool pool("sim");
     Buffer buffer = pool.allocate(MIB);
     const std::string json = pool.statistics_json();
     assert(json.front() == '{' && json.back() == '}');
     assert(pool.prometheus("a").find("{pool=\"a\"") != std::string::npos);
+    Pool other("sim");
+    const std::string page = warmheap::prometheus({{"a", &pool}, {"b", &other}});
+    assert(page.find("warmheap_allocations_total{pool=\"a\"} 1\nwarmheap_allocations_total{pool=\"b\"} 0\n") !=
+           std::string::npos);
+    assert(warmheap::prometheus({}).empty());
+    assert(thrown<warmheap::Error>([] { warmheap::prometheus({{"a", nullptr}}); }).status() == WH_INVALID_HANDLE);
     Pool twin("sim", pool.settings());
     assert(twin.settings() == pool.settings());
     pool.reset_statistics();
@@ -309,7 +260,6 @@ int main() {
     failures_are_exceptions_with_words();
     queues_hold_memory_until_work_is_done();
     buffers_grow_and_move();
-    callbacks_may_throw_and_end_with_their_owner();
     texts_are_whole();
     containers_live_in_a_pool();
     threads_share_a_pool();
