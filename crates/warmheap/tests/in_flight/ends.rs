@@ -19,7 +19,7 @@ const LONG: Duration = Duration::from_secs(60);
 const AT_ONCE: Duration = Duration::from_secs(1);
 
 /// Returns a pool of each sizing, with its device.
-fn pools() -> impl Iterator<Item = (SimDevice, Pool)> {
+pub(crate) fn pools() -> impl Iterator<Item = (SimDevice, Pool)> {
     let ways = ways(SimDevice::new, PoolConfig::elastic(), fixed(2, 16 * MIB));
     ways.into_iter().map(|(_, sim, config)| (sim.clone(), start(&sim, config)))
 }

@@ -1,6 +1,7 @@
 //! Memory that queues still use.
 
 mod ends;
+mod noted;
 mod oracle;
 mod retired;
 #[path = "../support/mod.rs"]

@@ -127,19 +127,28 @@ impl Buffer {
     /// The same span for another request, counted as freed and allocated. `debt` is the work that may still
     /// use it.
     pub(crate) fn handed_on(mut self, request: &Request, site: CallSite, debt: PendingTicket<Self>) -> Self {
-        self.pool().early.note(&self.span, debt);
-        self.span.owe();
+        self.owe(debt);
         self.pool().recount(self.size, request.size);
         self.span.record().fill(request.size, request.tag, site);
         self.size = request.size;
         self
     }
 
-    /// Resolves the pending ticket of the span, if waiting for this ticket covers it.
+    /// Makes the span wait for `debt` before any other use gets it, whatever becomes of the buffer.
+    pub(crate) fn owe(&mut self, debt: PendingTicket<Self>) {
+        self.pool().early.note(&self.span, debt);
+        self.span.owe();
+    }
+
+    /// Resolves the pending tickets of the span which a wait for this ticket covers.
     pub(crate) fn pay(&mut self, timeline: &Arc<Timeline<Self>>, value: u64) {
         let covered = |debt: &PendingTicket<Self>| debt.is_covered(timeline, value);
-        if self.span.owes() && self.pool().early.settle(&self.span, covered).is_some() {
-            self.span.forget_debt();
+        while self.span.owes()
+            && let Some((_, has_others)) = self.pool().early.take(&self.span, covered)
+        {
+            if !has_others {
+                self.span.forget_debt();
+            }
         }
     }
 

@@ -95,7 +95,7 @@ pub(crate) struct Core {
     pub(crate) left: Left<Buffer>,
     /// Lines for the log that were not written yet.
     pub(crate) notes: Notes,
-    /// The pending tickets of spans that their queues reused early.
+    /// The pending tickets of spans in use.
     pub(crate) early: EarlyReuse<Buffer>,
     /// Keeps a closed pool alive until its last buffer is back.
     pub(crate) closing: Mutex<Option<Arc<Self>>>,

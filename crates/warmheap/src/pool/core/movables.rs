@@ -3,12 +3,12 @@
 //! The module owns the list of movable buffers and the lock of compaction. It never moves a buffer.
 #![forbid(unsafe_code)]
 
+use std::mem::{self, ManuallyDrop};
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, TryLockError, Weak};
 
 use crate::fork::Own;
-use crate::pool::core::Core;
 use crate::pool::core::buffer::Buffer;
 use crate::pool::in_flight::early_reuse::PendingTicket;
 use crate::pool::interface::compaction::CompactionReport;
@@ -17,7 +17,6 @@ use crate::sync::{CheckedMutex, Mutex, lock};
 /// What a handle and the pool's list of movable buffers share.
 #[derive(Debug)]
 pub(crate) struct Place {
-    pub(crate) pool: Arc<Core>,
     pub(crate) size: u64,
     /// Pins lock it for reading, and the thread that moves the buffer locks it for writing.
     pub(crate) buffer: RwLock<Buffer>,
@@ -58,6 +57,28 @@ impl Place {
         drop(gone);
     }
 
+    /// Makes the buffer's span wait for the noted work, before its memory gets to any other use.
+    fn pass_on_work(&mut self) {
+        let buffer = self.buffer.get_mut().unwrap_or_else(PoisonError::into_inner);
+        // In the child of a fork the work is the parent's.
+        if buffer.here().is_ok() {
+            let noted = mem::replace(&mut self.in_flight, Own::new(Mutex::default()));
+            let noted = mem::take(&mut *lock(&noted));
+            noted.into_iter().filter(|work| !work.is_over()).for_each(|work| buffer.owe(work));
+        }
+    }
+
+    /// The buffer, which moves no more. It waits for the noted work when it is freed.
+    pub(crate) fn into_buffer(self) -> Buffer {
+        // Nothing is left in the place then that has anything to drop: a lock that was never taken has nothing.
+        let mut place = ManuallyDrop::new(self);
+        place.pass_on_work();
+        let Place { buffer, size, .. } = &mut *place;
+        let buffer = buffer.get_mut().unwrap_or_else(PoisonError::into_inner);
+        let nowhere = Buffer::nowhere(buffer.pool(), *size);
+        mem::replace(buffer, nowhere)
+    }
+
     /// The buffer, for reading; `None` while it is being moved.
     pub(crate) fn look(&self) -> Option<RwLockReadGuard<'_, Buffer>> {
         self.buffer.try_read().ok()
@@ -77,6 +98,12 @@ impl Place {
 
     pub(crate) fn write(&self) -> RwLockWriteGuard<'_, Buffer> {
         self.buffer.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.pass_on_work();
     }
 }
 

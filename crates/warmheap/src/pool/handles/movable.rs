@@ -12,6 +12,7 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
 use crate::Pool;
 use crate::fork::Own;
+use crate::pool::core::Core;
 use crate::pool::core::buffer::{Buffer, Ticket};
 use crate::pool::core::movables::Place;
 use crate::pool::interface::error::AllocError;
@@ -19,7 +20,7 @@ use crate::pool::interface::request::Request;
 use crate::sync::{Mutex, lock};
 
 /// A buffer that compaction may move while it is not in use. [`Pool::allocate_movable`] creates one. It is
-/// given back when dropped, as a [`Buffer`] is.
+/// given back when dropped, as a [`Buffer`] is, or once noted work has completed.
 ///
 /// Only a [`PinnedBuffer`] has an address. A caller that needs one pins the buffer, and notes with
 /// [`MovableBuffer::in_flight_until`] which work of the device still uses it afterwards.
@@ -43,6 +44,7 @@ use crate::sync::{Mutex, lock};
 #[derive(Debug)]
 pub struct MovableBuffer {
     place: Arc<Place>,
+    pool: Arc<Core>,
 }
 
 /// A movable buffer that stays where it is while this lives.
@@ -78,7 +80,6 @@ impl Pool {
         let request = request.into().growable(0);
         let buffer = self.allocate(request)?;
         let place = Arc::new(Place {
-            pool: Arc::clone(self.shared()),
             size: request.size,
             buffer: RwLock::new(buffer),
             align: request.align,
@@ -87,7 +88,7 @@ impl Pool {
             holds: AtomicU64::new(0),
         });
         self.shared().compactor.watch(&place);
-        Ok(MovableBuffer { place })
+        Ok(MovableBuffer { place, pool: Arc::clone(self.shared()) })
     }
 }
 
@@ -97,11 +98,11 @@ impl MovableBuffer {
     /// its size, and neither address nor memory.
     #[must_use]
     pub fn pin(&self) -> PinnedBuffer<'_> {
-        let Place { pool, size, buffer, .. } = &*self.place;
-        PinnedBuffer(if pool.process.is_current() {
+        let Place { size, buffer, .. } = &*self.place;
+        PinnedBuffer(if self.pool.process.is_current() {
             Held::Here(buffer.read().unwrap_or_else(PoisonError::into_inner))
         } else {
-            Held::Nowhere(Buffer::nowhere(pool, *size))
+            Held::Nowhere(Buffer::nowhere(&self.pool, *size))
         })
     }
 
@@ -118,13 +119,13 @@ impl MovableBuffer {
     }
 
     /// Notes that work up to `ticket` uses the buffer. The pool does not move the buffer before that work has
-    /// completed. If the queue is lost, it does not move the buffer before the last handle and ticket of the
-    /// queue are gone.
+    /// completed, and no other use gets its memory before, also if the buffer is dropped, retired to another
+    /// queue or converted. If the queue is lost, both hold until the last handle and ticket of the queue are
+    /// gone. Work of several queues may be noted.
     ///
-    /// Call this while the buffer is still pinned. Dropping the movable buffer early is as wrong as dropping
-    /// any buffer early: use [`MovableBuffer::retire`].
+    /// Call this while the buffer is still pinned.
     pub fn in_flight_until(&self, ticket: &Ticket) {
-        if !self.place.pool.process.is_current() {
+        if !self.pool.process.is_current() {
             return;
         }
         let work = ticket.debt();
@@ -132,23 +133,24 @@ impl MovableBuffer {
         lock(&self.place.in_flight).push(work);
     }
 
-    /// Frees the buffer once the ticket's work has completed; see [`Buffer::retire`].
+    /// Frees the buffer once the ticket's work and all noted work have completed; see [`Buffer::retire`].
     pub fn retire(self, ticket: &Ticket) {
         self.into_buffer().retire(ticket);
     }
 
-    /// Converts into a buffer that does not move any more. Waits for the end of a move that is under way.
+    /// Converts into a buffer that does not move any more. Waits for the end of a move that is under way. Work
+    /// that was noted is waited for when the buffer is freed.
     #[must_use]
     pub fn into_buffer(self) -> Buffer {
-        let mut place = self.place;
-        if !place.pool.process.is_current() {
-            let buffer = Buffer::nowhere(&place.pool, place.size);
-            std::mem::forget(place);
+        let Self { mut place, pool } = self;
+        if !pool.process.is_current() {
+            let buffer = Buffer::nowhere(&pool, place.size);
+            std::mem::forget((place, pool));
             return buffer;
         }
         loop {
             match Arc::try_unwrap(place) {
-                Ok(place) => return place.buffer.into_inner().unwrap_or_else(PoisonError::into_inner),
+                Ok(place) => return place.into_buffer(),
                 Err(shared) => {
                     // Compaction holds a reference, for as long as it takes to copy.
                     drop(shared.write());

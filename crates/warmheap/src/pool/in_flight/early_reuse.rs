@@ -1,13 +1,17 @@
-//! Pending tickets of spans that a queue reused before its earlier work on them was done.
+//! Pending tickets of spans in use: those that a queue reused before its earlier work on them was done, and
+//! those of movable buffers that noted work still uses.
 //!
 //! Early reuse is safe for that queue, because its later work runs after. It is not safe for any other use.
-//! Such a span is therefore marked, and this table remembers the ticket that the span still waits for. A
-//! holder that retires the span to the same queue resolves the pending ticket with the new one. A holder that
-//! drops the span, or retires it elsewhere, does not resolve it. The span then waits for the old ticket
-//! before any other use gets it. The table must never lose a pending ticket while its span is marked.
+//! Such a span is therefore marked, and this table remembers the tickets that the span still waits for. A
+//! holder that retires the span to the same queue resolves a pending ticket with the new one. A holder that
+//! drops the span, or retires it elsewhere, does not resolve it. The span then waits for the old tickets, one
+//! after the other, before any other use gets it. The table must never lose a pending ticket while its span
+//! is marked.
 #![forbid(unsafe_code)]
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::mem;
 use std::sync::{Arc, Weak};
 
 use crate::device::{DeviceError, Queue};
@@ -17,7 +21,14 @@ use crate::sync::{Mutex, lock};
 
 /// Pending tickets by the address of the span.
 #[derive(Debug)]
-pub(crate) struct EarlyReuse<T: Waiting>(Mutex<HashMap<u64, PendingTicket<T>>>);
+pub(crate) struct EarlyReuse<T: Waiting>(Mutex<HashMap<u64, Debts<T>>>);
+
+/// The pending tickets of one span. There is one, unless several queues use a movable buffer.
+#[derive(Debug)]
+struct Debts<T: Waiting> {
+    last: PendingTicket<T>,
+    others: Vec<PendingTicket<T>>,
+}
 
 /// A queue's work that a span still has to wait for.
 #[derive(Debug)]
@@ -74,22 +85,32 @@ impl<T: Waiting> Default for EarlyReuse<T> {
 }
 
 impl<T: Waiting> EarlyReuse<T> {
+    /// Adds a pending ticket to those of a span.
     pub(crate) fn note(&self, span: &Span, debt: PendingTicket<T>) {
-        let before = lock(&self.0).insert(span.address, debt);
-        // Dropping the old ticket may end its queue, so it happens without the lock.
-        drop(before);
+        match lock(&self.0).entry(span.address) {
+            Entry::Occupied(mut debts) => debts.get_mut().others.push(debt),
+            Entry::Vacant(none) => drop(none.insert(Debts { last: debt, others: Vec::new() })),
+        }
     }
 
-    /// Takes a span's pending ticket off the table if `paid` returns `true` for it.
-    pub(crate) fn settle(
+    /// Takes a pending ticket of a span off the table for which `suits` returns `true`. Also returns whether
+    /// the span has others.
+    pub(crate) fn take(
         &self,
         span: &Span,
-        paid: impl FnOnce(&PendingTicket<T>) -> bool,
-    ) -> Option<PendingTicket<T>> {
-        let mut debts = lock(&self.0);
-        if !paid(debts.get(&span.address)?) {
+        suits: impl Fn(&PendingTicket<T>) -> bool,
+    ) -> Option<(PendingTicket<T>, bool)> {
+        let mut table = lock(&self.0);
+        let debts = table.get_mut(&span.address)?;
+        if let Some(place) = debts.others.iter().position(&suits) {
+            return Some((debts.others.swap_remove(place), true));
+        }
+        if !suits(&debts.last) {
             return None;
         }
-        debts.remove(&span.address)
+        match debts.others.pop() {
+            Some(other) => Some((mem::replace(&mut debts.last, other), true)),
+            None => table.remove(&span.address).map(|debts| (debts.last, false)),
+        }
     }
 }

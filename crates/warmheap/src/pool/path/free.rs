@@ -77,20 +77,25 @@ fn give_back(pool: NonNull<Core>, span: Span, size: u64) {
     drop(keep);
 }
 
-/// Makes a freed span wait for its pending ticket, unless that has completed: then returns the span. The
-/// caller holds a reference, because nothing else may keep the pool once the span waits.
-pub(crate) fn hold_for_debt(core: &Core, span: Span, size: u64) -> Option<Span> {
-    let Some(debt) = core.early.settle(&span, |_| true) else { return Some(span) };
-    if debt.is_over() {
-        return Some(span);
+/// Makes a freed span wait for one of its pending tickets, unless all have completed: then returns the span.
+/// The caller holds a reference, because nothing else may keep the pool once the span waits.
+pub(crate) fn hold_for_debt(core: &Core, mut span: Span, size: u64) -> Option<Span> {
+    while let Some((debt, has_others)) = core.early.take(&span, |_| true) {
+        if debt.is_over() {
+            continue;
+        }
+        if has_others {
+            span.owe();
+        }
+        let PendingTicket { timeline, queue, value } = debt;
+        let buffer = Buffer::new(core, span, size);
+        match timeline.upgrade() {
+            Some(timeline) => timeline.retire(value, size, buffer),
+            None => queues::leave_behind(core, &queue, value, buffer),
+        }
+        return None;
     }
-    let PendingTicket { timeline, queue, value } = debt;
-    let buffer = Buffer::new(core, span, size);
-    match timeline.upgrade() {
-        Some(timeline) => timeline.retire(value, size, buffer),
-        None => queues::leave_behind(core, &queue, value, buffer),
-    }
-    None
+    Some(span)
 }
 
 /// Takes back an exact span without marks. Joins it at once, and returns true, if it is of this thread's own
