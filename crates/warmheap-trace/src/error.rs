@@ -62,6 +62,9 @@ pub enum TraceErrorKind {
     /// The file cannot be created or written.
     #[error("cannot be written ({0}); check the folder and the space left")]
     Write(io::Error),
+    /// Another recording, of this or another process, writes the file.
+    #[error("another recording writes this file; end that one first, or name another file")]
+    InUse,
     /// The first line is not the header of a replay log.
     #[error(
         "the header is `{found}`, which lacks one of Thread, Time, Action, Pointer, Size and Stream; give an RMM replay log"

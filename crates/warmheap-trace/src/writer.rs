@@ -1,7 +1,7 @@
 //! Writes a trace.
 
 use std::fmt;
-use std::fs::File;
+use std::fs::{File, TryLockError};
 use std::io::{self, BufWriter, Write};
 use std::path::Path;
 
@@ -12,6 +12,7 @@ use ruzstd::encoding::{CompressionLevel, compress_to_vec};
 use crate::error::{TraceError, TraceErrorKind};
 use crate::event::Event;
 use crate::reader::HEADER;
+use warmheap::fork::Process;
 
 /// The bytes of text that the writer collects for one zstd frame.
 const FRAME: usize = 1 << 20;
@@ -19,10 +20,20 @@ const FRAME: usize = 1 << 20;
 /// Writes a trace to a file. The ending of the name decides on compression: `.gz`, `.zst`, or none.
 ///
 /// [`TraceWriter::finish`] ends the file. Without it, the text that is not written yet is lost.
+///
+/// A file has one writer at a time, also among processes, where the file system has locks.
 pub struct TraceWriter {
     name: String,
     sink: Sink,
     lines: u64,
+    // This field is dropped last, so that all text is written before another writer may begin.
+    _lock: Lock,
+}
+
+/// Keeps other writers from a file until it is dropped. Devices and pipes have no lock.
+struct Lock {
+    file: Option<File>,
+    process: Process,
 }
 
 type Output = BufWriter<File>;
@@ -37,20 +48,21 @@ impl TraceWriter {
     /// Creates the file at `path`, or empties it, and writes the header.
     ///
     /// # Errors
-    /// Returns an error if the file cannot be created or written.
+    /// Returns an error if the file cannot be created or written, and [`TraceErrorKind::InUse`] if another
+    /// writer has it. The file is as it was then.
     pub fn create(path: impl AsRef<Path>) -> Result<Self, TraceError> {
         let path = path.as_ref();
         let name = path.display().to_string();
-        let file = match File::create(path) {
-            Ok(file) => BufWriter::new(file),
-            Err(e) => return Err(TraceError::new(name, 0, TraceErrorKind::Write(e))),
+        let (file, lock) = match open(path) {
+            Ok((file, lock)) => (BufWriter::new(file), lock),
+            Err(kind) => return Err(TraceError::new(name, 0, kind)),
         };
         let sink = match path.extension().and_then(|e| e.to_str()) {
             Some("gz") => Sink::Gzip(BufWriter::new(GzEncoder::new(file, Compression::default()))),
             Some("zst") => Sink::Zstd { held: Vec::with_capacity(FRAME), output: file },
             _ => Sink::Plain(file),
         };
-        let mut writer = Self { name, sink, lines: 0 };
+        let mut writer = Self { name, sink, lines: 0, _lock: lock };
         writer.line(format_args!("{HEADER}"))?;
         Ok(writer)
     }
@@ -104,6 +116,33 @@ impl TraceWriter {
 
     fn error(&self, error: io::Error) -> TraceError {
         TraceError::new(self.name.clone(), self.lines, TraceErrorKind::Write(error))
+    }
+}
+
+/// Opens a file for one writer and empties it.
+fn open(path: &Path) -> Result<(File, Lock), TraceErrorKind> {
+    let process = Process::current();
+    let failed = TraceErrorKind::Write;
+    let file = File::options().write(true).create(true).truncate(false).open(path).map_err(failed)?;
+    if !file.metadata().map_err(failed)?.is_file() {
+        return Ok((file, Lock { file: None, process }));
+    }
+    match file.try_lock() {
+        Err(TryLockError::WouldBlock) => return Err(TraceErrorKind::InUse),
+        // Some file systems have no locks.
+        Err(TryLockError::Error(_)) | Ok(()) => {}
+    }
+    let lock = Lock { file: Some(file.try_clone().map_err(failed)?), process };
+    file.set_len(0).map_err(failed)?;
+    Ok((file, lock))
+}
+
+impl Drop for Lock {
+    /// Unlocks the file, which the child of a fork may have open, too. The child leaves the lock alone.
+    fn drop(&mut self) {
+        if let Some(file) = self.file.take().filter(|_| self.process.is_current()) {
+            let _ = file.unlock();
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::Write;
-
+use std::thread;
 use std::time::Duration;
 
 use flate2::write::GzEncoder;
@@ -54,6 +54,49 @@ fn every_compression_reads_back_as_written() {
         let found: Vec<Event> = TraceReader::open(&renamed).unwrap().collect::<Result<_, _>>().unwrap();
         assert_eq!(found, events, "{name}");
     }
+}
+
+#[test]
+fn a_file_has_one_writer_at_a_time() {
+    let folder = tempfile::tempdir().unwrap();
+    let event = |size| Event {
+        thread: 0,
+        time: Duration::ZERO,
+        action: Action::Allocate,
+        pointer: size,
+        size,
+        stream: 0,
+    };
+    for name in ["t.csv", "t.csv.gz", "t.csv.zst"] {
+        let path = folder.path().join(name);
+        for threads in [1, 2, 3, 16, 64] {
+            let mut writer = TraceWriter::create(&path).unwrap();
+            writer.write(&event(1)).unwrap();
+            thread::scope(|scope| {
+                for _ in 0..threads {
+                    scope.spawn(|| {
+                        let refused = TraceWriter::create(&path).unwrap_err();
+                        assert!(matches!(refused.kind(), TraceErrorKind::InUse), "{refused}");
+                        assert!(refused.to_string().contains(name), "{refused}");
+                    });
+                }
+            });
+            writer.write(&event(2)).unwrap();
+            writer.finish().unwrap();
+            let found: Vec<Event> = TraceReader::open(&path).unwrap().collect::<Result<_, _>>().unwrap();
+            assert_eq!(found, [event(1), event(2)], "{name}");
+        }
+        // One that is given up leaves the file to the next.
+        drop(TraceWriter::create(&path).unwrap());
+        TraceWriter::create(&path).unwrap().finish().unwrap();
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn a_device_may_have_several_writers() {
+    let writers: Vec<_> = (0..3).map(|_| TraceWriter::create("/dev/null").unwrap()).collect();
+    writers.into_iter().for_each(|writer| writer.finish().unwrap());
 }
 
 #[test]
