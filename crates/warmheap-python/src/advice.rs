@@ -30,8 +30,14 @@ pub(crate) fn findings<'py>(
     py: Python<'py>,
     #[pyo3(from_py_with = statistics::argument)] statistics: Bound<'py, Statistics>,
     #[pyo3(from_py_with = config::argument)] config: Bound<'py, PoolConfig>,
+    #[pyo3(from_py_with = arguments::sizes)] sizes: Option<Vec<u64>>,
 ) -> PyResult<Bound<'py, PyAny>> {
-    to_python(py, &advice::findings(&statistics.get().snapshot, config.borrow().settings()))
+    let (statistics, config) = (&statistics.get().snapshot, config.get().settings());
+    let found = match sizes {
+        Some(sizes) => advice::findings_with_sizes(statistics, &config, &sizes.into_iter().collect()),
+        None => advice::findings(statistics, &config),
+    };
+    to_python(py, &found)
 }
 
 #[pyfunction]
@@ -42,7 +48,7 @@ pub(crate) fn recommend<'py>(
     #[pyo3(from_py_with = arguments::ram_gb)] ram_gb: Option<u64>,
     #[pyo3(from_py_with = config::argument)] base: Bound<'py, PoolConfig>,
 ) -> PyResult<(PoolConfig, Bound<'py, PyAny>, String)> {
-    parts(py, advice::recommend(model_mb, ram_gb, base.borrow().settings()))
+    parts(py, advice::recommend(model_mb, ram_gb, &base.get().settings()))
 }
 
 #[pyfunction]
@@ -52,7 +58,7 @@ pub(crate) fn recommend_for_run<'py>(
     #[pyo3(from_py_with = statistics::argument)] statistics: Bound<'py, Statistics>,
     #[pyo3(from_py_with = config::argument)] base: Bound<'py, PoolConfig>,
 ) -> PyResult<(PoolConfig, Bound<'py, PyAny>, String)> {
-    parts(py, advice::recommend_for_run(&statistics.get().snapshot, base.borrow().settings()))
+    parts(py, advice::recommend_for_run(&statistics.get().snapshot, &base.get().settings()))
 }
 
 #[pyfunction]
@@ -63,7 +69,7 @@ pub(crate) fn review<'py>(
     #[pyo3(from_py_with = arguments::model_mb)] model_mb: Option<u64>,
     #[pyo3(from_py_with = arguments::ram_gb)] ram_gb: Option<u64>,
 ) -> PyResult<Bound<'py, PyAny>> {
-    to_python(py, &advice::review(config.borrow().settings(), model_mb, ram_gb))
+    to_python(py, &advice::review(&config.get().settings(), model_mb, ram_gb))
 }
 
 fn parts(

@@ -3,20 +3,23 @@
 //! Every value from Python, attributes and dictionaries included, is written as a file and read by the
 //! library. So this module has no rules of its own, and a key that the library gains is an attribute.
 
+mod section;
 mod values;
 
 use std::path::PathBuf;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use pyo3::exceptions::PyAttributeError;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyString, PyTuple, PyType};
+use pyo3::types::{PyDict, PyMapping, PyString, PyTuple, PyType};
 use serde_json::{Map, Value};
 use warmheap::PoolConfig as Settings;
 use warmheap::config::keys;
 
+pub(crate) use self::section::Section;
 use self::values::{is_section, nested, over, parse, with};
 use crate::interpreter::errors::{Class, IntoPython};
-use crate::interpreter::values::{from_dict, from_json, from_python, to_dict, to_python};
+use crate::interpreter::values::{from_json, from_mapping, from_python, to_dict, to_python};
 use crate::interpreter::wait::wait_apart;
 use crate::interpreter::{arguments, html};
 
@@ -43,22 +46,24 @@ use crate::interpreter::{arguments, html};
 /// 0.5
 /// >>> config == warmheap.PoolConfig.from_yaml("heap_size_mb: 512\nnum_heaps: 3")
 /// True
-#[pyclass(eq, module = "warmheap")]
+#[pyclass(frozen, eq, module = "warmheap")]
 pub(crate) struct PoolConfig {
-    settings: Settings,
+    /// The lock is held for moments. Meanwhile no Python code runs and nothing waits.
+    settings: Mutex<Settings>,
     /// Whether these are the settings of an open pool, which cannot change.
     of_pool: bool,
 }
 
 impl PartialEq for PoolConfig {
     fn eq(&self, other: &Self) -> bool {
-        self.settings == other.settings
+        // One lock after the other: both may be the same.
+        self.settings() == other.settings()
     }
 }
 
 impl From<Settings> for PoolConfig {
     fn from(settings: Settings) -> Self {
-        Self { settings, of_pool: false }
+        Self { settings: Mutex::new(settings), of_pool: false }
     }
 }
 
@@ -68,55 +73,70 @@ pub(crate) fn argument<'py>(object: &Bound<'py, PyAny>) -> PyResult<Bound<'py, P
 }
 
 impl PoolConfig {
-    pub(crate) fn settings(&self) -> &Settings {
-        &self.settings
+    pub(crate) fn settings(&self) -> Settings {
+        self.lock().clone()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Settings> {
+        self.settings.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Returns the settings of an open pool, which refuse changes.
     pub(crate) fn of_pool(settings: Settings) -> Self {
-        Self { settings, of_pool: true }
+        Self { settings: Mutex::new(settings), of_pool: true }
     }
 
     /// Returns the settings for a new pool: `changes` on top of `config`. What neither says is as in `base`.
+    /// Keys of fixed heaps choose fixed heaps, in either.
     pub(crate) fn for_pool(
         base: Settings,
         config: Option<&Bound<'_, PyAny>>,
-        changes: Option<&Bound<'_, PyDict>>,
+        changes: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<Settings> {
-        let changes = changes.map(from_dict).transpose()?.unwrap_or_default();
-        let Some(config) = config else { return over(base, changes) };
-        if let Ok(config) = config.cast::<PoolConfig>() {
-            with(&config.borrow().settings, changes)
-        } else if let Ok(dict) = config.cast::<PyDict>() {
-            over(over(base, from_dict(dict)?)?, changes)
-        } else if let Ok(path) = config.extract::<PathBuf>() {
-            let read = wait_apart(config.py(), move || base.with_yaml_file(path))?;
-            over(read.map_err(IntoPython::into_python)?, changes)
-        } else {
-            Err(arguments::wrong("config", config, "a PoolConfig, a dict, or the path of a YAML file"))
-        }
+        let changes = changes.map(from_mapping).transpose()?.unwrap_or_default();
+        let settings = match config {
+            None => base,
+            Some(config) => {
+                if let Ok(config) = config.cast::<PoolConfig>() {
+                    config.get().settings()
+                } else if let Ok(mapping) = config.cast::<PyMapping>() {
+                    over(base, from_mapping(mapping)?)?
+                } else if let Ok(path) = config.extract::<PathBuf>() {
+                    let read = wait_apart(config.py(), move || base.with_yaml_file(path))?;
+                    read.map_err(IntoPython::into_python)?
+                } else {
+                    let allowed = "a PoolConfig, a dict, or the path of a YAML file";
+                    return Err(arguments::wrong("config", config, allowed));
+                }
+            }
+        };
+        over(settings, changes)
     }
 
     /// Returns the value of a key or of a section.
     fn value(&self, name: &str) -> Option<Value> {
-        nested(&self.settings).remove(name)
+        nested(&self.lock()).remove(name)
     }
 
-    fn set(&mut self, changes: Map<String, Value>) -> PyResult<()> {
+    fn set(&self, changes: Map<String, Value>) -> PyResult<()> {
         if self.of_pool {
             return Err(Class::Config.error(
                 "these are the settings of an open pool, which do not change; change a copy: \
                  pool.config.replace(num_heaps=2)",
             ));
         }
-        self.settings = with(&self.settings, changes)?;
-        Ok(())
+        let set = {
+            let mut settings = self.lock();
+            with(&settings, changes).map(|changed| *settings = changed)
+        };
+        // An exception runs Python code, so the lock is released before.
+        set.map_err(IntoPython::into_python)
     }
 }
 
 fn changed(settings: &Settings, changes: Option<&Bound<'_, PyDict>>) -> PyResult<Settings> {
     match changes {
-        Some(changes) => with(settings, from_dict(changes)?),
+        Some(changes) => with(settings, from_mapping(changes)?).map_err(IntoPython::into_python),
         None => Ok(settings.clone()),
     }
 }
@@ -129,7 +149,8 @@ impl PoolConfig {
         changed(&Settings::default(), settings).map(Self::from)
     }
 
-    /// Returns the settings of a pool that sizes its heaps itself, with ``settings`` changed.
+    /// Returns the settings of a pool that sizes its heaps itself, with ``settings`` changed. Keys of fixed
+    /// heaps among them choose no fixed heaps, because this says how heaps are sized.
     #[classmethod]
     #[pyo3(signature = (**settings))]
     fn elastic(_class: &Bound<'_, PyType>, settings: Option<&Bound<'_, PyDict>>) -> PyResult<Self> {
@@ -156,13 +177,13 @@ impl PoolConfig {
         read.map(Self::from).map_err(IntoPython::into_python)
     }
 
-    /// Reads settings from the dict that a YAML reader returns, as :meth:`from_yaml` does.
+    /// Reads settings from the dict that a YAML reader returns, as :meth:`from_yaml` does. Other mappings do.
     #[classmethod]
     fn from_dict(
         _class: &Bound<'_, PyType>,
-        #[pyo3(from_py_with = arguments::dict)] settings: Bound<'_, PyDict>,
+        #[pyo3(from_py_with = arguments::mapping)] settings: Bound<'_, PyMapping>,
     ) -> PyResult<Self> {
-        parse(from_dict(&settings)?).map(Self::from)
+        parse(from_mapping(&settings)?).map(Self::from).map_err(IntoPython::into_python)
     }
 
     /// Reads settings from what :meth:`to_json` returns.
@@ -171,38 +192,42 @@ impl PoolConfig {
         _class: &Bound<'_, PyType>,
         #[pyo3(from_py_with = arguments::json)] text: String,
     ) -> PyResult<Self> {
-        parse(from_json(&text).map_err(|error| Class::Config.error(error))?).map(Self::from)
+        let settings = from_json(&text).map_err(|error| Class::Config.error(error))?;
+        parse(settings).map(Self::from).map_err(IntoPython::into_python)
     }
 
     /// Returns every setting as YAML.
     fn to_yaml(&self) -> String {
-        self.settings.to_yaml()
+        self.lock().to_yaml()
     }
 
     /// Returns every setting as a JSON object, in the shape of :meth:`to_dict`.
     fn to_json(&self) -> String {
-        Value::Object(nested(&self.settings)).to_string()
+        Value::Object(nested(&self.lock())).to_string()
     }
 
     /// Returns every setting, with sections as dicts.
     fn to_dict<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
-        to_dict(py, &nested(&self.settings))
+        let settings = nested(&self.lock());
+        to_dict(py, &settings)
     }
 
     /// Returns these settings with others changed. ``**{"compaction.enabled": True}`` reaches into a section.
+    /// Keys of fixed heaps choose fixed heaps, unless ``heap_sizing`` is among them.
     #[pyo3(signature = (**settings))]
     fn replace(&self, settings: Option<&Bound<'_, PyDict>>) -> PyResult<Self> {
-        changed(&self.settings, settings).map(Self::from)
+        let changes = settings.map(|settings| from_mapping(settings)).transpose()?.unwrap_or_default();
+        over(self.settings(), changes).map(Self::from)
     }
 
     /// Returns these settings, overridden by the environment's variables ``WARMHEAP_<KEY>``.
     fn with_environment(&self) -> PyResult<Self> {
-        self.settings.clone().with_environment().map(Self::from).map_err(IntoPython::into_python)
+        self.settings().with_environment().map(Self::from).map_err(IntoPython::into_python)
     }
 
     /// Returns a warning for each setting that works but is probably not meant.
     fn warnings(&self) -> Vec<String> {
-        self.settings.warnings().iter().map(ToString::to_string).collect()
+        self.lock().warnings().iter().map(ToString::to_string).collect()
     }
 
     /// Returns every key, with a dot where it is in a section.
@@ -213,10 +238,9 @@ impl PoolConfig {
 
     fn __getattr__<'py>(slf: &Bound<'py, Self>, name: &Bound<'py, PyString>) -> PyResult<Bound<'py, PyAny>> {
         let (py, key) = (slf.py(), name.to_string_lossy());
-        let value = slf.borrow().value(&key);
-        match value {
+        match slf.get().value(&key) {
             Some(Value::Object(_)) if is_section(&key) => {
-                let section = Section { config: slf.clone().unbind(), name: key.into_owned() };
+                let section = Section::new(slf, &key);
                 Ok(Bound::new(py, section)?.into_any())
             }
             Some(Value::Array(_)) => view(slf, name, "Sizes"),
@@ -231,25 +255,23 @@ impl PoolConfig {
         to_python(py, &self.value(name).unwrap_or_default())
     }
 
-    fn __setattr__(&mut self, name: &Bound<'_, PyString>, value: &Bound<'_, PyAny>) -> PyResult<()> {
+    fn __setattr__(&self, name: &Bound<'_, PyString>, value: &Bound<'_, PyAny>) -> PyResult<()> {
         let value = from_python(value)?;
         self.set(Map::from_iter([(name.to_string_lossy().into_owned(), value)]))
     }
 
-    fn __delattr__(&mut self, _name: &Bound<'_, PyString>) -> PyResult<()> {
+    fn __delattr__(&self, _name: &Bound<'_, PyString>) -> PyResult<()> {
         Err(Class::Config.error("a setting cannot be deleted; set it to what PoolConfig() has"))
     }
 
     fn __dir__(slf: &Bound<'_, Self>) -> PyResult<Vec<String>> {
         let class = slf.get_type().dir()?.extract::<Vec<String>>()?;
-        Ok(class
-            .into_iter()
-            .chain(nested(&slf.borrow().settings).into_iter().map(|(name, _)| name))
-            .collect())
+        let keys = nested(&slf.get().lock()).into_iter().map(|(name, _)| name);
+        Ok(class.into_iter().chain(keys).collect())
     }
 
     fn __copy__(&self) -> Self {
-        self.settings.clone().into()
+        self.settings().into()
     }
 
     fn __deepcopy__(&self, _memo: &Bound<'_, PyAny>) -> Self {
@@ -257,11 +279,11 @@ impl PoolConfig {
     }
 
     fn __reduce__<'py>(slf: &Bound<'py, Self>) -> PyResult<(Bound<'py, PyAny>, (String,))> {
-        Ok((slf.get_type().getattr("from_json")?, (slf.borrow().to_json(),)))
+        Ok((slf.get_type().getattr("from_json")?, (slf.get().to_json(),)))
     }
 
     fn _repr_html_(&self) -> String {
-        let rows = nested(&self.settings).into_iter().map(|(name, value)| (name, value.to_string()));
+        let rows = nested(&self.lock()).into_iter().map(|(name, value)| (name, value.to_string()));
         html::table("PoolConfig", rows)
     }
 
@@ -280,67 +302,4 @@ fn view<'py>(
 ) -> PyResult<Bound<'py, PyAny>> {
     let class = config.py().import("warmheap._settings")?.getattr(class)?;
     class.call1(PyTuple::new(config.py(), [config.as_any(), name.as_any()])?)
-}
-
-/// A section of a configuration. Its keys are attributes, and setting one changes the configuration.
-#[pyclass(frozen, module = "warmheap")]
-pub(crate) struct Section {
-    config: Py<PoolConfig>,
-    name: String,
-}
-
-impl Section {
-    fn settings(&self, py: Python<'_>) -> Map<String, Value> {
-        match self.config.bind(py).borrow().value(&self.name) {
-            Some(Value::Object(settings)) => settings,
-            _ => Map::new(),
-        }
-    }
-}
-
-#[pymethods]
-impl Section {
-    /// Returns the section's settings.
-    fn to_dict<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
-        to_dict(py, &self.settings(py))
-    }
-
-    fn __getattr__<'py>(&self, name: &Bound<'py, PyString>) -> PyResult<Bound<'py, PyAny>> {
-        let key = name.to_string_lossy();
-        match self.settings(name.py()).get(&*key) {
-            Some(value) => to_python(name.py(), value),
-            None => Err(PyAttributeError::new_err(format!("there is no setting {key:?} in {:?}", self.name))),
-        }
-    }
-
-    fn __setattr__(&self, name: &Bound<'_, PyString>, value: &Bound<'_, PyAny>) -> PyResult<()> {
-        let change = (format!("{}.{}", self.name, name.to_string_lossy()), from_python(value)?);
-        self.config.bind(name.py()).borrow_mut().set(Map::from_iter([change]))
-    }
-
-    fn __delattr__(&self, _name: &Bound<'_, PyString>) -> PyResult<()> {
-        Err(Class::Config.error("a setting cannot be deleted; set it to what PoolConfig() has"))
-    }
-
-    /// Two sections with the same settings are equal, and so is a dict of them.
-    fn __eq__(&self, py: Python<'_>, other: &Bound<'_, PyAny>) -> PyResult<bool> {
-        match other.cast::<Self>() {
-            Ok(other) => Ok(self.settings(py) == other.get().settings(py)),
-            Err(_) => self.to_dict(py)?.eq(other),
-        }
-    }
-
-    /// A copy is a dict, because a section belongs to its configuration.
-    fn __reduce__<'py>(&self, py: Python<'py>) -> PyResult<(Bound<'py, PyType>, (Bound<'py, PyDict>,))> {
-        Ok((py.get_type::<PyDict>(), (self.to_dict(py)?,)))
-    }
-
-    fn __dir__(slf: &Bound<'_, Self>) -> PyResult<Vec<String>> {
-        let class = slf.get_type().dir()?.extract::<Vec<String>>()?;
-        Ok(class.into_iter().chain(slf.get().settings(slf.py()).into_iter().map(|(name, _)| name)).collect())
-    }
-
-    fn __repr__(&self, py: Python<'_>) -> PyResult<String> {
-        self.to_dict(py)?.repr().map(|text| text.to_string())
-    }
 }

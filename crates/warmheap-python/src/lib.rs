@@ -32,6 +32,7 @@ mod torch;
 mod trace;
 
 use pyo3::prelude::*;
+use pyo3::types::PyMapping;
 
 use classes::{movable, pressure, queue};
 use interpreter::{errors, log, site};
@@ -45,6 +46,7 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
     module.add_class::<config::PoolConfig>()?;
     module.add_class::<config::Section>()?;
+    PyMapping::register::<config::Section>(module.py())?;
     module.add_class::<contents::MemoryPool>()?;
     module.add_class::<movable::MovableBuffer>()?;
     module.add_class::<pressure::Pressure>()?;
@@ -67,6 +69,8 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
         wrap_pyfunction!(mlx::usage, module)?,
         wrap_pyfunction!(mlx::reset_peak, module)?,
         wrap_pyfunction!(nothing, module)?,
+        wrap_pyfunction!(statistics::all, module)?,
+        wrap_pyfunction!(statistics::to_prometheus, module)?,
     ] {
         module.add_function(function)?;
     }

@@ -5,11 +5,14 @@ use std::fmt::Display;
 
 use pyo3::exceptions::PyAttributeError;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyString, PyType};
+use pyo3::types::{PyDict, PyMapping, PyString, PyType};
 use serde_json::{Map, Value};
+use warmheap::Pool;
 
+use crate::contents::open_pools;
 use crate::interpreter::errors::Class;
-use crate::interpreter::values::{from_dict, from_json, to_dict, to_python};
+use crate::interpreter::values::{from_json, from_mapping, to_dict, to_python};
+use crate::interpreter::wait::wait;
 use crate::interpreter::{arguments, html};
 
 /// A snapshot of a pool's figures. ``docs/statistics.md`` describes each. Names ending in ``_mb`` are MiB.
@@ -45,6 +48,27 @@ pub(crate) fn argument<'py>(object: &Bound<'py, PyAny>) -> PyResult<Bound<'py, S
     arguments::instance("statistics", "Statistics", object)
 }
 
+/// Returns the figures of every open pool of the process with the pool's number.
+#[pyfunction]
+#[pyo3(name = "_all_statistics")]
+pub(crate) fn all(py: Python<'_>) -> PyResult<Vec<(u64, Statistics)>> {
+    let pools = open_pools(py);
+    wait(py, move || {
+        let figures = |(number, pool): (u64, Pool)| (number, Statistics::new(pool.statistics()));
+        pools.into_iter().map(figures).collect()
+    })
+}
+
+/// Returns the figures of named pools as one page of Prometheus text.
+#[pyfunction]
+#[pyo3(name = "_to_prometheus")]
+pub(crate) fn to_prometheus(pools: Vec<(Bound<'_, PyAny>, Py<Statistics>)>) -> PyResult<String> {
+    let named =
+        pools.iter().map(|(name, figures)| Ok((arguments::pool_name(name)?, &figures.get().snapshot)));
+    let named = named.collect::<PyResult<Vec<_>>>()?;
+    Ok(warmheap::stats::to_prometheus(named.iter().map(|(name, figures)| (&**name, *figures))))
+}
+
 fn unreadable(error: impl Display) -> PyErr {
     Class::Request.error(format_args!("these are no statistics: {error}"))
 }
@@ -65,9 +89,9 @@ impl Statistics {
     #[classmethod]
     fn from_dict(
         _class: &Bound<'_, PyType>,
-        #[pyo3(from_py_with = arguments::dict)] figures: Bound<'_, PyDict>,
+        #[pyo3(from_py_with = arguments::mapping)] figures: Bound<'_, PyMapping>,
     ) -> PyResult<Self> {
-        serde_json::from_value(Value::Object(from_dict(&figures)?)).map(Self::new).map_err(unreadable)
+        serde_json::from_value(Value::Object(from_mapping(&figures)?)).map(Self::new).map_err(unreadable)
     }
 
     /// Returns the figures by name, in the shape of :meth:`to_json`: ``slow_path`` has a dict for each stage.

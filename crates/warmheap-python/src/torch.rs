@@ -2,7 +2,7 @@
 //! what they hold. Their functions are in this library, where PyTorch finds them by name.
 
 use pyo3::prelude::*;
-use pyo3::types::PyDict;
+use pyo3::types::PyMapping;
 use warmheap::PoolConfig as Settings;
 
 use crate::config::PoolConfig;
@@ -16,7 +16,7 @@ use crate::interpreter::values::to_python;
 #[pyo3(name = "_torch_configure")]
 pub(crate) fn configure(
     config: Option<&Bound<'_, PyAny>>,
-    #[pyo3(from_py_with = arguments::dict)] settings: Bound<'_, PyDict>,
+    #[pyo3(from_py_with = arguments::mapping)] settings: Bound<'_, PyMapping>,
 ) -> PyResult<()> {
     let base = Settings::elastic().with_thread_heaps(false);
     if warmheap_c::torch::configure(PoolConfig::for_pool(base, config, Some(&settings))?) {

@@ -2,7 +2,6 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
 use pyo3::exceptions::PyIndexError;
@@ -15,13 +14,14 @@ use warmheap_trace::{Action, Compile, Event, Program, TraceError, TraceReader, T
 use crate::advice::to_python;
 use crate::contents::{MemoryPool, pool_argument};
 use crate::interpreter::errors::{Class, IntoPython};
-use crate::interpreter::wait::wait_apart;
+use crate::interpreter::wait::{wait_apart, wait_until_stopped};
 use crate::interpreter::{arguments, values};
 
 /// What a program allocated and freed, in order, as a list of events.
 ///
 /// An event is a tuple ``(thread, time, action, pointer, size, stream)``. The time is in seconds, and the
-/// action is ``"allocate"``, ``"allocate failure"`` or ``"free"``.
+/// action is ``"allocate"``, ``"allocate failure"`` or ``"free"``. Traces of the same events are equal, if
+/// their replays skip the same.
 ///
 /// Parameters
 /// ----------
@@ -44,10 +44,16 @@ use crate::interpreter::{arguments, values};
 /// >>> pool = warmheap.MemoryPool(device="sim")
 /// >>> trace.replay(pool, rounds=1)["failed"]
 /// 0
-#[pyclass(frozen, sequence, module = "warmheap")]
+#[pyclass(frozen, eq, sequence, module = "warmheap")]
 pub(crate) struct Trace {
     events: Arc<Vec<Event>>,
     program: Arc<Program>,
+}
+
+impl PartialEq for Trace {
+    fn eq(&self, other: &Self) -> bool {
+        self.events == other.events && self.program.summary() == other.program.summary()
+    }
 }
 
 type Row = (u64, f64, String, u64, u64, u64);
@@ -128,6 +134,10 @@ impl Trace {
     }
 
     /// Returns a summary of the trace as a flat dict. Times are in seconds.
+    ///
+    /// ``events`` are the allocations and frees that a replay plays. ``recorded_failures`` had failed when the
+    /// trace was recorded. ``skipped`` contradict others. ``other_sizes`` are frees that name another size than
+    /// their allocation, whose size counts.
     fn summary<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         let summary = self.program.summary();
         let figures = [
@@ -135,6 +145,7 @@ impl Trace {
             ("allocations", json!(summary.allocations)),
             ("recorded_failures", json!(summary.recorded_failures)),
             ("skipped", json!(summary.skipped)),
+            ("other_sizes", json!(summary.other_sizes)),
             ("peak_live_bytes", json!(summary.peak_live_bytes)),
             ("peak_live_buffers", json!(summary.peak_live_buffers)),
             ("end_live_bytes", json!(summary.end_live_bytes)),
@@ -162,7 +173,14 @@ impl Trace {
     /// Returns
     /// -------
     /// dict
-    ///     The figures of ``warmheap replay --json``. Memory is in bytes, and ``ns`` means nanoseconds.
+    ///     The figures of ``warmheap replay --json``, without those that name the trace, the device and the
+    ///     settings. ``docs/json.md`` describes each. Memory is in bytes, and ``ns`` means nanoseconds.
+    ///
+    /// Raises
+    /// ------
+    /// WarmheapError
+    ///     The pool broke a promise, which ``verify`` looks for. Requests that the pool refuses are counted
+    ///     as ``failed`` and ``failed_later``.
     #[pyo3(signature = (pool, *, threads = 1, rounds = 5, verify = false))]
     fn replay<'py>(
         &self,
@@ -174,11 +192,7 @@ impl Trace {
     ) -> PyResult<Bound<'py, Any>> {
         let replay = Replay { threads, rounds, verify, ..Replay::default() };
         let (pool, program) = (pool.get().with(|open| open.pool.clone())?, Arc::clone(&self.program));
-        let stopped = Arc::new(AtomicBool::new(false));
-        let stop = Arc::clone(&stopped);
-        let report = wait_apart(py, move || replay.run_until(&stop, &program, &pool, || {}));
-        // If a signal has ended the wait, the replay ends soon after it.
-        stopped.store(true, Relaxed);
+        let report = wait_until_stopped(py, move |stopped| replay.run_until(stopped, &program, &pool, || {}));
         to_python(py, &report?.map_err(IntoPython::into_python)?)
     }
 

@@ -72,10 +72,11 @@ def calls(pool: warmheap.MemoryPool) -> Iterator[Tuple[str, Callable[..., Any], 
         "Trace.save": (trace.save, {"path": "/no/such/folder/trace.csv"}),
         "Finding.apply": (finding.apply, {"config": config}),
         "advise": (warmheap.advise, {"pool": pool}),
-        "findings": (warmheap.findings, {"statistics": statistics, "config": config}),
+        "findings": (warmheap.findings, {"statistics": statistics, "config": config, "sizes": [1]}),
         "grade": (warmheap.grade, {"statistics": statistics}),
         "recommend": (warmheap.recommend, {"model_mb": 1, "ram_gb": 1, "base": config}),
         "recommend_for_run": (warmheap.recommend_for_run, {"statistics": statistics, "base": config}),
+        "to_prometheus": (warmheap.to_prometheus, {"pools": {"x": pool}}),
         "review": (warmheap.review, {"config": config, "model_mb": 1, "ram_gb": 1}),
     }
     for name, (call, suits) in known.items():

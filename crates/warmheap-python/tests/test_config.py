@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import collections
 import copy
 import json
 import pickle
 import time
+import types
 from pathlib import Path
 from typing import Any, Callable
 
 import pytest
 import warmheap
-from conftest import MIB
+from conftest import MIB, at_once
 from warmheap import PoolConfig
 
 YAML = """\
@@ -225,13 +227,114 @@ def test_what_is_not_said_keeps_its_default(tmp_path: Path) -> None:
         with warmheap.MemoryPool(device="sim", **{key: value}) as pool:
             assert pool.config == PoolConfig(), key
         with warmheap.MemoryPool(device="sim", heap_sizing="elastic", **{key: value}) as pool:
-            assert pool.config == elastic.replace(**{key: value}), key
+            assert pool.config == elastic.replace(heap_sizing="elastic", **{key: value}), key
+            assert pool.config == PoolConfig.elastic(**{key: value}), key
     path = tmp_path / "pool.yaml"
     path.write_text("trim_after_ms: 200")
     with warmheap.MemoryPool(path, scrub="on_free") as pool:
         assert pool.config == elastic.replace(trim_after_ms=200, scrub="on_free")
     with warmheap.MemoryPool(limits={"hard_mb": 32}) as pool:
         assert pool.allocate(MIB).size == MIB
+
+
+def test_keys_of_fixed_heaps_choose_fixed_heaps_wherever_they_are_said(tmp_path: Path) -> None:
+    path = tmp_path / "pool.yaml"
+    path.write_text("wait_ms: 5")
+    before = PoolConfig.elastic(wait_ms=5)
+    for base in (before, {"wait_ms": 5}, path):
+        with warmheap.MemoryPool(base, device="sim", num_heaps=2) as pool:
+            assert pool.config == before.replace(num_heaps=2) == PoolConfig(wait_ms=5, num_heaps=2)
+        with warmheap.MemoryPool(base, device="sim", num_heaps=2, heap_sizing="elastic") as pool:
+            assert pool.config == PoolConfig.elastic(wait_ms=5, num_heaps=2)
+        with warmheap.MemoryPool(base, device="sim", scrub="on_free") as pool:
+            assert pool.config == before.replace(scrub="on_free") == PoolConfig.elastic(wait_ms=5, scrub="on_free")
+    # Sizes that were said before stay.
+    assert PoolConfig.elastic(warmup_sizes=[3]).replace(num_heaps=2) == PoolConfig(num_heaps=2, warmup_sizes=[3])
+    # An attribute changes only itself.
+    before.num_heaps = 2
+    before.warmup_sizes.append(3)
+    assert before == PoolConfig.elastic(wait_ms=5, num_heaps=2, warmup_sizes=[3])
+    assert any("num_heaps" in warning for warning in before.warnings())
+
+
+def test_what_a_setting_shows_can_be_set() -> None:
+    """A section, a list or a dict of this configuration or of another is what it shows."""
+    other = PoolConfig(compaction={"threshold": 0.25}, limits={"hard_mb": 64}, quotas={"kv": 4}, warmup_sizes=[7])
+    for config in (PoolConfig(), PoolConfig.elastic(), copy.copy(other)):
+        before = copy.copy(config)
+        for name in config.to_dict():
+            setattr(config, name, getattr(config, name))
+            assert config == before, name
+        for name in ("compaction", "limits", "quotas", "warmup_sizes"):
+            setattr(config, name, getattr(other, name))
+            assert getattr(config, name) == getattr(other, name)
+            shown = getattr(before, name)
+            assert getattr(config.replace(**{name: shown}), name) == shown
+    mappings: list[Any] = [
+        types.MappingProxyType({"threshold": 0.25}), collections.UserDict(threshold=0.25),
+        collections.OrderedDict(threshold=0.25), collections.ChainMap({"threshold": 0.25}),
+    ]  # fmt: skip
+    for mapping in mappings:
+        config = PoolConfig(compaction=mapping)
+        assert config.compaction == other.compaction
+        assert PoolConfig.from_dict(collections.UserDict(compaction=mapping)) == config
+        with warmheap.MemoryPool(types.MappingProxyType({"compaction": mapping})) as pool:
+            assert pool.config.compaction == other.compaction
+    assert PoolConfig(warmup_sizes=range(1, 4)).warmup_sizes == [1, 2, 3]
+    for wrong in (b"12", bytearray(b"12"), memoryview(b"12")):
+        with pytest.raises(warmheap.WarmheapError):
+            PoolConfig(warmup_sizes=wrong)
+
+
+def test_a_section_is_a_mapping() -> None:
+    config = PoolConfig(limits={"hard_mb": 64})
+    limits = config.limits
+    assert isinstance(limits, collections.abc.Mapping)
+    assert dict(limits) == {**limits} == limits.to_dict() and list(limits) == limits.keys()
+    assert list(limits.items()) == list(zip(limits.keys(), limits.values())) and len(limits) == 5
+    assert limits["hard_mb"] == limits.get("hard_mb") == 64 and "hard_mb" in limits and "x" not in limits
+    assert limits.get("x") is None and limits.get("x", 3) == 3
+    with pytest.raises(KeyError):
+        limits["x"]
+    limits.hard_mb = 32
+    assert limits["hard_mb"] == config.limits.hard_mb == 32
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3, 16, 64])
+def test_threads_change_one_configuration_at_once(threads: int) -> None:
+    config, wrong = PoolConfig(), []
+
+    class Slow:
+        def __float__(self) -> float:
+            time.sleep(0.001)
+            return float(config.num_heaps)
+
+    def change(number: int) -> None:
+        try:
+            for turn in range(20):
+                config.compaction = config.compaction
+                config.limits.hard_mb = Slow()  # type: ignore[assignment]
+                config.wait_ms = turn
+                with pytest.raises(warmheap.ConfigError):
+                    config.num_heaps = -1
+                assert config == copy.copy(config) and config == config and repr(config)
+        except BaseException as error:
+            wrong.append(error)
+
+    at_once(change, range(threads))
+    assert not wrong and config == PoolConfig(limits={"hard_mb": 4}, wait_ms=19)
+
+
+def test_a_mapping_may_change_while_it_is_read() -> None:
+    settings: dict[str, Any] = {}
+
+    class Hostile:
+        def __float__(self) -> float:
+            settings.update({f"key{n}": n for n in range(100)})
+            return 4.0
+
+    settings.update(hard_mb=Hostile(), soft_mb=1)
+    assert PoolConfig(limits=settings).limits.hard_mb == 4
 
 
 def test_a_pool_trims_itself_if_that_is_all_that_is_said() -> None:

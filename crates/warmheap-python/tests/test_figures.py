@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import copy
 import json
+import os
 import pickle
 import re
 from pathlib import Path
-from typing import Any, List
-from typing import Any, Callable
+from typing import Any, Callable, List
 
 import pytest
 import warmheap
 from warmheap import PoolConfig
 
-from conftest import MIB
+from conftest import MIB, at_once, run
 
 
 def test_statistics_have_every_figure(pool: warmheap.MemoryPool) -> None:
@@ -63,6 +63,77 @@ def test_a_pool_too_small_gets_advice(pool: warmheap.MemoryPool) -> None:
     with warmheap.MemoryPool(better, device="sim") as second:
         second.allocate(12 * MIB)
         assert second.get_statistics().hit_rate == 1.0
+
+
+def test_a_cold_start_names_the_sizes_to_warm() -> None:
+    with warmheap.MemoryPool(device="sim", heap_size_mb=64, num_heaps=1, warmup_sizes=[1]) as pool:
+        held = [pool.allocate(size * MIB) for size in (16, 16, 4, 4)]
+        cold = next(finding for finding in warmheap.advise(pool) if finding.title == "Cold Start")
+        assert cold.severity == "warning" and cold.explanation
+        assert cold.evidence == {"peak_used_mb": 40.0, "used_mb_of_each_heap": 40.0, "warmed_mb_of_each_heap": 1.0}
+        assert [(change.key, change.before) for change in cold.changes] == [("warmup_sizes", [1])]
+        warm = cold.apply(pool.config)
+        assert warm.warmup_sizes == [4, 16, 20]
+        # A finding of the sizes is one of the figures, the settings and the sizes.
+        sizes = [buffer.size for buffer in held]
+        assert warmheap.findings(pool.get_statistics(), pool.config, sizes) == warmheap.advise(pool)
+        titles = [finding.title for finding in warmheap.findings(pool.get_statistics(), pool.config)]
+        assert "Cold Start" not in titles
+        del held
+    with warmheap.MemoryPool(warm, device="sim") as pool:
+        held = [pool.allocate(size * MIB) for size in (16, 16, 4, 4)]
+        assert "Cold Start" not in [finding.title for finding in warmheap.advise(pool)]
+        del held
+
+
+def test_one_page_has_the_figures_of_several_pools() -> None:
+    def samples(page: str) -> List[str]:
+        """Returns the values of a metric, and checks that the page says once what it is."""
+        lines = page.splitlines()
+        heads = [line for line in lines if line.startswith("#")]
+        assert len(heads) == len(set(heads)) and len(heads) % 2 == 0
+        assert len({line.rsplit(" ", 1)[0] for line in lines}) == len(lines)
+        return [line for line in lines if line.startswith("warmheap_active_allocations{")]
+
+    with warmheap.MemoryPool() as one, warmheap.MemoryPool(device="sim") as other:
+        held = [one.allocate(1000), other.allocate(1000), other.allocate(1000)]
+        named = {"weights": one, 'a "cache"': other}
+        assert samples(warmheap.to_prometheus(named)) == [
+            'warmheap_active_allocations{pool="weights"} 1', 'warmheap_active_allocations{pool="a \\"cache\\""} 2',
+        ]  # fmt: skip
+        snapshots = {name: pool.get_statistics() for name, pool in named.items()}
+        held.clear()
+        assert samples(warmheap.to_prometheus(snapshots))[1].endswith(" 2")
+        assert samples(warmheap.to_prometheus(named))[1].endswith(" 0")
+        assert one.number < other.number
+        assert samples(warmheap.to_prometheus([other, one])) == [
+            f'warmheap_active_allocations{{pool="{pool.number}"}} 0' for pool in (other, one)
+        ]
+        everything = samples(warmheap.to_prometheus())
+        assert [line for line in samples(warmheap.to_prometheus([one, other])) if line not in everything] == []
+        assert one.get_statistics().to_prometheus("x") == warmheap.to_prometheus({"x": one})
+        with pytest.raises(warmheap.RequestError, match="twice"):
+            warmheap.to_prometheus([one, one])
+    assert not set(samples(warmheap.to_prometheus())) & {f'warmheap_active_allocations{{pool="{one.number}"}} 0'}
+    with pytest.raises(warmheap.ClosedError):
+        warmheap.to_prometheus([one])
+    assert warmheap.to_prometheus({}) == warmheap.to_prometheus([]) == ""
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3, 16, 64])
+def test_pools_open_and_close_while_all_are_shown(threads: int) -> None:
+    wrong: List[BaseException] = []
+
+    def work(number: int) -> None:
+        try:
+            for _ in range(5):
+                with warmheap.MemoryPool(device="sim") as pool:
+                    assert f'pool="{pool.number}"' in warmheap.to_prometheus()
+        except BaseException as error:
+            wrong.append(error)
+
+    at_once(work, range(threads))
+    assert not wrong
 
 
 def test_a_pool_is_graded_by_what_it_is() -> None:
@@ -170,6 +241,72 @@ def test_traces_are_saved_and_loaded(tmp_path: Path, name: str) -> None:
         again[3]
     summary = again.summary()
     assert (summary["events"], summary["recorded_failures"], summary["duration"]) == (2, 1, 0.25)
+
+
+def test_traces_of_the_same_events_are_equal(tmp_path: Path) -> None:
+    events = [(0, 0.5, "allocate", 1, 10, 0), (0, 0.7, "free", 1, 10, 0)]
+    trace = warmheap.Trace(events)
+    trace.save(tmp_path / "t.csv.gz")
+    assert trace == warmheap.Trace(iter(events)) == warmheap.Trace.load(tmp_path / "t.csv.gz")
+    others = [events[:1], [(1, *event[1:]) for event in events], [(0, 0.6, *events[0][2:]), events[1]]]
+    for other in others:
+        assert trace != warmheap.Trace(other)
+    assert trace != events and not trace == None  # noqa: E711
+
+
+def test_a_summary_counts_frees_of_another_size() -> None:
+    trace = warmheap.Trace([(0, 0.0, "allocate", 1, 100, 0), (0, 0.0, "free", 1, 50, 0)])
+    assert trace.summary()["other_sizes"] == 1
+    assert warmheap.Trace([]).summary() == {**dict.fromkeys(trace.summary(), 0), "duration": 0.0}
+
+
+@pytest.mark.parametrize("name", ["run.csv", "run.csv.gz", "run.csv.zst"])
+def test_a_file_has_one_recording_at_a_time(tmp_path: Path, name: str) -> None:
+    path, linked = tmp_path / name, tmp_path / f"linked {name}"
+    linked.symlink_to(path)
+    with warmheap.MemoryPool() as one, warmheap.MemoryPool() as other:
+        one.record(path)
+        one.allocate(1000).free()
+        for pool, again in [(other, path), (other, linked), (one, path)]:
+            with pytest.raises(warmheap.TraceError, match="another recording writes this file") as caught:
+                pool.record(again)
+            assert str(again) in str(caught.value)
+        with pytest.raises(warmheap.TraceError, match="another recording"):
+            warmheap.Trace([]).save(path)
+        one.allocate(2000).free()
+        assert one.stop_recording() == 4
+        assert [event[4] for event in warmheap.Trace.load(path)] == [1000, 1000, 2000, 2000]
+        # The file is free again, and a new recording of the pool ends the one before.
+        other.record(path)
+        other.record(tmp_path / f"next {name}")
+        one.record(path)
+        assert (one.stop_recording(), other.stop_recording()) == (0, 0)
+    one.close()
+    with pytest.raises(warmheap.ClosedError):
+        one.record(path)
+    assert len(warmheap.Trace.load(path)) == 0
+
+
+def test_other_processes_leave_a_recording_alone(tmp_path: Path) -> None:
+    path = tmp_path / "run.csv"
+    with warmheap.MemoryPool() as pool:
+        pool.record(path)
+        ended = run(f"import warmheap; warmheap.MemoryPool().record({str(path)!r})")
+        assert "TraceError" in ended.stderr and "another recording writes this file" in ended.stderr
+        if hasattr(os, "fork"):
+            # A child that lives on has the file open as well, and does not keep it.
+            reader, writer = os.pipe()
+            child = os.fork()
+            if child == 0:
+                os.close(writer)
+                os.read(reader, 1)
+                os._exit(0)
+            pool.stop_recording()
+            pool.record(path)
+            os.close(writer)
+            os.waitpid(child, 0)
+        pool.allocate(1000)
+        assert pool.stop_recording() == 2 and len(warmheap.Trace.load(path)) == 2
 
 
 def test_traces_that_cannot_be_are_refused_with_their_line(tmp_path: Path) -> None:

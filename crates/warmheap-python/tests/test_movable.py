@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import gc
+import itertools
 from typing import List, Tuple
 
 import pytest
 import warmheap
 
-from conftest import MIB, at_once
+from conftest import MIB, at_once, quiet
 
 KINDS = [
     {"device": "host", "heap_size_mb": 32, "num_heaps": 1, "warmup_sizes": []},
@@ -106,6 +107,50 @@ def test_a_freed_buffer_lives_until_its_last_pin_ends() -> None:
         assert (pool.get_statistics().active_allocations, queue.retired_bytes) == (1, 1000)
         queue.complete(ticket)
         assert queue.poll() == 1 and pool.get_statistics().active_allocations == 0
+
+
+@pytest.mark.parametrize("kind", KINDS + [{"device": "sim:discrete"}])
+@pytest.mark.parametrize("count", [1, 2, 3, 16])
+@pytest.mark.parametrize("end", ["free", "free first", "drop", "retire", "into_buffer"])
+def test_memory_waits_for_the_work_of_every_pin(kind: dict[str, object], count: int, end: str) -> None:
+    """Pins end in both orders, and so do the queues that use the memory."""
+    with warmheap.MemoryPool(**kind) as pool:  # type: ignore[arg-type]
+        forward = list(range(count))
+        for unpinned, finished in itertools.product([forward, forward[::-1]], repeat=2):
+            queues = [pool.queue() for _ in forward]
+            tickets = [queue.signal() for queue in queues]
+            held = [pool.allocate_movable(1000)]
+            pins = [held[0].pin() for _ in forward]
+            if end == "free first":
+                held[0].free()
+            for number in unpinned:
+                pins[number].retire(tickets[number])
+            if end == "free":
+                held[0].free()
+            elif end == "retire":
+                held[0].retire(tickets[unpinned[0]])
+            elif end == "into_buffer":
+                held[0].into_buffer().free()
+            held.clear()
+            for number in finished:
+                assert pool.get_statistics().active_allocations == 1, (unpinned, finished)
+                queues[number].complete(tickets[number])
+                for queue in queues:
+                    queue.poll()
+            assert pool.get_statistics().active_allocations == 0, (unpinned, finished)
+
+
+def test_a_compaction_ends_however_many_buffers_cannot_move() -> None:
+    assert quiet("""
+        import warmheap
+        pool = warmheap.MemoryPool(device="sim")
+        ticket = pool.queue().signal()
+        kept = [pool.allocate_movable(64) for _ in range(150_000)]
+        for buffer in kept:
+            buffer.in_flight_until(ticket)
+        report = pool.compact()
+        print(report["finished"], report["busy_buffers"])
+        """) == "True 150000\n"
 
 
 def test_what_a_movable_buffer_becomes() -> None:

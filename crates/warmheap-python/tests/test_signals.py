@@ -71,12 +71,29 @@ END = """
             " made = [slow.allocate_movable(200_000 + n) for n in range(2000)]; del made[::2]",
             "slow.compact()",
         ),
+        (
+            "slow = warmheap.MemoryPool(device='sim:discrete,latency=500000');"
+            " made = [slow.allocate_movable(200_000 + n) for n in range(20)]; del made[::2]",
+            "slow.compact()",
+        ),
+        (
+            "slow = warmheap.MemoryPool(device='sim:discrete,latency=20000', heap_size_mb=1, num_heaps=64,"
+            " warmup_sizes=[])",
+            "slow.close()",
+        ),
+        (
+            "threading.Thread(target=lambda: (open({pipe!r}), time.sleep(60)), daemon=True).start();"
+            " os.symlink({pipe!r}, {pipe!r} + '.zst'); pool.record({pipe!r} + '.zst');"
+            " held += [pool.allocate(1) for _ in range(15_000)]",
+            "pool.close()",
+        ),
+        ("os.environ['WARMHEAP_CONFIG'] = {pipe!r}", "warmheap.MemoryPool()"),
     ],
 )
 def test_an_interrupt_ends_the_wait(tmp_path: Path, prepare: str, wait: str) -> None:
     pipe = str(tmp_path / "pipe")
     os.mkfifo(pipe)
-    program = f"{BEGIN}\n    {prepare}\n    wait = lambda: {wait.format(pipe=pipe)}\n{END}"
+    program = f"{BEGIN}\n    {prepare.format(pipe=pipe)}\n    wait = lambda: {wait.format(pipe=pipe)}\n{END}"
     # What still waits for the pipe ends with the process.
     assert quiet(program) == "ended\n"
 

@@ -20,7 +20,7 @@ import atexit as _atexit
 import logging as _logging
 import os as _os
 import sysconfig as _sysconfig
-from typing import Any, Optional, Union
+from typing import Any, Mapping, Optional, Union
 
 if _sysconfig.get_config_var("Py_GIL_DISABLED"):
     raise ImportError(
@@ -68,6 +68,7 @@ from ._native import (
     Trace,
     __version__,
 )
+from ._prometheus import to_prometheus
 
 __all__ = [
     "ArgumentError",
@@ -105,6 +106,7 @@ __all__ = [
     "recommend",
     "recommend_for_run",
     "review",
+    "to_prometheus",
 ]
 
 MetalMemoryPoolConfig = PoolConfig
@@ -122,7 +124,7 @@ class MetalMemoryPool(MemoryPool):
     """
 
     def __new__(
-        cls, config: Union[PoolConfig, dict[str, Any], str, _os.PathLike[str], None] = None, **settings: Any
+        cls, config: Union[PoolConfig, Mapping[str, Any], str, _os.PathLike[str], None] = None, **settings: Any
     ) -> MetalMemoryPool:
         try:
             return super().__new__(cls, PoolConfig() if config is None else config, device="metal", **settings)

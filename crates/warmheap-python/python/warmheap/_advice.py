@@ -90,16 +90,23 @@ def grade(statistics: Statistics) -> Grades:
     return Grades(**{name: Grade(**judgement) for name, judgement in raw.items()})
 
 
-def findings(statistics: Statistics, config: PoolConfig) -> List[Finding]:
-    """Returns everything that the figures of a pool show, the gravest first."""
-    return _findings(_native._findings(statistics, config))
+def findings(
+    statistics: Statistics, config: PoolConfig, sizes: Optional[Sequence[int]] = None
+) -> List[Finding]:
+    """Returns everything that the figures of a pool show, the gravest first.
+
+    With ``sizes``, the bytes of each buffer that is alive under load, it also proposes warm-up sizes, if most of
+    the memory that the run used was not warmed.
+    """
+    return _findings(_native._findings(statistics, config, sizes))
 
 
 def advise(pool: MemoryPool) -> List[Finding]:
-    """Returns the :func:`findings` of a pool as it is now."""
+    """Returns the :func:`findings` of a pool as it is now, with the sizes of its live buffers. Call it under
+    load: warm-up sizes are chosen from those."""
     if not isinstance(pool, MemoryPool):
         raise ArgumentError(f"pool is of type {type(pool).__name__}; it must be a MemoryPool")
-    return findings(pool.get_statistics(), pool.config)
+    return findings(pool.get_statistics(), pool.config, [leak["size"] for leak in pool.leaks()])
 
 
 def recommend(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 import sys
-from typing import Any, Dict, Optional, Union
+from typing import Any, Dict, Mapping, Optional, Union
 
 from . import _native
 from ._errors import DeviceError, WarmheapError
@@ -13,7 +13,7 @@ from ._native import PoolConfig
 
 
 def install(
-    config: Union[PoolConfig, Dict[str, Any], "os.PathLike[str]", str, None] = None, **settings: Any
+    config: Union[PoolConfig, Mapping[str, Any], "os.PathLike[str]", str, None] = None, **settings: Any
 ) -> None:
     """Makes PyTorch take all its CUDA memory from Warmheap, for the rest of the process.
 

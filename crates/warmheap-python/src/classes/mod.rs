@@ -6,5 +6,6 @@ pub(crate) mod movable;
 mod pool;
 pub(crate) mod pressure;
 pub(crate) mod queue;
+mod recording;
 mod request;
 mod stream;

@@ -108,8 +108,8 @@ impl MovableBuffer {
         exporter::object(self.pool.bind(py), Held::Pinned(pin))
     }
 
-    /// Keeps the buffer in its place until the work before ``ticket`` is done. Call this while a pin is alive,
-    /// whose address that work has.
+    /// Keeps the buffer in its place, and its memory from any other use, until the work before ``ticket`` is done.
+    /// Call this while a pin is alive, whose address that work has. Work of several queues may be noted.
     fn in_flight_until(
         &self,
         py: Python<'_>,
@@ -119,13 +119,15 @@ impl MovableBuffer {
         Ok(wait(py, || movable.look(|buffer| buffer.in_flight_until(ticket)))??)
     }
 
-    /// Gives the memory back at once, or when the last pin is gone. Freeing twice does nothing.
+    /// Gives the memory back at once, or when the last pin is gone and the work is done that was noted with
+    /// :meth:`in_flight_until` or by retired pins. Freeing twice does nothing.
     fn free(&self, py: Python<'_>) -> PyResult<()> {
         let movable = self.movable()?;
         wait(py, || drop(movable.free()))
     }
 
-    /// Gives the memory back once the work before ``ticket`` is done. Returns at once.
+    /// Gives the memory back once the work before ``ticket``, and all that was noted before, is done. Returns at
+    /// once.
     ///
     /// Raises
     /// ------

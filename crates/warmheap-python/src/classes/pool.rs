@@ -8,18 +8,18 @@ use pyo3::prelude::*;
 use pyo3::types::{PyAny as Any, PyDict, PyTuple};
 use warmheap::device::{Spec, SpecError};
 use warmheap::{CompactionBudget, Pool, PoolConfig as Settings};
-use warmheap_trace::{Recorder, TraceWriter};
 
 use super::compaction::compact;
 use super::movable::MovableBuffer;
 use super::pressure;
 use super::queue::Queue;
+use super::recording;
 use super::request::request;
 use crate::config::PoolConfig;
 use crate::contents::{Held, MemoryPool, leaks, warm};
 use crate::interpreter::errors::{Class, IntoPython};
 use crate::interpreter::values::to_python;
-use crate::interpreter::wait::{self, look_for_signals, wait, wait_apart};
+use crate::interpreter::wait::{self, look_for_signals, wait_apart, wait_until_stopped};
 use crate::interpreter::{arguments, html, site};
 use crate::lending::exporter;
 use crate::statistics::Statistics;
@@ -41,9 +41,10 @@ impl MemoryPool {
             .map_err(|reason: SpecError| Class::Device.error(format!("{device:?}: {reason}")))?;
         let unnamed = config.is_none() && settings.is_none_or(|settings| settings.is_empty());
         let mut config = if unnamed && environment {
-            Settings::elastic().with_environment_file().map_err(IntoPython::into_python)?
+            let read = wait_apart(py, || Settings::elastic().with_environment_file())?;
+            read.map_err(IntoPython::into_python)?
         } else {
-            PoolConfig::for_pool(Settings::elastic(), config, settings)?
+            PoolConfig::for_pool(Settings::elastic(), config, settings.map(|settings| settings.as_any()))?
         };
         if environment {
             config = config.with_environment().map_err(IntoPython::into_python)?;
@@ -53,7 +54,7 @@ impl MemoryPool {
             let device = to_open.open().map_err(IntoPython::into_python)?;
             Pool::new(device, config).map_err(IntoPython::into_python)
         });
-        made?.map(|pool| Self::of(pool, spec))
+        made?.map(|pool| Self::of(py, pool, spec))
     }
 
     /// Allocates a buffer of ``size`` bytes.
@@ -188,8 +189,9 @@ impl MemoryPool {
             bytes: max_mb.unwrap_or(u64::MAX),
             time: max_seconds.unwrap_or(Duration::MAX),
         };
-        let report = self.wait(py, move |pool| compact(pool, budget))?.map_err(IntoPython::into_python)?;
-        to_python(py, &report)
+        let pool = self.with(|open| open.pool.clone())?;
+        let report = wait_until_stopped(py, move |stopped| compact(&pool, budget, stopped));
+        to_python(py, &report?.map_err(IntoPython::into_python)?)
     }
 
     /// Returns a snapshot of the figures.
@@ -202,7 +204,8 @@ impl MemoryPool {
         self.wait(py, Pool::reset_statistics)
     }
 
-    /// Sets the most requested bytes that may be alive under ``tag``. ``None`` removes the quota.
+    /// Sets the most requested bytes that may be alive under ``tag``. ``None`` removes the quota. The setting
+    /// ``quotas`` has the same in MiB.
     #[pyo3(signature = (tag, quota))]
     fn set_quota(
         &self,
@@ -276,43 +279,40 @@ impl MemoryPool {
     /// The end of the name decides the compression: ``.csv``, ``.csv.gz``, ``.csv.zst``.
     ///
     /// Recording changes nothing that a buffer can do. ``docs/traces.md`` says what queues, retired buffers
-    /// and growth look like in the file.
+    /// and growth look like in the file. A recording that runs ends, and the new one begins.
+    ///
+    /// Raises
+    /// ------
+    /// TraceError
+    ///     The file cannot be written, or another recording writes it. A recording that runs goes on.
     fn record(&self, py: Python<'_>, #[pyo3(from_py_with = arguments::path)] path: PathBuf) -> PyResult<()> {
-        let pool = self.with(|open| open.pool.clone())?;
-        let writer = wait_apart(py, move || TraceWriter::create(path))?.map_err(IntoPython::into_python)?;
-        let mut recorder = Some(Recorder::new(pool, writer));
-        self.replace(|open| {
-            if let Some(open) = open {
-                std::mem::swap(&mut open.recorder, &mut recorder);
-            }
-        })?;
-        // This ends the earlier recorder, or the new one if another thread has closed the pool meanwhile.
-        finish(py, recorder).map(drop)
+        recording::begin(py, self, path)
     }
 
     /// Ends the trace and returns its number of events.
     fn stop_recording(&self, py: Python<'_>) -> PyResult<u64> {
-        let recorder = self.replace(|open| open.as_mut()?.recorder.take())?;
-        finish(py, recorder)
+        recording::end(py, self)
     }
 
     /// Closes the pool. Live buffers are logged with the lines that allocated them, and stay valid. The
     /// memory goes back to the device with the last of them. Callbacks and a recording end. Closing twice does
     /// nothing.
     fn close(&self, py: Python<'_>) -> PyResult<()> {
-        let mut open = self.replace(Option::take)?;
-        let recorder = open.as_mut().and_then(|open| open.recorder.take());
-        let recorded = finish(py, recorder);
-        let closed = wait(py, || drop(open));
+        let closed = recording::end_and_close(py, self);
         self.callbacks().end();
-        closed?;
-        recorded.map(drop)
+        closed
     }
 
     /// Whether the pool is closed.
     #[getter]
     fn closed(&self) -> bool {
         self.is_closed()
+    }
+
+    /// A number from 1 that no other pool of the process has, in the order in which they were opened.
+    #[getter]
+    fn number(&self) -> u64 {
+        self.number_of_pool()
     }
 
     /// The device's name, as it was given.
@@ -377,10 +377,4 @@ impl MemoryPool {
             Err(_) => format!("<warmheap.MemoryPool on {}, closed>", self.device_name()),
         }
     }
-}
-
-/// Ends a recording and returns its number of events.
-fn finish(py: Python<'_>, recorder: Option<Recorder>) -> PyResult<u64> {
-    let Some(recorder) = recorder else { return Ok(0) };
-    wait_apart(py, move || recorder.finish())?.map_err(IntoPython::into_python)
 }

@@ -8,7 +8,7 @@ use warmheap::config::{ConfigError, Place, Problem, keys};
 use crate::interpreter::errors::IntoPython;
 
 /// Returns `settings` with `changes` made.
-pub(crate) fn with(settings: &Settings, changes: Map<String, Value>) -> PyResult<Settings> {
+pub(crate) fn with(settings: &Settings, changes: Map<String, Value>) -> Result<Settings, ConfigError> {
     let mut all = nested(settings);
     merge(&mut all, nest(changes));
     parse(all)
@@ -65,12 +65,11 @@ fn merge(all: &mut Map<String, Value>, changes: Map<String, Value>) {
 }
 
 /// Reads settings as from a file, because JSON is YAML.
-pub(crate) fn parse(settings: Map<String, Value>) -> PyResult<Settings> {
+pub(crate) fn parse(settings: Map<String, Value>) -> Result<Settings, ConfigError> {
     if settings.is_empty() {
         return Ok(Settings::default());
     }
-    Settings::from_yaml_str(&Value::Object(nest(settings)).to_string())
-        .map_err(|error| placeless(error).into_python())
+    Settings::from_yaml_str(&Value::Object(nest(settings)).to_string()).map_err(placeless)
 }
 
 /// Removes line numbers, which no file has.

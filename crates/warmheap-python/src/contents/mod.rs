@@ -9,4 +9,4 @@ mod pool;
 pub(crate) use buffer::BufferBase;
 pub(crate) use movable::{HeldMovable, Movable, Unusable};
 pub(crate) use open::{Held, leaks, warm};
-pub(crate) use pool::{MemoryPool, argument as pool_argument};
+pub(crate) use pool::{MemoryPool, argument as pool_argument, open_pools};

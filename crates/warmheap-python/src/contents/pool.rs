@@ -3,7 +3,9 @@
 //! A pool is open until it is closed. Every call takes a handle of the pool before it gives up the
 //! interpreter's lock, so no lock of this crate is held while a call waits for that one.
 
-use std::sync::{PoisonError, RwLock};
+use std::mem;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, Weak};
 
 use pyo3::prelude::*;
 use warmheap::Pool;
@@ -55,30 +57,61 @@ use crate::interpreter::wait::{let_go, wait};
 /// Any thread may use a pool. Other threads run while a call waits.
 #[pyclass(frozen, subclass, weakref, module = "warmheap")]
 pub(crate) struct MemoryPool {
-    /// `None` once the pool is closed. The lock is held for moments: meanwhile no Python code runs and
-    /// nothing waits.
-    open: RwLock<Option<Open>>,
+    open: Arc<Slot>,
+    number: u64,
     callbacks: Callbacks,
     device: Spec,
     name: String,
     origin: Origin,
 }
 
+/// `None` once the pool is closed. The lock is held for moments: meanwhile no Python code runs and nothing
+/// waits.
+type Slot = RwLock<Option<Open>>;
+
+/// The pools of the process by their numbers, and those of its parents.
+static POOLS: Mutex<Vec<(u64, Origin, Weak<Slot>)>> = Mutex::new(Vec::new());
+
+/// Calls `work` with the list of all pools, unless the process is a fork in the middle of another call. The
+/// interpreter's lock keeps other threads from the list.
+fn with_pools<R: Default>(work: impl FnOnce(&mut Vec<(u64, Origin, Weak<Slot>)>) -> R) -> R {
+    POOLS.try_lock().map_or_else(|_| R::default(), |mut pools| work(&mut pools))
+}
+
+/// Returns the open pools of this process with their numbers, in the order in which they were opened.
+pub(crate) fn open_pools(_attached: Python<'_>) -> Vec<(u64, Pool)> {
+    with_pools(|pools| {
+        let here = pools.iter().filter(|(_, origin, _)| origin.is_here());
+        let open = |slot: &Weak<Slot>| Some(read(&*slot.upgrade()?).as_ref()?.pool.clone());
+        here.filter_map(|(number, _, slot)| Some((*number, open(slot)?))).collect()
+    })
+}
+
+fn read(slot: &Slot) -> RwLockReadGuard<'_, Option<Open>> {
+    slot.read().unwrap_or_else(PoisonError::into_inner)
+}
+
 impl MemoryPool {
     /// Returns the object of a pool on the device that `spec` names.
-    pub(crate) fn of(pool: Pool, device: Spec) -> Self {
-        Self {
-            open: RwLock::new(Some(Open { pool, recorder: None })),
-            callbacks: Callbacks::default(),
-            name: device.to_string(),
-            device,
-            origin: Origin::here(),
-        }
+    pub(crate) fn of(_attached: Python<'_>, pool: Pool, device: Spec) -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        let number = NEXT.fetch_add(1, Relaxed);
+        let (open, origin) = (Arc::new(RwLock::new(Some(Open { pool, recorder: None }))), Origin::here());
+        with_pools(|pools| {
+            pools.retain(|(_, _, slot)| slot.strong_count() > 0);
+            pools.push((number, origin, Arc::downgrade(&open)));
+        });
+        Self { open, number, callbacks: Callbacks::default(), name: device.to_string(), device, origin }
     }
 
     /// Returns the process that the pool belongs to.
     pub(crate) fn origin(&self) -> Origin {
         self.origin
+    }
+
+    /// Returns the number that no other pool of the process has.
+    pub(crate) fn number_of_pool(&self) -> u64 {
+        self.number
     }
 
     pub(crate) fn device_name(&self) -> &str {
@@ -109,14 +142,14 @@ impl MemoryPool {
     #[inline]
     pub(crate) fn with<R>(&self, look: impl FnOnce(&Open) -> R) -> PyResult<R> {
         self.origin.check()?;
-        let seen = self.open.read().unwrap_or_else(PoisonError::into_inner).as_ref().map(look);
+        let seen = read(&self.open).as_ref().map(look);
         // An exception runs Python code, so the lock is released before.
         seen.ok_or_else(|| Class::Closed.error("the pool is closed"))
     }
 
     /// Whether the pool is closed.
     pub(crate) fn is_closed(&self) -> bool {
-        self.open.read().unwrap_or_else(PoisonError::into_inner).is_none()
+        read(&self.open).is_none()
     }
 
     /// Changes what the object holds.
@@ -133,7 +166,10 @@ pub(crate) fn argument<'py>(object: &Bound<'py, PyAny>) -> PyResult<Bound<'py, M
 
 impl Drop for MemoryPool {
     fn drop(&mut self) {
-        let open = self.open.get_mut().unwrap_or_else(PoisonError::into_inner).take();
+        if !self.origin.is_here() {
+            return mem::forget(Arc::clone(&self.open));
+        }
+        let open = self.open.write().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(open) = open {
             let_go(self.origin, open);
         }

@@ -10,7 +10,7 @@ use pyo3::PyTypeInfo;
 use pyo3::conversion::FromPyObjectOwned;
 use pyo3::exceptions::{PyOverflowError, PyTypeError, PyUnicodeEncodeError};
 use pyo3::prelude::*;
-use pyo3::types::PyDict;
+use pyo3::types::PyMapping;
 
 use super::errors::Class;
 
@@ -55,6 +55,7 @@ arguments! {
     timeout: seconds("timeout") -> Duration;
     max_seconds: maybe_seconds("max_seconds") -> Option<Duration>;
     max_mb: maybe_mib("max_mb") -> Option<u64>;
+    sizes: maybe_bytes("sizes") -> Option<Vec<u64>>;
     sizes_mb: maybe_sizes("sizes_mb") -> Option<Vec<u64>>;
     path: path_of("path") -> PathBuf;
     max_version: maybe_pair("max_version") -> Option<(u32, u32)>;
@@ -70,8 +71,8 @@ pub(crate) fn instance<'py, T: PyTypeInfo>(
     object.cast::<T>().cloned().map_err(|_| wrong(name, object, allowed))
 }
 
-/// Returns a dictionary.
-pub(crate) fn dict<'py>(object: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyDict>> {
+/// Returns a dict, or another mapping.
+pub(crate) fn mapping<'py>(object: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyMapping>> {
     instance("the argument", "a dict", object)
 }
 
@@ -203,6 +204,14 @@ fn maybe_sizes(name: &str, object: &Bound<'_, PyAny>) -> PyResult<Option<Vec<u64
     maybe(object, |object| {
         let items: Vec<Bound<'_, PyAny>> = convert(name, object, "a sequence of numbers")?;
         items.iter().map(|item| mib(name, item)).collect()
+    })
+}
+
+/// Converts numbers of bytes.
+fn maybe_bytes(name: &str, object: &Bound<'_, PyAny>) -> PyResult<Option<Vec<u64>>> {
+    maybe(object, |object| {
+        let items: Vec<Bound<'_, PyAny>> = convert(name, object, "a sequence of whole numbers")?;
+        items.iter().map(|item| whole(name, item)).collect()
     })
 }
 

@@ -2,7 +2,10 @@
 //! library gains needs no line here.
 
 use pyo3::prelude::*;
-use pyo3::types::{PyBool, PyDict, PyFloat, PyInt, PyList, PyString, PyTuple};
+use pyo3::types::{
+    PyBool, PyByteArray, PyBytes, PyDict, PyFloat, PyInt, PyList, PyMapping, PyMemoryView, PySequence,
+    PyString,
+};
 use serde_json::{Map, Number, Value};
 
 use super::errors::Class;
@@ -43,9 +46,9 @@ pub(crate) fn from_python(object: &Bound<'_, PyAny>) -> PyResult<Value> {
     value(object, DEPTH)
 }
 
-/// Does the same as [`from_python`] for a dictionary, whose keys are texts.
-pub(crate) fn from_dict(dict: &Bound<'_, PyDict>) -> PyResult<Map<String, Value>> {
-    entries(dict, DEPTH)
+/// Does the same as [`from_python`] for a mapping, whose keys are texts.
+pub(crate) fn from_mapping(mapping: &Bound<'_, PyAny>) -> PyResult<Map<String, Value>> {
+    entries(mapping, DEPTH)
 }
 
 /// Reads a JSON object.
@@ -75,9 +78,9 @@ fn value(object: &Bound<'_, PyAny>, depth: usize) -> PyResult<Value> {
             .ok_or_else(|| Class::Config.error("a setting is a whole number of hundreds of digits"))
     } else if let Ok(text) = object.cast::<PyString>() {
         words(text).map(Value::String)
-    } else if let Ok(dict) = object.cast::<PyDict>() {
-        entries(dict, deeper(depth)?).map(Value::Object)
-    } else if object.is_instance_of::<PyList>() || object.is_instance_of::<PyTuple>() {
+    } else if object.cast::<PyMapping>().is_ok() {
+        entries(object, deeper(depth)?).map(Value::Object)
+    } else if is_list(object) {
         let depth = deeper(depth)?;
         object.try_iter()?.map(|item| value(&item?, depth)).collect::<PyResult<_>>().map(Value::Array)
     } else {
@@ -88,12 +91,21 @@ fn value(object: &Bound<'_, PyAny>, depth: usize) -> PyResult<Value> {
     }
 }
 
-fn entries(dict: &Bound<'_, PyDict>, depth: usize) -> PyResult<Map<String, Value>> {
+/// Whether an object is a sequence, but neither text nor bytes.
+fn is_list(object: &Bound<'_, PyAny>) -> bool {
+    let is_bytes = object.is_instance_of::<PyBytes>()
+        || object.is_instance_of::<PyByteArray>()
+        || object.is_instance_of::<PyMemoryView>();
+    !is_bytes && object.cast::<PySequence>().is_ok()
+}
+
+fn entries(mapping: &Bound<'_, PyAny>, depth: usize) -> PyResult<Map<String, Value>> {
     let entry = |(key, of): (Bound<'_, PyAny>, Bound<'_, PyAny>)| {
         let key = key.cast::<PyString>().map_err(|_| odd(&key)).and_then(words)?;
         Ok((key, value(&of, depth)?))
     };
-    dict.iter().map(entry).collect()
+    // The list of items stays as it is, whatever the code of the values changes in the mapping.
+    mapping.cast::<PyMapping>()?.items()?.iter().map(|item| entry(item.extract()?)).collect()
 }
 
 /// The depth that is left inside a list or a dictionary, which may contain itself.

@@ -11,6 +11,7 @@
 use std::cell::{Cell, RefCell};
 use std::mem;
 use std::panic::resume_unwind;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
@@ -109,6 +110,19 @@ pub(crate) fn wait_apart<R: Send + 'static>(
             }
         }
     }
+}
+
+/// Runs work that may take long as [`wait_apart`] does. The flag that it gets is set once the wait has ended,
+/// so that the work does not go on for long alone.
+pub(crate) fn wait_until_stopped<R: Send + 'static>(
+    py: Python<'_>,
+    work: impl FnOnce(&AtomicBool) -> R + Send + 'static,
+) -> PyResult<R> {
+    let stopped = Arc::new(AtomicBool::new(false));
+    let stop = Arc::clone(&stopped);
+    let done = wait_apart(py, move || work(&stop));
+    stopped.store(true, Relaxed);
+    done
 }
 
 #[cold]

@@ -92,13 +92,20 @@ pub(crate) fn passed_over(text: &str) -> Vec<PassedOver> {
 }
 
 /// Applies the settings in a text to `base`. A key of fixed heaps makes a pool that sizes itself one of fixed
-/// heaps, unless the text says how heaps are sized.
+/// heaps, unless the text says how heaps are sized. The heaps are warmed as by default, unless `base` has sizes
+/// of its own.
 pub(crate) fn apply_text(base: PoolConfig, text: &str) -> Result<PoolConfig, ConfigError> {
     let base = |set: &[Assignment]| {
         let sets = |names: &[&str]| set.iter().any(|assignment| names.contains(&assignment.key.name()));
         let sized = base.heaps == HeapSizing::Elastic && sets(FIXED_HEAPS) && !sets(&["heap_sizing"]);
         let PoolConfig { heaps, warmup_sizes, .. } = PoolConfig::default();
-        if sized { PoolConfig { heaps, warmup_sizes, ..base } } else { base }
+        if !sized {
+            base
+        } else if base.warmup_sizes == PoolConfig::elastic().warmup_sizes {
+            PoolConfig { heaps, warmup_sizes, ..base }
+        } else {
+            PoolConfig { heaps, ..base }
+        }
     };
     Reader::of(text)?.finish(base).map(|document| document.config)
 }
