@@ -36,6 +36,7 @@ def calls(pool: warmheap.MemoryPool) -> Iterator[Tuple[str, Callable[..., Any], 
     finding = warmheap.Finding("", "info", {}, [], "")
     request = {"size": 64, "align": 64, "zeroed": True, "tag": "x", "wait": 0.0}
     movable = pool.allocate_movable(64)
+    pinned = movable.pin()
     known: Dict[str, Tuple[Any, Dict[str, Any]]] = {
         "MemoryPool": (warmheap.MemoryPool, {"config": None, "device": "sim", "environment": False}),
         "MemoryPool.allocate": (pool.allocate, {**request, "fallback": True, "growable": 128}),
@@ -81,6 +82,7 @@ def calls(pool: warmheap.MemoryPool) -> Iterator[Tuple[str, Callable[..., Any], 
     }
     for name, (call, suits) in known.items():
         yield name, call, suits
+    pinned.free()
 
 
 def takes_arguments(thing: Any) -> bool:

@@ -14,7 +14,7 @@ import pytest
 import warmheap
 from warmheap import PoolConfig
 
-from conftest import MIB, at_once, run
+from conftest import MIB, at_once, quiet, run
 
 
 def test_statistics_have_every_figure(pool: warmheap.MemoryPool) -> None:
@@ -293,20 +293,30 @@ def test_other_processes_leave_a_recording_alone(tmp_path: Path) -> None:
         pool.record(path)
         ended = run(f"import warmheap; warmheap.MemoryPool().record({str(path)!r})")
         assert "TraceError" in ended.stderr and "another recording writes this file" in ended.stderr
-        if hasattr(os, "fork"):
-            # A child that lives on has the file open as well, and does not keep it.
-            reader, writer = os.pipe()
-            child = os.fork()
-            if child == 0:
-                os.close(writer)
-                os.read(reader, 1)
-                os._exit(0)
-            pool.stop_recording()
-            pool.record(path)
-            os.close(writer)
-            os.waitpid(child, 0)
         pool.allocate(1000)
         assert pool.stop_recording() == 2 and len(warmheap.Trace.load(path)) == 2
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+def test_a_child_that_lives_on_keeps_no_recording(tmp_path: Path) -> None:
+    """It has the file open as well."""
+    assert quiet(f"""
+        import os, warmheap
+        pool = warmheap.MemoryPool()
+        pool.record({str(tmp_path / "run.csv")!r})
+        reader, writer = os.pipe()
+        child = os.fork()
+        if child == 0:
+            os.close(writer)
+            os.read(reader, 1)
+            os._exit(0)
+        pool.stop_recording()
+        pool.record({str(tmp_path / "run.csv")!r})
+        pool.allocate(1000)
+        print(pool.stop_recording())
+        os.close(writer)
+        os.waitpid(child, 0)
+        """) == "2\n"
 
 
 def test_traces_that_cannot_be_are_refused_with_their_line(tmp_path: Path) -> None:

@@ -140,6 +140,15 @@ def test_memory_waits_for_the_work_of_every_pin(kind: dict[str, object], count: 
             assert pool.get_statistics().active_allocations == 0, (unpinned, finished)
 
 
+def test_work_is_noted_only_on_a_buffer_that_stays() -> None:
+    with warmheap.MemoryPool() as pool:
+        buffer, ticket = pool.allocate_movable(1000), pool.queue().signal()
+        with pytest.raises(warmheap.RequestError, match="pin it before"):
+            buffer.in_flight_until(ticket)
+        with buffer.pin():
+            buffer.in_flight_until(ticket)
+
+
 def test_a_compaction_ends_however_many_buffers_cannot_move() -> None:
     assert quiet("""
         import warmheap
@@ -147,7 +156,7 @@ def test_a_compaction_ends_however_many_buffers_cannot_move() -> None:
         ticket = pool.queue().signal()
         kept = [pool.allocate_movable(64) for _ in range(150_000)]
         for buffer in kept:
-            buffer.in_flight_until(ticket)
+            buffer.pin().retire(ticket)
         report = pool.compact()
         print(report["finished"], report["busy_buffers"])
         """) == "True 150000\n"

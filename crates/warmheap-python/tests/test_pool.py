@@ -209,6 +209,27 @@ def test_retired_buffers_wait_for_their_ticket(pool: warmheap.MemoryPool) -> Non
         queue.wait(ticket, -1)
 
 
+def test_tickets_of_others_are_refused(pool: warmheap.MemoryPool) -> None:
+    queue, other = pool.queue(), pool.queue()
+    ticket, foreign = queue.signal(), other.signal()
+    kept, movable = pool.allocate(1000), pool.allocate_movable(1000)
+    kept.retire(ticket)
+    for mistake in (lambda: queue.complete(foreign), lambda: queue.wait(foreign), lambda: other.wait(ticket, 1)):
+        with pytest.raises(warmheap.RequestError, match=r"the ticket is of queue \d+, and this is queue \d+"):
+            mistake()
+    assert (queue.poll(), queue.retired_bytes) == (0, 1000)
+    queue.complete(ticket)
+    assert (queue.poll(), queue.retired_bytes) == (1, 0) and not foreign.is_complete
+    with warmheap.MemoryPool(device="sim") as second:
+        elsewhere = second.queue().signal()
+        kept = pool.allocate(1000)
+        with movable.pin() as pinned:
+            for retire in (kept.retire, movable.retire, movable.in_flight_until, pinned.retire):
+                with pytest.raises(warmheap.RequestError, match="another pool's queue"):
+                    retire(elsewhere)
+            assert not (kept.is_freed or movable.is_freed or pinned.is_freed)
+
+
 def test_other_threads_run_while_a_call_waits() -> None:
     queue = warmheap.MemoryPool(device="sim").queue()
     ticket = queue.signal()

@@ -159,12 +159,14 @@ impl BufferBase {
     /// ------
     /// BufferError
     ///     Views of the buffer are alive, through which the program could still write to it.
+    /// RequestError
+    ///     The ticket is of another pool's queue.
     fn retire(
         &self,
         py: Python<'_>,
         #[pyo3(from_py_with = ticket_argument)] ticket: Bound<'_, Ticket>,
     ) -> PyResult<()> {
-        let library = ticket.get().ticket()?;
+        let library = ticket.get().for_memory_of(self.owner().bind(py).get())?;
         let held = self.take_to_retire()?;
         // This frees what is ready, which may call the device.
         wait(py, || {

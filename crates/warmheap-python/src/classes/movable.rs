@@ -6,7 +6,7 @@ use pyo3::exceptions::PyBufferError;
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 use pyo3::types::PyAny as Any;
-use warmheap::MovableBuffer as LibraryBuffer;
+use warmheap::{MovableBuffer as LibraryBuffer, Ticket as LibraryTicket};
 
 use super::queue::{Ticket, ticket_argument};
 use crate::contents::{Held, HeldMovable, MemoryPool, Movable, Unusable};
@@ -64,6 +64,10 @@ impl MovableBuffer {
         self.origin.check()?;
         self.movable.as_ref().ok_or_else(|| Unusable::Freed.into())
     }
+
+    fn ticket<'a>(&self, py: Python<'a>, ticket: &'a Bound<'_, Ticket>) -> PyResult<&'a LibraryTicket> {
+        ticket.get().for_memory_of(self.pool.bind(py).get())
+    }
 }
 
 #[pymethods]
@@ -110,12 +114,20 @@ impl MovableBuffer {
 
     /// Keeps the buffer in its place, and its memory from any other use, until the work before ``ticket`` is done.
     /// Call this while a pin is alive, whose address that work has. Work of several queues may be noted.
+    ///
+    /// Raises
+    /// ------
+    /// RequestError
+    ///     No pin is alive, or the ticket is of another pool's queue.
     fn in_flight_until(
         &self,
         py: Python<'_>,
         #[pyo3(from_py_with = ticket_argument)] ticket: Bound<'_, Ticket>,
     ) -> PyResult<()> {
-        let (movable, ticket) = (self.movable()?, ticket.get().ticket()?);
+        let (movable, ticket) = (self.movable()?, self.ticket(py, &ticket)?);
+        if movable.pins().0 == 0 {
+            return Err(Class::Request.error("the buffer may move; pin it before work uses it"));
+        }
         Ok(wait(py, || movable.look(|buffer| buffer.in_flight_until(ticket)))??)
     }
 
@@ -138,7 +150,7 @@ impl MovableBuffer {
         py: Python<'_>,
         #[pyo3(from_py_with = ticket_argument)] ticket: Bound<'_, Ticket>,
     ) -> PyResult<()> {
-        let (movable, ticket) = (self.movable()?, ticket.get().ticket()?);
+        let (movable, ticket) = (self.movable()?, self.ticket(py, &ticket)?);
         Ok(wait(py, || movable.take().map(|held| held.retire(ticket)))??)
     }
 

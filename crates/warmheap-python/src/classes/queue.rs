@@ -86,6 +86,8 @@ pub(crate) struct Ticket {
     /// `None` only during the drop.
     ticket: Option<LibraryTicket>,
     value: u64,
+    /// The number of its queue's pool.
+    pool: u64,
     origin: Origin,
 }
 
@@ -96,9 +98,24 @@ impl Ticket {
         self.ticket.as_ref().ok_or_else(|| Class::Closed.error("the ticket is gone"))
     }
 
-    /// Returns the position, unless it belongs to another process.
-    fn value(&self) -> PyResult<u64> {
-        self.ticket().map(|_| self.value)
+    /// Returns the library's ticket for memory of `pool`, unless it is of another pool's queue.
+    pub(crate) fn for_memory_of(&self, pool: &MemoryPool) -> PyResult<&LibraryTicket> {
+        let ticket = self.ticket()?;
+        if self.pool != pool.number_of_pool() {
+            let text = "the ticket is of another pool's queue; make a queue of the buffer's pool";
+            return Err(Class::Request.error(text));
+        }
+        Ok(ticket)
+    }
+
+    /// Returns the position in `queue`, unless it is one of another queue.
+    fn value_in(&self, queue: &PoolQueue) -> PyResult<u64> {
+        let (own, other) = (queue.number(), self.ticket()?.queue_number());
+        if own != other {
+            let text = format!("the ticket is of queue {other}, and this is queue {own}");
+            return Err(Class::Request.error(text));
+        }
+        Ok(self.value)
     }
 }
 
@@ -141,13 +158,16 @@ impl Queue {
             Order::Stream(stream) => wait(py, || stream.signal())?.map_err(IntoPython::into_python)?,
             Order::Program(order) => order.submit(),
         };
-        Ok(Ticket { ticket: Some(queue.ticket(value)), value, origin: self.origin })
+        let pool = self.pool.bind(py).get().number_of_pool();
+        Ok(Ticket { ticket: Some(queue.ticket(value)), value, pool, origin: self.origin })
     }
 
     /// Notes that all work up to ``ticket`` is done, for queues that the program moves.
     fn complete(&self, #[pyo3(from_py_with = ticket_argument)] ticket: Bound<'_, Ticket>) -> PyResult<()> {
-        match &self.open()?.order {
-            Order::Program(order) => order.complete(ticket.get().value()?),
+        let Open { queue, order } = self.open()?;
+        let value = ticket.get().value_in(queue)?;
+        match order {
+            Order::Program(order) => order.complete(value),
             Order::Stream(_) => {
                 let text = "the GPU completes the work of a stream, not the program";
                 return Err(Class::Request.error(text));
@@ -164,8 +184,8 @@ impl Queue {
         #[pyo3(from_py_with = ticket_argument)] ticket: Bound<'_, Ticket>,
         #[pyo3(from_py_with = arguments::timeout)] timeout: Duration,
     ) -> PyResult<bool> {
-        let order = &self.open()?.order;
-        let value = ticket.get().value()?;
+        let Open { queue, order } = self.open()?;
+        let value = ticket.get().value_in(queue)?;
         let done = wait(py, || match order {
             Order::Stream(order) => Interruptible(order.clone()).wait(value, timeout),
             Order::Program(order) => Interruptible(order.clone()).wait(value, timeout),
