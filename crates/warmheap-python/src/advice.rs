@@ -5,6 +5,7 @@ use serde::Serialize;
 use warmheap::advice;
 
 use crate::config::{self, PoolConfig};
+use crate::contents::{MemoryPool, pool_argument};
 use crate::interpreter::errors::Class;
 use crate::interpreter::{arguments, values};
 use crate::statistics::{self, Statistics};
@@ -37,6 +38,18 @@ pub(crate) fn findings<'py>(
         Some(sizes) => advice::findings_with_sizes(statistics, &config, &sizes.into_iter().collect()),
         None => advice::findings(statistics, &config),
     };
+    to_python(py, &found)
+}
+
+#[pyfunction]
+#[pyo3(name = "_advise")]
+pub(crate) fn advise<'py>(
+    py: Python<'py>,
+    #[pyo3(from_py_with = pool_argument)] pool: Bound<'py, MemoryPool>,
+) -> PyResult<Bound<'py, PyAny>> {
+    let found = pool.get().wait(py, |pool| {
+        advice::findings_with_sizes(&pool.statistics(), pool.config(), &pool.leaks().sizes())
+    })?;
     to_python(py, &found)
 }
 

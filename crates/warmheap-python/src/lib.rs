@@ -56,6 +56,7 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<trace::Trace>()?;
     module.add("Buffer", lending::exporter::class(module.py())?)?;
     for function in [
+        wrap_pyfunction!(advice::advise, module)?,
         wrap_pyfunction!(advice::findings, module)?,
         wrap_pyfunction!(advice::grades, module)?,
         wrap_pyfunction!(advice::recommend, module)?,

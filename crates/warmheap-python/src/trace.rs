@@ -4,9 +4,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use pyo3::exceptions::PyIndexError;
+use pyo3::IntoPyObjectExt;
+use pyo3::exceptions::{PyIndexError, PyOverflowError};
 use pyo3::prelude::*;
-use pyo3::types::{PyAny as Any, PyDict, PyTuple, PyType};
+use pyo3::types::slice::PySliceIndices;
+use pyo3::types::{IntoPyDict, PyAny as Any, PyDict, PySlice, PySliceMethods, PyTuple, PyType};
 use serde_json::{Map, Value, json};
 use warmheap_trace::replay::Replay;
 use warmheap_trace::{Action, Compile, Event, Program, TraceError, TraceReader, TraceWriter};
@@ -47,6 +49,7 @@ use crate::interpreter::{arguments, values};
 #[pyclass(frozen, eq, sequence, module = "warmheap")]
 pub(crate) struct Trace {
     events: Arc<Vec<Event>>,
+    lenient: bool,
     program: Arc<Program>,
 }
 
@@ -56,12 +59,15 @@ impl PartialEq for Trace {
     }
 }
 
+/// The rows that are read between two looks for signals, and for other threads.
+const ROWS: usize = 4096;
+
 type Row = (u64, f64, String, u64, u64, u64);
 
 impl Trace {
     fn new(events: Vec<Event>, name: &str, lenient: bool) -> Result<Self, TraceError> {
         let program = Program::from_events(name, &events, Compile { lenient, ..Compile::default() })?;
-        Ok(Self { events: Arc::new(events), program: Arc::new(program) })
+        Ok(Self { events: Arc::new(events), lenient, program: Arc::new(program) })
     }
 }
 
@@ -102,7 +108,15 @@ impl Trace {
     ) -> PyResult<Self> {
         let py = events.py();
         let rows = events.try_iter().map_err(|_| arguments::wrong("events", events, "an iterable of tuples"));
-        let events = rows?.map(|row| event(fields(&row?)?)).collect::<PyResult<_>>()?;
+        let mut events = Vec::new();
+        for row in rows? {
+            if events.len() % ROWS == 0 {
+                // Millions of rows take seconds.
+                py.check_signals()?;
+                py.detach(|| ());
+            }
+            events.push(event(fields(&row?)?)?);
+        }
         wait_apart(py, move || Self::new(events, "events", lenient))?.map_err(IntoPython::into_python)
     }
 
@@ -200,10 +214,30 @@ impl Trace {
         self.events.len()
     }
 
-    fn __getitem__(&self, index: isize) -> PyResult<Row> {
-        let place = if index < 0 { index + self.events.len() as isize } else { index };
+    /// Returns an event, or the list of those that a slice names.
+    fn __getitem__<'py>(&self, index: &Bound<'py, Any>) -> PyResult<Bound<'py, Any>> {
+        let (py, len) = (index.py(), self.events.len() as isize);
+        if let Ok(slice) = index.cast::<PySlice>() {
+            let PySliceIndices { start, step, slicelength, .. } = slice.indices(len)?;
+            let places = (0..slicelength as isize).map(|turn| start + turn * step);
+            let events = places.filter_map(|place| self.events.get(usize::try_from(place).ok()?));
+            return events.map(row).collect::<Vec<_>>().into_bound_py_any(py);
+        }
+        let none = || PyIndexError::new_err(format!("there is no event {index}"));
+        let place = match index.extract::<isize>() {
+            Err(error) if error.is_instance_of::<PyOverflowError>(py) => return Err(none()),
+            Err(error) => return Err(error),
+            Ok(place) if place < 0 => place + len,
+            Ok(place) => place,
+        };
         let event = usize::try_from(place).ok().and_then(|place| self.events.get(place));
-        event.map(row).ok_or_else(|| PyIndexError::new_err(format!("there is no event {index}")))
+        event.map(row).ok_or_else(none)?.into_bound_py_any(py)
+    }
+
+    /// What a copy and a pickle make the trace from.
+    fn __getnewargs_ex__<'py>(&self, py: Python<'py>) -> PyResult<((Vec<Row>,), Bound<'py, PyDict>)> {
+        let lenient = [("lenient", self.lenient)].into_py_dict(py)?;
+        Ok(((self.events.iter().map(row).collect(),), lenient))
     }
 
     fn __repr__(&self) -> String {

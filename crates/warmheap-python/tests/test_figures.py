@@ -114,6 +114,10 @@ def test_one_page_has_the_figures_of_several_pools() -> None:
         assert one.get_statistics().to_prometheus("x") == warmheap.to_prometheus({"x": one})
         with pytest.raises(warmheap.RequestError, match="twice"):
             warmheap.to_prometheus([one, one])
+        wrongs: List[Any] = ["ab", 5, one, [one.get_statistics()], {"x": 5}, {5: one}]
+        for wrong in wrongs:
+            with pytest.raises(warmheap.ArgumentError):
+                warmheap.to_prometheus(wrong)
     assert not set(samples(warmheap.to_prometheus())) & {f'warmheap_active_allocations{{pool="{one.number}"}} 0'}
     with pytest.raises(warmheap.ClosedError):
         warmheap.to_prometheus([one])
@@ -237,8 +241,11 @@ def test_traces_are_saved_and_loaded(tmp_path: Path, name: str) -> None:
     again = warmheap.Trace.load(str(tmp_path / name))
     assert list(again) == list(trace) == events
     assert (len(again), again[-1], repr(again)) == (3, events[2], "<warmheap.Trace of 3 events>")
-    with pytest.raises(IndexError):
-        again[3]
+    for missing in (3, -4, 1 << 70, -(1 << 70)):
+        with pytest.raises(IndexError):
+            again[missing]
+    for part in (slice(1), slice(None, None, -1), slice(-2, None), slice(0, 3, 2), slice(5, 9), slice(-(1 << 70), 1 << 70)):
+        assert again[part] == events[part]
     summary = again.summary()
     assert (summary["events"], summary["recorded_failures"], summary["duration"]) == (2, 1, 0.25)
 
@@ -252,6 +259,10 @@ def test_traces_of_the_same_events_are_equal(tmp_path: Path) -> None:
     for other in others:
         assert trace != warmheap.Trace(other)
     assert trace != events and not trace == None  # noqa: E711
+    twice = warmheap.Trace(events[:1] * 2, lenient=True)
+    for original in (trace, twice):
+        for again in (pickle.loads(pickle.dumps(original)), copy.copy(original), copy.deepcopy([original])[0]):
+            assert again == original and list(again) == list(original)
 
 
 def test_a_summary_counts_frees_of_another_size() -> None:

@@ -77,6 +77,11 @@ END = """
             "slow.compact()",
         ),
         (
+            "slow = warmheap.MemoryPool(device='sim:discrete,latency=20000');"
+            " [slow.allocate(n << 20) for n in range(1, 70)]",
+            "slow.trim()",
+        ),
+        (
             "slow = warmheap.MemoryPool(device='sim:discrete,latency=20000', heap_size_mb=1, num_heaps=64,"
             " warmup_sizes=[])",
             "slow.close()",
@@ -87,6 +92,7 @@ END = """
             " held += [pool.allocate(1) for _ in range(15_000)]",
             "pool.close()",
         ),
+        ("from itertools import repeat", "warmheap.Trace(repeat((0, 0.0, 'allocate', 1, 1, 0), 20_000_000))"),
         ("os.environ['WARMHEAP_CONFIG'] = {pipe!r}", "warmheap.MemoryPool()"),
     ],
 )

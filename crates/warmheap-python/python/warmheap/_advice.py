@@ -104,9 +104,7 @@ def findings(
 def advise(pool: MemoryPool) -> List[Finding]:
     """Returns the :func:`findings` of a pool as it is now, with the sizes of its live buffers. Call it under
     load: warm-up sizes are chosen from those."""
-    if not isinstance(pool, MemoryPool):
-        raise ArgumentError(f"pool is of type {type(pool).__name__}; it must be a MemoryPool")
-    return findings(pool.get_statistics(), pool.config, [leak["size"] for leak in pool.leaks()])
+    return _findings(_native._advise(pool))
 
 
 def recommend(

@@ -33,12 +33,19 @@ def to_prometheus(
         named = list(pools.items())
     else:
         try:
-            named = [(str(getattr(pool, "number", None)), pool) for pool in pools]
+            listed = list(pools)
         except TypeError:
             raise ArgumentError(f"pools is of type {type(pools).__name__}; it must be a dict or an iterable") from None
+        named = [(_number(pool), pool) for pool in listed]
     if len({name for name, _ in named}) < len(named):
         raise RequestError("pools has one pool twice; each sample needs a name of its own")
     return _native._to_prometheus([(name, _figures(pool)) for name, pool in named])
+
+
+def _number(pool: object) -> str:
+    if isinstance(pool, MemoryPool):
+        return str(pool.number)
+    raise ArgumentError(f"pools has an object of type {type(pool).__name__}; without a name it must be a MemoryPool")
 
 
 def _figures(pool: object) -> Statistics:

@@ -50,11 +50,10 @@ impl MemoryPool {
             config = config.with_environment().map_err(IntoPython::into_python)?;
         }
         let to_open = spec.clone();
-        let made = wait_apart(py, move || {
-            let device = to_open.open().map_err(IntoPython::into_python)?;
-            Pool::new(device, config).map_err(IntoPython::into_python)
-        });
-        made?.map(|pool| Self::of(py, pool, spec))
+        // Errors become exceptions here. The other thread may go on alone, and knows no Python.
+        let made = wait_apart(py, move || to_open.open().map(|device| Pool::new(device, config)))?;
+        let pool = made.map_err(IntoPython::into_python)?.map_err(IntoPython::into_python)?;
+        Ok(Self::of(py, pool, spec))
     }
 
     /// Allocates a buffer of ``size`` bytes.
@@ -240,12 +239,12 @@ impl MemoryPool {
     /// A pool of fixed heaps keeps the heaps that it opened with.
     #[pyo3(signature = (target = 0))]
     fn trim(&self, py: Python<'_>, #[pyo3(from_py_with = arguments::target)] target: u64) -> PyResult<u64> {
-        self.wait(py, move |pool| pool.trim(target))?.map_err(IntoPython::into_python)
+        self.wait_apart(py, move |pool| pool.trim(target))?.map_err(IntoPython::into_python)
     }
 
     /// Lets the system take the pages of heaps without buffers, and returns their bytes.
     fn make_purgeable(&self, py: Python<'_>) -> PyResult<u64> {
-        self.wait(py, Pool::make_purgeable)?.map_err(IntoPython::into_python)
+        self.wait_apart(py, Pool::make_purgeable)?.map_err(IntoPython::into_python)
     }
 
     /// Makes a queue of the device's work, for :meth:`Buffer.retire`.

@@ -16,7 +16,7 @@ use super::open::Open;
 use crate::interpreter::arguments;
 use crate::interpreter::errors::Class;
 use crate::interpreter::fork::Origin;
-use crate::interpreter::wait::{let_go, wait};
+use crate::interpreter::wait::{let_go, wait, wait_apart};
 
 /// A pool of a device's memory.
 ///
@@ -136,6 +136,16 @@ impl MemoryPool {
             drop(pool);
             done
         })
+    }
+
+    /// Does the same as [`MemoryPool::wait`] for work that may take long and that a signal may leave behind.
+    pub(crate) fn wait_apart<R: Send + 'static>(
+        &self,
+        py: Python<'_>,
+        work: impl FnOnce(&Pool) -> R + Send + 'static,
+    ) -> PyResult<R> {
+        let pool = self.with(|open| open.pool.clone())?;
+        wait_apart(py, move || work(&pool))
     }
 
     /// Calls `look` with the pool, unless it is closed or belongs to another process.
