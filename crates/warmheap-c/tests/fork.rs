@@ -7,18 +7,19 @@ use std::ffi::{CStr, c_void};
 use std::ptr;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::thread;
+use std::time::Duration;
 
 use warmheap_c::wh_status::{WH_FORKED, WH_INVALID_HANDLE, WH_OK};
 use warmheap_c::{
     WH_MOVABLE, WH_ZEROED, wh_allocate, wh_allocate_with, wh_buffer, wh_buffer_info, wh_free, wh_grow,
-    wh_grow_or_move, wh_in_flight_until, wh_inspect, wh_last_error, wh_pin, wh_pool, wh_pool_close,
-    wh_pool_compact, wh_pool_leak_report, wh_pool_maintain, wh_pool_make_purgeable, wh_pool_on_pressure,
-    wh_pool_open, wh_pool_prometheus, wh_pool_quota, wh_pool_record, wh_pool_remove_quota,
-    wh_pool_reset_statistics, wh_pool_set_quota, wh_pool_settings, wh_pool_statistics,
-    wh_pool_statistics_json, wh_pool_stop_recording, wh_pool_trim, wh_pressure, wh_queue, wh_queue_allocate,
-    wh_queue_close, wh_queue_complete, wh_queue_lose, wh_queue_open, wh_queue_open_stream, wh_queue_poll,
-    wh_queue_retired_bytes, wh_queue_signal, wh_request, wh_retire, wh_statistics, wh_ticket, wh_ticket_wait,
-    wh_unpin,
+    wh_grow_or_move, wh_in_flight_until, wh_inspect, wh_last_error, wh_log_record, wh_pin, wh_pool,
+    wh_pool_close, wh_pool_compact, wh_pool_leak_report, wh_pool_maintain, wh_pool_make_purgeable,
+    wh_pool_on_pressure, wh_pool_open, wh_pool_prometheus, wh_pool_quota, wh_pool_record,
+    wh_pool_remove_quota, wh_pool_reset_statistics, wh_pool_set_quota, wh_pool_settings, wh_pool_statistics,
+    wh_pool_statistics_json, wh_pool_stop_recording, wh_pool_trim, wh_pools_prometheus, wh_pressure,
+    wh_queue, wh_queue_allocate, wh_queue_close, wh_queue_complete, wh_queue_lose, wh_queue_open,
+    wh_queue_open_stream, wh_queue_poll, wh_queue_retired_bytes, wh_queue_signal, wh_request, wh_retire,
+    wh_set_log, wh_statistics, wh_ticket, wh_ticket_wait, wh_unpin, wh_unset_log,
 };
 
 use support::in_child;
@@ -99,6 +100,7 @@ fn more_refused(pool: wh_pool, (movable, queue, mut ticket): (wh_buffer, wh_queu
             wh_pool_quota(pool, c"tag".as_ptr(), &mut number, &mut number),
             wh_pool_statistics_json(pool, text.as_mut_ptr(), text.len(), &mut needed),
             wh_pool_prometheus(pool, c"p".as_ptr(), text.as_mut_ptr(), text.len(), &mut needed),
+            wh_pools_prometheus(&pool, &c"p".as_ptr(), 1, text.as_mut_ptr(), text.len(), &mut needed),
             wh_pool_leak_report(pool, text.as_mut_ptr(), text.len(), &mut needed),
             wh_pool_settings(pool, text.as_mut_ptr(), text.len(), &mut needed),
             wh_pool_on_pressure(pool, Some(never), null, None),
@@ -106,7 +108,7 @@ fn more_refused(pool: wh_pool, (movable, queue, mut ticket): (wh_buffer, wh_queu
             wh_pool_stop_recording(pool, &mut number),
         ]
     };
-    assert_eq!(statuses, [WH_FORKED; 30]);
+    assert_eq!(statuses, [WH_FORKED; 31]);
 }
 
 unsafe extern "C" fn never(_: *mut c_void, _: wh_pool, _: *const wh_pressure) {}
@@ -131,9 +133,9 @@ fn inherited_handles_are_refused_while_other_threads_are_busy() {
     for threads in [1, 3, 16] {
         let (pool, ended) = (open(), AtomicBool::new(false));
         let others = more(pool);
-        // Each thread adds to a table of its own, up to 16 tables.
+        // Each thread adds to the next table, and there are 14.
         let buffers: Vec<_> =
-            (0..16).map(|_| thread::spawn(move || allocate(pool, 1000).1).join().unwrap()).collect();
+            (0..14).map(|_| thread::spawn(move || allocate(pool, 1000).1).join().unwrap()).collect();
         thread::scope(|scope| {
             (0..threads).for_each(|_| _ = scope.spawn(|| work(pool, &ended)));
             let forks = std::panic::catch_unwind(|| {
@@ -156,4 +158,34 @@ fn inherited_handles_are_refused_while_other_threads_are_busy() {
         assert_eq!((wh_free(others.0), wh_queue_close(others.1)), (WH_OK, WH_OK));
         assert_eq!(wh_pool_close(pool), WH_OK);
     }
+}
+
+unsafe extern "C" fn stay(user: *mut c_void, _: *const wh_log_record) {
+    // SAFETY: the test passes two flags that outlive the log.
+    let [inside, go] = unsafe { &*user.cast::<[AtomicBool; 2]>() };
+    inside.store(true, Relaxed);
+    while !go.load(Relaxed) {
+        thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// The thread in the callback is the parent's, and the child does not wait for it.
+#[test]
+fn a_child_sets_its_own_log_while_a_thread_of_its_parent_is_in_the_callback() {
+    let flags = [AtomicBool::new(false), AtomicBool::new(false)];
+    let user = ptr::from_ref(&flags).cast_mut().cast();
+    // SAFETY: the flags outlive the log, whose end the last call waits for.
+    let set = |callback, user| unsafe { wh_set_log(callback, user, 4) };
+    assert_eq!(set(Some(stay), user), WH_OK);
+    thread::scope(|scope| {
+        scope.spawn(|| assert_eq!(wh_pool_close(open()), WH_OK));
+        while !flags[0].load(Relaxed) {
+            thread::yield_now();
+        }
+        in_child(|| {
+            assert_eq!((set(None, ptr::null_mut()), wh_unset_log(Some(stay), user)), (WH_OK, WH_OK));
+        });
+        flags[1].store(true, Relaxed);
+        assert_eq!(wh_unset_log(Some(stay), user), WH_OK);
+    });
 }

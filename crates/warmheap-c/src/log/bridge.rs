@@ -4,8 +4,8 @@
 use std::cell::Cell;
 use std::ffi::CString;
 use std::fmt::{self, Write};
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, PoisonError};
 
 use serde_json::{Map, Value};
 use tracing::field::{Field, Visit};
@@ -25,14 +25,8 @@ thread_local! {
 
 /// Makes this module the receiver of the process's log.
 pub(super) fn subscribe() -> Result<(), Failure> {
-    static DONE: Mutex<bool> = Mutex::new(false);
-    let mut done = DONE.lock().unwrap_or_else(PoisonError::into_inner);
-    if !*done {
-        let taken = "another part of this process receives the log already (tracing's global subscriber)";
-        set_global_default(Bridge).map_err(|_| Failure::order(taken))?;
-        *done = true;
-    }
-    Ok(())
+    let taken = "another part of this process receives the log already (tracing's global subscriber)";
+    set_global_default(Bridge).map_err(|_| Failure::order(taken))
 }
 
 #[derive(Debug)]

@@ -11,8 +11,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use warmheap::fork::Process;
 
-use crate::callback;
 use crate::status::{Failure, guarded, wh_status};
+use crate::{callback, fork};
 
 /// How much a record of the log matters. Since 0.2.
 #[repr(C)]
@@ -93,9 +93,12 @@ pub(crate) struct Receivers {
     present: Option<(Arc<Receiver>, Process)>,
     /// Those that may not have returned yet.
     former: Vec<Former>,
+    /// Whether `tracing` hands its records to the bridge.
+    bridged: bool,
 }
 
-static RECEIVERS: Mutex<Receivers> = Mutex::new(Receivers { present: None, former: Vec::new() });
+static RECEIVERS: Mutex<Receivers> =
+    Mutex::new(Receivers { present: None, former: Vec::new(), bridged: false });
 /// The number of the least important level that the program wants; 0 is none. It changes while the list is
 /// locked.
 static WANTED: AtomicU32 = AtomicU32::new(0);
@@ -142,10 +145,14 @@ pub unsafe extern "C" fn wh_set_log(callback: wh_log_callback, user: *mut c_void
             return Err(Failure::argument(text));
         }
         let next = callback.map(|callback| Receiver { callback, user, level });
-        if next.is_some() {
+        fork::watch();
+        let mut receivers = locked();
+        if next.is_some() && !receivers.bridged {
             bridge::subscribe()?;
+            receivers.bridged = true;
         }
-        locked().replace(next);
+        receivers.replace(next);
+        drop(receivers);
         wait_for_former(|_| true);
         Ok(())
     })

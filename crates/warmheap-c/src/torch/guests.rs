@@ -62,8 +62,12 @@ impl Guests {
         let mut waiting = self.lock();
         let mut any = false;
         for Line { queue, waiting } in waiting.lines.values_mut().filter(|line| !line.waiting.is_empty()) {
-            // A lost device uses no memory any more.
-            let passed = queue.completed().unwrap_or(u64::MAX);
+            let passed = match queue.completed() {
+                Ok(passed) => passed,
+                // A lost device uses no memory any more.
+                Err(DeviceError::Lost { .. }) => u64::MAX,
+                Err(_) => 0,
+            };
             while waiting.front().is_some_and(|(mark, _)| *mark <= passed) {
                 waiting.pop_front();
             }

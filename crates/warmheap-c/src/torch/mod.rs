@@ -24,6 +24,8 @@ use gpu::{Gpu, Refusal};
 pub use graphs::warmheap_pool_id;
 pub use {gpu::configure, report::report};
 
+use crate::status::fitting;
+
 const DEFECT: &str = "a defect in Warmheap; please report it";
 
 /// Returns the GPU that a request is for. The first request starts the writing of statistics.
@@ -139,11 +141,11 @@ pub extern "C" fn warmheap_reset_peaks() {
 pub unsafe extern "C" fn warmheap_statistics_json(text: *mut c_char, capacity: usize) -> usize {
     let report = catch_unwind(|| report::report().to_string()).unwrap_or_default();
     if !text.is_null() && capacity > 0 {
-        let len = report.len().min(capacity - 1);
-        // SAFETY: the caller promises room for `capacity` bytes, and `len` and the zero byte fit.
+        let fits = fitting(&report, capacity - 1);
+        // SAFETY: the caller promises room for `capacity` bytes, and `fits` and the zero byte fit.
         unsafe {
-            text.copy_from(report.as_ptr().cast(), len);
-            text.add(len).write(0);
+            text.copy_from(fits.as_ptr().cast(), fits.len());
+            text.add(fits.len()).write(0);
         }
     }
     report.len() + 1

@@ -122,6 +122,37 @@ static void requests_say_what_they_want(void) {
     assert(wh_pool_close(pool) == WH_OK);
 }
 
+static void the_largest_figures_are_figures(void) {
+    wh_pool pool = open_pool("sim", "limits: {hard_mb: 64}");
+    wh_buffer buffer = get(pool, MIB), none = {0};
+    wh_request request = WH_REQUEST_INIT;
+    const uint64_t sizes[] = {UINT64_MAX, UINT64_MAX - 255, UINT64_C(1) << 63};
+    for (int i = 0; i < 3; i++) {
+        request.size = sizes[i];
+        assert(wh_allocate_with(pool, &request, &none) == WH_OUT_OF_MEMORY && none.id == 0);
+        assert(wh_grow(buffer, sizes[i]) == WH_CANNOT_GROW);
+        assert(wh_grow_or_move(buffer, &request, &none) == WH_OUT_OF_MEMORY && none.id == 0);
+    }
+    request.size = 1;
+    request.growable = UINT64_MAX;
+    request.wait_ms = UINT64_MAX;
+    assert(wh_allocate_with(pool, &request, &none) == WH_OK && wh_free(none) == WH_OK);
+    request.align = UINT64_C(1) << 63;
+    assert(wh_allocate_with(pool, &request, &none) == WH_OK); /* a simulated device has such addresses */
+    assert(place(none).device_address == request.align && wh_free(none) == WH_OK);
+    request.align = 3;
+    assert(wh_allocate_with(pool, &request, &none) == WH_INVALID_ARGUMENT);
+
+    uint64_t next = 0;
+    assert(wh_pool_maintain(pool, UINT64_MAX, &next) == WH_OK && wh_pool_maintain(pool, 0, &next) == WH_OK);
+    assert(wh_pool_compact(pool, UINT64_MAX, UINT64_MAX, NULL) == WH_OK);
+    assert(wh_pool_trim(pool, UINT64_MAX) == WH_OK);
+    assert(wh_pool_set_quota(pool, "most", UINT64_MAX) == WH_OK && wh_pool_set_quota(pool, "none", 0) == WH_OK);
+    assert(wh_allocate(pool, 1, 0, 0, "most", &none) == WH_OK && wh_free(none) == WH_OK);
+    assert(wh_allocate(pool, 1, 0, 0, "none", &none) == WH_QUOTA_EXCEEDED);
+    assert(wh_free(buffer) == WH_OK && wh_pool_close(pool) == WH_OK);
+}
+
 static void quotas_have_an_error_of_their_own(void) {
     wh_pool pool = open_pool("sim", NULL);
     uint64_t quota = 1, used = 1;
@@ -150,6 +181,7 @@ int main(void) {
     pools_that_size_themselves_share_the_address_space();
     the_environment_names_a_configuration();
     requests_say_what_they_want();
+    the_largest_figures_are_figures();
     quotas_have_an_error_of_their_own();
     return 0;
 }
