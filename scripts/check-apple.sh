@@ -1,12 +1,13 @@
 #!/bin/sh
-# Checks the library, the command and the examples for Apple systems on Linux, in four steps. `lint` runs
+# Checks the library, the command and the examples for Apple systems on Linux, in five steps. `lint` runs
 # clippy, and with it the compiler's own checks, with warnings denied, for three targets. `link` links the
 # command, the examples and the test programs as arm64 Mach-O. `symbols` compares what they import from Apple
-# with scripts/apple/symbols.txt. `wheel` builds the Python wheel for Macs and checks its contents. The script
-# installs the Debian packages it needs. rustc-web brings the sources of the standard library, which is built
-# from them for each target.
+# with scripts/apple/symbols.txt. `c` links the libraries for C, and checks under which name programs find the
+# shared one and what the static one needs. `wheel` builds the Python wheel for Macs and checks its contents. The
+# script installs the Debian packages it needs. rustc-web brings the sources of the standard library, which is
+# built from them for each target.
 #
-#   scripts/check-apple.sh [lint|link|symbols|wheel]...    all of them by default
+#   scripts/check-apple.sh [lint|link|symbols|c|wheel]...    all of them by default
 set -eu
 cd "$(dirname "$0")/.."
 . scripts/metal/packages.sh
@@ -62,6 +63,23 @@ run_symbols() {
     echo "these are the $(wc -l <target/apple/symbols.txt) symbols of scripts/apple/symbols.txt"
 }
 
+run_c() {
+    apple_cargo clippy -p warmheap-c --lib --target aarch64-apple-darwin -- -D warnings
+    needs=target/apple/needs.txt
+    apple_cargo rustc --color never -p warmheap-c --lib --target aarch64-apple-darwin -- \
+        --print native-static-libs 2>$needs || {
+        cat $needs >&2
+        return 1
+    }
+    grep '^note: native-static-libs: ' $needs
+    for library in '-framework Metal' '-framework Foundation' -lobjc; do
+        grep -q -- "^note: native-static-libs:.* $library" $needs
+    done
+    name=@rpath/libwarmheap_c.$(sed -n 's/^#define WH_VERSION_MAJOR //p' crates/warmheap-c/include/warmheap.h).dylib
+    /usr/lib/llvm-$llvm/bin/llvm-objdump --macho --dylib-id \
+        target/apple/aarch64-apple-darwin/debug/libwarmheap_c.dylib | grep -x "$name"
+}
+
 # The module imports Python's functions from the interpreter that loads it, and Apple's functions from the
 # same symbols as the programs. It exports nothing but its entry. A stripped module would have to be signed
 # again.
@@ -91,7 +109,7 @@ run_wheel() {
     ls -l target/apple/wheel/*.whl | awk '{ print $NF, $5, "bytes" }'
 }
 
-for step in ${@:-lint link symbols wheel}; do
+for step in ${@:-lint link symbols c wheel}; do
     echo "== Apple on Linux: $step"
     "run_$step"
 done
