@@ -11,8 +11,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use warmheap::fork::Process;
 
+use crate::callback;
 use crate::status::{Failure, guarded, wh_status};
-use crate::{callback, fork};
 
 /// How much a record of the log matters. Since 0.2.
 #[repr(C)]
@@ -145,7 +145,6 @@ pub unsafe extern "C" fn wh_set_log(callback: wh_log_callback, user: *mut c_void
             return Err(Failure::argument(text));
         }
         let next = callback.map(|callback| Receiver { callback, user, level });
-        fork::watch();
         let mut receivers = locked();
         if next.is_some() && !receivers.bridged {
             bridge::subscribe()?;
