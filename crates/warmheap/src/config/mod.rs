@@ -45,7 +45,7 @@ pub use settings::{Compaction, HeapSizing, Limits, PoolConfig, Scrub, Strategy, 
 pub(crate) use smaller::{leaves_room, smaller};
 pub use value::Value;
 #[cfg(feature = "yaml")]
-pub use yaml::{Document, MAX_YAML_BYTES, PassedOver};
+pub use yaml::{Document, MAX_YAML_BYTES, OtherSetting, PassedOver};
 
 /// One MiB: the unit of every `_mb` in configuration and statistics.
 pub const MIB: u64 = 1 << 20;

@@ -134,6 +134,12 @@ impl Spec {
         (self.kind == Kind::Cuda).then_some(self.options.gpu)
     }
 
+    /// Whether the device is simulated: addresses without memory behind them.
+    #[must_use]
+    pub fn is_simulated(&self) -> bool {
+        self.kind == Kind::Sim
+    }
+
     /// Returns the same device, allocating single buffers from its driver's own pool. Returns `None` if it
     /// has no such pool, or if it was named that way already.
     #[must_use]

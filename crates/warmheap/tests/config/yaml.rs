@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
 use warmheap::PoolConfig;
-use warmheap::config::{ConfigError, HeapSizing, MAX_YAML_BYTES, MIB, Scrub};
+use warmheap::config::{ConfigError, Document, HeapSizing, MAX_YAML_BYTES, MIB, Scrub};
 
 fn refusal(yaml: &str) -> String {
     PoolConfig::from_yaml_str(yaml).unwrap_err().to_string()
@@ -148,6 +148,59 @@ logging:
     assert_eq!(refusal(&aliased), "line 9: YAML aliases (`*name`) are not accepted; write the value itself");
     let misspelt = file.replace("metal_optimizations", "metal_optimisations");
     assert!(refusal(&misspelt).contains("did you mean `metal_optimizations`?"), "{}", refusal(&misspelt));
+}
+
+#[test]
+fn a_section_like_one_of_ours_may_stand_beside_it() {
+    let engine = "\
+metal_optimizations:
+  memory_pool: {num_heaps: 2}
+  memory_pools: {old: true}
+cpu_optimizations: {enabled: true}
+";
+    let document = Document::from_text(engine).unwrap();
+    assert_eq!(document.config.num_heaps, 2);
+    let passed: Vec<_> = document.passed_over.iter().map(|passed| passed.key.as_str()).collect();
+    assert_eq!(passed, ["memory_pools", "cpu_optimizations"]);
+    // Without ours beside it, it is ours misspelt.
+    let alone = "memory_pool: {num_heaps: 2}\ncpu_optimizations: {enabled: true}";
+    assert_eq!(
+        refusal(alone),
+        "line 2: unknown key `cpu_optimizations`; did you mean `metal_optimizations`?"
+    );
+    // A key is no section.
+    let key = "metal_optimizations: {enabled: true, enable: true}";
+    assert_eq!(refusal(key), "line 1: unknown key `enable`; did you mean `enabled`?");
+}
+
+#[test]
+fn what_other_owners_set_is_there_for_them_to_read() {
+    let file = "\
+metal_optimizations:
+  enabled: false
+  memory_pool: {num_heaps: 2}
+  blit_queue:
+    max_pending_ops: 8
+    label: 'x'
+    sizes: [1, 2]
+    none:
+  command_ring: 5
+";
+    let document = Document::from_text(file).unwrap();
+    assert!(document.switched_off && !document.config.enabled);
+    let [blit, ring] = &document.passed_over[..] else { panic!("{document:?}") };
+    let settings = blit.settings.as_deref().unwrap();
+    let settings: Vec<_> =
+        settings.iter().map(|set| (set.key.as_str(), set.line, set.value.as_str())).collect();
+    let expected = [
+        ("max_pending_ops", 5, "8"),
+        ("label", 6, "the text 'x'"),
+        ("sizes", 7, "a list of 2"),
+        ("none", 8, "empty"),
+    ];
+    assert_eq!(settings, expected);
+    assert_eq!(ring.settings, None);
+    assert!(!Document::from_text("memory_pool: {enabled: false}").unwrap().switched_off);
 }
 
 #[test]

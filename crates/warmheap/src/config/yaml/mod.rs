@@ -52,6 +52,8 @@ pub struct Document {
     pub keys: Vec<&'static str>,
     /// The keys of other owners.
     pub passed_over: Vec<PassedOver>,
+    /// Whether `metal_optimizations.enabled` is false, which switches off the sections of other owners there too.
+    pub switched_off: bool,
 }
 
 impl Document {
@@ -61,7 +63,7 @@ impl Document {
     /// Those of [`PoolConfig::from_yaml_str`].
     pub fn from_text(text: &str) -> Result<Self, ConfigError> {
         let reader = Reader::of(text)?;
-        for PassedOver { key, line } in &reader.passed_over {
+        for PassedOver { key, line, .. } in &reader.passed_over {
             tracing::info!(key, line, "a setting of another owner is passed over");
         }
         reader.finish(|_| PoolConfig::default())
@@ -84,6 +86,41 @@ pub struct PassedOver {
     pub key: String,
     /// Its line, counted from 1.
     pub line: usize,
+    /// The settings directly in it; `None` if it is no section.
+    pub settings: Option<Vec<OtherSetting>>,
+}
+
+/// A setting of another owner, for that owner to read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct OtherSetting {
+    /// The key.
+    pub key: String,
+    /// Its line, counted from 1.
+    pub line: usize,
+    /// The value as written, if it has no quotes: a number, a switch or a word. Otherwise a description, such as
+    /// `a list of 3`.
+    pub value: String,
+}
+
+impl PassedOver {
+    fn of(entry: &Entry) -> Self {
+        let settings = match &entry.value {
+            Input::Map(entries) => Some(entries.iter().map(OtherSetting::of).collect()),
+            _ => None,
+        };
+        Self { key: shortened(&entry.key), line: entry.line, settings }
+    }
+}
+
+impl OtherSetting {
+    fn of(entry: &Entry) -> Self {
+        let value = match &entry.value {
+            Input::Plain(text) if !entry.value.is_null() => text.clone(),
+            other => other.to_string(),
+        };
+        Self { key: entry.key.clone(), line: entry.line, value }
+    }
 }
 
 /// Returns the keys that reading `text` passes over: those of other owners in a whole document.
@@ -233,14 +270,18 @@ impl Reader {
         Ok(reader)
     }
 
-    /// Whether an unknown key in this section may be another owner's. A key like one of ours is misspelt.
-    fn may_pass_over(&self, section: Section, key: &str) -> bool {
+    /// Whether an unknown key in this section may be another owner's. A key like one of ours is misspelt, unless
+    /// it is like one of `sections`, which stand beside it: `cpu_optimizations` beside `metal_optimizations`.
+    fn may_pass_over(&self, section: Section, key: &str, sections: &[Section]) -> bool {
         let shared = match section {
             Section::File => self.whole,
             Section::Optimizations => true,
             Section::Pool | Section::Group(_) => false,
         };
-        shared && self.passed_over.len() < MAX_PASSED_OVER && nearest(key, &section.names()).is_none()
+        let is_ours = || {
+            nearest(key, &section.names()).is_some_and(|meant| !sections.iter().any(|s| s.name() == meant))
+        };
+        shared && self.passed_over.len() < MAX_PASSED_OVER && !is_ours()
     }
 
     fn section(&mut self, section: Section, input: &Input) {
@@ -252,24 +293,24 @@ impl Reader {
             self.not_a_section(section, input, 1);
             return;
         };
+        let sections: Vec<_> = entries.iter().filter_map(|entry| section.child(&entry.key)).collect();
         for entry in entries {
             if self.problems.len() >= MAX_PROBLEMS {
                 return;
             }
-            self.entry(section, entry);
+            self.entry(section, entry, &sections);
         }
     }
 
-    fn entry(&mut self, section: Section, entry: &Entry) {
+    fn entry(&mut self, section: Section, entry: &Entry, sections: &[Section]) {
         let child = section.child(&entry.key);
         let key = section.key(&entry.key);
         let full_name = match (key, child) {
             (Some(_), _) if section == Section::Optimizations => "metal_optimizations.enabled",
             (Some(key), _) => key.name(),
             (None, Some(child)) => child.name(),
-            (None, None) if self.may_pass_over(section, &entry.key) => {
-                let passed = PassedOver { key: shortened(&entry.key), line: entry.line };
-                return self.passed_over.push(passed);
+            (None, None) if self.may_pass_over(section, &entry.key, sections) => {
+                return self.passed_over.push(PassedOver::of(entry));
             }
             (None, None) => {
                 return self.problem(
@@ -324,9 +365,11 @@ impl Reader {
 
     /// Applies the settings to those that `base` chooses for them.
     fn finish(mut self, base: impl FnOnce(&[Assignment]) -> PoolConfig) -> Result<Document, ConfigError> {
+        // Its value is not `true`; one that is no switch is an error below.
+        let switched_off = self.master.is_some();
         self.assignments.extend(self.master);
         let keys = self.assignments.iter().map(|assignment| assignment.key.name()).collect();
         let config = apply(base(&self.assignments), &self.assignments, self.problems)?;
-        Ok(Document { config, keys, passed_over: self.passed_over })
+        Ok(Document { config, keys, passed_over: self.passed_over, switched_off })
     }
 }
