@@ -8,9 +8,10 @@
 //! From below upwards:
 //!
 //! - `interpreter`: exceptions, the log, forks, JSON to Python and back, the interpreter's lock given up
-//! - `config`, `statistics`, `advice`: plain data, and functions on it
+//! - `config`, `sections`, `statistics`, `advice`: plain data, and functions on it
 //! - `contents`: what the objects of pools and buffers hold, behind their locks
-//! - `lending`: the memory of buffers in the C forms of the interpreter and of array libraries
+//! - `transfers`: copies on a thread of their own, and a bound on work in flight
+//! - `lending`: the memory of buffers in the C forms of the interpreter and of array libraries, and copies of it
 //! - `classes`: the methods of pools, buffers and queues
 //! - `trace`, `torch`, `mlx`, `command`: functions that use pools
 //!
@@ -26,15 +27,17 @@ mod contents;
 mod interpreter;
 mod lending;
 mod mlx;
+mod sections;
 mod statistics;
 #[cfg(target_os = "linux")]
 mod torch;
 mod trace;
+mod transfers;
 
 use pyo3::prelude::*;
 use pyo3::types::PyMapping;
 
-use classes::{movable, pressure, queue};
+use classes::{movable, pressure, queue, ring, transfers as copies};
 use interpreter::{errors, log, site};
 
 /// The compiled part of the package `warmheap`, which exports its names.
@@ -52,6 +55,9 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<pressure::Pressure>()?;
     module.add_class::<queue::Queue>()?;
     module.add_class::<queue::Ticket>()?;
+    module.add_class::<copies::Transfers>()?;
+    module.add_class::<ring::RingObject>()?;
+    module.add_class::<ring::Place>()?;
     module.add_class::<statistics::Statistics>()?;
     module.add_class::<trace::Trace>()?;
     module.add("Buffer", lending::exporter::class(module.py())?)?;
@@ -63,6 +69,8 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
         wrap_pyfunction!(advice::recommend_for_run, module)?,
         wrap_pyfunction!(advice::review, module)?,
         wrap_pyfunction!(command::command, module)?,
+        wrap_pyfunction!(copies::end, module)?,
+        wrap_pyfunction!(sections::read, module)?,
         wrap_pyfunction!(forked, module)?,
         wrap_pyfunction!(log::deliver_logs, module)?,
         wrap_pyfunction!(log::stop_logs, module)?,

@@ -8,4 +8,6 @@ pub(crate) mod pressure;
 pub(crate) mod queue;
 mod recording;
 mod request;
+pub(crate) mod ring;
 mod stream;
+pub(crate) mod transfers;

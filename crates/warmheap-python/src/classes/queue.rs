@@ -1,7 +1,7 @@
 //! Queues and tickets, for memory that work in flight still uses.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
@@ -16,7 +16,8 @@ use super::stream;
 use crate::contents::{Held, MemoryPool};
 use crate::interpreter::errors::{Class, IntoPython};
 use crate::interpreter::fork::Origin;
-use crate::interpreter::wait::{self, PATIENCE, let_go, look_for_signals, wait};
+use crate::interpreter::interruptible::Interruptible;
+use crate::interpreter::wait::{self, let_go, wait};
 use crate::interpreter::{arguments, site};
 use crate::lending::exporter;
 
@@ -54,28 +55,11 @@ enum Order {
     Program(Arc<SimQueue>),
 }
 
-/// A queue whose waits look for signals.
-#[derive(Debug)]
-struct Interruptible<Q>(Arc<Q>);
-
-impl<Q: LibraryQueue> LibraryQueue for Interruptible<Q> {
-    fn completed(&self) -> Result<u64, DeviceError> {
-        self.0.completed()
-    }
-
-    fn wait(&self, value: u64, timeout: Duration) -> Result<bool, DeviceError> {
-        let begun = Instant::now();
-        loop {
-            let left = timeout.saturating_sub(begun.elapsed());
-            if self.0.wait(value, left.min(PATIENCE))? {
-                return Ok(true);
-            }
-            if look_for_signals() {
-                return Err(DeviceError::Failed { call: "Queue::wait", reason: "a signal ended it".into() });
-            }
-            if left.is_zero() {
-                return Ok(false);
-            }
+impl Order {
+    fn queue(&self) -> Arc<dyn LibraryQueue> {
+        match self {
+            Self::Stream(stream) => stream.clone(),
+            Self::Program(order) => order.clone(),
         }
     }
 }
@@ -85,6 +69,8 @@ impl<Q: LibraryQueue> LibraryQueue for Interruptible<Q> {
 pub(crate) struct Ticket {
     /// `None` only during the drop.
     ticket: Option<LibraryTicket>,
+    /// `None` as above.
+    queue: Option<Arc<dyn LibraryQueue>>,
     value: u64,
     /// The number of its queue's pool.
     pool: u64,
@@ -92,6 +78,13 @@ pub(crate) struct Ticket {
 }
 
 impl Ticket {
+    /// Returns the queue and the position in it, unless they belong to another process.
+    pub(crate) fn position(&self) -> PyResult<(Arc<dyn LibraryQueue>, u64)> {
+        self.origin.check()?;
+        let queue = self.queue.clone().ok_or_else(|| Class::Closed.error("the ticket is gone"))?;
+        Ok((queue, self.value))
+    }
+
     /// Returns the library's ticket, unless it belongs to another process.
     pub(crate) fn ticket(&self) -> PyResult<&LibraryTicket> {
         self.origin.check()?;
@@ -158,8 +151,9 @@ impl Queue {
             Order::Stream(stream) => wait(py, || stream.signal())?.map_err(IntoPython::into_python)?,
             Order::Program(order) => order.submit(),
         };
+        let (ticket, queue) = (Some(queue.ticket(value)), Some(order.queue()));
         let pool = self.pool.bind(py).get().number_of_pool();
-        Ok(Ticket { ticket: Some(queue.ticket(value)), value, pool, origin: self.origin })
+        Ok(Ticket { ticket, queue, value, pool, origin: self.origin })
     }
 
     /// Notes that all work up to ``ticket`` is done, for queues that the program moves.
@@ -185,12 +179,8 @@ impl Queue {
         #[pyo3(from_py_with = arguments::timeout)] timeout: Duration,
     ) -> PyResult<bool> {
         let Open { queue, order } = self.open()?;
-        let value = ticket.get().value_in(queue)?;
-        let done = wait(py, || match order {
-            Order::Stream(order) => Interruptible(order.clone()).wait(value, timeout),
-            Order::Program(order) => Interruptible(order.clone()).wait(value, timeout),
-        });
-        done?.map_err(IntoPython::into_python)
+        let (value, order) = (ticket.get().value_in(queue)?, order.queue());
+        wait(py, move || Interruptible(order).wait(value, timeout))?.map_err(IntoPython::into_python)
     }
 
     /// Allocates a buffer for work that will be submitted to this queue. The buffer may be one that the queue
@@ -283,6 +273,6 @@ impl Drop for Queue {
 
 impl Drop for Ticket {
     fn drop(&mut self) {
-        let_go(self.origin, self.ticket.take());
+        let_go(self.origin, (self.ticket.take(), self.queue.take()));
     }
 }

@@ -118,6 +118,11 @@ impl MemoryPool {
         &self.name
     }
 
+    /// Whether the device has no memory behind its addresses.
+    pub(crate) fn is_simulated(&self) -> bool {
+        self.device.is_simulated()
+    }
+
     /// Returns the GPU's number, on CUDA.
     pub(crate) fn gpu(&self) -> Option<u32> {
         self.device.gpu()

@@ -32,6 +32,12 @@ arguments! {
     align: whole("align") -> u64;
     growable: whole("growable") -> u64;
     target: whole("target") -> u64;
+    operation_id: whole("operation_id") -> u64;
+    timeout_ms: whole("timeout_ms") -> u64;
+    source_size: whole("source_size") -> u64;
+    source_offset: whole("source_offset") -> u64;
+    dest_size: whole("dest_size") -> u64;
+    dest_offset: whole("dest_offset") -> u64;
     quota: maybe_whole("quota") -> Option<u64>;
     model_mb: maybe_whole("model_mb") -> Option<u64>;
     ram_gb: maybe_whole("ram_gb") -> Option<u64>;
@@ -77,11 +83,15 @@ pub(crate) fn mapping<'py>(object: &Bound<'py, PyAny>) -> PyResult<Bound<'py, Py
 }
 
 pub(crate) fn callback(object: &Bound<'_, PyAny>) -> PyResult<Py<PyAny>> {
-    if object.is_callable() {
-        Ok(object.clone().unbind())
-    } else {
-        Err(wrong("callback", object, "callable"))
-    }
+    callable("callback", object)
+}
+
+pub(crate) fn completion(object: &Bound<'_, PyAny>) -> PyResult<Option<Py<PyAny>>> {
+    maybe(object, |object| callable("completion", object))
+}
+
+fn callable(name: &str, object: &Bound<'_, PyAny>) -> PyResult<Py<PyAny>> {
+    if object.is_callable() { Ok(object.clone().unbind()) } else { Err(wrong(name, object, "callable")) }
 }
 
 /// Returns the error for an object of the wrong type.

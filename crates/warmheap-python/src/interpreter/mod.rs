@@ -5,6 +5,7 @@ pub(crate) mod arguments;
 pub(crate) mod errors;
 pub(crate) mod fork;
 pub(crate) mod html;
+pub(crate) mod interruptible;
 pub(crate) mod log;
 pub(crate) mod pending;
 pub(crate) mod site;
