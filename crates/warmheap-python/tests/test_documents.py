@@ -34,6 +34,7 @@ def test_examples_of_the_document(
 ) -> None:
     """Runs all snippets as one program. Those marked `no-run` need a GPU."""
     pytest.importorskip("numpy")
+    pytest.importorskip("krserve_native")
     monkeypatch.chdir(tmp_path)
     text = (ROOT / "docs" / "python.md").read_text(encoding="utf-8")
     snippets = re.findall(r"^```python\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)

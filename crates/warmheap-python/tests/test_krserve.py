@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import doctest
 import gc
 import logging
 import os
@@ -747,3 +748,11 @@ def test_every_public_name_has_a_text() -> None:
         if isinstance(thing, type) and thing.__module__.startswith("krserve_native"):
             for part, value in vars(thing).items():
                 assert part.startswith("_") or not callable(value) or value.__doc__, f"{name}.{part}"
+
+
+@pytest.mark.parametrize("thing", [kr, kr.CommandBufferRing])
+def test_examples(thing: Any) -> None:
+    runner = doctest.DocTestRunner(optionflags=doctest.NORMALIZE_WHITESPACE)
+    for test in doctest.DocTestFinder(exclude_empty=True, recurse=False).find(thing, thing.__name__, module=False):
+        runner.run(test)
+    assert runner.summarize().failed == 0 and runner.tries > 5
