@@ -138,6 +138,9 @@ def test_numpy_numbers_are_numbers() -> None:
     numpy = pytest.importorskip("numpy")
     config = PoolConfig(heap_size_mb=numpy.float64(1.5), growth_trigger=numpy.float32(0.5))
     assert (config.heap_size_mb, config.growth_trigger) == (1.5, 0.5)
+    config = PoolConfig(num_heaps=numpy.int64(3), enabled=numpy.bool_(False), scrub=numpy.str_("on_free"))
+    assert (config.num_heaps, config.enabled, config.scrub) == (3, False, "on_free")
+    assert PoolConfig(warmup_sizes=numpy.array([1.5, 2])).warmup_sizes == [1.5, 2]
 
 
 def test_the_environment_has_the_last_word(monkeypatch: pytest.MonkeyPatch) -> None:

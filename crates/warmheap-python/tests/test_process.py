@@ -51,6 +51,24 @@ def test_a_handler_may_use_the_pool_that_logs(caplog: pytest.LogCaptureFixture) 
     assert asked
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+def test_a_child_shows_its_own_pools_only() -> None:
+    out = quiet("""
+        import os, warmheap
+        pool = warmheap.MemoryPool()
+        if os.fork() == 0:
+            print(repr(warmheap.to_prometheus()), flush=True)
+            own = warmheap.MemoryPool()
+            print(f'pool="{own.number}"' in warmheap.to_prometheus(), own.number > pool.number, flush=True)
+            del pool
+            print(warmheap.to_prometheus().count("warmheap_heaps{"), flush=True)
+            os._exit(0)
+        os.wait()
+        print(warmheap.to_prometheus().count("warmheap_heaps{"))
+        """)
+    assert out.splitlines() == ["''", "True True", "1", "1"]
+
+
 def test_nothing_is_printed() -> None:
     assert quiet("""
         import warmheap

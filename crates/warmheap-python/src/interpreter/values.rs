@@ -1,10 +1,10 @@
 //! Converts between JSON and Python. Figures, findings and settings all have a JSON form, so a field that the
 //! library gains needs no line here.
 
+use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::types::{
-    PyBool, PyByteArray, PyBytes, PyDict, PyFloat, PyInt, PyList, PyMapping, PyMemoryView, PySequence,
-    PyString,
+    PyBool, PyByteArray, PyBytes, PyDict, PyFloat, PyInt, PyList, PyMapping, PyMemoryView, PyString,
 };
 use serde_json::{Map, Number, Value};
 
@@ -66,8 +66,8 @@ pub(crate) fn from_json(text: &str) -> Result<Map<String, Value>, String> {
 fn value(object: &Bound<'_, PyAny>, depth: usize) -> PyResult<Value> {
     if object.is_none() {
         Ok(Value::Null)
-    } else if let Ok(switch) = object.cast::<PyBool>() {
-        Ok(Value::Bool(switch.is_true()))
+    } else if let Ok(switch) = object.extract::<bool>() {
+        Ok(Value::Bool(switch))
     } else if object.is_instance_of::<PyInt>() {
         // A number too large for JSON's integers is too large for any setting. It becomes a float, which is
         // refused.
@@ -80,9 +80,9 @@ fn value(object: &Bound<'_, PyAny>, depth: usize) -> PyResult<Value> {
         words(text).map(Value::String)
     } else if object.cast::<PyMapping>().is_ok() {
         entries(object, deeper(depth)?).map(Value::Object)
-    } else if is_list(object) {
+    } else if let Some(items) = items(object)? {
         let depth = deeper(depth)?;
-        object.try_iter()?.map(|item| value(&item?, depth)).collect::<PyResult<_>>().map(Value::Array)
+        items.iter().map(|item| value(item, depth)).collect::<PyResult<_>>().map(Value::Array)
     } else {
         // These are floats, and objects that behave like one, such as NumPy's scalars.
         let number = object.extract::<f64>().map_err(|_| odd(object))?;
@@ -91,12 +91,20 @@ fn value(object: &Bound<'_, PyAny>, depth: usize) -> PyResult<Value> {
     }
 }
 
-/// Whether an object is a sequence, but neither text nor bytes.
-fn is_list(object: &Bound<'_, PyAny>) -> bool {
+/// Returns the items of a sequence, such as a list or NumPy's array, that is neither text nor bytes.
+fn items<'py>(object: &Bound<'py, PyAny>) -> PyResult<Option<Vec<Bound<'py, PyAny>>>> {
     let is_bytes = object.is_instance_of::<PyBytes>()
         || object.is_instance_of::<PyByteArray>()
         || object.is_instance_of::<PyMemoryView>();
-    !is_bytes && object.cast::<PySequence>().is_ok()
+    if is_bytes {
+        return Ok(None);
+    }
+    match object.extract() {
+        Ok(items) => Ok(Some(items)),
+        Err(error) if error.is_instance_of::<PyTypeError>(object.py()) => Ok(None),
+        // This is what the object's own code has raised.
+        Err(error) => Err(error),
+    }
 }
 
 fn entries(mapping: &Bound<'_, PyAny>, depth: usize) -> PyResult<Map<String, Value>> {
