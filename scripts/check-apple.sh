@@ -1,13 +1,14 @@
 #!/bin/sh
-# Checks the library, the command and the examples for Apple systems on Linux, in five steps. `lint` runs
+# Checks the library, the command and the examples for Apple systems on Linux, in six steps. `lint` runs
 # clippy, and with it the compiler's own checks, with warnings denied, for three targets. `link` links the
 # command, the examples and the test programs as arm64 Mach-O. `symbols` compares what they import from Apple
 # with scripts/apple/symbols.txt. `c` links the libraries for C, and checks under which name programs find the
-# shared one and what the static one needs. `wheel` builds the Python wheel for Macs and checks its contents. The
-# script installs the Debian packages it needs. rustc-web brings the sources of the standard library, which is
-# built from them for each target.
+# shared one and what the static one needs. `wheel` builds the Python wheel for Macs and checks its contents.
+# `mlx` compares MLX's library for Macs with what crates/warmheap-mlx relies on. The script installs the Debian
+# packages it needs. rustc-web brings the sources of the standard library, which is built from them for each
+# target.
 #
-#   scripts/check-apple.sh [lint|link|symbols|c|wheel]...    all of them by default
+#   scripts/check-apple.sh [lint|link|symbols|c|wheel|mlx]...    all of them by default
 set -eu
 cd "$(dirname "$0")/.."
 . scripts/metal/packages.sh
@@ -31,7 +32,7 @@ with_apple() { # a program that calls cargo, and its arguments
 apple_cargo() {
     with_apple /usr/bin/cargo "$@"
 }
-packages="-p warmheap -p warmheap-trace -p warmheap-testing -p warmheap-cli"
+packages="-p warmheap -p warmheap-mlx -p warmheap-trace -p warmheap-testing -p warmheap-cli"
 
 run_lint() {
     apple_cargo clippy $packages --all-targets --target aarch64-apple-darwin --target x86_64-apple-darwin \
@@ -109,7 +110,15 @@ run_wheel() {
     ls -l target/apple/wheel/*.whl | awk '{ print $NF, $5, "bytes" }'
 }
 
-for step in ${@:-lint link symbols c wheel}; do
+run_mlx() {
+    need python3 python3-venv
+    tools=target/apple/mlx
+    [ -x "$tools/bin/python" ] || python3 -m venv "$tools"
+    "$tools/bin/python" -m pip install --quiet --disable-pip-version-check 'lief>=0.16'
+    "$tools/bin/python" scripts/apple/mlx.py "$tools"
+}
+
+for step in ${@:-lint link symbols c wheel mlx}; do
     echo "== Apple on Linux: $step"
     "run_$step"
 done

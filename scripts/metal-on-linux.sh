@@ -3,7 +3,7 @@
 # runs natively with source coverage, under valgrind, under AddressSanitizer, and with planted bugs that the
 # tests must find. It installs the Debian packages it needs.
 #
-#   scripts/metal-on-linux.sh [tests|valgrind|asan|examples|trace|planted|coverage]...    all of them by default
+#   scripts/metal-on-linux.sh [tests|valgrind|asan|examples|trace|mlx|planted|coverage]...    all of them by default
 set -eu
 cd "$(dirname "$0")/.."
 . scripts/metal/cargo.sh
@@ -50,6 +50,14 @@ run_asan() {
     double_cargo asan test $tests
 }
 
+# MLX on the pool, with a library that stands in for MLX's.
+run_mlx() {
+    mkdir -p "$METAL_DOUBLE"
+    g++-12 -std=c++20 -Wall -Wextra -Werror -g -O1 -fPIC -shared crates/warmheap-mlx/tests/metal/stand_in.cpp \
+        -o "$METAL_DOUBLE/libmlx.so"
+    MLX_STAND_IN=$METAL_DOUBLE/libmlx.so double_cargo asan test -p warmheap-mlx --test metal
+}
+
 run_planted() {
     scripts/metal/planted.sh
 }
@@ -68,7 +76,7 @@ run_coverage() {
     awk "BEGIN { exit !($covered >= 95) }"
 }
 
-for step in ${@:-tests valgrind asan examples trace planted coverage}; do
+for step in ${@:-tests valgrind asan examples trace mlx planted coverage}; do
     echo "== Metal on Linux: $step"
     "run_$step"
 done

@@ -10,7 +10,7 @@ use crate::failure::Failure;
 pub(crate) const HELP: &str = "The device: host, sim, metal or cuda. Options follow a colon, separated \
     by commas. host takes budget=MIB. sim takes budget=MIB, discrete, purgeable and latency=MICROSECONDS. \
     cuda takes the GPU's number, and ordered, which allocates single buffers with cudaMallocAsync instead of \
-    cudaMalloc. Examples: sim:discrete,budget=4096 and cuda:0,ordered";
+    cudaMalloc. metal takes shared and untracked. Examples: sim:discrete,budget=4096 and cuda:0,ordered";
 
 /// Returns the devices that `devices` lists: every GPU of the machine, or one line if it has none.
 pub(crate) fn names() -> Vec<String> {

@@ -31,6 +31,9 @@ pub enum InstallError {
     /// The pool's memory cannot be read by the processor.
     #[error("the pool's memory is not the processor's; MLX needs a pool on the host device")]
     NotHost,
+    /// The pool has no MTLBuffers that the processor can read.
+    #[error("MLX needs a pool on Metal with shared memory in placement heaps; this pool has none")]
+    NotMetal,
     /// The pool could not serve a trial allocation.
     #[error("the pool could not serve a trial allocation: {0}")]
     Trial(#[from] AllocError),

@@ -22,8 +22,27 @@ pub(crate) type Free = unsafe extern "C-unwind" fn(this: Object, buffer: *mut c_
 /// `size_t size(Buffer) const`.
 pub(crate) type Size = unsafe extern "C-unwind" fn(this: Object, buffer: *mut c_void) -> usize;
 
-/// The class of the allocator in MLX's builds for processors.
-const HOST_CLASS: &str = "N3mlx4core9allocator15CommonAllocatorE";
+/// The memory that an allocator gives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// Memory of the processor, in MLX's builds for processors.
+    Host,
+    /// MTLBuffers.
+    #[cfg(any(target_vendor = "apple", metal_double))]
+    Metal,
+}
+
+impl Kind {
+    fn of_class(name: &str) -> Option<Self> {
+        match name {
+            "N3mlx4core9allocator15CommonAllocatorE" => Some(Self::Host),
+            #[cfg(any(target_vendor = "apple", metal_double))]
+            "N3mlx4core5metal14MetalAllocatorE" => Some(Self::Metal),
+            _ => None,
+        }
+    }
+}
+
 /// The bytes of the trial allocation.
 const TRIAL: usize = 4096;
 
@@ -58,7 +77,8 @@ unsafe impl Sync for Table {}
 
 /// MLX's allocator, whose layout was checked.
 pub(crate) struct Allocator {
-    pub(crate) object: Object,
+    pub(crate) kind: Kind,
+    object: Object,
     /// The table it had.
     pub(crate) table: Table,
     raw_ptr: unsafe extern "C" fn(*mut *mut c_void) -> *mut c_void,
@@ -98,9 +118,7 @@ impl Allocator {
         }
         // SAFETY: class information is a constant of MLX's library, with a name that ends in 0.
         let class = unsafe { CStr::from_ptr((*type_info).name) }.to_string_lossy();
-        if class != HOST_CLASS {
-            return Err(InstallError::OtherAllocator(class.into_owned()));
-        }
+        let kind = Kind::of_class(&class).ok_or_else(|| InstallError::OtherAllocator(class.into_owned()))?;
         let words = functions.cast::<*const c_void>();
         // SAFETY: the table has at least the entries that are read, as each is checked before the next is.
         let entries_are_functions = (0..size_of::<Table>() / size_of::<usize>() - BEFORE)
@@ -113,31 +131,28 @@ impl Allocator {
         if table.offset_to_top != 0 {
             return Err(InstallError::Layout("the object is part of another"));
         }
-        Ok(Self { object, table, raw_ptr })
+        Ok(Self { kind, object, table, raw_ptr })
     }
 
-    /// Allocates with the functions of `table`, uses the memory, and frees it. Returns the bytes between what MLX
-    /// calls the buffer and its memory.
-    pub(crate) fn trial(&self, table: &Table) -> Result<usize, InstallError> {
+    /// Allocates with MLX's own functions, uses the memory, and frees it. Returns the bytes between what MLX calls
+    /// the buffer and its memory, which say nothing on Metal.
+    pub(crate) fn header(&self) -> Result<usize, InstallError> {
         // SAFETY: these calls are as MLX makes them: what `malloc` returns has TRIAL bytes at `raw_ptr`, and
         // goes to `free` once.
         unsafe {
-            let mut buffer = (table.malloc)(self.object, TRIAL);
+            let mut buffer = (self.table.malloc)(self.object, TRIAL);
             if buffer.is_null() {
                 return Err(InstallError::Layout("a trial allocation returned nothing"));
             }
-            let size = (table.size)(self.object, buffer);
+            let size = (self.table.size)(self.object, buffer);
             let memory = (self.raw_ptr)(&raw mut buffer);
             let header = (memory as usize).wrapping_sub(buffer as usize);
-            if size >= TRIAL && header <= size_of::<u64>() {
+            let is_known = size >= TRIAL && (self.kind != Kind::Host || header <= size_of::<u64>());
+            if is_known {
                 ptr::write_bytes(memory.cast::<u8>(), 0x5a, TRIAL);
             }
-            (table.free)(self.object, buffer);
-            match (size, header) {
-                (TRIAL, header) if header <= size_of::<u64>() => Ok(header),
-                (TRIAL, _) => Err(InstallError::Layout("the memory of a buffer is not where it was")),
-                _ => Err(InstallError::Layout("a buffer has another size than was asked for")),
-            }
+            (self.table.free)(self.object, buffer);
+            is_known.then_some(header).ok_or(InstallError::Layout("a trial buffer has another size or place"))
         }
     }
 

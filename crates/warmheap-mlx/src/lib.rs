@@ -12,15 +12,13 @@
 //!
 //! - `library`: the functions of the loaded MLX and of the C++ runtime, by name
 //! - `layout`: the allocator object, and its table of virtual functions
-//! - `blocks`: the buffers that MLX holds, by address
-//! - `adapter`: the functions in the new table
+//! - `adapter`: the functions in the new table; in `host` and `metal`, the buffers that MLX holds
 //!
 //! The only unsafe code is in `library`, `layout` and `adapter`. Nothing here is ever removed: MLX frees arrays
 //! until the last moment of the process, from any thread.
 #![deny(unsafe_code)]
 
 mod adapter;
-mod blocks;
 mod error;
 mod layout;
 mod library;
@@ -33,12 +31,13 @@ pub use error::InstallError;
 
 /// Makes MLX take its memory from `pool` for the rest of the process. The pool stays open as long.
 ///
-/// `library` is the file of the loaded MLX: the library itself, or the extension module that contains it. The
-/// pool must be on the host device, because this serves the allocator of MLX's builds for processors.
+/// `library` is the file of the loaded MLX: the library itself, or the extension module that contains it. MLX's
+/// builds for processors need a pool on the host device, and its builds for Metal one on Metal with shared memory
+/// in placement heaps, untracked, as MLX itself allocates.
 ///
-/// A request that the pool cannot serve becomes MLX's exception (`std::runtime_error`, "[malloc] Unable to
-/// allocate ... bytes"). In a child of `fork`, MLX's own allocator serves what the child asks for. Any thread may
-/// call this; one call succeeds.
+/// On the host a request that the pool cannot serve becomes MLX's exception (`std::runtime_error`, "[malloc] Unable
+/// to allocate ... bytes"). On Metal, and in a child of `fork`, MLX's own allocator serves it. Any thread may call
+/// this; one call succeeds.
 ///
 /// # Errors
 /// Returns [`InstallError`] and leaves MLX as it is if MLX is not as this crate knows it, if the pool cannot
@@ -52,7 +51,8 @@ pub fn install(pool: &Pool, library: &Path) -> Result<(), InstallError> {
 pub struct Usage {
     /// The bytes alive now.
     pub active: usize,
-    /// The most bytes alive at one moment since the start or the last [`reset_peak`].
+    /// The most bytes alive after an allocation since the start or the last [`reset_peak`]; 0 if there was none,
+    /// as in MLX.
     pub peak: usize,
 }
 
@@ -63,7 +63,13 @@ pub fn usage() -> Option<Usage> {
     adapter::usage()
 }
 
-/// Lets the peak start again from what is alive now.
+/// Lets the peak start again.
 pub fn reset_peak() {
     adapter::reset_peak();
+}
+
+/// Says that MLX has no work in flight that it queued before this call, as after `mlx.core.synchronize()`. On Metal,
+/// what MLX freed until then goes back to the pool.
+pub fn synchronized() {
+    adapter::synchronized();
 }

@@ -27,9 +27,16 @@ pub(crate) fn usage() -> (usize, usize) {
     (usage.active, usage.peak)
 }
 
-/// Lets the peak start again from what MLX holds now.
+/// Lets the peak start again.
 #[pyfunction]
 #[pyo3(name = "_mlx_reset_peak")]
 pub(crate) fn reset_peak() {
     warmheap_mlx::reset_peak();
+}
+
+/// Says that MLX has no work in flight that it queued before.
+#[pyfunction]
+#[pyo3(name = "_mlx_synchronized")]
+pub(crate) fn synchronized(py: Python<'_>) {
+    py.detach(warmheap_mlx::synchronized);
 }

@@ -28,13 +28,13 @@ def install(
 ) -> MemoryPool:
     """Makes MLX take its memory from a Warmheap pool, for the rest of the process.
 
-    This serves MLX's builds for processors (``pip install "mlx[cpu]"``). Arrays that exist already stay where
-    they are. Without a configuration the pool sizes itself. ``mlx.core``'s functions about memory
+    This serves MLX's builds for processors (``pip install "mlx[cpu]"``) and for Metal. Arrays that exist already
+    stay where they are. Without a configuration the pool sizes itself. ``mlx.core``'s functions about memory
     (``get_active_memory``, ``get_peak_memory``, ``reset_peak_memory``, ``get_cache_memory``, ``clear_cache``,
     ``set_cache_limit``) speak of the pool from then on.
 
     Returns the pool, which :func:`pool` returns too. An allocation that the pool refuses is MLX's
-    ``RuntimeError``.
+    ``RuntimeError``; on Metal, MLX's own allocator serves it.
 
     Raises
     ------
@@ -65,7 +65,9 @@ def install(
     if not first <= _numbers(version) < below:
         known = " and ".join(f"{first[0]}.{minor}" for minor in range(first[1], below[1]))
         raise WarmheapError(f"MLX {version} is not a version that Warmheap knows; it knows {known}")
-    made = MemoryPool(config, device="host", **settings)
+    # As MLX itself allocates on Metal.
+    device = "metal:shared,untracked" if core.metal.is_available() else "host"
+    made = MemoryPool(config, device=device, **settings)
     _native._mlx_install(made, str(_library(core)))
     _speak_of(made, core)
     _pool = made
@@ -106,36 +108,53 @@ def _speak_of(pool: MemoryPool, core: Any) -> None:
     """Replaces MLX's functions about memory by functions that add what the pool has."""
     own_active, own_peak, own_reset = core.get_active_memory, core.get_peak_memory, core.reset_peak_memory
     own_cache, own_clear, own_limit = core.get_cache_memory, core.clear_cache, core.set_cache_limit
+    # There is no limit until the program sets one.
+    limit = sys.maxsize
+    # What the last clearing could not give back, because it lies in pages with arrays.
+    between = 0
 
     def get_active_memory() -> int:
         return int(own_active()) + _native._mlx_usage()[0]
 
     def get_peak_memory() -> int:
-        return max(int(own_peak()), int(own_active()) + _native._mlx_usage()[1])
+        peak = _native._mlx_usage()[1]
+        return max(int(own_peak()), int(own_active()) + peak if peak else 0)
 
     def reset_peak_memory() -> None:
         own_reset()
         _native._mlx_reset_peak()
 
     def get_cache_memory() -> int:
-        held = 0 if pool.closed else pool.reserved_bytes
-        return int(own_cache()) + max(0, held - _native._mlx_usage()[0])
+        if own_cache() + unused() > limit:
+            give_back(limit)
+        return int(own_cache()) + unused()
 
     def clear_cache() -> None:
         own_clear()
-        _give_back(0)
+        give_back(0)
 
-    def set_cache_limit(limit: int) -> int:
-        before = int(own_limit(limit))
-        if get_cache_memory() > limit:
-            _give_back(limit)
+    def set_cache_limit(bytes: int) -> int:
+        nonlocal limit
+        before = int(own_limit(bytes))
+        limit = bytes
+        get_cache_memory()
         return before
 
-    def _give_back(keep: int) -> None:
+    def held() -> int:
+        return 0 if pool.closed else pool.reserved_bytes - _native._mlx_usage()[0]
+
+    def unused() -> int:
+        return max(0, held() - between)
+
+    def give_back(keep: int) -> None:
+        nonlocal between
         # Work that is queued may still write to arrays that the program has dropped.
         core.synchronize()
+        _native._mlx_synchronized()
         if not pool.closed:
             pool.trim(_native._mlx_usage()[0] + keep)
+        if keep == 0:
+            between = held()
 
     for function in (
         get_active_memory,

@@ -18,7 +18,8 @@ use crate::config::MIB;
 /// The name is `host`, `sim`, `metal` or `cuda`. Options follow a colon, separated by commas. `host` takes
 /// `budget=MIB`. `sim` takes `budget=MIB`, `discrete`, `purgeable` and `latency=MICROSECONDS`. `cuda` takes
 /// the GPU's number, and `ordered`, which allocates single buffers with `cudaMallocAsync` instead of
-/// `cudaMalloc`.
+/// `cudaMalloc`. `metal` takes `shared`, for memory that the processor sees too, and `untracked`, for programs
+/// that order the GPU's work themselves.
 ///
 /// ```
 /// use warmheap::device::Spec;
@@ -49,6 +50,8 @@ struct Options {
     latency: Option<Duration>,
     gpu: u32,
     ordered: bool,
+    shared: bool,
+    untracked: bool,
 }
 
 /// Why a text names no device. The message says what would.
@@ -85,12 +88,14 @@ impl fmt::Display for Spec {
             Kind::Metal => "metal",
             Kind::Cuda => "cuda",
         };
-        let Options { budget, discrete, purgeable, latency, gpu, ordered } = &self.options;
+        let Options { budget, discrete, purgeable, latency, gpu, ordered, shared, untracked } = &self.options;
         let options = [
             (self.kind == Kind::Cuda).then(|| gpu.to_string()),
             discrete.then(|| "discrete".to_owned()),
             purgeable.then(|| "purgeable".to_owned()),
             ordered.then(|| "ordered".to_owned()),
+            shared.then(|| "shared".to_owned()),
+            untracked.then(|| "untracked".to_owned()),
             budget.map(|bytes| format!("budget={}", bytes / MIB)),
             latency.map(|latency| format!("latency={}", latency.as_micros())),
         ];
@@ -118,10 +123,13 @@ impl Spec {
             (Kind::Sim, "discrete") if value.is_empty() => self.options.discrete = true,
             (Kind::Sim, "purgeable") if value.is_empty() => self.options.purgeable = true,
             (Kind::Cuda, "ordered") if value.is_empty() => self.options.ordered = true,
+            (Kind::Metal, "shared") if value.is_empty() => self.options.shared = true,
+            (Kind::Metal, "untracked") if value.is_empty() => self.options.untracked = true,
             _ => {
                 return Err(SpecError(format!(
                     "`{option}` is no option of this device; host takes budget=MIB; sim takes budget=MIB, \
-                     discrete, purgeable and latency=MICROSECONDS; cuda takes the GPU's number and ordered"
+                     discrete, purgeable and latency=MICROSECONDS; cuda takes the GPU's number and ordered; \
+                     metal takes shared and untracked"
                 )));
             }
         }
@@ -161,7 +169,7 @@ impl Spec {
                 None => HostDevice::new(),
             })),
             Kind::Sim => Ok(Arc::new(self.sim())),
-            Kind::Metal => metal(),
+            Kind::Metal => metal(&self.options),
             Kind::Cuda => cuda(&self.options),
         }
     }
@@ -204,13 +212,16 @@ fn cuda(_: &Options) -> Result<Arc<dyn Device>, DeviceError> {
 }
 
 #[cfg(all(feature = "metal", any(target_vendor = "apple", metal_double)))]
-fn metal() -> Result<Arc<dyn Device>, DeviceError> {
-    let device = super::metal::MetalDevice::system_default(super::metal::MetalOptions::default())?;
-    Ok(Arc::new(device))
+fn metal(options: &Options) -> Result<Arc<dyn Device>, DeviceError> {
+    use super::metal::{Hazards, MetalDevice, MetalOptions, Storage};
+    let storage = if options.shared { Storage::Shared } else { Storage::Private };
+    let hazards = if options.untracked { Hazards::Untracked } else { Hazards::Tracked };
+    let options = MetalOptions::default().with_storage(storage).with_hazards(hazards);
+    Ok(Arc::new(MetalDevice::system_default(options)?))
 }
 
 #[cfg(not(all(feature = "metal", any(target_vendor = "apple", metal_double))))]
-fn metal() -> Result<Arc<dyn Device>, DeviceError> {
+fn metal(_: &Options) -> Result<Arc<dyn Device>, DeviceError> {
     absent("metal", "only Apple systems, and builds for them, have it")
 }
 
@@ -239,7 +250,14 @@ mod tests {
 
     #[test]
     fn a_name_is_written_as_it_is_read() {
-        for name in ["host", "host:budget=8", "sim:discrete,budget=1,latency=2", "cuda:1,ordered", "metal"] {
+        for name in [
+            "host",
+            "host:budget=8",
+            "sim:discrete,budget=1,latency=2",
+            "cuda:1,ordered",
+            "metal",
+            "metal:shared,untracked",
+        ] {
             assert_eq!(name.parse::<Spec>().unwrap().to_string(), name);
         }
         assert_eq!("cuda".parse::<Spec>().unwrap().to_string(), "cuda:0");
@@ -255,6 +273,8 @@ mod tests {
             "sim:budget=x",
             "sim:discrete=1",
             "metal:budget=1",
+            "metal:shared=1",
+            "host:untracked",
             "cuda:x",
             "cuda:ordered=1",
         ] {

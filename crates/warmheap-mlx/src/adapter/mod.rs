@@ -2,6 +2,11 @@
 //! removed.
 #![allow(unsafe_code)]
 
+mod holder;
+mod host;
+#[cfg(any(target_vendor = "apple", metal_double))]
+mod metal;
+
 use std::ffi::c_void;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
@@ -9,17 +14,15 @@ use std::ptr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
 
+use warmheap::Pool;
 use warmheap::fork::Process;
-use warmheap::{AllocError, Pool, Request};
 
 use crate::Usage;
-use crate::blocks::Blocks;
 use crate::error::InstallError;
-use crate::layout::{Allocator, Object, Table};
+use crate::layout::{Allocator, Kind, Object, Table};
 use crate::library;
-
-/// The alignment of arrays in bytes: a cache line, and what vector instructions like best.
-const ALIGN: u64 = 64;
+use holder::{Holder, Refusal};
+use host::Host;
 
 static ADAPTER: OnceLock<Adapter> = OnceLock::new();
 
@@ -27,15 +30,12 @@ static ADAPTER: OnceLock<Adapter> = OnceLock::new();
 struct Adapter {
     pool: Pool,
     process: Process,
-    blocks: Blocks,
+    holder: Box<dyn Holder>,
     active: AtomicUsize,
     peak: AtomicUsize,
     /// The functions that MLX had, which serve what they allocated.
     before: Table,
     after: Table,
-    /// The bytes between what MLX calls a buffer and its memory. MLX's own functions keep the size there. Ours
-    /// never use them, so the memory begins where the pool's buffer does.
-    header: usize,
 }
 
 pub(crate) fn install(pool: &Pool, library: &Path) -> Result<(), InstallError> {
@@ -45,88 +45,76 @@ pub(crate) fn install(pool: &Pool, library: &Path) -> Result<(), InstallError> {
         return Err(InstallError::Installed);
     }
     let allocator = Allocator::find(library)?;
-    let header = allocator.trial(&allocator.table)?;
-    if pool.allocate(Request::new(ALIGN).align(ALIGN))?.host_ptr().is_none() {
-        return Err(InstallError::NotHost);
-    }
+    let holder: Box<dyn Holder> = match allocator.kind {
+        Kind::Host => Box::new(Host::new(pool, allocator.header()?)?),
+        #[cfg(any(target_vendor = "apple", metal_double))]
+        Kind::Metal => {
+            allocator.header()?;
+            Box::new(metal::Metal::new(pool)?)
+        }
+    };
     let adapter = ADAPTER.get_or_init(|| Adapter {
         pool: pool.clone(),
         process: pool.process(),
-        blocks: Blocks::new(),
+        holder,
         active: AtomicUsize::new(0),
         peak: AtomicUsize::new(0),
         before: allocator.table,
         after: allocator.with(malloc, free, size),
-        header,
     });
     allocator.point_at(&adapter.after);
     Ok(())
 }
 
 pub(crate) fn usage() -> Option<Usage> {
-    ADAPTER.get().map(|adapter| {
-        let active = adapter.active.load(Ordering::Relaxed);
-        Usage { active, peak: adapter.peak.load(Ordering::Relaxed).max(active) }
+    ADAPTER.get().map(|adapter| Usage {
+        active: adapter.active.load(Ordering::Relaxed),
+        peak: adapter.peak.load(Ordering::Relaxed),
     })
 }
 
 pub(crate) fn reset_peak() {
     if let Some(adapter) = ADAPTER.get() {
-        adapter.peak.store(adapter.active.load(Ordering::Relaxed), Ordering::Relaxed);
+        adapter.peak.store(0, Ordering::Relaxed);
     }
 }
 
-/// What becomes of a request.
-enum Served {
-    Here(*mut c_void),
-    /// MLX's own allocator serves it: the process is a child of a fork, or the pool has failed.
-    Before,
-    No(AllocError),
+pub(crate) fn synchronized() {
+    if let Some(adapter) = ADAPTER.get().filter(|adapter| adapter.process.is_current()) {
+        adapter.holder.synchronized();
+    }
 }
 
 impl Adapter {
-    fn allocate(&self, size: usize) -> Served {
+    fn allocate(&self, size: usize) -> Result<*mut c_void, Refusal> {
         if !self.process.is_current() {
-            return Served::Before;
+            return Err(Refusal::AskMlx);
         }
-        // MLX asks for arrays of no bytes, and frees them.
-        let buffer = match self.pool.allocate(Request::new(size.max(1) as u64).align(ALIGN).tag("mlx")) {
-            Ok(buffer) => buffer,
-            Err(AllocError::Forked(_)) => return Served::Before,
-            Err(error) => return Served::No(error),
-        };
-        let Some(memory) = buffer.host_ptr() else { return Served::Before };
-        let address = memory.as_ptr().wrapping_sub(self.header);
-        self.count(buffer.size() as usize);
-        self.blocks.insert(address as usize, buffer);
-        Served::Here(address.cast())
-    }
-
-    fn count(&self, size: usize) {
+        let (buffer, size) = self.holder.allocate(&self.pool, size)?;
         let active = self.active.fetch_add(size, Ordering::Relaxed) + size;
         if active > self.peak.load(Ordering::Relaxed) {
             self.peak.fetch_max(active, Ordering::Relaxed);
         }
+        Ok(buffer)
     }
 
-    /// Returns whether the buffer at `address` was ours.
+    /// Returns whether the buffer was ours.
     fn free(&self, address: usize) -> bool {
         if !self.process.is_current() {
             // What a child inherited stays, because the pool is the parent's.
-            return self.blocks.inherited_size(address).is_some();
+            return self.holder.inherited_size(address).is_some();
         }
-        let Some(buffer) = self.blocks.take(address) else { return false };
-        self.active.fetch_sub(buffer.size() as usize, Ordering::Relaxed);
-        drop(buffer);
-        true
+        let freed = self.holder.free(address);
+        self.active.fetch_sub(freed.unwrap_or(0), Ordering::Relaxed);
+        freed.is_some()
     }
 
-    /// Returns the bytes of the buffer at `address`, if it is ours.
-    fn size(&self, address: usize) -> Option<u64> {
+    /// Returns the bytes of the buffer, if it is ours.
+    fn size(&self, address: usize) -> Option<usize> {
         if self.process.is_current() {
-            self.blocks.size(address)
+            self.holder.size(address)
         } else {
-            self.blocks.inherited_size(address)
+            self.holder.inherited_size(address)
         }
     }
 }
@@ -134,12 +122,12 @@ impl Adapter {
 /// Replaces `Buffer malloc(size_t)`.
 unsafe extern "C-unwind" fn malloc(this: Object, size: usize) -> *mut c_void {
     let Some(adapter) = ADAPTER.get() else { return ptr::null_mut() };
-    let served = catch_unwind(AssertUnwindSafe(|| adapter.allocate(size))).unwrap_or(Served::Before);
-    match served {
-        Served::Here(buffer) => buffer,
+    let served = catch_unwind(AssertUnwindSafe(|| adapter.allocate(size)));
+    match served.unwrap_or(Err(Refusal::AskMlx)) {
+        Ok(buffer) => buffer,
         // SAFETY: this is the object's own function, and MLX made the call.
-        Served::Before => unsafe { (adapter.before.malloc)(this, size) },
-        Served::No(error) => {
+        Err(Refusal::AskMlx) => unsafe { (adapter.before.malloc)(this, size) },
+        Err(Refusal::Final(error)) => {
             let message = format!("[malloc] Unable to allocate {size} bytes. Warmheap: {error}");
             drop(error);
             library::throw_runtime_error(&message);
@@ -165,7 +153,7 @@ unsafe extern "C-unwind" fn free(this: Object, buffer: *mut c_void) {
 unsafe extern "C-unwind" fn size(this: Object, buffer: *mut c_void) -> usize {
     let Some(adapter) = ADAPTER.get() else { return 0 };
     match adapter.size(buffer as usize) {
-        Some(size) => size as usize,
+        Some(size) => size,
         // SAFETY: the buffer is not ours, so MLX's own function allocated it.
         None => unsafe { (adapter.before.size)(this, buffer) },
     }
