@@ -514,8 +514,9 @@ enum wh_status wh_pool_compact(struct wh_pool pool,
 //
 // It stays until `wh_pool_close`, also if queues keep the pool. That call waits until no other thread is in
 // the callback, and calls `release` with `user`, unless that is null. Within a callback (of a pool or of the
-// log) `wh_pool_close` does not wait; the last call of the callback to return then calls `release`. If this
-// call fails, `release` is not called. Since 0.2.
+// log) `wh_pool_close` does not wait; the last call of the callback to return then calls `release`. Do not hold
+// a lock that the callback takes while the pool is closed. If this call fails, `release` is not called.
+// Since 0.2.
 //
 // # Safety
 // Any thread may call `callback` with `user` until the library has called `release`, as this says.

@@ -58,6 +58,13 @@ unsafe extern "C" fn under_pressure(user: *mut c_void, pool: wh_pool, _: *const 
     wh_pool_trim(pool, 0);
 }
 
+unsafe extern "C" fn on_record(user: *mut c_void, _: *const wh_log_record) {
+    // SAFETY: the test's own table outlives its log.
+    let known = unsafe { &*user.cast::<Mutex<Known>>() };
+    let queue = known.try_lock().ok().and_then(|known| known.queues.last().copied());
+    wh_queue_close(queue.unwrap_or_default());
+}
+
 /// One step: a call with handles chosen at random.
 fn step(known: &Mutex<Known>, dice: &mut Dice) -> wh_status {
     let locked = || known.lock().unwrap_or_else(PoisonError::into_inner);
@@ -69,7 +76,7 @@ fn step(known: &Mutex<Known>, dice: &mut Dice) -> wh_status {
     let size = 1 << dice.roll(23);
     let request = wh_request { size, flags, wait_ms: u64::from(flags == 0), ..wh_request::default() };
     let (mut info, mut statistics) = (wh_buffer_info::default(), wh_statistics::default());
-    let (mut made, mut opened, mut signalled, mut done) = Default::default();
+    let (mut made, mut opened, mut signalled, mut done, mut needed) = Default::default();
     let user = ptr::from_ref(known).cast_mut().cast();
     // SAFETY: the requests are there, and there is room for the results.
     let status = unsafe {
@@ -90,11 +97,15 @@ fn step(known: &Mutex<Known>, dice: &mut Dice) -> wh_status {
             19 => wh_queue_poll(queue, ptr::null_mut()),
             20 => wh_pool_compact(pool, 1 << 20, 1, ptr::null_mut()),
             21 => wh_pool_statistics(pool, &mut statistics),
-            22 => match dice.roll(4) {
-                0 => wh_queue_open(pool, &mut opened),
-                1 => wh_queue_close(queue),
-                2 => wh_pool_on_pressure(pool, Some(under_pressure), user, None),
-                _ => wh_pool_trim(pool, 0),
+            22 => match dice.roll(9) {
+                0 | 1 => wh_queue_open(pool, &mut opened),
+                2 => wh_queue_close(queue),
+                3 => wh_pool_on_pressure(pool, Some(under_pressure), user, None),
+                4 => wh_pool_trim(pool, 0),
+                5 if dice.roll(4) == 0 => wh_queue_lose(queue, c"its worker died".as_ptr()),
+                6 => wh_set_log(Some(on_record), user, 1 + dice.roll(4) as u32),
+                7 => wh_unset_log(Some(on_record), user),
+                _ => wh_pools_prometheus(&pool, &c"pool".as_ptr(), 1, ptr::null_mut(), 0, &mut needed),
             },
             _ if dice.roll(20) == 0 => {
                 locked().pools.push(open(DEVICES[dice.roll(DEVICES.len())]));
@@ -142,6 +153,8 @@ fn calls_in_any_order_from_many_threads_return_and_lose_nothing() {
                 });
             }
         });
+        // SAFETY: no function is set.
+        assert_eq!(unsafe { wh_set_log(None, ptr::null_mut(), 0) }, WH_OK);
         let all = known.into_inner().unwrap();
         for ticket in all.tickets {
             wh_queue_complete(ticket);

@@ -10,13 +10,13 @@ use warmheap_c::*;
 const MIB: u64 = 1 << 20;
 
 /// How long each call of the device takes, a copy above all.
-const COPY: Duration = Duration::from_millis(400);
+const COPY: Duration = Duration::from_millis(600);
 
 /// A pool on a slow device.
 fn open() -> wh_pool {
     let mut pool = wh_pool::default();
     let config = c"{heap_size_mb: 32, num_heaps: 1, warmup_sizes: [], thread_cache_mb: 0}";
-    let device = c"sim:latency=400000";
+    let device = c"sim:latency=600000";
     // SAFETY: the texts end with zero bytes, and there is room for the result.
     assert_eq!(unsafe { wh_pool_open(device.as_ptr(), config.as_ptr(), &mut pool) }, WH_OK);
     pool
