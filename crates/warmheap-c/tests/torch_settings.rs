@@ -5,6 +5,7 @@
 mod support;
 
 use std::ptr;
+use std::time::{Duration, Instant};
 
 use cuda_double::Double;
 use warmheap_c::{warmheap_malloc, warmheap_statistics_json};
@@ -52,4 +53,24 @@ fn one_setting_of_the_file_never_changes_how_heaps_are_sized() {
         let reserved = figure(&statistics_with("num_heaps: 2"), "reserved_bytes").unwrap();
         assert!(reserved >= 512e6, "{reserved}");
     });
+}
+
+#[test]
+fn statistics_are_written_again_after_a_write_that_failed() {
+    let _double = Double::install();
+    let folder = std::env::temp_dir().join(format!("warmheap-torch-stats-{}", std::process::id()));
+    let path = folder.join("stats.json");
+    in_child(|| {
+        // SAFETY: this child has one thread.
+        unsafe { std::env::set_var("WARMHEAP_STATS", &path) };
+        assert!(!warmheap_malloc(1 << 20, 0, ptr::null_mut()).is_null());
+        std::thread::sleep(Duration::from_millis(200));
+        std::fs::create_dir(&folder).unwrap();
+        let begun = Instant::now();
+        while !path.exists() {
+            assert!(begun.elapsed() < Duration::from_secs(8), "the file is not written again");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    });
+    std::fs::remove_dir_all(&folder).unwrap();
 }

@@ -52,7 +52,9 @@ pub(super) fn start_writing() {
             return;
         };
         let write = move || {
-            while let Ok(()) = replace(&path, &report().to_string()) {
+            loop {
+                // The folder may come later, and a full disk may have room again.
+                let _ = replace(&path, &report().to_string());
                 std::thread::sleep(INTERVAL);
             }
         };
