@@ -130,6 +130,29 @@ fn a_queue_that_never_completes_costs_its_memory_and_nothing_else() {
 }
 
 #[test]
+fn a_request_that_waits_gets_the_memory_of_work_that_failed() {
+    /// A queue whose only submission fails while a thread waits for it.
+    #[derive(Debug, Default)]
+    struct Failing(AtomicBool);
+    impl Queue for Failing {
+        fn completed(&self) -> Result<u64, DeviceError> {
+            Ok(u64::from(self.0.load(Ordering::SeqCst)))
+        }
+        fn wait(&self, _: u64, _: Duration) -> Result<bool, DeviceError> {
+            self.0.store(true, Ordering::SeqCst);
+            Err(DeviceError::Failed { call: "work", reason: "it failed".into() })
+        }
+    }
+    let mut config = PoolConfig::default();
+    (config.heap_size, config.num_heaps, config.warmup_sizes) = (8 * MIB, 1, vec![]);
+    config.wait = Duration::from_secs(5);
+    let pool = start(&SimDevice::new(), config);
+    let queue = pool.queue(Arc::new(Failing::default()));
+    pool.allocate(6 * MIB).unwrap().retire(&queue.ticket(1));
+    assert!(pool.allocate(Request::new(6 * MIB).no_fallback()).is_ok());
+}
+
+#[test]
 fn completion_threads_free_while_others_retire() {
     let (sim, pool) = pool();
     let counter = Arc::new(SimQueue::new());

@@ -33,7 +33,7 @@ fn encode_set(commands: &ProtocolObject<dyn MTLCommandBuffer>, buffer: &Buffer, 
 }
 
 /// Submits that the GPU sets all of `buffer`, and returns the ticket.
-fn set(queue: &MetalQueue, buffer: &Buffer, value: u8) -> u64 {
+pub(crate) fn set(queue: &MetalQueue, buffer: &Buffer, value: u8) -> u64 {
     autoreleasepool(|_| {
         let commands = queue.raw().commandBuffer().unwrap();
         encode_set(&commands, buffer, value);

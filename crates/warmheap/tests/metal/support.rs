@@ -94,6 +94,7 @@ pub(crate) mod double {
         pub(crate) fail_after: i64,
         held: i32,
         pub(crate) fail_work: i32,
+        pub(crate) stall: i32,
         pub(crate) old_system: i32,
         pub(crate) fail_sets: i32,
         pub(crate) under_pressure: i32,
@@ -116,6 +117,7 @@ pub(crate) mod double {
         static mut knobs: Knobs;
         static mut counts: Counts;
         fn metal_double_hold(hold: i32);
+        fn metal_double_end_stalled();
         fn metal_double_no_gpu(no: i32);
         fn metal_double_drop_shared_device();
     }
@@ -136,6 +138,12 @@ pub(crate) mod double {
         unsafe { metal_double_hold(i32::from(yes)) };
     }
 
+    /// Lets the command buffers that stall end.
+    pub(crate) fn end_stalled() {
+        // SAFETY: the double takes its own lock.
+        unsafe { metal_double_end_stalled() };
+    }
+
     pub(crate) fn no_gpu(no: bool) {
         // SAFETY: the double reads this flag when it next creates a device.
         unsafe { metal_double_no_gpu(i32::from(no)) };
@@ -150,6 +158,7 @@ pub(crate) mod double {
                 fail_after: -1,
                 held: 0,
                 fail_work: 0,
+                stall: 0,
                 old_system: 0,
                 fail_sets: 0,
                 under_pressure: 0,

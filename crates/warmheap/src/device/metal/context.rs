@@ -5,6 +5,8 @@
 #![allow(unsafe_code)]
 
 use std::ops::Range;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -18,7 +20,7 @@ use objc2_metal::{
 
 use super::objects::Objects;
 use super::options::MetalOptions;
-use super::queue::MetalQueue;
+use super::queue::{MetalQueue, Queues};
 use super::residency::{Keeper, Residency};
 use super::shared::Shared;
 use crate::device::{DeviceError, Queue};
@@ -30,9 +32,12 @@ pub(super) struct Context {
     pub(super) resource_options: MTLResourceOptions,
     pub(super) objects: Arc<Objects>,
     pub(super) residency: Residency,
+    pub(super) queues: Queues,
     _keeper: Option<Keeper>,
     /// The queue on which fills and copies run. The first of them creates it.
     fills: OnceLock<MetalQueue>,
+    /// The last ticket of fills whose errors the program has asked for.
+    checked_fills: AtomicU64,
 }
 
 impl Context {
@@ -40,10 +45,12 @@ impl Context {
         let residency = Residency::new(&raw, &options.residency);
         Self {
             _keeper: residency.keeper(&options.residency),
+            queues: Queues::new(&residency, options.allows_early_reuse()),
             residency,
             resource_options: options.resource(),
             objects: Objects::new(options.object_limit),
             fills: OnceLock::new(),
+            checked_fills: AtomicU64::new(0),
             options,
             raw: Shared(raw),
         }
@@ -58,7 +65,7 @@ impl Context {
     pub(super) fn fills(&self) -> Result<&MetalQueue, DeviceError> {
         if self.fills.get().is_none() {
             // If two threads are here at once, one of the two queues is dropped.
-            let _ = self.fills.set(MetalQueue::new(&self.raw, None, &self.residency)?);
+            let _ = self.fills.set(MetalQueue::new(&self.raw, None, &self.queues)?);
         }
         self.fills.get().ok_or(DeviceError::Unsupported { what: "command queues" })
     }
@@ -119,12 +126,22 @@ impl Context {
         wait_for(queue, queue.submit(&commands))
     }
 
-    /// Waits until all fills and copies so far are done.
-    pub(super) fn finish_fills(&self) -> Result<(), DeviceError> {
-        match self.fills.get() {
-            Some(queue) => wait_for(queue, queue.last()),
-            None => Ok(()),
+    /// Waits until all fills and copies so far are done, and returns the last of their tickets. Those that
+    /// failed are done too: the caller that waited for one has its error.
+    pub(super) fn finish_fills(&self) -> Result<u64, DeviceError> {
+        let Some(queue) = self.fills.get() else { return Ok(0) };
+        let last = queue.last();
+        match wait_for(queue, last) {
+            Err(DeviceError::Lost { reason }) => Err(DeviceError::Lost { reason }),
+            _ => Ok(last),
         }
+    }
+
+    /// As [`Context::finish_fills`], and returns the error of the first that failed since the last call.
+    pub(super) fn check_fills(&self) -> Result<(), DeviceError> {
+        let last = self.finish_fills()?;
+        let checked = self.checked_fills.fetch_max(last, Relaxed);
+        self.fills.get().and_then(|queue| queue.first_failure_after(checked)).map_or(Ok(()), Err)
     }
 }
 

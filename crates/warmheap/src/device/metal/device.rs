@@ -73,7 +73,7 @@ impl MetalDevice {
         &self,
         raw: Retained<ProtocolObject<dyn MTLCommandQueue>>,
     ) -> Result<MetalQueue, DeviceError> {
-        MetalQueue::new(&self.context.raw, Some(raw), &self.context.residency)
+        MetalQueue::new(&self.context.raw, Some(raw), &self.context.queues)
     }
 
     /// Creates a new command queue of this device.
@@ -81,7 +81,7 @@ impl MetalDevice {
     /// # Errors
     /// [`DeviceError::Failed`] if Metal cannot create the queue or its event.
     pub fn new_queue(&self) -> Result<MetalQueue, DeviceError> {
-        MetalQueue::new(&self.context.raw, None, &self.context.residency)
+        MetalQueue::new(&self.context.raw, None, &self.context.queues)
     }
 
     /// Makes `buffer` wait on the GPU until all fills so far are done. The first work after a warm-up with
@@ -101,9 +101,10 @@ impl MetalDevice {
     /// Waits until all fills so far are done.
     ///
     /// # Errors
-    /// [`DeviceError::Lost`] if a fill failed on the GPU.
+    /// - [`DeviceError::Failed`] for the first fill that failed on the GPU since the last call
+    /// - [`DeviceError::Lost`] if the fills do not end within a minute
     pub fn finish_fills(&self) -> Result<(), DeviceError> {
-        self.context.finish_fills()
+        self.context.check_fills()
     }
 
     /// Lets `encoder` use all of this device's memory through addresses in argument buffers.

@@ -22,6 +22,11 @@ pub struct MetalOptions {
     pub cpu_cache: CpuCache,
     /// Whether Metal or the program orders work on the memory.
     pub hazards: Hazards,
+    /// Whether a queue may reuse memory of its own before the GPU is done with it
+    /// ([`PoolQueue::allocate`](crate::PoolQueue::allocate)), although Metal does not order the two uses:
+    /// submissions of a queue overlap on untracked memory, and the CPU writes shared memory at any time. Off
+    /// by default. Set it if the program orders the uses itself. Private, tracked memory needs no setting.
+    pub early_reuse: bool,
     /// What warming a range does.
     pub warm_up: WarmUp,
     /// The most Metal objects (heaps and buffers) that the device holds at once. Metal allows a process about
@@ -38,6 +43,7 @@ impl Default for MetalOptions {
             storage: Storage::Private,
             cpu_cache: CpuCache::Default,
             hazards: Hazards::Tracked,
+            early_reuse: false,
             warm_up: WarmUp::Fill { wait: true },
             object_limit: 450_000,
             residency: ResidencyOptions::default(),
@@ -55,6 +61,8 @@ setters! {
         with_cpu_cache => cpu_cache: CpuCache;
         /// Sets whether Metal or the program orders work on the memory.
         with_hazards => hazards: Hazards;
+        /// Sets whether a queue may reuse memory early although Metal does not order the two uses.
+        with_early_reuse => early_reuse: bool;
         /// Sets what warming a range does.
         with_warm_up => warm_up: WarmUp;
         /// Sets the most Metal objects that the device holds at once.
@@ -153,6 +161,12 @@ impl MetalOptions {
             Hazards::Untracked => MTLResourceOptions::HazardTrackingModeUntracked,
         };
         storage | cache | hazards
+    }
+
+    /// Whether a queue may reuse memory of its own before the GPU is done with it.
+    pub(super) fn allows_early_reuse(&self) -> bool {
+        let ordered_by_metal = self.hazards == Hazards::Tracked && self.storage == Storage::Private;
+        self.early_reuse || ordered_by_metal
     }
 
     pub(super) fn heap_type(&self) -> MTLHeapType {

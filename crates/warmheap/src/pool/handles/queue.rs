@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use crate::Pool;
 use crate::device::{DeviceError, Queue};
+use crate::pool::accounting::foreign;
 use crate::pool::core::buffer::{Buffer, Ticket};
 use crate::pool::in_flight::early_reuse::PendingTicket;
 use crate::pool::in_flight::timeline::Timeline;
@@ -43,12 +44,16 @@ use crate::pool::interface::request::Request;
 pub struct PoolQueue {
     /// The timeline is dropped first, so that what the queue has completed is free when the pool may close.
     timeline: Arc<Timeline<Buffer>>,
+    /// Whether later work of the queue comes after earlier work on the same memory.
+    is_ordered: bool,
     pool: Pool,
 }
 
 impl PoolQueue {
     pub(crate) fn new(pool: Pool, queue: Arc<dyn Queue>) -> Self {
-        Self { pool, timeline: Arc::new(Timeline::new(queue)) }
+        // A queue that panics is not trusted to keep an order.
+        let is_ordered = foreign::call("Queue::is_ordered", || Ok(queue.is_ordered())).unwrap_or(false);
+        Self { pool, is_ordered, timeline: Arc::new(Timeline::new(queue)) }
     }
 
     pub(crate) fn timeline(&self) -> &Arc<Timeline<Buffer>> {
@@ -70,7 +75,7 @@ impl PoolQueue {
 
     /// As [`Pool::allocate`], for work that will be submitted to this queue. A span of the right length that
     /// the queue has retired may be reused at once, before its ticket completes, because later work of the
-    /// same queue comes after it.
+    /// same queue comes after it. A queue that is not ordered ([`Queue::is_ordered`]) waits for the ticket.
     ///
     /// The caller orders hazards within the queue and does not write such a buffer from the CPU. No other
     /// queue or caller gets the span before that ticket has completed, whatever becomes of the buffer.
@@ -81,8 +86,8 @@ impl PoolQueue {
     pub fn allocate(&self, request: impl Into<Request>) -> Result<Buffer, AllocError> {
         let request = request.into();
         let site = request.site();
-        if !request.may_block() {
-            // The queue's retired buffers stand behind a lock.
+        // The queue's retired buffers stand behind a lock.
+        if !self.is_ordered || !request.may_block() {
             return self.pool.allocate(request.call_site(site));
         }
         let pool = self.pool.here()?;

@@ -136,7 +136,11 @@ impl<T: Waiting> Timeline<T> {
     pub(crate) fn wait(&self, deadline: Instant) -> Result<bool, DeviceError> {
         let Some(value) = self.first() else { return Ok(false) };
         let left = deadline.saturating_duration_since(Instant::now());
-        let done = foreign::call("Queue::wait", || self.queue.wait(value, left))?;
+        let done = match foreign::call("Queue::wait", || self.queue.wait(value, left)) {
+            // Work that failed is done too.
+            Err(error) => self.has_completed(value).then_some(true).ok_or(error)?,
+            Ok(done) => done,
+        };
         if done {
             self.poll(usize::MAX)?;
         }

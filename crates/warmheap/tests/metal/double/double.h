@@ -40,6 +40,7 @@ struct metal_double_knobs {
   int64_t fail_after;     // this many more allocations succeed, later ones return nil; < 0: off
   int32_t held;           // the GPU takes work but does not run it
   int32_t fail_work;      // this many command buffers will fail instead of running
+  int32_t stall;          // this many command buffers will start, and run on until the test ends them
   int32_t old_system;     // no residency sets
   int32_t fail_sets;      // making a residency set fails
   int32_t under_pressure; // volatile memory is taken

@@ -1,5 +1,6 @@
 // MTLCommandQueue, MTLCommandBuffer, encoders and MTLSharedEvent. Work runs at commit, or when the
-// test lets a held GPU go; order within a queue, and between queues by events, is kept.
+// test lets a held GPU go. Command buffers start in the order of their queue. One that stalls lets later ones
+// of its queue pass, as on a GPU, unless both use tracked memory and one of them writes it.
 #include "double.h"
 #include <errno.h>
 #include <time.h>
@@ -11,8 +12,10 @@ static pthread_cond_t progress = PTHREAD_COND_INITIALIZER;
 static DoubleCommands *oldest; // committed and not yet complete, over all queues
 
 @interface DoubleEvent : NSObject { @public uint64_t value, encoded; } @end
+static void metal_double_signal(DoubleEvent *e, uint64_t v);
 @implementation DoubleEvent
 - (uint64_t)signaledValue { return LOAD(&value); }
+- (void)setSignaledValue:(uint64_t)v { metal_double_signal(self, v); }
 - (BOOL)waitUntilSignaledValue:(uint64_t)v timeoutMS:(uint64_t)ms {
   struct timespec end;
   clock_gettime(CLOCK_REALTIME, &end);
@@ -33,7 +36,7 @@ typedef struct { DoubleEvent *event; uint64_t value; } Mark;
 @public
   DoubleQueue *queue; DoubleCommands *next;
   NSUInteger status; // 0 not enqueued, 2 committed, 4 completed, 5 failed
-  int encoding, steps, waits, signals;
+  int encoding, stalled, steps, waits, signals;
   Step step[MAX_STEPS]; Mark wait[MAX_STEPS], signal[MAX_STEPS];
 } @end
 
@@ -97,19 +100,54 @@ static int conflict(Step *x, Step *y) {
   char *yw = y->to->memory + y->range.location, *yr = y->from ? y->from->memory + y->source : 0;
   return overlap(xw, yw, x, y) || overlap(xw, yr, x, y) || overlap(xr, yw, x, y);
 }
+static void check_conflicts(DoubleCommands *c, DoubleCommands *p, const char *what) {
+  for (int i = 0; i < c->steps; i++)
+    for (int j = 0; j < p->steps; j++)
+      REQUIRE(!conflict(&c->step[i], &p->step[j]), "%s: memory reused before its signal", what);
+}
+// Metal tracks a heap as one resource. What a dispatch writes is not known, so it counts as writing all.
+enum { MAX_USED = 2 + MAX_BOUND };
+typedef struct { DoubleBuffer *buffer; int writes; } Use;
+static int uses(Step *s, Use *u) {
+  int n = 0;
+  if (s->to) u[n++] = (Use){ s->to, 1 };
+  if (s->from) u[n++] = (Use){ s->from, 0 };
+  if (!s->to) for (int b = 0; b < MAX_BOUND; b++) if (s->dispatch.buffer[b]) u[n++] = (Use){ s->dispatch.buffer[b], 1 };
+  return n;
+}
+static id tracked(DoubleBuffer *b) { return b->options >> 8 == 1 ? nil : b->heap ? (id)b->heap : b; }
+static int waits_by_tracking(DoubleCommands *c, DoubleCommands *p) {
+  for (int i = 0; i < c->steps; i++)
+    for (int j = 0; j < p->steps; j++) {
+      Use x[MAX_USED], y[MAX_USED];
+      int n = uses(&c->step[i], x), m = uses(&p->step[j], y);
+      for (int k = 0; k < n; k++)
+        for (int l = 0; l < m; l++)
+          if ((x[k].writes || y[l].writes) && tracked(x[k].buffer) && tracked(x[k].buffer) == tracked(y[l].buffer)) return 1;
+    }
+  return 0;
+}
+static int passes(DoubleCommands *c, DoubleCommands *p) { return p->stalled && !waits_by_tracking(c, p); }
 static void check_races(DoubleCommands *c) {
   for (DoubleCommands *p = oldest; p; p = p->next) {
-    if (p->queue == c->queue || ordered(c, p)) continue;
-    for (int i = 0; i < c->steps; i++)
-      for (int j = 0; j < p->steps; j++)
-        REQUIRE(!conflict(&c->step[i], &p->step[j]),
-                "two queues use the same bytes and nothing orders them: memory reused before its signal");
+    if (p->queue == c->queue) {
+      if (passes(c, p)) check_conflicts(c, p, "one command buffer overtakes another on the same bytes");
+    } else if (!ordered(c, p)) {
+      check_conflicts(c, p, "two queues use the same bytes and nothing orders them");
+    }
   }
 }
 static int may_run(DoubleCommands *c) {
-  for (DoubleCommands *p = oldest; p != c; p = p->next) if (p->queue == c->queue) return 0;
+  if (c->stalled) return 0;
+  for (DoubleCommands *p = oldest; p != c; p = p->next) if (p->queue == c->queue && !passes(c, p)) return 0;
   for (int i = 0; i < c->waits; i++) if (c->wait[i].event->value < c->wait[i].value) return 0;
   return 1;
+}
+static void run(DoubleCommands *c);
+static void start(DoubleCommands *c) {
+  for (DoubleCommands *p = oldest; p; p = p->next)
+    if (p != c && p->stalled) check_conflicts(c, p, "work runs on bytes of a command buffer that has not ended");
+  run(c);
 }
 static void run(DoubleCommands *c) {
   if (knobs.fail_work > 0) { knobs.fail_work--; STORE(&c->status, 5); return; }
@@ -121,7 +159,8 @@ static void run(DoubleCommands *c) {
     if (s->from) memmove(to, s->from->memory + s->source, s->range.length);
     else memset(to, s->byte, s->range.length);
   }
-  for (int i = 0; i < c->signals; i++) STORE(&c->signal[i].event->value, c->signal[i].value);
+  for (int i = 0; i < c->signals; i++)
+    if (c->signal[i].value > c->signal[i].event->value) STORE(&c->signal[i].event->value, c->signal[i].value);
   STORE(&c->status, 4);
 }
 // Runs all that may run. What is done is released only when the lock is free: it may own the last
@@ -131,7 +170,7 @@ static DoubleCommands *drain(void) {
   for (DoubleCommands **p = &oldest; !knobs.held && *p;) {
     DoubleCommands *c = *p;
     if (!may_run(c)) { p = &c->next; continue; }
-    run(c);
+    start(c);
     *p = c->next; c->next = done; done = c;
     p = &oldest;
   }
@@ -144,6 +183,24 @@ static void release_all(DoubleCommands *c) {
 void metal_double_hold(int hold) {
   pthread_mutex_lock(&gpu);
   knobs.held = hold;
+  DoubleCommands *done = drain();
+  pthread_mutex_unlock(&gpu);
+  release_all(done);
+}
+
+// Lets stalled command buffers end.
+void metal_double_end_stalled(void) {
+  pthread_mutex_lock(&gpu);
+  for (DoubleCommands *c = oldest; c; c = c->next) c->stalled = 0;
+  DoubleCommands *done = drain();
+  pthread_mutex_unlock(&gpu);
+  release_all(done);
+}
+// The CPU sets an event.
+static void metal_double_signal(DoubleEvent *e, uint64_t v) {
+  pthread_mutex_lock(&gpu);
+  REQUIRE(v > e->value, "an event's value must rise: %lu after %lu", v, e->value);
+  STORE(&e->value, v);
   DoubleCommands *done = drain();
   pthread_mutex_unlock(&gpu);
   release_all(done);
@@ -175,6 +232,7 @@ void metal_double_hold(int hold) {
   pthread_mutex_lock(&gpu);
   check_races(self);
   status = 2;
+  if (knobs.stall > 0) { knobs.stall--; stalled = 1; }
   DoubleCommands **p = &oldest;
   while (*p) p = &(*p)->next;
   *p = self;
