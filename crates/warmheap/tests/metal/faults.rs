@@ -4,7 +4,7 @@ use warmheap::device::metal::{MetalDevice, MetalOptions, Placement, own_buffer};
 use warmheap::device::{Device, DeviceError};
 
 use crate::support::double::{self, counts_now, turn};
-use crate::support::{MIB, alone, heap, on_device, own, request, with_options};
+use crate::support::{MIB, alone, heap, on_device, own, read, request, with_options};
 
 #[test]
 fn no_gpu_is_a_clear_error() {
@@ -105,5 +105,24 @@ fn another_alignment_is_obeyed() {
         let memory = heap(&device, MIB);
         assert!(own_buffer(&*memory, 256..512, None).is_err());
         assert!(own_buffer(&*memory, 65536..131_072, None).is_ok());
+    });
+}
+
+/// macOS has filled and copied only a part of very long ranges, without an error. The double refuses them.
+#[test]
+fn long_fills_and_copies_are_cut() {
+    const GIB: u64 = 1 << 30;
+    alone(|| {
+        turn(|k| k.budget = 8 * GIB);
+        let device = MetalDevice::system_default(MetalOptions::default()).unwrap();
+        let queue = device.new_queue().unwrap();
+        let memory = heap(&device, 2 * GIB + MIB);
+        let end = GIB + 64 * 1024;
+        own::fill(&*memory, end - 8..end, 7).unwrap();
+        own::copy(&*memory, GIB + MIB / 2, &*memory, 64 * 1024 - 8..end).unwrap();
+        assert_eq!(read(&queue, &*memory, 2 * GIB + MIB / 2..2 * GIB + MIB / 2 + 8), [7; 8]);
+        own::fill(&*memory, 0..end, 9).unwrap();
+        assert_eq!(read(&queue, &*memory, end - 4..end), [9; 4]);
+        assert_eq!(read(&queue, &*memory, GIB - 4..GIB + 4), [9; 8]);
     });
 }

@@ -90,6 +90,7 @@ pub(crate) mod double {
     pub(crate) struct Knobs {
         pub(crate) budget: u64,
         pub(crate) align: u64,
+        pub(crate) longest_blit: u64,
         pub(crate) object_limit: u64,
         pub(crate) fail_after: i64,
         held: i32,
@@ -154,6 +155,7 @@ pub(crate) mod double {
             *k = Knobs {
                 budget: 256 << 20,
                 align: 256,
+                longest_blit: 1 << 30,
                 object_limit: 1000,
                 fail_after: -1,
                 held: 0,

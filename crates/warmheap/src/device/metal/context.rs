@@ -83,11 +83,14 @@ impl Context {
     ) -> Result<(), DeviceError> {
         let failed = |reason: &str| DeviceError::Failed { call: "fillBuffer", reason: reason.into() };
         let end = range.end.next_multiple_of(4).min(buffer.length() as u64);
-        let words = NSRange::new(range.start as usize, (end - range.start) as usize);
         let queue = self.fills()?;
         let commands = queue.raw().commandBuffer().ok_or_else(|| failed("no command buffer"))?;
         let blit = commands.blitCommandEncoder().ok_or_else(|| failed("no blit encoder"))?;
-        blit.fillBuffer_range_value(buffer, words, byte);
+        for slice in slices(end - range.start) {
+            let start = range.start + slice.start;
+            let words = NSRange::new(start as usize, (slice.end - slice.start) as usize);
+            blit.fillBuffer_range_value(buffer, words, byte);
+        }
         blit.endEncoding();
         let ticket = queue.submit(&commands);
         if wait {
@@ -111,16 +114,18 @@ impl Context {
         let queue = self.fills()?;
         let commands = queue.raw().commandBuffer().ok_or_else(|| failed("no command buffer"))?;
         let blit = commands.blitCommandEncoder().ok_or_else(|| failed("no blit encoder"))?;
-        // SAFETY: the length was limited above, so both ranges lie within their buffers. The command buffer
-        // keeps the buffers until it has run.
-        unsafe {
-            blit.copyFromBuffer_sourceOffset_toBuffer_destinationOffset_size(
-                from,
-                source as usize,
-                to,
-                target as usize,
-                len as usize,
-            );
+        for slice in slices(len) {
+            // SAFETY: the length was limited above, so both ranges lie within their buffers. The command
+            // buffer keeps the buffers until it has run.
+            unsafe {
+                blit.copyFromBuffer_sourceOffset_toBuffer_destinationOffset_size(
+                    from,
+                    (source + slice.start) as usize,
+                    to,
+                    (target + slice.start) as usize,
+                    (slice.end - slice.start) as usize,
+                );
+            }
         }
         blit.endEncoding();
         wait_for(queue, queue.submit(&commands))
@@ -143,6 +148,12 @@ impl Context {
         let checked = self.checked_fills.fetch_max(last, Relaxed);
         self.fills.get().and_then(|queue| queue.first_failure_after(checked)).map_or(Ok(()), Err)
     }
+}
+
+/// Cuts a blit of `len` bytes. Metal has filled and copied only a part of more than 4 GiB, without an error.
+fn slices(len: u64) -> impl Iterator<Item = Range<u64>> {
+    const SLICE: usize = 1 << 30;
+    (0..len).step_by(SLICE).map(move |start| start..len.min(start + SLICE as u64))
 }
 
 /// Waits for a fill or a copy. Both are short, so only a lost device takes longer than the limit.

@@ -36,6 +36,7 @@ typedef struct _NSRange { NSUInteger location, length; } NSRange;
 struct metal_double_knobs {
   uint64_t budget;        // recommendedMaxWorkingSetSize; maxBufferLength is half of it
   uint64_t align;         // what heapBufferSizeAndAlign returns
+  uint64_t longest_blit;  // macOS may do only a part of longer fills and copies
   uint64_t object_limit;  // the process's MTLHeaps and MTLBuffers
   int64_t fail_after;     // this many more allocations succeed, later ones return nil; < 0: off
   int32_t held;           // the GPU takes work but does not run it

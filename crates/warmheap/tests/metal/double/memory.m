@@ -12,10 +12,11 @@ static void check_options(NSUInteger o) {
 }
 static NSUInteger max_buffer(void) { return knobs.budget / 2; }
 
-// Page-aligned, and never zero: no user may rely on heap memory being clear.
+// Page-aligned, and not zero, because no user may rely on heap memory being clear. The system commits very
+// large memory only as work touches it.
 void *metal_double_memory(size_t size) {
   void *p = aligned_alloc(PAGE, up(size, PAGE));
-  memset(p, 0xa5, up(size, PAGE));
+  if (size < 1ull << 30) memset(p, 0xa5, up(size, PAGE));
   return p;
 }
 static int may_allocate(NSUInteger size) {

@@ -2,7 +2,7 @@
 // points, autorelease pools, NSString and NSError.
 #include "double.h"
 
-struct metal_double_knobs knobs = { .budget = 4ull << 30, .align = 256, .object_limit = 1000, .fail_after = -1 };
+struct metal_double_knobs knobs = { .budget = 4ull << 30, .align = 256, .longest_blit = 1ull << 30, .object_limit = 1000, .fail_after = -1 };
 struct metal_double_counts counts;
 
 id objc_autorelease(id o);

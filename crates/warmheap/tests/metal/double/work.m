@@ -64,6 +64,7 @@ typedef struct { DoubleEvent *event; uint64_t value; } Mark;
 - (void)blit:(Step)s {
   NSRange r = s.range;
   REQUIRE(r.length && r.location % 4 == 0 && r.length % 4 == 0, "a blit of bytes %lu + %lu: macOS blits words", r.location, r.length);
+  REQUIRE(r.length <= knobs.longest_blit, "a blit of %lu bytes: macOS may do only a part of it", r.length);
   REQUIRE(r.location <= s.to->length && r.length <= s.to->length - r.location, "a blit past the end of a buffer");
   REQUIRE(!s.from || (s.source <= s.from->length && r.length <= s.from->length - s.source), "a blit from past the end of a buffer");
   [s.to retain]; [s.from retain];
