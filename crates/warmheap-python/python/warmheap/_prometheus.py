@@ -19,7 +19,7 @@ def to_prometheus(
     ----------
     pools : dict or iterable, optional
         The pools, or snapshots of their figures, by name. Pools without names have their numbers
-        (:attr:`MemoryPool.number`) as names. The default is every open pool of the process.
+        (:attr:`MemoryPool.number`) as names. The default is every open :class:`MemoryPool` of the process.
 
     >>> import warmheap
     >>> with warmheap.MemoryPool() as weights, warmheap.MemoryPool() as caches:

@@ -128,7 +128,9 @@ impl MovableBuffer {
         if movable.pins().0 == 0 {
             return Err(Class::Request.error("the buffer may move; pin it before work uses it"));
         }
-        Ok(wait(py, || movable.look(|buffer| buffer.in_flight_until(ticket)))??)
+        let movable = Arc::clone(movable);
+        // A pin of its own, because a queue may end with its last work, and that may wait.
+        Ok(wait(py, || movable.pin().map(|pin| pin.in_flight_until(ticket)))??)
     }
 
     /// Gives the memory back at once, or when the last pin is gone and the work is done that was noted with

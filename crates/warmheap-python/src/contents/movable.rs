@@ -65,7 +65,7 @@ pub(crate) struct Pin {
 #[derive(Debug)]
 struct PinEnd {
     movable: Arc<Movable>,
-    /// The work that still uses the buffer when the pin ends.
+    /// The work that ended the pin, for a recording. The library waits for all work.
     until: Option<Ticket>,
 }
 
@@ -132,9 +132,14 @@ impl Pin {
         look(&self.held.buffer().pin())
     }
 
+    /// Keeps the buffer in its place until the ticket's work is done.
+    pub(crate) fn in_flight_until(&self, ticket: &Ticket) {
+        self.held.buffer().in_flight_until(ticket);
+    }
+
     /// Ends the pin, and keeps the buffer in its place until the ticket's work is done.
     pub(crate) fn end_after(mut self, ticket: &Ticket) {
-        self.held.buffer().in_flight_until(ticket);
+        self.in_flight_until(ticket);
         self.end.until = Some(ticket.clone());
     }
 }
