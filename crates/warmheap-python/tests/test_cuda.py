@@ -69,6 +69,41 @@ def test_memory_waits_for_a_stream() -> None:
 
 
 @on_double
+def test_a_gpu_copies_between_its_own_buffers() -> None:
+    pytest.importorskip("krserve_native")
+    said = run(
+        """
+        import ctypes, json, os, warmheap, krserve_native
+        driver = ctypes.CDLL(os.environ["LD_PRELOAD"])
+        driver.double_violations.restype = ctypes.c_char_p
+        copies, told = krserve_native.BlitQueue(), []
+        with warmheap.MemoryPool(device="cuda", heap_size_mb=32, num_heaps=1, warmup_sizes=[]) as pool:
+            first, second = pool.allocate(1 << 20, zeroed=True), pool.allocate(1 << 20)
+            copies.upload_async(first, 1 << 20, second, completion=told.append)
+            copies.wait_for_all()
+            try:
+                copies.upload_async(b"x", 1, first)
+            except warmheap.DeviceError as error:
+                told.append(str(error))
+            # A mark on a stream, which the GPU passes by itself.
+            ring, queue = krserve_native.CommandBufferRing(), pool.queue(stream=7)
+            driver.double_hold.argtypes = [ctypes.c_size_t, ctypes.c_bool]
+            driver.double_hold(7, True)
+            ring.release_buffer(ring.acquire_buffer(), queue.signal())
+            held = ring.get_statistics().in_flight_count
+            driver.double_hold(7, False)
+            ring.wait_all()
+            left = ring.get_statistics().in_flight_count
+            queue = first = second = None
+        print(json.dumps([told, held, left, driver.double_violations().decode()]))
+        """,
+        LD_PRELOAD=DOUBLE,
+    )
+    refused = "the CPU cannot reach the memory of cuda:0; copy between two buffers of that device"
+    assert said == [[None, refused], 1, 0, ""]
+
+
+@on_double
 def test_the_functions_that_pytorch_finds_are_in_the_module() -> None:
     said = run(
         """
