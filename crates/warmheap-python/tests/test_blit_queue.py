@@ -116,6 +116,15 @@ def test_a_failed_copy_is_told_once_and_to_its_completion(pool: warmheap.MemoryP
     assert copies.get_metrics().total_uploads == 1
 
 
+def test_a_wait_that_ends_early_leaves_the_error_to_the_next(pool: warmheap.MemoryPool) -> None:
+    copies, going_on = queue(), threading.Event()
+    failing = copies.upload_async(pool.allocate(9), 9, slow_pair()[0], completion=lambda _: going_on.wait(10))
+    assert not copies.wait_for_completion(failing, 100)
+    going_on.set()
+    with pytest.raises(warmheap.DeviceError, match="another device"):
+        copies.wait_for_completion(failing)
+
+
 def test_completions_run_in_order_and_what_they_raise_goes_to_the_hook(
     pool: warmheap.MemoryPool, unraisable: List[Any]
 ) -> None:

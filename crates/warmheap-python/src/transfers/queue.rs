@@ -187,7 +187,8 @@ impl TransferQueue {
     pub(crate) fn wait(&self, operation: u64, timeout: Option<Duration>) -> Result<bool, Refusal> {
         self.check(operation)?;
         let done = self.wait_until(operation, timeout)?;
-        match self.state().failed.remove(&operation).filter(|_| done) {
+        // An operation that has failed may not have completed: its completion is still running.
+        match if done { self.state().failed.remove(&operation) } else { None } {
             Some(error) => Err(Refusal::Device(error)),
             None => Ok(done),
         }
