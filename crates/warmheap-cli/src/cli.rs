@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 
 use clap::error::ErrorKind;
-use clap::{ArgAction, Parser, Subcommand};
+use clap::{ArgAction, CommandFactory, Parser, Subcommand};
 use tracing_subscriber::filter::LevelFilter;
 
 use crate::commands::{bench, check, compare, completions, man, replay, soak, watch};
@@ -63,6 +63,15 @@ impl Cli {
         arguments.iter().skip(1).take_while(|word| *word != "--").any(|word| word == "--json")
     }
 
+    /// Returns the command that the command line names, if there is one. Needs no command line that can be
+    /// parsed.
+    pub(crate) fn named_command(arguments: &[OsString]) -> Option<String> {
+        // No option before the command takes a value.
+        let word = arguments.iter().skip(1).find(|word| !word.as_encoded_bytes().starts_with(b"-"))?;
+        let command = Self::command();
+        command.get_subcommands().map(clap::Command::get_name).find(|name| *name == word).map(str::to_owned)
+    }
+
     /// Parses the command line. Prints help and the version itself, which is a success.
     pub(crate) fn read(arguments: Vec<OsString>) -> Result<Self, Failure> {
         Self::try_parse_from(arguments).map_err(|error| match error.kind() {
@@ -96,7 +105,6 @@ mod tests {
 
     #[test]
     fn the_command_line_is_consistent() {
-        use clap::CommandFactory;
         Cli::command().debug_assert();
     }
 

@@ -24,9 +24,9 @@ impl Failure {
         Self::Failed(error.to_string())
     }
 
-    /// Prints the failure on standard error, as a line or as JSON, and returns the exit code. The code is all
-    /// that is left to say where standard error cannot be written.
-    pub(crate) fn report(self, json: bool) -> ExitCode {
+    /// Prints the failure of `command` on standard error, as a line or as JSON, and returns the exit code. The
+    /// code is all that is left to say where standard error cannot be written.
+    pub(crate) fn report(self, json: bool, command: Option<&str>) -> ExitCode {
         let (kind, code) = match &self {
             Self::Usage(_) => ("usage", 2),
             Self::Failed(_) => ("failed", 1),
@@ -37,7 +37,7 @@ impl Failure {
             writeln!(
                 io::stderr(),
                 "{}",
-                serde_json::json!({ "error": error, "schema_version": SCHEMA_VERSION })
+                serde_json::json!({ "command": command, "error": error, "schema_version": SCHEMA_VERSION })
             )
         } else {
             writeln!(io::stderr(), "error: {self}")

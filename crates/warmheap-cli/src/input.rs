@@ -8,7 +8,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use warmheap::PoolConfig;
-use warmheap::config::{Document, MAX_YAML_BYTES};
+use warmheap::config::{CONFIG_VARIABLE, ConfigError, Document, MAX_YAML_BYTES};
 use warmheap::stats::SizeHistogram;
 use warmheap_trace::{Compile, FirstTokens, Program, TraceReader};
 
@@ -40,8 +40,8 @@ pub(crate) struct Sidecar {
     pub(crate) second_decode_from_event: Option<u64>,
 }
 
-/// The remedy for a result that cannot be read.
-const RESULT: &str = "give a result of `bench --output` or `replay --json`";
+/// The remedy for a result that cannot be read or compared.
+pub(crate) const RESULT: &str = "give two results of `bench --output`, or two of `replay --json`";
 
 /// A trace that is ready to be replayed.
 #[derive(Debug)]
@@ -77,6 +77,11 @@ impl Trace {
     }
 
     fn compile(name: String, reader: TraceReader, sidecar: Sidecar, lenient: bool) -> Result<Self, Failure> {
+        if sidecar.decode_steps == Some(0) {
+            return Err(Failure::Failed(format!(
+                "{name}: the sidecar's decode_steps is 0; it must be at least 1, or left out"
+            )));
+        }
         let how = Compile { lenient, serving_from: sidecar.serving_from_event };
         let first_tokens = FirstTokens {
             decoding_from: sidecar.decoding_from_event,
@@ -106,8 +111,17 @@ impl Trace {
                 "{name}: {other_sizes} frees name another size than their allocation; the allocation's counts"
             ));
         }
-        if program.summary().events == 0 {
+        let events = program.summary().events;
+        if events == 0 {
             return Err(Failure::Failed(format!("{name}: no events; record a trace that allocates")));
+        }
+        // Serving from the last event on takes no time.
+        if sidecar.serving_from_event > 0 && program.summary().serving_from + 1 >= events {
+            return Err(Failure::Failed(format!(
+                "{name}: the sidecar's serving_from_event is {}; it must be an event of the trace, which has \
+                 {events}, before the last one",
+                sidecar.serving_from_event
+            )));
         }
         Ok(Self { name, program, sidecar })
     }
@@ -176,16 +190,30 @@ pub(crate) fn config(path: &Path) -> Result<Document, Failure> {
     Ok(document)
 }
 
-/// Reads the configuration at `path`, or returns `otherwise` if there is no path. The environment overrides
-/// either.
+/// Reads the configuration at `path`. Without a path, returns `own`, the settings that the command uses by
+/// itself, with those of the file that the environment names, if it does. The environment overrides either.
 pub(crate) fn config_or(
     path: Option<&Path>,
-    otherwise: impl FnOnce() -> PoolConfig,
+    own: impl FnOnce() -> PoolConfig,
 ) -> Result<PoolConfig, Failure> {
-    match path {
-        Some(path) => config(path).map(|document| document.config),
-        None => otherwise().with_environment().map_err(Failure::failed),
-    }
+    let config = match (path, environment_file()) {
+        (Some(path), _) => return config(path).map(|document| document.config),
+        (None, Some(file)) => changed_by(&file, own),
+        (None, None) => Ok(own()),
+    };
+    config.and_then(PoolConfig::with_environment).map_err(Failure::failed)
+}
+
+/// Returns the file that `WARMHEAP_CONFIG` names, if it is set.
+pub(crate) fn environment_file() -> Option<PathBuf> {
+    std::env::var_os(CONFIG_VARIABLE).map(PathBuf::from)
+}
+
+/// Applies a file to the command's own settings. A file that says how heaps are sized says all of it; any other
+/// leaves the command's sizing as it is.
+fn changed_by(file: &Path, own: impl FnOnce() -> PoolConfig) -> Result<PoolConfig, ConfigError> {
+    let document = Document::from_file_over(PoolConfig::elastic(), file)?;
+    if document.sizes_heaps() { Ok(document.config) } else { own().with_yaml_file(file) }
 }
 
 /// Reads a result from a JSON file.

@@ -29,6 +29,7 @@ use tracing::Dispatch;
 /// standard error, as the given dispatcher does. Returns the exit code. Never panics.
 pub fn run(arguments: Vec<OsString>, install: impl FnOnce(Dispatch)) -> ExitCode {
     let json = Cli::asks_for_json(&arguments);
+    let named = Cli::named_command(&arguments);
     let outcome = failure::guarded(|| {
         let cli = Cli::read(arguments)?;
         install(log::dispatcher(cli.verbose, cli.command.usual_log())?);
@@ -36,7 +37,7 @@ pub fn run(arguments: Vec<OsString>, install: impl FnOnce(Dispatch)) -> ExitCode
     });
     match outcome {
         Ok(code) => code,
-        Err(failure) => failure.report(json),
+        Err(failure) => failure.report(json, named.as_deref()),
     }
 }
 

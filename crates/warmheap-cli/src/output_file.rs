@@ -1,23 +1,32 @@
-//! The file that `--output` names. It is opened before the work begins, so that a place that cannot be written
-//! costs no run, and written when the result is there. It must never be a file that the run reads.
+//! Files that a command writes. A file is written beside its place and renamed when it is whole, so that a run
+//! which is interrupted or fails leaves what was there before. A place that cannot be written is found out
+//! before the work begins, so that it costs no run. The file must never be one that the run reads.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::Write;
+use std::fs::{self, File, OpenOptions, Permissions};
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+
+use tempfile::{Builder, NamedTempFile};
 
 use crate::failure::Failure;
 use crate::input;
 
+/// A place that can be written.
 pub(crate) struct OutputFile {
     path: PathBuf,
-    file: File,
-    /// Whether the file was not there before, and has nothing in it yet.
-    is_empty: bool,
+    place: Place,
+}
+
+enum Place {
+    /// A file, which may be there already: links are followed.
+    File(PathBuf),
+    /// A pipe or a device, which cannot be renamed.
+    Stream(File),
 }
 
 impl OutputFile {
-    /// Opens the file for writing. `read` are the files that the run reads; the first may be a trace, whose
-    /// sidecar it reads, too.
+    /// Finds out whether the place that `--output` names can be written. `read` are the files that the run
+    /// reads; the first may be a trace, whose sidecar it reads, too.
     ///
     /// # Errors
     /// The place cannot be written, or is a file that the run reads.
@@ -36,36 +45,77 @@ impl OutputFile {
                 path.display()
             )));
         }
-        let was_there = path.exists();
-        let file = OpenOptions::new().write(true).create(true).truncate(false).open(path);
-        let file = file.map_err(|e| unwritable(path, &e))?;
-        Ok(Self { path: path.to_owned(), file, is_empty: !was_there })
+        Self::at(path)
+    }
+
+    /// Finds out whether a file can be written.
+    ///
+    /// # Errors
+    /// It cannot.
+    pub(crate) fn at(path: &Path) -> Result<Self, Failure> {
+        let place = Self::place(path).map_err(|e| unwritable(path, &e))?;
+        Ok(Self { path: path.to_owned(), place })
+    }
+
+    fn place(path: &Path) -> io::Result<Place> {
+        let Ok(there) = path.metadata() else {
+            beside(path)?;
+            return Ok(Place::File(path.to_owned()));
+        };
+        // A folder, and a file that must not be written, are errors here.
+        let file = OpenOptions::new().write(true).open(path)?;
+        if !there.is_file() {
+            return Ok(Place::Stream(file));
+        }
+        let path = path.canonicalize()?;
+        beside(&path)?;
+        Ok(Place::File(path))
     }
 
     /// Replaces what the file has by `text`.
     ///
     /// # Errors
-    /// The text cannot be written.
-    pub(crate) fn write(mut self, text: &str) -> Result<(), Failure> {
-        // A pipe or a device has no length.
-        let _ = self.file.set_len(0);
-        let written = writeln!(self.file, "{text}").and_then(|()| self.file.flush());
-        written.map_err(|e| unwritable(&self.path, &e))?;
-        self.is_empty = false;
-        Ok(())
+    /// The text cannot be written. The file is as it was then.
+    pub(crate) fn write(self, text: &[u8]) -> Result<(), Failure> {
+        let written = match self.place {
+            Place::Stream(mut file) => file.write_all(text).and_then(|()| file.flush()),
+            Place::File(path) => replace(&path, text),
+        };
+        written.map_err(|e| unwritable(&self.path, &e))
     }
 }
 
-impl Drop for OutputFile {
-    /// Leaves no empty file behind after a run that failed.
-    fn drop(&mut self) {
-        if self.is_empty {
-            let _ = fs::remove_file(&self.path);
-        }
+/// Makes an empty file beside `path`, which goes when it is dropped.
+fn beside(path: &Path) -> io::Result<NamedTempFile> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let mut builder = Builder::new();
+    let builder = builder.prefix(".warmheap-").suffix(".tmp");
+    let permissions = fs::metadata(path).map(|there| there.permissions()).ok().or_else(usual);
+    match permissions {
+        Some(permissions) => builder.permissions(permissions).tempfile_in(folder),
+        None => builder.tempfile_in(folder),
     }
 }
 
-fn unwritable(path: &Path, error: &std::io::Error) -> Failure {
+/// The permissions of a new file, of which the system takes what the user masks.
+#[cfg(unix)]
+fn usual() -> Option<Permissions> {
+    Some(std::os::unix::fs::PermissionsExt::from_mode(0o666))
+}
+
+#[cfg(not(unix))]
+fn usual() -> Option<Permissions> {
+    None
+}
+
+fn replace(path: &Path, text: &[u8]) -> io::Result<()> {
+    let mut file = beside(path)?;
+    file.write_all(text)?;
+    file.as_file().sync_all()?;
+    file.persist(path).map(drop).map_err(|e| e.error)
+}
+
+fn unwritable(path: &Path, error: &io::Error) -> Failure {
     Failure::Failed(format!(
         "{}: cannot be written ({error}); check the folder and the space left",
         path.display()
@@ -78,7 +128,7 @@ fn is_same(one: &Path, other: &Path) -> bool {
         let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
         let folder = folder.unwrap_or(Path::new("."));
         path.canonicalize().or_else(|_| {
-            Ok::<_, std::io::Error>(folder.canonicalize()?.join(path.file_name().unwrap_or_default()))
+            Ok::<_, io::Error>(folder.canonicalize()?.join(path.file_name().unwrap_or_default()))
         })
     };
     match (place(one), place(other)) {

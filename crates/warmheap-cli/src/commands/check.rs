@@ -4,6 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Instant;
 
 use serde::Serialize;
 use warmheap::advice::{self, Finding, Grade, ModelClass, Severity};
@@ -13,9 +14,12 @@ use warmheap::device::{Device, Spec};
 use warmheap::{Pool, PoolConfig};
 
 use crate::failure::Failure;
+use crate::show::{grouped, significant};
 use crate::{device, input, show};
 
 const GIB: u64 = 1 << 30;
+/// The most bytes that are warmed to measure how long a start takes.
+const PROBE: u64 = 32 * MIB;
 
 #[derive(Debug, clap::Args)]
 #[command(allow_negative_numbers = true)]
@@ -41,12 +45,17 @@ pub(crate) struct Output {
     pub(crate) starts: bool,
     /// The master switch. A pool that is off passes every request to the device.
     pub(crate) enabled: bool,
+    /// Whether the file says how heaps are sized.
+    pub(crate) sizes_heaps: bool,
     /// Whether the pool sizes its heaps itself.
     pub(crate) self_sizing: bool,
     /// The memory that the pool takes from the device at start-up.
     pub(crate) capacity_mb: f64,
     /// The heaps that it creates at start-up.
     pub(crate) num_heaps: usize,
+    /// The memory that start-up commits, and how long that will take, as far as a measurement here tells.
+    pub(crate) warmed_mb: f64,
+    pub(crate) startup_ms: Option<f64>,
     /// The memory of the machine for which the settings were judged, if it is known.
     pub(crate) ram_gb: Option<u64>,
     /// The keys of other owners that reading passed over.
@@ -77,8 +86,9 @@ pub(crate) fn run(args: &Args, json: bool) -> Result<ExitCode, Failure> {
     })
 }
 
-fn judge(args: &Args, Document { config, keys, passed_over, .. }: &Document) -> Result<Output, Failure> {
-    let (device, ram_gb) = machine(args)?;
+fn judge(args: &Args, document: &Document) -> Result<Output, Failure> {
+    let Document { config, keys, passed_over, .. } = document;
+    let Machine { device, name, ram_gb } = machine(args)?;
     let checked = Pool::check(&*device, config);
     // The check repeats what is true of the settings on any device.
     let everywhere = config.warnings();
@@ -89,10 +99,17 @@ fn judge(args: &Args, Document { config, keys, passed_over, .. }: &Document) -> 
     let heaps = if has_heaps { config.num_heaps } else { 0 };
     Ok(Output {
         config: args.config.display().to_string(),
-        device: args.device.to_string(),
+        device: name,
         starts: checked.is_ok(),
         enabled: config.enabled,
+        sizes_heaps: document.sizes_heaps(),
         self_sizing: config.heaps == HeapSizing::Elastic,
+        // Another machine's time cannot be measured here.
+        startup_ms: match args.ram_gb {
+            None if checked.is_ok() => startup_ms(&device, config, heaps),
+            _ => None,
+        },
+        warmed_mb: if has_heaps { config.warmed_bytes() as f64 / MIB as f64 * heaps as f64 } else { 0.0 },
         capacity_mb: config.heap_size as f64 / MIB as f64 * heaps as f64,
         num_heaps: heaps,
         ram_gb,
@@ -105,18 +122,64 @@ fn judge(args: &Args, Document { config, keys, passed_over, .. }: &Document) -> 
     })
 }
 
-/// Returns the device to check, and the GiB of the machine's memory. For another machine that is a device with
-/// as much memory.
-fn machine(args: &Args) -> Result<(Arc<dyn Device>, Option<u64>), Failure> {
-    if let Some(ram_gb) = args.ram_gb {
-        return Ok((Arc::new(SimDevice::new().budget(ram_gb * GIB)), Some(ram_gb)));
+/// What the settings are checked for.
+struct Machine {
+    device: Arc<dyn Device>,
+    /// The device, as `--device` names it.
+    name: String,
+    ram_gb: Option<u64>,
+}
+
+/// Returns the machine to check. Another machine than this one has the device's limits, with as much memory as
+/// the user says.
+fn machine(args: &Args) -> Result<Machine, Failure> {
+    match args.ram_gb {
+        Some(ram_gb) => Ok(other_machine(args, ram_gb)),
+        None => {
+            let device = device::open(&args.device)?;
+            let bounds = device.bounds().into_iter().filter_map(|bound| bound.bytes).map(|bytes| bytes.limit);
+            let memory = bounds.min().or_else(|| device.limits().available);
+            // A machine of 16 GiB shows a little less.
+            let ram_gb = memory.map(|bytes| (bytes.saturating_add(GIB / 2) / GIB).max(1));
+            Ok(Machine { device, name: args.device.to_string(), ram_gb })
+        }
     }
-    let device = device::open(&args.device)?;
-    let bounds = device.bounds().into_iter().filter_map(|bound| bound.bytes).map(|bytes| bytes.limit);
-    let memory = bounds.min().or_else(|| device.limits().available);
-    // A machine of 16 GiB shows a little less.
-    let ram_gb = memory.map(|bytes| (bytes.saturating_add(GIB / 2) / GIB).max(1));
-    Ok((device, ram_gb))
+}
+
+fn other_machine(args: &Args, ram_gb: u64) -> Machine {
+    let ram = ram_gb * GIB;
+    let simulated = SimDevice::new().budget(ram);
+    let (device, name) = match device::open(&args.device) {
+        Ok(here) => {
+            let mut limits = here.limits();
+            limits.largest_heap = limits.largest_heap.max(ram);
+            limits.largest_buffer = limits.largest_buffer.max(ram);
+            limits.available = Some(ram);
+            (simulated.limits(limits), args.device.to_string())
+        }
+        Err(failure) => {
+            show::note(format_args!("checked on a simulated device, because {failure}"));
+            (simulated, format!("sim:budget={}", ram / MIB))
+        }
+    };
+    Machine { device: Arc::new(device), name, ram_gb: Some(ram_gb) }
+}
+
+/// Returns how long a start will take, in milliseconds: the time to create and warm one heap, or as much of it
+/// as `PROBE`, measured here, for all heaps and bytes. Returns `None` if nothing is to be warmed, or if that
+/// cannot be measured.
+fn startup_ms(device: &Arc<dyn Device>, config: &PoolConfig, heaps: usize) -> Option<f64> {
+    let warmed = config.warmed_bytes();
+    let probe = warmed.min(PROBE);
+    if probe == 0 || heaps == 0 {
+        return None;
+    }
+    let one = PoolConfig::default().with_num_heaps(1).with_heap_size(probe).with_warmup_sizes([probe]);
+    let started = Instant::now();
+    let pool = Pool::new(Arc::clone(device), one).ok()?;
+    let time = started.elapsed();
+    drop(pool);
+    Some(time.as_secs_f64() * 1e3 * heaps as f64 * warmed as f64 / probe as f64)
 }
 
 /// Returns settings that also start on the device.
@@ -152,6 +215,20 @@ impl fmt::Display for Output {
             format!("{} {plural}, {} MiB in all", self.num_heaps, self.capacity_mb)
         };
         writeln!(f, "{}: {verdict}; {pool}", self.config)?;
+        if self.enabled && !self.sizes_heaps {
+            writeln!(
+                f,
+                "The file does not say how heaps are sized: from C, or by WARMHEAP_CONFIG, the pool sizes them"
+            )?;
+        }
+        if let Some(time) = self.startup_ms {
+            writeln!(
+                f,
+                "Start-up: about {} ms to warm {} MiB, as measured here on a part of it",
+                if time < 10.0 { significant(time) } else { grouped(time.round() as u64) },
+                self.warmed_mb
+            )?;
+        }
         if let [first, rest @ ..] = &self.passed_over[..] {
             let rest: String = rest.iter().map(|key| format!(", {key}")).collect();
             writeln!(f, "Passed over, as not Warmheap's: {first}{rest}")?;

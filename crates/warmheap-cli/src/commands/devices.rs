@@ -24,20 +24,20 @@ struct Entry {
     description: String,
     available: bool,
     #[serde(flatten)]
-    limits: Option<Limits>,
+    limits: Limits,
 }
 
-/// The limits of a device, in bytes.
-#[derive(Debug, Serialize)]
+/// The limits of a device, in bytes. All are absent for a device that cannot be used.
+#[derive(Debug, Default, Serialize)]
 struct Limits {
-    alignment: u64,
-    granularity: u64,
-    largest_heap: u64,
-    largest_buffer: u64,
+    alignment: Option<u64>,
+    granularity: Option<u64>,
+    largest_heap: Option<u64>,
+    largest_buffer: Option<u64>,
     budget: Option<u64>,
     free: Option<u64>,
-    grows_in_place: bool,
-    host_visible: bool,
+    grows_in_place: Option<bool>,
+    host_visible: Option<bool>,
     /// What bounds the free memory, on a device that knows of several bounds.
     bounds: Vec<Bound>,
 }
@@ -68,22 +68,25 @@ fn entry(name: &str) -> Entry {
                 name: name.to_owned(),
                 description: device.name().to_owned(),
                 available: true,
-                limits: Some(Limits {
-                    alignment: limits.alignment,
-                    granularity: limits.granularity,
-                    largest_heap: limits.largest_heap,
-                    largest_buffer: limits.largest_buffer,
+                limits: Limits {
+                    alignment: Some(limits.alignment),
+                    granularity: Some(limits.granularity),
+                    largest_heap: Some(limits.largest_heap),
+                    largest_buffer: Some(limits.largest_buffer),
                     budget: limits.budget,
                     free: limits.available,
-                    grows_in_place: limits.elastic,
-                    host_visible: limits.host_visible,
+                    grows_in_place: Some(limits.elastic),
+                    host_visible: Some(limits.host_visible),
                     bounds: bounds(&*device),
-                }),
+                },
             }
         }
-        Err(failure) => {
-            Entry { name: name.to_owned(), description: failure.to_string(), available: false, limits: None }
-        }
+        Err(failure) => Entry {
+            name: name.to_owned(),
+            description: failure.to_string(),
+            available: false,
+            limits: Limits::default(),
+        },
     }
 }
 
@@ -117,18 +120,18 @@ fn step(bytes: u64) -> String {
 
 impl fmt::Display for Output {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let here = self.0.iter().filter_map(|entry| {
-            let limits = entry.limits.as_ref()?;
-            let known = |bytes: Option<u64>| bytes.map_or_else(|| "-".to_owned(), mib);
-            Some([
+        let here = self.0.iter().filter(|entry| entry.available).map(|entry| {
+            let limits = &entry.limits;
+            let shown = |bytes: Option<u64>, text: fn(u64) -> String| bytes.map_or("-".to_owned(), text);
+            [
                 entry.name.clone(),
-                known(limits.free),
-                known(limits.budget),
-                format!("{} MiB", limits.largest_heap / MIB),
-                format!("{} B", limits.alignment),
-                step(limits.granularity),
-                if limits.grows_in_place { "yes" } else { "no" }.to_owned(),
-            ])
+                shown(limits.free, mib),
+                shown(limits.budget, mib),
+                shown(limits.largest_heap, |bytes| format!("{} MiB", bytes / MIB)),
+                shown(limits.alignment, |bytes| format!("{bytes} B")),
+                shown(limits.granularity, step),
+                if limits.grows_in_place == Some(true) { "yes" } else { "no" }.to_owned(),
+            ]
         });
         let header = ["Device", "Free", "Budget", "Largest", "Align", "Step", "Grows"];
         f.write_str(&table(header, here))?;
@@ -137,7 +140,7 @@ impl fmt::Display for Output {
             write!(f, "\n{}: {}", entry.name, entry.description)?;
         }
         for entry in &self.0 {
-            let bounds = entry.limits.iter().flat_map(|limits| &limits.bounds).collect::<Vec<_>>();
+            let bounds = &entry.limits.bounds;
             if !bounds.is_empty() {
                 write!(f, "\n{}, what this process may take:", entry.name)?;
             }

@@ -4,8 +4,10 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Command;
+use clap_mangen::Man;
 
 use crate::failure::Failure;
+use crate::output_file::OutputFile;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
@@ -14,8 +16,16 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args, command: Command) -> Result<ExitCode, Failure> {
-    clap_mangen::generate_to(command, &args.folder).map_err(|e| {
-        Failure::Failed(format!("{}: {e}; give a folder that can be written", args.folder.display()))
-    })?;
+    let mut command = command.disable_help_subcommand(true);
+    // Fills in what commands have in common, and the names of their pages.
+    command.build();
+    let pages = command.get_subcommands().filter(|page| !page.is_hide_set());
+    for page in [&command].into_iter().chain(pages) {
+        let page = Man::new(page.clone());
+        let file = OutputFile::at(&args.folder.join(page.get_filename()))?;
+        let mut text = Vec::new();
+        page.render(&mut text).map_err(Failure::failed)?;
+        file.write(&text)?;
+    }
     Ok(ExitCode::SUCCESS)
 }

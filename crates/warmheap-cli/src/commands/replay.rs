@@ -27,8 +27,9 @@ pub(crate) struct Args {
     trace: PathBuf,
     #[arg(long, default_value = "sim", help = device::HELP)]
     device: Spec,
-    /// The pool's settings; by default the pool sizes its heaps itself, without a cap.
-    #[arg(long, value_name = "FILE", env = "WARMHEAP_CONFIG", hide_env_values = true)]
+    /// The pool's settings; by default the pool sizes its heaps itself, without a cap, and as the file that
+    /// WARMHEAP_CONFIG names says.
+    #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
     /// Threads that each replay the whole trace on the one pool.
     #[arg(long, default_value = "1", value_parser = count)]

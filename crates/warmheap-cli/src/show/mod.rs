@@ -94,10 +94,14 @@ pub(crate) fn percent(share: f64) -> String {
     }
 }
 
-/// Returns a figure with two decimals, or with as many as give four digits that say something.
+/// Returns a figure with two decimals, or with as many as give four digits that say something. What is no
+/// number has no figure, as it is `null` in JSON.
 pub(crate) fn significant(figure: f64) -> String {
-    if figure == 0.0 || !figure.is_finite() {
-        return format!("{figure:.1}");
+    if !figure.is_finite() {
+        return "-".to_owned();
+    }
+    if figure == 0.0 {
+        return "0.0".to_owned();
     }
     let decimals = (3.0 - figure.abs().log10().floor()).clamp(2.0, 12.0) as usize;
     format!("{figure:.decimals$}")
@@ -131,8 +135,8 @@ mod tests {
             ["0.0 %", "< 0.1 %", "0.1 %", "50.0 %", "> 99.9 %", "100.0 %"]
         );
         assert_eq!(
-            [0.0, 3.4e-5, 0.036, 1.25, 121.987, 6237.161].map(significant),
-            ["0.0", "0.00003400", "0.03600", "1.250", "121.99", "6237.16"]
+            [0.0, 3.4e-5, 0.036, 1.25, 121.987, 6237.161, f64::NAN].map(significant),
+            ["0.0", "0.00003400", "0.03600", "1.250", "121.99", "6237.16", "-"]
         );
     }
 }

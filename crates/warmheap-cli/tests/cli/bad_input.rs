@@ -132,7 +132,7 @@ fn results_that_cannot_be_read_compared_or_written_are_refused() {
     let other = folder.file("other.json", r#"{"a": 1}"#);
     refused(&warmheap(&["compare", &text, &other]), 1, &["text.json", "give"]);
     refused(&warmheap(&["compare", &other, &empty]), 1, &["empty.json", "give"]);
-    refused(&warmheap(&["compare", &other, &other]), 1, &["no figure in common", "give"]);
+    refused(&warmheap(&["compare", &other, &other]), 1, &["no result of this command", "give"]);
     refused(&warmheap(&["compare", &other, "/no/such.json"]), 1, &["/no/such.json", "give"]);
     let lost = ["bench", "--device", "sim", "--trace", &trace, "--output", "/no/such/folder/a.json"];
     refused(&warmheap(&lost), 1, &["cannot be written", "check the folder"]);
@@ -165,4 +165,40 @@ fn a_bad_log_level_is_refused() {
     let output = command.arg("devices").env("WARMHEAP_LOG", "loud").output().unwrap();
     assert_eq!(output.status.code(), Some(2));
     assert!(String::from_utf8_lossy(&output.stderr).contains("off, error, warn"));
+}
+
+#[test]
+fn a_sidecar_from_which_no_figure_follows_is_refused() {
+    let folder = Folder::new();
+    let trace = folder.file("small.csv", small_trace());
+    for (sidecar, words) in [
+        (r#"{"decode_steps": 0}"#, "decode_steps is 0; it must be at least 1"),
+        (r#"{"serving_from_event": 99999}"#, "serving_from_event is 99999; it must be an event of the trace"),
+        (r#"{"serving_from_event": 1179}"#, "before the last one"),
+    ] {
+        folder.file("small.json", sidecar);
+        for command in [&["bench", "--device", "sim", "--trace"][..], &["replay"]] {
+            let run = warmheap(&[command, &[&trace, "--rounds", "1"]].concat());
+            assert_eq!((run.code, run.stdout.as_str()), (1, ""), "{run:?}");
+            assert!(run.stderr.contains(words), "{run:?}");
+        }
+    }
+}
+
+#[test]
+fn no_figure_is_infinite_where_the_clock_of_a_trace_stands() {
+    let folder = Folder::new();
+    let lines = "Thread,Time,Action,Pointer,Size,Stream\n0,5,allocate,1,64,0\n0,5,free,1,64,0\n";
+    let trace = folder.file("still.csv", lines);
+    folder.file("still.json", r#"{"decode_steps": 1}"#);
+    let bench = ["bench", "--device", "sim", "--trace", &trace, "--rounds", "1"];
+    let run = warmheap(&bench);
+    assert!(run.stdout.contains("no time passes in the trace"), "{run:?}");
+    for word in run.stdout.split_whitespace() {
+        assert!(!["inf", "-inf", "NaN"].contains(&word), "{}", run.stdout);
+    }
+    let result = warmheap(&[&bench[..], &["--json"]].concat()).json();
+    assert!(result["pool"]["tokens_per_second"].is_null(), "{result}");
+    // A number that JSON cannot write would have become null.
+    assert!(result["reduction"].is_number(), "{result}");
 }

@@ -202,3 +202,42 @@ fn devices_lists_the_bounds_of_this_process() {
         assert!(line.contains("of 3906.2 MiB free, which binds"), "{printed}");
     }
 }
+
+#[test]
+fn another_machine_is_named_as_what_was_looked_at() {
+    let folder = Folder::new();
+    let file = folder.file("pool.yaml", "heap_size_mb: 2560\nnum_heaps: 4\nwarmup_sizes: []\n");
+    let check =
+        |device: &str, ram: &str| warmheap(&["check", &file, "--ram-gb", ram, "--device", device, "--json"]);
+    for device in ["host", "sim", "sim:discrete"] {
+        let run = check(device, "1");
+        let result: serde_json::Value = serde_json::from_str(&run.stdout).unwrap();
+        assert_eq!((&result["device"], &result["starts"]), (&device.into(), &false.into()), "{run:?}");
+        assert!(result["startup_ms"].is_null(), "another machine's time is not known here");
+    }
+    // No such device can be looked at here.
+    let run = check("cuda:77", "64");
+    assert!(run.stderr.contains("checked on a simulated device, because"), "{run:?}");
+    assert_eq!(run.json()["device"], "sim:budget=65536");
+}
+
+#[test]
+fn check_forecasts_how_long_a_start_takes() {
+    let folder = Folder::new();
+    // Creating a heap and warming it are two calls of 20 ms.
+    let device = "sim:latency=20000";
+    let file = folder.file("pool.yaml", "heap_size_mb: 8\nnum_heaps: 3\nwarmup_sizes: [2, 6, 512]\n");
+    let result = warmheap(&["check", &file, "--device", device, "--json"]).json();
+    assert_eq!(result["warmed_mb"].as_f64(), Some(24.0));
+    let trace = folder.file("one.csv", "Thread,Time,Action,Pointer,Size,Stream\n0,0,allocate,1,64,0\n");
+    let bench =
+        ["bench", "--trace", &trace, "--config", &file, "--device", device, "--rounds", "1", "--json"];
+    let (forecast, took) = (&result["startup_ms"], &warmheap(&bench).json()["startup_ms"]);
+    let share = forecast.as_f64().unwrap() / took.as_f64().unwrap();
+    assert!((0.5..2.0).contains(&share), "{forecast} for {took}");
+    let run = warmheap(&["check", &file, "--device", device]);
+    assert!(run.stdout.contains("ms to warm 24 MiB"), "{run:?}");
+    // Nothing is warmed here.
+    let none = folder.file("none.yaml", "heap_size_mb: 8\nwarmup_sizes: []\n");
+    assert!(warmheap(&["check", &none, "--json"]).json()["startup_ms"].is_null());
+}

@@ -180,8 +180,11 @@ fn the_bundled_trace_never_leaves_the_recommended_pool() {
 #[test]
 fn compare_exits_1_on_a_regression() {
     let folder = Folder::new();
-    let before = folder.file("a.json", r#"{"ns_per_op": 10.0, "hit_rate": 1.0, "failed": 0}"#);
-    let after = folder.file("b.json", r#"{"ns_per_op": 11.0, "hit_rate": 0.99, "failed": 0}"#);
+    let result = |name: &str, ns: f64, rate: f64| {
+        let version = json!({ "command": "replay", "schema_version": 1, "ns_per_op": ns, "hit_rate": rate });
+        folder.file(name, version.to_string())
+    };
+    let (before, after) = (result("a.json", 10.0, 1.0), result("b.json", 11.0, 0.99));
     let run = warmheap(&["compare", &before, &after]);
     assert_eq!(run.code, 1);
     assert!(run.stdout.contains("+10.0 % worse"), "{run:?}");

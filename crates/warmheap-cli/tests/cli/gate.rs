@@ -218,3 +218,84 @@ fn a_time_that_was_measured_once_is_shown_but_not_judged() {
     assert!(line.contains("once") && !line.contains("worse"), "{table}");
     assert!(table.contains("measured once is not judged"), "{table}");
 }
+
+#[test]
+fn results_of_different_rounds_compare() {
+    let folder = Folder::new();
+    let trace = folder.file("a.csv", small_trace());
+    // The device serves what the heap of 1 MiB cannot, in every round.
+    let small = folder.file("small.yaml", "heap_size_mb: 0.25\nnum_heaps: 1\nwarmup_sizes: []\n");
+    let result = |name: &str, rounds: &str| {
+        let output = folder.path(name).display().to_string();
+        let bench = ["bench", "--device", "sim", "--trace", &trace, "--config", &small];
+        let run = warmheap(&[&bench[..], &["--rounds", rounds, "--output", &output]].concat());
+        assert_eq!(run.code, 0, "{run:?}");
+        output
+    };
+    let (few, many) = (result("few.json", "2"), result("many.json", "8"));
+    for pair in [[&few, &many], [&many, &few]] {
+        let run = warmheap(&["compare", pair[0], pair[1], "--json", "--threshold", "20"]);
+        let result: Value = serde_json::from_str(&run.stdout).unwrap();
+        for line in result["lines"].as_array().unwrap() {
+            if ["Calls per round", "Fallbacks per round"].contains(&line["name"].as_str().unwrap()) {
+                assert!(line["before"].as_f64().unwrap() > 0.0, "{line}");
+                assert_eq!(line["regression"], json!(false), "{line}");
+            }
+        }
+    }
+}
+
+#[test]
+fn compare_names_what_it_compares_when_it_gets_something_else() {
+    let folder = Folder::new();
+    let trace = folder.file("a.csv", small_trace());
+    let soak = warmheap(&["soak", "--minutes", "0.01", "--trace", &trace, "--json"]);
+    let soak = folder.file("soak.json", soak.stdout);
+    let devices = folder.file("devices.json", warmheap(&["devices", "--json"]).stdout);
+    let newer = folder.file("newer.json", r#"{"command": "bench", "schema_version": 9}"#);
+    let other = folder.file("other.json", r#"{"peak_reserved_bytes": 1}"#);
+    for (file, what) in [
+        (soak, "a result of `soak`, which has no figures to compare"),
+        (devices, "a result of `devices`"),
+        (newer, "a result of version 9; this command reads version 1"),
+        (other, "no result of this command"),
+    ] {
+        let run = warmheap(&["compare", &file, &file]);
+        assert_eq!((run.code, run.stdout.as_str()), (1, ""), "{run:?}");
+        assert!(
+            run.stderr.contains(what) && run.stderr.contains("two results of `bench --output`"),
+            "{run:?}"
+        );
+    }
+}
+
+#[test]
+fn compare_shows_figures_that_fit_their_columns() {
+    let folder = Folder::new();
+    let result = |hit_rate: f64, fallbacks: u64| {
+        let text = json!({
+            "command": "replay", "schema_version": 1, "hit_rate": hit_rate, "fallback_allocations": fallbacks,
+        });
+        folder.file(&format!("{fallbacks}.json"), text.to_string())
+    };
+    let (before, after) = (result(0.987_654_321_987_654, 12_345_678), result(0.987_654_32, 12_345_679));
+    let run = warmheap(&["compare", &before, &after]);
+    assert_eq!(run.code, 0, "{run:?}");
+    for figure in ["98.8 %", "12,345,678", "+ < 0.1 %", "- < 0.1 %", "No figure is worse by more than 5 %"] {
+        assert!(run.stdout.contains(figure), "no `{figure}` in {}", run.stdout);
+    }
+}
+
+#[test]
+fn more_rounds_measure_a_slow_start_more_often() {
+    let folder = Folder::new();
+    let trace = folder.file("one.csv", "Thread,Time,Action,Pointer,Size,Stream\n0,0,allocate,1,64,0\n");
+    let heap = folder.file("heap.yaml", "heap_size_mb: 64\nnum_heaps: 1\nwarmup_sizes: [64]\n");
+    let bench = |rounds: &str| {
+        let device = "sim:latency=600000";
+        let run = ["bench", "--device", device, "--trace", &trace, "--config", &heap, "--rounds", rounds];
+        warmheap(&[&run[..], &["--json"]].concat()).json()["startups_ms"].as_array().unwrap().len()
+    };
+    assert_eq!(bench("1"), 1);
+    assert_eq!(bench("3"), 3);
+}

@@ -1,7 +1,8 @@
-//! The JSON of each command has the keys that docs/json.md lists, and no others.
+//! The JSON of each command has the keys that docs/json.md lists, and no others. The samples there have its shape.
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::mem::discriminant;
 use std::path::Path;
 
 use crate::run::{Folder, small_trace, warmheap};
@@ -38,6 +39,49 @@ fn section<'a>(text: &'a str, name: &str) -> &'a str {
     rest.split("\n## ").next().unwrap()
 }
 
+/// Returns the samples in a text.
+fn samples(text: &str) -> Vec<Value> {
+    let blocks = text.split("\n```json\n").skip(1).map(|rest| rest.split("\n```").next().unwrap());
+    blocks.map(|block| serde_json::from_str(block).unwrap_or_else(|e| panic!("{e} in {block}"))).collect()
+}
+
+/// Asserts that two values have the same keys and types at any depth, as far as both know them. Statistics have
+/// a document of their own.
+fn assert_alike(sample: &Value, printed: &Value, place: &str) {
+    match (sample, printed) {
+        (Value::Null, _) | (_, Value::Null) => (),
+        (Value::Object(sample), Value::Object(printed)) if !place.ends_with("/statistics") => {
+            let [ours, theirs] = [sample, printed].map(|object| object.keys().collect::<BTreeSet<_>>());
+            assert_eq!(ours, theirs, "the sample of docs/json.md and what is printed differ in {place}");
+            for (key, value) in sample {
+                assert_alike(value, &printed[key], &format!("{place}/{key}"));
+            }
+        }
+        (Value::Array(sample), Value::Array(printed)) => {
+            for (one, other) in sample.iter().zip(printed) {
+                assert_alike(one, other, place);
+            }
+        }
+        _ => assert_eq!(discriminant(sample), discriminant(printed), "{place}: {sample} and {printed}"),
+    }
+}
+
+#[test]
+fn the_samples_of_watch_and_of_errors_are_what_is_printed() {
+    let text = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/json.md")).unwrap();
+    let folder = Folder::new();
+    let [sample] = &samples(section(&text, "watch"))[..] else { panic!("watch has one sample") };
+    let file = folder.file("stats.json", sample.to_string());
+    let printed = warmheap(&["watch", &file, "--once", "--json"]);
+    assert_alike(sample, &printed.json(), "watch");
+    let [sample] = &samples(text.split("\n## ").next().unwrap())[..] else {
+        panic!("errors have one sample")
+    };
+    let printed = warmheap(&["--json", "check", "/no/such/file"]).stderr;
+    assert_alike(sample, &serde_json::from_str(&printed).unwrap(), "error");
+    assert_eq!(printed.lines().count(), 1);
+}
+
 #[test]
 fn the_keys_of_every_command_are_those_of_the_document() {
     let document = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/json.md");
@@ -72,12 +116,14 @@ fn the_keys_of_every_command_are_those_of_the_document() {
     ];
     for (command, runs) in commands {
         let mut printed = BTreeSet::new();
+        let [sample] = &samples(section(&text, command))[..] else { panic!("{command} has one sample") };
         for arguments in runs {
             let run = warmheap(&[arguments, &["--json"][..]].concat());
             let value: Value = serde_json::from_str(&run.stdout).unwrap_or_else(|_| panic!("{run:?}"));
             let first = value.get(0).unwrap_or(&value);
             assert_eq!((&first["command"], &first["schema_version"]), (&json!(command), &json!(1)));
             keys(&value, &mut printed);
+            assert_alike(sample, &value, command);
         }
         let own = section(&text, command);
         let shared = if own.contains("(#judgements)") { section(&text, "Judgements") } else { "" };

@@ -77,14 +77,16 @@ fn logs_of_other_programs_are_read_as_they_are() {
 
 #[test]
 fn errors_are_json_where_results_are() {
-    for (arguments, kind, code) in [
-        (&["--json", "check", "/no/such/file"][..], "failed", 1),
-        (&["replay", "--json"], "usage", 2),
-        (&["--json", "no-such-command"], "usage", 2),
+    for (arguments, command, kind, code) in [
+        (&["--json", "check", "/no/such/file"][..], Some("check"), "failed", 1),
+        (&["replay", "--json"], Some("replay"), "usage", 2),
+        (&["--json", "no-such-command"], None, "usage", 2),
     ] {
         let run = warmheap(arguments);
         assert_eq!((run.code, run.stdout.as_str()), (code, ""), "{run:?}");
-        let error = &serde_json::from_str::<serde_json::Value>(&run.stderr).unwrap()["error"];
+        let object = serde_json::from_str::<serde_json::Value>(&run.stderr).unwrap();
+        assert_eq!(object["command"].as_str(), command, "{object}");
+        let error = &object["error"];
         assert_eq!((error["kind"].as_str(), error["exit_code"].as_i64()), (Some(kind), Some(code.into())));
         assert!(!error["message"].as_str().unwrap().is_empty());
     }
@@ -199,4 +201,80 @@ fn tables_fit_80_columns_and_show_nothing_as_0_that_is_not() {
     let table = warmheap(&["replay", &tiny, "--rounds", "1"]).stdout;
     let live = table.lines().find(|line| line.contains("Peak live")).unwrap();
     assert!(live.contains(" 1 B "), "{table}");
+}
+
+#[test]
+#[cfg(unix)]
+fn an_interrupted_bench_leaves_what_was_there() {
+    let folder = Folder::new();
+    let output = folder.path("results/b.json");
+    std::fs::create_dir(folder.path("results")).unwrap();
+    for before in [None, Some("an earlier result")] {
+        if let Some(text) = before {
+            std::fs::write(&output, text).unwrap();
+        }
+        let program = assert_cmd::cargo::cargo_bin("warmheap");
+        let mut command = std::process::Command::new(program);
+        command.args(["bench", "--rounds", "1000", "--output"]).arg(&output);
+        let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        std::thread::sleep(Duration::from_secs(2));
+        let id = child.id().to_string();
+        assert!(std::process::Command::new("kill").args(["-INT", &id]).status().unwrap().success());
+        assert!(!child.wait().unwrap().success());
+        assert_eq!(std::fs::read_to_string(&output).ok().as_deref(), before);
+        let files = std::fs::read_dir(folder.path("results")).unwrap().count();
+        assert_eq!(files, usize::from(before.is_some()), "no other file is left");
+    }
+}
+
+#[test]
+#[cfg(unix)]
+fn a_result_keeps_the_place_and_the_mode_of_the_file_before_it() {
+    use std::os::unix::fs::{PermissionsExt, symlink};
+    let folder = Folder::new();
+    let trace = folder.file("one.csv", "Thread,Time,Action,Pointer,Size,Stream\n0,0,allocate,1,64,0\n");
+    let file = folder.file("there.json", "before");
+    std::fs::set_permissions(&file, PermissionsExt::from_mode(0o640)).unwrap();
+    let link = folder.path("link.json");
+    symlink(&file, &link).unwrap();
+    let bench = |output: &str| {
+        let run = ["bench", "--device", "sim", "--trace", &trace, "--rounds", "1", "--output", output];
+        warmheap(&run)
+    };
+    let run = bench(&link.display().to_string());
+    assert_eq!(run.code, 0, "{run:?}");
+    assert!(link.is_symlink() && std::fs::read_to_string(&file).unwrap().contains("\"bench\""));
+    assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o640);
+    // Streams are written in place, and a folder is none.
+    assert_eq!(bench("/dev/null").code, 0);
+    assert!(!std::path::Path::new("/dev/null").is_file());
+    let run = bench(&folder.path("").display().to_string());
+    assert!(run.code == 1 && run.stderr.contains("cannot be written"), "{run:?}");
+}
+
+#[test]
+fn one_key_of_the_environments_file_changes_that_key_only() {
+    let folder = Folder::new();
+    let trace = folder.file("small.csv", small_trace());
+    let replay = ["replay", trace.as_str(), "--rounds", "1", "--json"];
+    let bench = ["bench", "--trace", trace.as_str(), "--device", "sim", "--rounds", "1", "--json"];
+    for arguments in [&replay[..], &bench] {
+        let config = |file: Option<&str>| {
+            let mut process = Command::cargo_bin("warmheap").unwrap();
+            file.map(|file| process.env("WARMHEAP_CONFIG", file));
+            let output = process.args(arguments).output().unwrap();
+            let result: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+            result["config"].as_str().unwrap().to_owned()
+        };
+        let file = folder.file("one.yaml", "wait_ms: 7\n");
+        assert_eq!(config(Some(&file)), config(None).replace("wait_ms: 0", "wait_ms: 7"));
+        // A key of fixed heaps asks for them, with the defaults of the others.
+        let file = folder.file("fixed.yaml", "num_heaps: 2\n");
+        let fixed = config(Some(&file));
+        for line in
+            ["heap_sizing: fixed", "heap_size_mb: 256", "num_heaps: 2", "warmup_sizes: [32, 128, 512]"]
+        {
+            assert!(fixed.contains(line), "no {line} in {fixed}");
+        }
+    }
 }

@@ -97,10 +97,14 @@ pub enum ReplayError {
 }
 
 impl Replay {
+    /// The rounds after the first that are not among [`Replay::rounds`]: those that time single operations, and
+    /// the last.
+    pub const UNTIMED_LATER_ROUNDS: usize = 1 + LATENCY_ROUNDS;
+
     /// Returns the number of rounds that [`Replay::run`] plays.
     #[must_use]
     pub fn total_rounds(&self) -> usize {
-        2 + self.rounds.max(1) + LATENCY_ROUNDS
+        1 + self.rounds.max(1) + Self::UNTIMED_LATER_ROUNDS
     }
 
     /// Plays `program` on `pool`, which should be fresh. Calls `on_round` after each round.

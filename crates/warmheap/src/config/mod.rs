@@ -114,7 +114,7 @@ impl PoolConfig {
     /// # Errors
     /// As [`from_yaml_str`](Self::from_yaml_str).
     pub fn with_yaml_str(self, text: &str) -> Result<Self, ConfigError> {
-        yaml::apply_text(self, text)
+        Document::from_text_over(self, text).map(|document| document.config)
     }
 
     /// Applies the settings in a file, as [`with_yaml_str`](Self::with_yaml_str) does.
@@ -122,7 +122,7 @@ impl PoolConfig {
     /// # Errors
     /// As [`from_yaml_file`](Self::from_yaml_file).
     pub fn with_yaml_file(self, path: impl AsRef<Path>) -> Result<Self, ConfigError> {
-        yaml::in_file(path.as_ref(), |text| self.with_yaml_str(text))
+        Document::from_file_over(self, path).map(|document| document.config)
     }
 
     /// Returns the keys that [`from_yaml_str`](Self::from_yaml_str) passes over, because they are not
@@ -230,6 +230,14 @@ impl PoolConfig {
     pub fn warnings_for(&self, set: &[&str]) -> Vec<Warning> {
         let is_set = |name: &str| set.contains(&name) || effect::differs(self, name);
         validate::warnings(self).into_iter().chain(effect::without_effect(self, is_set)).collect()
+    }
+
+    /// Returns the bytes of each heap that start-up commits. Buffers of the warm-up sizes, all alive at once, would
+    /// lie side by side from the heap's start; a size larger than a heap is skipped.
+    #[must_use]
+    pub fn warmed_bytes(&self) -> u64 {
+        let fitting = self.warmup_sizes.iter().filter(|size| **size <= self.heap_size);
+        fitting.fold(0, |sum: u64, size| sum.saturating_add(*size)).min(self.heap_size)
     }
 
     /// Returns the value of a key, or `None` if there is no such key.

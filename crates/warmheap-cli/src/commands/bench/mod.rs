@@ -50,11 +50,12 @@ pub(crate) struct Args {
     trace: Option<PathBuf>,
     #[arg(long, default_value = "host", help = device::HELP)]
     device: Spec,
-    /// The pool's settings; by default those that the advice recommends for the trace.
-    #[arg(long, value_name = "FILE", env = "WARMHEAP_CONFIG", hide_env_values = true)]
+    /// The pool's settings; by default those that the advice recommends for the trace, changed by the file that
+    /// WARMHEAP_CONFIG names.
+    #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
     /// Rounds of each side, of which the medians are shown; by default about 5, fewer of long ones and more of
-    /// short ones.
+    /// short ones. The pool is also started so often, up to 5 times.
     #[arg(long, value_parser = count)]
     rounds: Option<NonZeroUsize>,
     /// Write the result to this file as JSON.
@@ -74,11 +75,12 @@ pub(crate) fn run(args: &Args, json: bool) -> Result<ExitCode, Failure> {
         None => Trace::bundled()?,
     };
     let config = input::config_or(args.config.as_deref(), || recommended(&trace))?;
-    let read: Vec<_> = args.trace.iter().chain(&args.config).map(PathBuf::as_path).collect();
+    let named = args.config.clone().or_else(input::environment_file);
+    let read: Vec<_> = args.trace.iter().chain(&named).map(PathBuf::as_path).collect();
     let file = args.output.as_deref().map(|path| OutputFile::open(path, &read)).transpose()?;
     let output = measure(args, &trace, config)?;
     if let Some(file) = file {
-        file.write(&show::to_json(NAME, &output)?)?;
+        file.write(format!("{}\n", show::to_json(NAME, &output)?).as_bytes())?;
     }
     show::print(json, NAME, &output)?;
     let sides = [("the baseline", &output.baseline), ("the pool", &output.pool)];
@@ -90,15 +92,21 @@ pub(crate) fn run(args: &Args, json: bool) -> Result<ExitCode, Failure> {
     }
 }
 
-/// Opens the pool as often as time allows, and returns the last one with the time of each start.
-fn open_timed(device: &Arc<dyn Device>, config: &PoolConfig) -> Result<(Pool, Vec<f64>), Failure> {
+/// Opens the pool as often as time allows, and returns the last one with the time of each start. `rounds`, if
+/// the user names a number, are the least, up to `STARTS`.
+fn open_timed(
+    device: &Arc<dyn Device>,
+    config: &PoolConfig,
+    rounds: Option<NonZeroUsize>,
+) -> Result<(Pool, Vec<f64>), Failure> {
+    let least = rounds.map_or(1, NonZeroUsize::get).min(STARTS);
     let begun = Instant::now();
     let mut times = Vec::new();
     loop {
         let started = Instant::now();
         let pool = Pool::new(Arc::clone(device), config.clone()).map_err(Failure::failed)?;
         times.push(milliseconds(started.elapsed()));
-        if times.len() == STARTS || begun.elapsed() > START_PATIENCE {
+        if times.len() == STARTS || times.len() >= least && begun.elapsed() > START_PATIENCE {
             return Ok((pool, times));
         }
     }
@@ -110,7 +118,7 @@ fn measure(args: &Args, trace: &Trace, config: PoolConfig) -> Result<Output, Fai
     let baseline = off(Arc::clone(&device))?;
     let driver_pool = args.device.driver_pool().map(|spec| device::open(&spec)).transpose()?;
     let driver_pool = driver_pool.map(off).transpose()?;
-    let (pool, startups_ms) = open_timed(&device, &config)?;
+    let (pool, startups_ms) = open_timed(&device, &config, args.rounds)?;
     let calls_at_start = pool.statistics().device_calls;
 
     let expected = args.rounds.map_or(ROUNDS, NonZeroUsize::get);
@@ -138,7 +146,9 @@ fn measure(args: &Args, trace: &Trace, config: PoolConfig) -> Result<Output, Fai
 
     let summary = trace.program.summary();
     let tokens = args.tokens.map(|n| n.get() as u64).or(trace.sidecar.decode_steps);
-    let compute = tokens.map(|tokens| milliseconds(summary.serving) / tokens as f64);
+    // A trace whose clock stands still models no compute time.
+    let compute = tokens.filter(|_| !summary.serving.is_zero());
+    let compute = compute.map(|tokens| milliseconds(summary.serving) / tokens as f64);
     let findings = advice::findings_with_sizes(&statistics, pool.config(), &sizes_at_peak(&trace.program));
     let side = |rounds: &Vec<Phases>| Side::of(rounds, summary, tokens, compute);
     let (baseline, with, rounds) = (side(&without[0]), side(&with), with.len());
@@ -155,7 +165,7 @@ fn measure(args: &Args, trace: &Trace, config: PoolConfig) -> Result<Output, Fai
         compute_ms_per_token: compute,
         prefill_compute_ms: summary.decoding_from.map(|_| milliseconds(summary.prefill)),
         first_decode_compute_ms: summary.second_decode_from.map(|_| milliseconds(summary.first_decode)),
-        reduction: 1.0 - with.serving_ms / baseline.serving_ms.max(f64::MIN_POSITIVE),
+        reduction: (baseline.serving_ms > 0.0).then(|| 1.0 - with.serving_ms / baseline.serving_ms),
         baseline,
         driver_pool: without.get(1).map(side),
         pool: with,

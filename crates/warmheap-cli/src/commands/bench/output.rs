@@ -30,8 +30,8 @@ pub(crate) struct Output {
     /// The driver's own pool, on a device that has one beside its plain allocation.
     pub(crate) driver_pool: Option<Side>,
     pub(crate) pool: Side,
-    /// The share of the baseline's allocation time while serving that the pool saves.
-    pub(crate) reduction: f64,
+    /// The share of the baseline's allocation time while serving that the pool saves; absent if that took none.
+    pub(crate) reduction: Option<f64>,
     /// The time to open the pool: to create its heaps and warm them. The median of `startups_ms`.
     pub(crate) startup_ms: f64,
     pub(crate) startups_ms: Vec<f64>,

@@ -120,9 +120,11 @@ fn throughput(output: &Output) -> String {
         .compute_ms_per_token
         .filter(|_| sides.iter().all(|(_, side)| side.tokens_per_second.is_some()))
     else {
-        return "No throughput is modelled: nothing says how many tokens the trace decodes; give\n\
-                --tokens N"
-            .to_owned();
+        let why = match output.tokens {
+            None => "nothing says how many tokens the trace decodes; give\n--tokens N",
+            Some(_) => "no time passes in the trace between the first event\nof serving and the last",
+        };
+        return format!("No throughput is modelled: {why}");
     };
     let rate: Figure = |side| side.tokens_per_second.unwrap_or_default();
     format!(

@@ -10,9 +10,9 @@ use std::process::ExitCode;
 use serde::Serialize;
 use serde_json::Value;
 
-use self::metric::Line;
+use self::metric::{Line, RATIO};
 use crate::failure::Failure;
-use crate::show::{mib, significant, table};
+use crate::show::{grouped, mib, percent, significant, table};
 use crate::{input, show};
 
 #[derive(Debug, clap::Args)]
@@ -22,7 +22,8 @@ pub(crate) struct Args {
     before: PathBuf,
     /// The later result.
     after: PathBuf,
-    /// Percent by which a figure may be worse before it counts as a regression.
+    /// Percent by which a figure may be worse before it counts as a regression. It must also be worse by more
+    /// than the rounds differ.
     #[arg(long, default_value = "5", value_name = "PERCENT", value_parser = threshold)]
     threshold: f64,
     /// Compare pools with different settings, too.
@@ -42,6 +43,11 @@ pub(crate) struct Output {
 pub(crate) fn run(args: &Args, json: bool) -> Result<ExitCode, Failure> {
     let before: Value = input::json(&args.before)?;
     let after: Value = input::json(&args.after)?;
+    for (path, result) in [(&args.before, &before), (&args.after, &after)] {
+        if let Some(unfit) = same::unfit(result) {
+            return Err(Failure::Failed(format!("{}: this is {unfit}; {}", path.display(), input::RESULT)));
+        }
+    }
     if let Some(difference) = same::difference(&before, &after, args.any_config) {
         return Err(Failure::Failed(format!(
             "{} and {} cannot be compared: {difference}",
@@ -52,10 +58,10 @@ pub(crate) fn run(args: &Args, json: bool) -> Result<ExitCode, Failure> {
     let lines = metric::lines(&before, &after, args.threshold);
     if lines.is_empty() {
         return Err(Failure::Failed(format!(
-            "{} and {} have no figure in common; give two results of `bench --output`, or two of \
-             `replay --json`",
+            "{} and {} have no figure in common; {}",
             args.before.display(),
-            args.after.display()
+            args.after.display(),
+            input::RESULT
         )));
     }
     let output = Output {
@@ -82,43 +88,49 @@ fn threshold(text: &str) -> Result<f64, String> {
 impl fmt::Display for Output {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let rows = self.lines.iter().map(|line| {
-            let noise = match line.spread {
+            let noise = match () {
                 _ if !line.judged => "once".to_owned(),
-                Some(spread) => value(spread, line.unit),
-                None => "-".to_owned(),
+                _ if line.noise > 0.0 => value(line.noise, line.unit),
+                _ => "-".to_owned(),
             };
             let [before, after] = [line.before, line.after].map(|figure| value(figure, line.unit));
             [line.name.to_owned(), before, after, noise, change(line)]
         });
         let table = table(["Figure", "Before", "After", "Noise", "Change"], rows);
         let verdict = match self.regressions {
-            0 => format!("No figure is worse by more than {} %.", self.threshold),
-            1 => format!("1 figure is worse by more than {} %.", self.threshold),
-            n => format!("{n} figures are worse by more than {} %.", self.threshold),
+            0 => "No figure is".to_owned(),
+            1 => "1 figure is".to_owned(),
+            n => format!("{n} figures are"),
         };
-        let once = self.lines.iter().filter(|line| !line.judged).count();
-        let once = match once {
-            0 => String::new(),
-            _ => "\nA time that was measured once is not judged; measure with more --rounds.".to_owned(),
+        let once = match self.lines.iter().any(|line| !line.judged) {
+            false => "",
+            true => "\nA time that was measured once is not judged; measure with more --rounds.",
         };
         write!(
             f,
-            "Before: {}\nAfter:  {}\n{table}\n{verdict} Noise is how far the rounds of both differ.{once}",
-            self.before, self.after
+            "Before: {}\nAfter:  {}\n{table}\n{verdict} worse by more than {} % and more than the noise.\n\
+             Noise is how far the rounds of both differ.{once}",
+            self.before, self.after, self.threshold
         )
     }
 }
 
 fn value(number: f64, unit: &str) -> String {
     match unit {
-        "" => format!("{number}"),
+        "" if number.fract() == 0.0 => grouped(number as u64),
+        "" => significant(number),
+        RATIO => percent(number),
         "B" => mib(number as u64),
         _ => format!("{} {unit}", significant(number)),
     }
 }
 
+/// Returns a change in percent, with as many decimals as show that it is none or one.
 fn change(line: &Line) -> String {
     let percent = match line.change {
+        Some(change) if change != 0.0 && change.abs() < 0.05 => {
+            format!("{}< 0.1 %", if change > 0.0 { "+ " } else { "- " })
+        }
         Some(change) => format!("{change:+.1} %"),
         None if line.after == 0.0 => "none".to_owned(),
         None => "new".to_owned(),

@@ -3,10 +3,14 @@
 use serde_json::Value;
 use warmheap::PoolConfig;
 
+use crate::schema::SCHEMA_VERSION;
+
+/// The commands whose results can be compared.
+const COMPARABLE: [&str; 2] = ["bench", "replay"];
+
 /// What both results must agree in: a key, and what it is.
-const ALIKE: [(&str, &str); 8] = [
+const ALIKE: [(&str, &str); 7] = [
     ("command", "commands"),
-    ("schema_version", "versions of the result"),
     ("trace_fingerprint", "traces"),
     ("device_spec", "devices"),
     ("threads", "numbers of threads"),
@@ -14,6 +18,23 @@ const ALIKE: [(&str, &str); 8] = [
     ("events", "numbers of events"),
     ("tokens", "numbers of tokens"),
 ];
+
+/// Returns why a file is no result that can be compared, in words, or `None` if it is one.
+pub(super) fn unfit(result: &Value) -> Option<String> {
+    // `devices` prints a list.
+    let first = result.get(0).unwrap_or(result);
+    let command = first.get("command").and_then(Value::as_str);
+    match (command, first.get("schema_version").and_then(Value::as_u64)) {
+        (Some(command), _) if !COMPARABLE.contains(&command) => {
+            Some(format!("a result of `{command}`, which has no figures to compare"))
+        }
+        (Some(_), Some(version)) if version != u64::from(SCHEMA_VERSION) => {
+            Some(format!("a result of version {version}; this command reads version {SCHEMA_VERSION}"))
+        }
+        (Some(_), Some(_)) => None,
+        _ => Some("no result of this command".to_owned()),
+    }
+}
 
 /// Returns how two results differ in what they measured, in words. Settings may differ if `any_config` says
 /// so, or if one of them is of a pool that is switched off: then the pool is set against none.

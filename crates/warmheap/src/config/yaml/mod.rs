@@ -62,11 +62,19 @@ impl Document {
     /// # Errors
     /// Those of [`PoolConfig::from_yaml_str`].
     pub fn from_text(text: &str) -> Result<Self, ConfigError> {
+        Self::from_text_over(PoolConfig::default(), text)
+    }
+
+    /// Reads a text whose settings change those of `base`, as [`PoolConfig::with_yaml_str`] does.
+    ///
+    /// # Errors
+    /// Those of [`PoolConfig::with_yaml_str`].
+    pub fn from_text_over(base: PoolConfig, text: &str) -> Result<Self, ConfigError> {
         let reader = Reader::of(text)?;
         for PassedOver { key, line, .. } in &reader.passed_over {
             tracing::info!(key, line, "a setting of another owner is passed over");
         }
-        reader.finish(|_| PoolConfig::default())
+        reader.finish(|set| sized_for(base, set))
     }
 
     /// Reads a file, as [`PoolConfig::from_yaml_file`] does. Every error names the file.
@@ -74,8 +82,27 @@ impl Document {
     /// # Errors
     /// Those of [`PoolConfig::from_yaml_file`].
     pub fn from_file(path: impl AsRef<Path>) -> Result<Self, ConfigError> {
-        in_file(path.as_ref(), Self::from_text)
+        Self::from_file_over(PoolConfig::default(), path)
     }
+
+    /// Reads a file whose settings change those of `base`, as [`PoolConfig::with_yaml_file`] does. Every error
+    /// names the file.
+    ///
+    /// # Errors
+    /// Those of [`PoolConfig::with_yaml_file`].
+    pub fn from_file_over(base: PoolConfig, path: impl AsRef<Path>) -> Result<Self, ConfigError> {
+        in_file(path.as_ref(), |text| Self::from_text_over(base, text))
+    }
+
+    /// Whether the text says how heaps are sized: by `heap_sizing`, or by a key that only fixed heaps have.
+    #[must_use]
+    pub fn sizes_heaps(&self) -> bool {
+        sizes_heaps(&self.keys)
+    }
+}
+
+fn sizes_heaps(keys: &[&str]) -> bool {
+    keys.iter().any(|key| *key == "heap_sizing" || FIXED_HEAPS.contains(key))
 }
 
 /// A key of a configuration that is not Warmheap's, so that reading passes over it.
@@ -128,30 +155,24 @@ pub(crate) fn passed_over(text: &str) -> Vec<PassedOver> {
     Reader::of(text).map(|reader| reader.passed_over).unwrap_or_default()
 }
 
-/// Applies the settings in a text to `base`. A key of fixed heaps makes a pool that sizes itself one of fixed
-/// heaps, unless the text says how heaps are sized. The heaps are warmed as by default, unless `base` has sizes
-/// of its own.
-pub(crate) fn apply_text(base: PoolConfig, text: &str) -> Result<PoolConfig, ConfigError> {
-    let base = |set: &[Assignment]| {
-        let sets = |names: &[&str]| set.iter().any(|assignment| names.contains(&assignment.key.name()));
-        let sized = base.heaps == HeapSizing::Elastic && sets(FIXED_HEAPS) && !sets(&["heap_sizing"]);
-        let PoolConfig { heaps, warmup_sizes, .. } = PoolConfig::default();
-        if !sized {
-            base
-        } else if base.warmup_sizes == PoolConfig::elastic().warmup_sizes {
-            PoolConfig { heaps, warmup_sizes, ..base }
-        } else {
-            PoolConfig { heaps, ..base }
-        }
-    };
-    Reader::of(text)?.finish(base).map(|document| document.config)
+/// Returns the settings that the assignments of a text change. A key of fixed heaps makes a pool that sizes
+/// itself one of fixed heaps, unless the text says how heaps are sized. The heaps are warmed as by default,
+/// unless `base` has sizes of its own.
+fn sized_for(base: PoolConfig, set: &[Assignment]) -> PoolConfig {
+    let sets = |names: &[&str]| set.iter().any(|assignment| names.contains(&assignment.key.name()));
+    let sized = base.heaps == HeapSizing::Elastic && sets(FIXED_HEAPS) && !sets(&["heap_sizing"]);
+    let PoolConfig { heaps, warmup_sizes, .. } = PoolConfig::default();
+    if !sized {
+        base
+    } else if base.warmup_sizes == PoolConfig::elastic().warmup_sizes {
+        PoolConfig { heaps, warmup_sizes, ..base }
+    } else {
+        PoolConfig { heaps, ..base }
+    }
 }
 
 /// Reads the text of a file with `read_text`. Every error names the file.
-pub(crate) fn in_file<R>(
-    path: &Path,
-    read_text: impl FnOnce(&str) -> Result<R, ConfigError>,
-) -> Result<R, ConfigError> {
+fn in_file<R>(path: &Path, read_text: impl FnOnce(&str) -> Result<R, ConfigError>) -> Result<R, ConfigError> {
     let bytes = read(path).map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
     text(bytes)
         .map_err(|problem| ConfigError::invalid(vec![problem]))

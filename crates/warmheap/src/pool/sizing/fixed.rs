@@ -144,10 +144,7 @@ impl Sizing for Fixed {
 /// Warms every heap for one buffer of every configured size, so that the first requests find their memory
 /// committed. Skips a size larger than a heap.
 fn warm_up(core: &Core) -> Result<(), StartError> {
-    let (heaps, heap_size) = (core.heap_count(), core.config.heap_size);
-    // Buffers of these sizes, all alive at once, would lie side by side from the heap's start.
-    let fitting = core.config.warmup_sizes.iter().filter(|size| **size <= heap_size);
-    let size = fitting.fold(0, |sum: u64, size| sum.saturating_add(*size)).min(heap_size);
+    let (heaps, size) = (core.heap_count(), core.config.warmed_bytes());
     if size == 0 {
         return Ok(());
     }
