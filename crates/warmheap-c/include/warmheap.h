@@ -269,7 +269,8 @@ typedef struct wh_statistics {
   double used_capacity_mb;
   // The most requested bytes alive at once since the last reset, heaps and fallback together. It is exact
   // where one thread uses the pool. Each further thread may add what it has freed since its own peak, up to
-  // 130 MiB, or 3 MiB if it only allocates or only frees. It is never too low, nor above the most held.
+  // 130 MiB, or 3 MiB if it only allocates or only frees. A snapshot that is taken while a thread works may
+  // add 1 MiB for that thread, once. It is never too low, nor above the most held.
   double peak_used_mb;
   // Memory of live fallback buffers.
   double fallback_mb;
@@ -285,6 +286,9 @@ typedef struct wh_statistics {
   uint64_t device_object_limit;
   // Requested bytes of retired buffers that wait for their queues.
   double in_flight_mb;
+  // Of the bytes in flight, those whose queue is lost or has no handle left. They come back when the work is
+  // done, or when the last handle of a lost queue goes.
+  double orphaned_mb;
   // How often the bytes or objects held from the device passed a soft limit.
   uint64_t soft_limit_crossings;
   // Compactions, on demand and in the background.

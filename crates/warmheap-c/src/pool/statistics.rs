@@ -109,7 +109,8 @@ pub struct wh_statistics {
     pub used_capacity_mb: f64,
     /// The most requested bytes alive at once since the last reset, heaps and fallback together. It is exact
     /// where one thread uses the pool. Each further thread may add what it has freed since its own peak, up to
-    /// 130 MiB, or 3 MiB if it only allocates or only frees. It is never too low, nor above the most held.
+    /// 130 MiB, or 3 MiB if it only allocates or only frees. A snapshot that is taken while a thread works may
+    /// add 1 MiB for that thread, once. It is never too low, nor above the most held.
     pub peak_used_mb: f64,
     /// Memory of live fallback buffers.
     pub fallback_mb: f64,
@@ -125,6 +126,9 @@ pub struct wh_statistics {
     pub device_object_limit: u64,
     /// Requested bytes of retired buffers that wait for their queues.
     pub in_flight_mb: f64,
+    /// Of the bytes in flight, those whose queue is lost or has no handle left. They come back when the work is
+    /// done, or when the last handle of a lost queue goes.
+    pub orphaned_mb: f64,
     /// How often the bytes or objects held from the device passed a soft limit.
     pub soft_limit_crossings: u64,
     /// Compactions, on demand and in the background.
@@ -215,6 +219,7 @@ fn snapshot(pool: &Pool) -> wh_statistics {
             device_objects,
             device_object_limit,
             in_flight_mb,
+            orphaned_mb,
             soft_limit_crossings,
             compactions,
             moved_buffers,

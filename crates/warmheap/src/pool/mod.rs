@@ -50,6 +50,7 @@ pub use interface::start_error::StartError;
 use crate::config::{PoolConfig, Warning};
 use crate::device::{Device, DeviceError, Queue};
 use crate::fork::{Forked, Process};
+use crate::pool::accounting::device_calls;
 use crate::pool::background::decay;
 use crate::pool::close::Handle;
 use crate::pool::core::{Core, closing, figures, notes, queues};
@@ -124,7 +125,8 @@ impl Pool {
     /// # Errors
     /// Those of [`Pool::new`].
     pub fn check(device: &dyn Device, config: &PoolConfig) -> Result<Vec<Warning>, StartError> {
-        start_check::check(&device.limits(), config)
+        let limits = device_calls::limits(device).map_err(|source| StartError::Device { source })?;
+        start_check::check(&limits, config)
     }
 
     /// Serves a request: from the calling thread's cache, from a heap, from a heap that grows, or straight

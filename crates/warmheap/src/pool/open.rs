@@ -43,7 +43,8 @@ impl Drop for Core {
 
 /// Creates the pool and its heaps, and warms them.
 pub(crate) fn start(device: Arc<dyn Device>, config: PoolConfig) -> Result<Arc<Core>, StartError> {
-    let driver = DeviceCalls::new(device, &config.limits);
+    let unknown = |source| StartError::Device { source };
+    let driver = DeviceCalls::new(device, &config.limits).map_err(unknown)?;
     let limits = *driver.limits();
     for warning in start_check::check(&limits, &config)? {
         tracing::warn!("{warning}");

@@ -65,7 +65,8 @@ figures! {
     used_capacity_mb: f64 = gauge mib "warmheap_heap_used_bytes",
     /// The most requested bytes alive at once since the last reset, heaps and fallback together. It is exact
     /// where one thread uses the pool. Each further thread may add what it has freed since its own peak, up to
-    /// 130 MiB, or 3 MiB if it only allocates or only frees. It is never too low, nor above the most held.
+    /// 130 MiB, or 3 MiB if it only allocates or only frees. A snapshot that is taken while a thread works may
+    /// add 1 MiB for that thread, once. It is never too low, nor above the most held.
     peak_used_mb: f64 = gauge mib "warmheap_peak_used_bytes",
     /// Memory of live fallback buffers.
     fallback_mb: f64 = gauge mib "warmheap_fallback_bytes",
@@ -81,6 +82,9 @@ figures! {
     device_object_limit: u64 = gauge count "warmheap_device_object_limit",
     /// Requested bytes of retired buffers that wait for their queues.
     in_flight_mb: f64 = gauge mib "warmheap_in_flight_bytes",
+    /// Of the bytes in flight, those whose queue is lost or has no handle left. They come back when the work is
+    /// done, or when the last handle of a lost queue goes.
+    orphaned_mb: f64 = gauge mib "warmheap_orphaned_bytes",
     /// How often the bytes or objects held from the device passed a soft limit.
     soft_limit_crossings: u64 = counter count "warmheap_soft_limit_crossings_total",
     /// Compactions, on demand and in the background.

@@ -73,10 +73,12 @@ fn a_buffer_whose_queue_is_gone_waits_for_its_work_without_its_holder() {
         at_once(|| drop(buffer));
         let others: Vec<_> = (0..8).map(|_| pool.allocate(MIB).unwrap()).collect();
         assert!(others.iter().all(|other| other.device_address() != address), "in use still");
-        assert_eq!(pool.statistics().in_flight_mb, 1.0);
+        let figures = pool.statistics();
+        assert_eq!((figures.in_flight_mb, figures.orphaned_mb), (1.0, 1.0));
         counter.complete_all();
         pool.maintain(Duration::ZERO).unwrap();
-        assert_eq!(pool.statistics().in_flight_mb, 0.0);
+        let figures = pool.statistics();
+        assert_eq!((figures.in_flight_mb, figures.orphaned_mb), (0.0, 0.0));
         drop((others, pool));
         assert_all_back(&sim);
     }
@@ -98,6 +100,49 @@ fn requests_that_find_no_room_wait_for_queues_that_are_gone() {
     });
     within_patience("a request", move || drop(pool.allocate(6 * MIB).unwrap()));
     completing.join().unwrap();
+}
+
+#[test]
+fn the_statistics_show_what_lost_queues_and_ended_threads_hold() {
+    for (sim, pool) in pools() {
+        // One queue works, one is lost, and one went with its thread, at 1 to 64 threads.
+        let counters = [0; 2].map(|_| Arc::new(SimQueue::new()));
+        let [working, lost] = counters.clone().map(|counter| pool.queue(counter));
+        for (queue, counter) in [(&working, &counters[0]), (&lost, &counters[1])] {
+            pool.allocate(MIB).unwrap().retire(&queue.ticket(counter.submit()));
+        }
+        assert_eq!(pool.statistics().orphaned_mb, 0.0);
+        counters[1].lose("unplugged");
+        assert_eq!(pool.statistics().orphaned_mb, 1.0);
+        let mut gone = Vec::new();
+        for threads in [1, 2, 3, 16, 64] {
+            let before = gone.len();
+            thread::scope(|scope| {
+                let works = |_| {
+                    let counter = Arc::new(SimQueue::new());
+                    let ours = counter.clone();
+                    let pool = &pool;
+                    scope.spawn(move || {
+                        let queue = pool.queue(ours.clone());
+                        let ticket = queue.ticket(ours.submit());
+                        pool.allocate(64 << 10).unwrap().retire(&ticket);
+                    });
+                    counter
+                };
+                gone.extend((before..before + threads).map(works));
+            });
+            let figures = pool.statistics();
+            let expected = 1.0 + gone.len() as f64 / 16.0;
+            assert_eq!((figures.orphaned_mb, figures.in_flight_mb), (expected, expected + 1.0));
+        }
+        gone.iter().chain(&counters[..1]).for_each(|counter| counter.complete_all());
+        pool.maintain(Duration::ZERO).unwrap();
+        assert_eq!(pool.statistics().orphaned_mb, 1.0);
+        drop(lost);
+        assert_eq!(pool.statistics().orphaned_mb, 0.0);
+        drop((working, pool));
+        assert_all_back(&sim);
+    }
 }
 
 #[test]

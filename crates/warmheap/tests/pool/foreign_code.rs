@@ -71,6 +71,27 @@ fn play_everywhere(arrange: impl Fn(&Stage, &Hooked, &Listener, Act) + Copy + Se
     }
 }
 
+#[test]
+fn a_device_that_panics_when_it_is_asked_what_it_has_is_an_error() {
+    hush();
+    for (_, sim, config) in ways() {
+        let device = Hooked::new(sim);
+        device.hook.set(|_| panic!("{ON_PURPOSE}"));
+        let shared: Arc<dyn warmheap::device::Device> = Arc::new(device.clone());
+        for error in [
+            Pool::check(&device, &config).unwrap_err(),
+            Pool::new(Arc::clone(&shared), config.clone()).unwrap_err(),
+        ] {
+            assert!(error.to_string().starts_with("the device cannot tell its limits: "), "{error}");
+        }
+        device.hook.clear();
+        let pool = Pool::new(shared, config).unwrap();
+        device.hook.set(|_| panic!("{ON_PURPOSE}"));
+        assert_eq!(pool.statistics().device_objects, 0);
+        device.hook.clear();
+    }
+}
+
 /// Asserts that nothing is left.
 fn assert_even(stage: &Stage, sim: &SimDevice) {
     let buffers = std::mem::take(&mut *stage.buffers.lock().unwrap());

@@ -146,6 +146,8 @@ fn everything_that_can_happen(scrub: Scrub) -> Statistics {
     let queue = pool.queue(work.clone());
     let (_small, _fallback) = (pool.allocate(MIB).unwrap(), pool.allocate(20 * MIB).unwrap());
     pool.allocate(MIB).unwrap().retire(&queue.ticket(work.submit()));
+    // The queue's last handle goes.
+    drop(queue);
     pool.allocate(100 * MIB).unwrap_err();
     pool.compact(CompactionBudget::unlimited()).unwrap();
     sim.fail_always(Call::Fill);

@@ -28,6 +28,7 @@ fn sample() -> Statistics {
     s.device_objects = 8;
     s.device_object_limit = 450_000;
     s.in_flight_mb = 2.5;
+    s.orphaned_mb = 0.5;
     s.soft_limit_crossings = 3;
     s.compactions = 5;
     s.moved_buffers = 70;
@@ -124,6 +125,7 @@ fn prometheus_text_reads_back_in_bytes_and_ratios() {
         ("warmheap_device_objects", 8.0),
         ("warmheap_device_object_limit", 450_000.0),
         ("warmheap_in_flight_bytes", 2_621_440.0),
+        ("warmheap_orphaned_bytes", 524_288.0),
         ("warmheap_soft_limit_crossings_total", 3.0),
         ("warmheap_compactions_total", 5.0),
         ("warmheap_moved_buffers_total", 70.0),

@@ -82,6 +82,7 @@ impl Device for Hooked {
     }
 
     fn limits(&self) -> DeviceLimits {
+        self.hook.run("limits");
         Device::limits(&self.inner)
     }
 
@@ -96,6 +97,7 @@ impl Device for Hooked {
     }
 
     fn objects(&self) -> Option<ObjectCount> {
+        self.hook.run("objects");
         self.inner.objects()
     }
 }

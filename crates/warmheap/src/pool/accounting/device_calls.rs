@@ -13,7 +13,9 @@ use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 
 use crate::config;
-use crate::device::{Contents, Device, DeviceError, DeviceLimits, HeapKind, HeapRequest, Memory};
+use crate::device::{
+    Contents, Device, DeviceError, DeviceLimits, HeapKind, HeapRequest, Memory, ObjectCount,
+};
 use crate::pool::accounting::account::{Account, Claim, UpTo};
 use crate::pool::accounting::foreign;
 
@@ -32,6 +34,11 @@ impl Held {
     }
 }
 
+/// The device's fixed facts.
+pub(crate) fn limits(device: &dyn Device) -> Result<DeviceLimits, DeviceError> {
+    foreign::call("limits", || Ok(device.limits()))
+}
+
 /// See the module's documentation.
 #[derive(Debug)]
 pub(crate) struct DeviceCalls {
@@ -42,9 +49,12 @@ pub(crate) struct DeviceCalls {
 }
 
 impl DeviceCalls {
-    pub(crate) fn new(device: Arc<dyn Device>, allowed: &config::Limits) -> Self {
-        let limits = device.limits();
-        Self { device, limits, calls: AtomicU64::new(0), account: Account::new(allowed, limits.budget) }
+    /// # Errors
+    /// The device panics when it is asked for its limits.
+    pub(crate) fn new(device: Arc<dyn Device>, allowed: &config::Limits) -> Result<Self, DeviceError> {
+        let limits = limits(&*device)?;
+        let account = Account::new(allowed, limits.budget);
+        Ok(Self { device, limits, calls: AtomicU64::new(0), account })
     }
 
     pub(crate) fn device(&self) -> &Arc<dyn Device> {
@@ -54,6 +64,12 @@ impl DeviceCalls {
     /// The device's fixed facts, as they were at start-up.
     pub(crate) fn limits(&self) -> &DeviceLimits {
         &self.limits
+    }
+
+    /// The driver objects that the device counts; none if it does not say.
+    pub(crate) fn objects(&self) -> ObjectCount {
+        let objects = foreign::call("objects", || Ok(self.device.objects()));
+        objects.ok().flatten().unwrap_or(ObjectCount { live: 0, limit: 0 })
     }
 
     pub(crate) fn calls(&self) -> u64 {

@@ -7,7 +7,6 @@
 use std::sync::atomic::Ordering::{Acquire, Relaxed};
 
 use crate::config::{HeapSizing, MIB};
-use crate::device::ObjectCount;
 use crate::offsets::segments;
 use crate::pool::accounting::counters::Totals;
 use crate::pool::core::{Core, caches, quarantine, queues};
@@ -114,7 +113,8 @@ pub(crate) fn statistics(core: &Core) -> Statistics {
     let done = core.compactor.done();
     let fallbacks = tracked(fallbacks);
     let total = totals.allocations;
-    let objects = core.driver.device().objects().unwrap_or(ObjectCount { live: 0, limit: 0 });
+    let in_flight = queues::in_flight(core);
+    let objects = core.driver.objects();
     Statistics {
         total_allocations: total,
         total_deallocations: totals.later_deallocations(),
@@ -137,7 +137,8 @@ pub(crate) fn statistics(core: &Core) -> Statistics {
         device_calls: core.driver.calls(),
         device_objects: objects.live,
         device_object_limit: objects.limit,
-        in_flight_mb: mib(queues::in_flight(core)),
+        in_flight_mb: mib(in_flight),
+        orphaned_mb: mib(queues::orphaned(core).min(in_flight)),
         soft_limit_crossings: core.driver.account().crossings(),
         compactions: tracked(done.compactions),
         moved_buffers: tracked(done.moved_buffers),

@@ -132,6 +132,13 @@ pub(crate) fn in_flight(core: &Core) -> u64 {
     queues(core).iter().map(|queue| queue.bytes()).fold(0, u64::saturating_add)
 }
 
+/// Requested bytes that wait for queues which are lost or have no handle.
+pub(crate) fn orphaned(core: &Core) -> u64 {
+    let known: Vec<_> = lock(&core.timelines).iter().filter_map(Weak::upgrade).collect();
+    let lost = known.iter().filter(|queue| queue.bytes() > 0 && queue.is_here() && queue.is_lost());
+    lost.map(|queue| queue.bytes()).fold(core.left.waiting().1, u64::saturating_add)
+}
+
 /// Waits until some queue has freed something. Returns `false` if the time is up or no queue will.
 pub(crate) fn wait_for_queues(core: &Core, begun: Instant, patience: Duration) -> bool {
     // Within a call of the device, other threads wait for this one.

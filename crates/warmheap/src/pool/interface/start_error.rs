@@ -44,6 +44,12 @@ pub enum StartError {
         /// The device's error.
         source: DeviceError,
     },
+    /// The device cannot tell what it has.
+    #[error("the device cannot tell its limits: {source}; report this defect of the device")]
+    Device {
+        /// The device's error.
+        source: DeviceError,
+    },
     /// A setting that this device or version cannot honour.
     #[error("{key}: {reason}")]
     Unsupported {
