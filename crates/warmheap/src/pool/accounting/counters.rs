@@ -10,10 +10,7 @@
 //! [`Counters::width`]. So the peak is never too low, and exact with one thread. With more it is too high by at
 //! most what the other threads have freed since their highest points, and a little more.
 //!
-//! Snapshots read the sum of the claims before the shards. A thread that claims more changes the sum first, and
-//! its shard a few instructions later. A snapshot in between takes the new claim for live bytes, which is too
-//! much by at most [`AHEAD`] for each thread. Telling such a moment apart would cost every large request two more
-//! locked instructions.
+//! A snapshot between a claim and its shard reads up to [`AHEAD`] too much for that thread.
 //!
 //! A thread whose bytes go one way, as a consumer's do, keeps a narrow width. A thread whose bytes rise and
 //! fall soon has its whole swing within the width, and then no longer writes to what all threads share.
