@@ -11,7 +11,7 @@ from warmheap import _native
 
 from ._settings import Rule, Settings
 
-Completion = Callable[[Optional[warmheap.WarmheapError]], object]
+Completion = Callable[[], object]
 
 
 class BlitQueueConfig(Settings):
@@ -122,9 +122,9 @@ class BlitQueue:
         Parameters
         ----------
         completion : callable, optional
-            Called on the queue's thread once the copy has ended, with ``None`` or with the error of a copy that
-            failed. What it raises goes to ``sys.unraisablehook``. The operation completes when it returns, and it
-            cannot wait for the queue.
+            Called without arguments on the queue's thread, once the copy is made. The operation completes when it
+            returns, and it cannot wait for the queue. What it raises goes to ``sys.unraisablehook``. It is not
+            called for a copy that failed: the log has the error, and waits raise it.
 
         Returns
         -------

@@ -400,7 +400,7 @@ class _TransferQueue:
         source_size: int,
         dest_buffer: Buffer,
         dest_offset: int,
-        completion: Optional[Callable[[Any], object]],
+        completion: Optional[Callable[[], object]],
     ) -> int: ...
     def download(
         self,
@@ -408,7 +408,7 @@ class _TransferQueue:
         source_offset: int,
         dest_data: Any,
         dest_size: int,
-        completion: Optional[Callable[[Any], object]],
+        completion: Optional[Callable[[], object]],
     ) -> int: ...
     def wait_for_completion(self, operation_id: int, timeout_ms: int) -> bool: ...
     def wait_for_all(self) -> None: ...

@@ -80,15 +80,15 @@ impl Transfer for Operation {
         self.copy.run()
     }
 
-    /// Lets go of both ends, and then calls the completion. At the interpreter's end there is nothing to call.
-    fn end(self, failed: Option<DeviceError>) {
+    /// Lets go of both ends, and then calls the completion of a copy that was made. At the interpreter's end there
+    /// is nothing to call.
+    fn end(self, made: bool) {
         let mut operation = Some(self);
         let attached = Python::try_attach(|py| {
             let Some(Self { copy, completion }) = operation.take() else { return };
             drop(copy);
-            let Some(completion) = completion else { return };
-            let error = failed.map(|error| error.into_python().into_value(py));
-            if let Err(error) = completion.call1(py, (error,)) {
+            let Some(completion) = completion.filter(|_| made) else { return };
+            if let Err(error) = completion.call0(py) {
                 unraisable(py, error, Some(completion.bind(py)));
             }
         });

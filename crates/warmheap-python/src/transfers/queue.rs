@@ -34,8 +34,8 @@ pub(crate) trait Transfer: Send + 'static {
     /// Makes the copy.
     fn run(&mut self) -> Result<(), DeviceError>;
 
-    /// Ends the operation, which completes when this returns.
-    fn end(self, failed: Option<DeviceError>);
+    /// Ends the operation, which completes when this returns. `made` is whether the copy succeeded.
+    fn end(self, made: bool);
 }
 
 /// Why a call did not do what it was asked.
@@ -149,13 +149,10 @@ impl TransferQueue {
         let begun = Instant::now();
         let failed = transfer.run().err();
         let took = begun.elapsed();
-        if self.logs {
-            tracing::debug!(
-                operation,
-                us = took.as_micros() as u64,
-                failed = failed.is_some(),
-                "a copy has ended"
-            );
+        if let Some(error) = &failed {
+            tracing::error!(operation, %error, "a copy failed");
+        } else if self.logs {
+            tracing::debug!(operation, us = took.as_micros() as u64, "a copy has ended");
         }
         {
             let mut state = self.state();
@@ -177,7 +174,7 @@ impl TransferQueue {
                 }
             }
         }
-        transfer.end(failed);
+        transfer.end(failed.is_none());
     }
 
     /// Returns whether an operation has completed within `timeout`.
@@ -187,7 +184,7 @@ impl TransferQueue {
     pub(crate) fn wait(&self, operation: u64, timeout: Option<Duration>) -> Result<bool, Refusal> {
         self.check(operation)?;
         let done = self.wait_until(operation, timeout)?;
-        // An operation that has failed may not have completed: its completion is still running.
+        // An operation may fail just after the wait for it has ended.
         match if done { self.state().failed.remove(&operation) } else { None } {
             Some(error) => Err(Refusal::Device(error)),
             None => Ok(done),
