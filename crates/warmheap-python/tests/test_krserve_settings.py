@@ -55,6 +55,7 @@ def test_the_three_sections_of_a_file_are_read(tmp_path: Path) -> None:
     [
         ("max_concurrent_ops: 4", "max_concurrent_ops: many", "line 10: `max_concurrent_ops` is `many`; it must be a w"),
         ("max_concurrent_ops: 4", "max_concurrent_ops: 0", "line 10: `max_concurrent_ops` is `0`"),
+        ("max_concurrent_ops: 4", "max_concurrent_ops: 1_0", "line 10: `max_concurrent_ops` is `1_0`"),
         ("max_concurrent_ops: 4", "max_concurrent_ops: [1]", "line 10: `max_concurrent_ops` is `a list of 1`"),
         ("max_concurrent_ops: 4", "max_pendingops: 4", "line 10: unknown key `max_pendingops`; did you mean `max_pend"),
         ("track_metrics: true", "track_metrics: yes", "line 12: `track_metrics` is `yes`; it must be true or false"),

@@ -6,6 +6,7 @@ A class of settings names its keys with their rules. This module knows no key.
 from __future__ import annotations
 
 import difflib
+import math
 import operator
 from typing import Any, ClassVar, Dict, List, NamedTuple, Optional
 
@@ -39,7 +40,8 @@ class Rule(NamedTuple):
         if isinstance(self.default, bool):
             return {"true": True, "false": False}.get(text.lower())
         try:
-            number = float(text)
+            # Python's underscores and other scripts' digits are no numbers in YAML.
+            number = float(text) if text.isascii() and "_" not in text else math.nan
         except ValueError:
             return None
         return self.check(int(number)) if number.is_integer() else None
