@@ -1,6 +1,7 @@
 //! The command line.
 
 use std::ffi::OsString;
+use std::io;
 use std::process::ExitCode;
 
 use clap::error::ErrorKind;
@@ -76,9 +77,11 @@ impl Cli {
     pub(crate) fn read(arguments: Vec<OsString>) -> Result<Self, Failure> {
         Self::try_parse_from(arguments).map_err(|error| match error.kind() {
             ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
-                // The reader may close the pipe early.
-                let _ = error.print();
-                Failure::Printed(ExitCode::SUCCESS)
+                match error.print() {
+                    // The reader may close the pipe early.
+                    Err(e) if e.kind() != io::ErrorKind::BrokenPipe => Failure::failed(e),
+                    _ => Failure::Printed(ExitCode::SUCCESS),
+                }
             }
             ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => Failure::Usage(
                 "a command is missing: bench, compare, check, replay, soak, watch, devices, completions or man".into(),

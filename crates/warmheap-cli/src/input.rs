@@ -1,5 +1,7 @@
 //! Reads the input of commands: traces with their sidecars, configurations, and results.
 
+use std::collections::BTreeMap;
+use std::fmt::Display;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
@@ -38,6 +40,14 @@ pub(crate) struct Sidecar {
     pub(crate) decoding_from_event: Option<u64>,
     /// The first event after the first decode step, which makes the second token.
     pub(crate) second_decode_from_event: Option<u64>,
+    /// The trace's own figures, for readers. The trace itself tells them.
+    #[serde(rename = "events")]
+    _events: Option<u64>,
+    #[serde(rename = "allocations")]
+    _allocations: Option<u64>,
+    /// Keys that are none of these, which may be misspelt.
+    #[serde(flatten)]
+    others: BTreeMap<String, Value>,
 }
 
 /// The remedy for a result that cannot be read or compared.
@@ -159,9 +169,22 @@ fn sidecar(path: &Path, file: File) -> Result<Sidecar, Failure> {
             path.display()
         )));
     }
-    serde_json::from_value(value).map_err(|e| {
-        Failure::Failed(format!("{}: not a sidecar ({e}); correct it or remove it", path.display()))
-    })
+    let wrong = |why: &dyn Display| {
+        Failure::Failed(format!("{}: not a sidecar ({why}); correct it or remove it", path.display()))
+    };
+    if !value.is_object() {
+        return Err(wrong(&"its JSON is no object"));
+    }
+    let sidecar: Sidecar = serde_json::from_value(value).map_err(|e| wrong(&e))?;
+    if !sidecar.others.is_empty() {
+        let names: Vec<_> = sidecar.others.keys().map(String::as_str).collect();
+        show::note(format_args!(
+            "{}: no keys of a sidecar, so ignored: {}",
+            path.display(),
+            names.join(", ")
+        ));
+    }
+    Ok(sidecar)
 }
 
 /// Returns the sidecar's path: `dir/a.json` for `dir/a.csv.zst`.
@@ -181,11 +204,10 @@ pub(crate) fn config(path: &Path) -> Result<Document, Failure> {
         input
             .read_to_string(&mut text)
             .map_err(|e| Failure::Failed(format!("standard input: cannot be read ({e}); give UTF-8 text")))?;
-        Document::from_text(&text)
+        Document::from_text(&text).map_err(|e| Failure::Failed(format!("standard input: {e}")))?
     } else {
-        Document::from_file(path)
-    }
-    .map_err(Failure::failed)?;
+        Document::from_file(path).map_err(Failure::failed)?
+    };
     document.config = document.config.with_environment().map_err(Failure::failed)?;
     Ok(document)
 }
@@ -198,15 +220,19 @@ pub(crate) fn config_or(
 ) -> Result<PoolConfig, Failure> {
     let config = match (path, environment_file()) {
         (Some(path), _) => return config(path).map(|document| document.config),
-        (None, Some(file)) => changed_by(&file, own),
+        (None, Some(file)) => {
+            let named = changed_by(&file, own);
+            let named = named.map_err(|e| Failure::Failed(format!("{CONFIG_VARIABLE}: {e}")))?;
+            Ok(named)
+        }
         (None, None) => Ok(own()),
     };
     config.and_then(PoolConfig::with_environment).map_err(Failure::failed)
 }
 
-/// Returns the file that `WARMHEAP_CONFIG` names, if it is set.
+/// Returns the file that `WARMHEAP_CONFIG` names, if it is set and not empty.
 pub(crate) fn environment_file() -> Option<PathBuf> {
-    std::env::var_os(CONFIG_VARIABLE).map(PathBuf::from)
+    std::env::var_os(CONFIG_VARIABLE).filter(|name| !name.is_empty()).map(PathBuf::from)
 }
 
 /// Applies a file to the command's own settings. A file that says how heaps are sized says all of it; any other

@@ -39,6 +39,10 @@ impl OutputFile {
                 own.display()
             )));
         }
+        if path == Path::new("-") {
+            let words = "--output - is no file; standard output has the result with --json";
+            return Err(Failure::Usage(words.to_owned()));
+        }
         if sidecars.iter().any(|sidecar| is_same(sidecar, path)) {
             return Err(Failure::Usage(format!(
                 "--output {} is the place of the trace's sidecar; name another file",
@@ -116,8 +120,10 @@ fn replace(path: &Path, text: &[u8]) -> io::Result<()> {
 }
 
 fn unwritable(path: &Path, error: &io::Error) -> Failure {
+    // An error with words of its own is of the file beside `path`, which the user does not know.
+    let why = if error.get_ref().is_some() { error.kind().to_string() } else { error.to_string() };
     Failure::Failed(format!(
-        "{}: cannot be written ({error}); check the folder and the space left",
+        "{}: cannot be written ({why}); check the folder and the space left",
         path.display()
     ))
 }

@@ -67,7 +67,7 @@ pub enum TraceErrorKind {
     InUse,
     /// The first line is not the header of a replay log.
     #[error(
-        "the header is `{found}`, which lacks one of Thread, Time, Action, Pointer, Size and Stream; give an RMM replay log"
+        "the header is `{found}`, which lacks one of Thread, Time, Action, Pointer, Size and Stream, with commas between them; give an RMM replay log"
     )]
     Header {
         /// The start of the first line.

@@ -1,7 +1,7 @@
 //! Parses the text of one line to one event.
 //!
 //! Programs of many years and languages write such logs. Columns may stand in any order and others between
-//! them, values may have spaces around them, and pointers may be decimal.
+//! them, values may have spaces and quotes around them, and pointers may be decimal.
 
 use std::time::Duration;
 
@@ -29,7 +29,7 @@ impl Layout {
     /// Reads the first line of a log. Returns `None` if a column is missing or there are too many.
     pub(crate) fn of_header(line: &[u8]) -> Option<Self> {
         let line = line.strip_prefix(b"\xef\xbb\xbf").unwrap_or(line);
-        let names = || line.split(|byte| *byte == b',').map(<[u8]>::trim_ascii);
+        let names = || line.split(|byte| *byte == b',').map(bare);
         let place = |column: &str| names().position(|name| name.eq_ignore_ascii_case(column.as_bytes()));
         let mut places = [0; COLUMNS.len()];
         for (found, column) in places.iter_mut().zip(COLUMNS) {
@@ -40,6 +40,13 @@ impl Layout {
     }
 }
 
+/// Returns a value without the spaces and the quotes around it.
+fn bare(value: &[u8]) -> &[u8] {
+    let value = value.trim_ascii();
+    let quoted = value.strip_prefix(b"\"").and_then(|rest| rest.strip_suffix(b"\""));
+    quoted.map_or(value, <[u8]>::trim_ascii)
+}
+
 /// Parses a line without its end. Returns `None` for a line on which the allocator neither gave nor took
 /// anything: the allocation of 0 bytes and the free of no pointer.
 pub(crate) fn event(line: &[u8], layout: &Layout) -> Result<Option<Event>, TraceErrorKind> {
@@ -47,7 +54,7 @@ pub(crate) fn event(line: &[u8], layout: &Layout) -> Result<Option<Event>, Trace
     let mut found = 0;
     for value in line.split(|b| *b == b',') {
         if let Some(column) = columns.get_mut(found) {
-            *column = value.trim_ascii();
+            *column = bare(value);
         }
         found += 1;
     }
@@ -181,6 +188,8 @@ mod tests {
         let spaced = read(b" 7 , 1.5 ,allocate , 0XFF, 1024 ,0 ");
         assert_eq!((spaced.thread, spaced.pointer, spaced.size), (7, 255, 1024));
         assert_eq!(read(b"0,0,free,255,1024,0").pointer, 255);
+        let quoted = br#""7","1.5", "allocate" ,"0xff","1024",0"#;
+        assert_eq!((read(quoted).pointer, read(quoted).size), (255, 1024));
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! The first bytes of the file decide on the format, not the name, so a renamed file still reads. Text
 //! streams through buffers of fixed size, so memory is bounded whatever the file claims.
 
+use std::error::Error;
 use std::io::{self, BufRead, BufReader, Read};
 
 use flate2::bufread::MultiGzDecoder;
@@ -53,7 +54,7 @@ impl<R: BufRead> ZstdFrames<R> {
         self.inside = false;
         let recorded = self.decoder.get_checksum_from_data();
         if recorded.is_some() && recorded != self.decoder.get_calculated_checksum() {
-            return Err(damaged("its checksum does not match"));
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "its checksum does not match"));
         }
         Ok(())
     }
@@ -85,6 +86,17 @@ impl<R: BufRead> Read for ZstdFrames<R> {
     }
 }
 
-fn damaged(reason: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, reason)
+/// Returns the error of a stream that ends early or has wrong bytes. The library's words are those of its own
+/// parts, so the reader gets the first reason beneath them.
+fn damaged(error: impl Error + 'static) -> io::Error {
+    let mut reason = error.source();
+    let mut ends_early = false;
+    while let Some(error) = reason {
+        let io = error.downcast_ref::<io::Error>();
+        ends_early |= io.is_some_and(|e| e.kind() == io::ErrorKind::UnexpectedEof);
+        reason = error.source();
+    }
+    let words =
+        if ends_early { "the compressed data ends early" } else { "the compressed data has wrong bytes" };
+    io::Error::new(io::ErrorKind::InvalidData, words)
 }

@@ -13,6 +13,7 @@ use warmheap::device::sim::SimDevice;
 use warmheap::device::{Device, Spec};
 use warmheap::{Pool, PoolConfig};
 
+use super::whole;
 use crate::failure::Failure;
 use crate::show::{grouped, significant};
 use crate::{device, input, show};
@@ -27,10 +28,10 @@ pub(crate) struct Args {
     /// A YAML file; - reads standard input.
     config: PathBuf,
     /// The memory in GiB of a machine other than this one.
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=1 << 20))]
+    #[arg(long, value_name = "N", value_parser = whole(" of GiB", 1, 1 << 20))]
     ram_gb: Option<u64>,
     /// The model's weights in MiB. The usual size of a heap for its class is shown, too.
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=1 << 30))]
+    #[arg(long, value_name = "N", value_parser = whole(" of MiB", 1, 1 << 30))]
     model_mb: Option<u64>,
     #[arg(long, default_value = "host", help = device::HELP)]
     device: Spec,

@@ -16,6 +16,18 @@ use warmheap_trace::replay::FirstFailure;
 
 use crate::failure::Failure;
 
+/// Returns a parser of whole numbers from `least` to `most`, of `what`.
+fn whole(
+    what: &'static str,
+    least: u64,
+    most: u64,
+) -> impl Fn(&str) -> Result<u64, String> + Clone + Send + Sync + 'static {
+    move |text| {
+        let number = text.parse().ok().filter(|number| (least..=most).contains(number));
+        number.ok_or_else(|| format!("it must be a whole number{what} from {least} to {most}"))
+    }
+}
+
 /// Parses a count of the command line: at least 1, and no larger than any sensible use.
 fn count(text: &str) -> Result<NonZeroUsize, String> {
     text.parse()

@@ -19,7 +19,7 @@ use warmheap::device::Spec;
 use warmheap_testing::soak::{Soak, Survived};
 use warmheap_trace::Program;
 
-use super::count;
+use super::{count, whole};
 use crate::failure::Failure;
 use crate::input::Trace;
 use crate::progress::Progress;
@@ -54,7 +54,7 @@ pub(crate) struct Args {
     heaps: Option<HeapSizing>,
     /// The seed of the random choices; by default a new one each time. It decides settings and choices, but
     /// not how the threads interleave.
-    #[arg(long)]
+    #[arg(long, value_parser = whole("", 0, u64::MAX))]
     seed: Option<u64>,
 }
 

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use warmheap::Statistics;
 use warmheap::config::MIB;
 
+use super::whole;
 use crate::failure::Failure;
 use crate::show::{grouped, percent, table};
 use crate::{input, show};
@@ -23,7 +24,7 @@ pub(crate) struct Args {
     #[arg(env = "WARMHEAP_STATS")]
     file: PathBuf,
     /// Seconds between two outputs.
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=3600))]
+    #[arg(long, default_value_t = 1, value_parser = whole(" of seconds", 1, 3600))]
     interval: u64,
     /// Print once and exit.
     #[arg(long)]

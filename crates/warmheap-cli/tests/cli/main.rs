@@ -7,4 +7,5 @@ mod documents;
 mod gate;
 mod json;
 mod manners;
+mod mistakes;
 mod run;

@@ -156,14 +156,14 @@ impl PoolConfig {
 }
 
 impl PoolConfig {
-    /// Applies the file that the variable [`CONFIG_VARIABLE`] names, if it is set, for programs that name no
-    /// configuration. It is read by [`with_yaml_file`](Self::with_yaml_file).
+    /// Applies the file that the variable [`CONFIG_VARIABLE`] names, if it is set and not empty, for programs that
+    /// name no configuration. It is read by [`with_yaml_file`](Self::with_yaml_file).
     ///
     /// # Errors
     /// As [`from_yaml_file`](Self::from_yaml_file).
     #[cfg(feature = "yaml")]
     pub fn with_environment_file(self) -> Result<Self, ConfigError> {
-        match std::env::var_os(CONFIG_VARIABLE) {
+        match std::env::var_os(CONFIG_VARIABLE).filter(|name| !name.is_empty()) {
             Some(path) => self.with_yaml_file(path),
             None => Ok(self),
         }

@@ -16,6 +16,8 @@ use crate::pool::interface::pressure::Pressure;
 use crate::sync::Ordering::Relaxed;
 use crate::sync::{AtomicBool, Mutex, lock};
 
+const TENTH_OF_MIB: u64 = MIB / 10;
+
 /// The most notes that wait. Further ones are dropped: a pool that cannot log for that long has little to
 /// add.
 const MOST: usize = 64;
@@ -63,11 +65,15 @@ impl Note {
         match self {
             Self::CouldNotGrow(error) => tracing::debug!(%error, "the pool could not grow"),
             Self::FellBack { size, fallback_allocations } => {
-                let mib = size as f64 / MIB as f64;
+                // Few bytes are not rounded to 0.
+                let shown = match size {
+                    ..TENTH_OF_MIB => format!("{size}B"),
+                    _ => format!("{:.1}MB", size as f64 / MIB as f64),
+                };
                 tracing::warn!(
                     size,
                     fallback_allocations,
-                    "Heap exhausted for {mib:.1}MB allocation, falling back to device allocation"
+                    "Heap exhausted for {shown} allocation, falling back to device allocation"
                 );
                 tracing::info!("Consider increasing heap_size_mb or num_heaps");
             }
