@@ -21,13 +21,16 @@
 use std::ops::Deref;
 use std::sync::Arc;
 
+use objc2::runtime::ProtocolObject;
+use objc2_metal::MTLCommandBuffer;
+
 use crate::config::MIB;
 use crate::device::DeviceError;
 pub use crate::device::metal::{
     Binding, CpuCache, Hazards, HeapUse, MetalDevice, MetalFallback, MetalHeap, MetalOptions, MetalQueue,
     OwnBuffer, Placement, ResidencyOptions, ResidencyUse, Storage, WarmUp,
 };
-use crate::device::metal::{binding, own_buffer};
+use crate::device::metal::{binding, encode_zero, own_buffer};
 use crate::{Buffer, Pool, PoolConfig, StartError};
 
 /// A [`Pool`] whose memory is MTLHeaps; everything a pool can do, it does through `Deref`.
@@ -126,6 +129,14 @@ pub trait AsMetal {
     /// automatic heaps and for other devices' memory, [`DeviceError::Failed`] or
     /// [`DeviceError::OutOfMemory`] if Metal refuses.
     fn own_mtl_buffer(&self) -> Result<OwnBuffer, DeviceError>;
+
+    /// Encodes into `commands` that the GPU clears this buffer, ahead of what is encoded next. A request with
+    /// `zeroed()` is cleared on another queue instead, and its caller waits for that. No encoder may be open.
+    ///
+    /// # Errors
+    /// [`DeviceError::Unsupported`] or [`DeviceError::ForeignMemory`] for other devices' memory,
+    /// [`DeviceError::Failed`] if Metal refuses.
+    fn encode_zero(&self, commands: &ProtocolObject<dyn MTLCommandBuffer>) -> Result<(), DeviceError>;
 }
 
 impl AsMetal for Buffer {
@@ -143,5 +154,10 @@ impl AsMetal for Buffer {
         let tag = self.tag().name();
         let label = (!tag.is_empty()).then_some(tag);
         own_buffer(&*place, place.offset()..place.offset() + self.size(), label)
+    }
+
+    fn encode_zero(&self, commands: &ProtocolObject<dyn MTLCommandBuffer>) -> Result<(), DeviceError> {
+        let place = self.memory().ok_or(DeviceError::Unsupported { what: "buffers without memory" })?;
+        encode_zero(&*place, place.offset()..place.offset() + self.size(), commands)
     }
 }

@@ -19,7 +19,7 @@ kernel void attend(device const float *cache [[buffer(0)]],
                    device float *y [[buffer(2)]],
                    constant uint &states [[buffer(3)]],
                    uint column [[thread_position_in_grid]]) {
-    float highest = -INFINITY, total = 0, sum = 0;
+    float highest = -MAXFLOAT, total = 0, sum = 0;
     for (uint s = 0; s < states; s++) {
         float score = 0;
         for (uint i = 0; i < WIDTH; i++) score += cache[s * WIDTH + i] * x[i];

@@ -1,6 +1,6 @@
 //! A device that refuses calls. Every failure is an error that says what happened, and changes nothing.
 
-use warmheap::device::metal::{MetalDevice, MetalOptions, Placement, own_buffer};
+use warmheap::device::metal::{MetalDevice, MetalOptions, Placement, Storage, own_buffer};
 use warmheap::device::{Device, DeviceError};
 
 use crate::support::double::{self, counts_now, turn};
@@ -124,5 +124,38 @@ fn long_fills_and_copies_are_cut() {
         own::fill(&*memory, 0..end, 9).unwrap();
         assert_eq!(read(&queue, &*memory, end - 4..end), [9; 4]);
         assert_eq!(read(&queue, &*memory, GIB - 4..GIB + 4), [9; 8]);
+    });
+}
+
+/// Metal ends the process for what a GPU or a system lacks, so the device must ask first.
+#[test]
+fn what_the_gpu_lacks_is_an_error() {
+    const MAC2: i32 = 1;
+    const METAL3: i32 = 2;
+    const UNIFIED_MEMORY: i32 = 4;
+    const GPU_ADDRESS: i32 = 8;
+    const APPLE_FAMILY: i32 = 16;
+    let shared = || MetalOptions::default().with_storage(Storage::Shared);
+    let open = |lacks, options| {
+        turn(|k| k.lacks = lacks);
+        let device = MetalDevice::system_default(options)?;
+        let memory = device.create_heap(&request(MIB))?;
+        own::fill(&*memory, 0..MIB, 1)?;
+        Ok::<_, DeviceError>(device.residency().supported)
+    };
+    alone(|| {
+        let lacks = MAC2 | APPLE_FAMILY;
+        assert!(matches!(open(lacks, MetalOptions::default()), Err(DeviceError::Unsupported { .. })));
+        assert!(open(lacks, MetalOptions::default().with_placement(Placement::Automatic)).unwrap());
+        assert!(open(MAC2, shared()).unwrap());
+        assert!(open(APPLE_FAMILY, MetalOptions::default()).unwrap());
+        for lacks in [APPLE_FAMILY, UNIFIED_MEMORY] {
+            assert!(matches!(open(lacks, shared()), Err(DeviceError::Unsupported { .. })));
+        }
+        let old = open(GPU_ADDRESS, MetalOptions::default());
+        assert!(matches!(old, Err(DeviceError::Unavailable { .. })), "{old:?}");
+        assert!(!open(METAL3, MetalOptions::default()).unwrap());
+        turn(|k| k.fail_after = 0);
+        assert!(matches!(open(0, shared()), Err(DeviceError::OutOfMemory { .. })));
     });
 }

@@ -8,9 +8,9 @@ use std::any::Any;
 use std::ops::Range;
 
 use objc2::runtime::ProtocolObject;
-use objc2_metal::MTLBuffer;
+use objc2_metal::{MTLBuffer, MTLCommandBuffer};
 
-use super::{MetalFallback, MetalHeap, OwnBuffer};
+use super::{MetalFallback, MetalHeap, OwnBuffer, span_of};
 use crate::device::{DeviceError, Memory};
 
 /// The place of a range: the two arguments of `setBuffer:offset:atIndex:`.
@@ -64,4 +64,19 @@ pub fn own_buffer(
     } else {
         Err(DeviceError::Unsupported { what: "MTLBuffers over memory of another device" })
     }
+}
+
+/// Encodes into `commands` that the GPU clears `range` of `memory`. The CPU does not wait. No encoder may be
+/// open.
+///
+/// # Errors
+/// - [`DeviceError::ForeignMemory`] for memory that is not Metal's
+/// - [`DeviceError::OutOfRange`] if `range` does not lie in the memory
+/// - [`DeviceError::Failed`] if Metal refuses
+pub fn encode_zero(
+    memory: &dyn Memory,
+    range: Range<u64>,
+    commands: &ProtocolObject<dyn MTLCommandBuffer>,
+) -> Result<(), DeviceError> {
+    span_of(memory)?.encode_zero(commands, range)
 }

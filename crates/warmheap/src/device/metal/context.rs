@@ -70,10 +70,7 @@ impl Context {
         self.fills.get().ok_or(DeviceError::Unsupported { what: "command queues" })
     }
 
-    /// Makes the GPU write `range` of `buffer`. The caller opens an autorelease pool.
-    ///
-    /// Blits on macOS write whole words. So the end is rounded up to a word, which stays within the last
-    /// alignment unit of the range.
+    /// As [`encode_fill`], on the queue for fills.
     pub(super) fn fill(
         &self,
         buffer: &ProtocolObject<dyn MTLBuffer>,
@@ -81,17 +78,9 @@ impl Context {
         byte: u8,
         wait: bool,
     ) -> Result<(), DeviceError> {
-        let failed = |reason: &str| DeviceError::Failed { call: "fillBuffer", reason: reason.into() };
-        let end = range.end.next_multiple_of(4).min(buffer.length() as u64);
         let queue = self.fills()?;
-        let commands = queue.raw().commandBuffer().ok_or_else(|| failed("no command buffer"))?;
-        let blit = commands.blitCommandEncoder().ok_or_else(|| failed("no blit encoder"))?;
-        for slice in slices(end - range.start) {
-            let start = range.start + slice.start;
-            let words = NSRange::new(start as usize, (slice.end - slice.start) as usize);
-            blit.fillBuffer_range_value(buffer, words, byte);
-        }
-        blit.endEncoding();
+        let commands = queue.raw().commandBuffer().ok_or_else(|| no_fill("no command buffer"))?;
+        encode_fill(&commands, buffer, range, byte)?;
         let ticket = queue.submit(&commands);
         if wait {
             wait_for(queue, ticket)?;
@@ -133,18 +122,30 @@ impl Context {
 
     /// Waits until all fills and copies so far are done, and returns the last of their tickets. Those that
     /// failed are done too: the caller that waited for one has its error.
-    pub(super) fn finish_fills(&self) -> Result<u64, DeviceError> {
-        let Some(queue) = self.fills.get() else { return Ok(0) };
+    pub(super) fn finish_fills(&self) -> u64 {
+        let Some(queue) = self.fills.get() else { return 0 };
         let last = queue.last();
-        match wait_for(queue, last) {
-            Err(DeviceError::Lost { reason }) => Err(DeviceError::Lost { reason }),
-            _ => Ok(last),
+        let _ = wait_for(queue, last);
+        last
+    }
+
+    /// Encodes into the caller's own `commands` that the GPU clears `range` of `buffer`, after the fills so
+    /// far. The caller opens an autorelease pool.
+    pub(super) fn encode_zero(
+        &self,
+        commands: &ProtocolObject<dyn MTLCommandBuffer>,
+        buffer: &ProtocolObject<dyn MTLBuffer>,
+        range: Range<u64>,
+    ) -> Result<(), DeviceError> {
+        if let Some(fills) = self.fills.get() {
+            fills.encode_wait(commands, fills.last());
         }
+        encode_fill(commands, buffer, range, 0)
     }
 
     /// As [`Context::finish_fills`], and returns the error of the first that failed since the last call.
     pub(super) fn check_fills(&self) -> Result<(), DeviceError> {
-        let last = self.finish_fills()?;
+        let last = self.finish_fills();
         let checked = self.checked_fills.fetch_max(last, Relaxed);
         self.fills.get().and_then(|queue| queue.first_failure_after(checked)).map_or(Ok(()), Err)
     }
@@ -156,11 +157,37 @@ fn slices(len: u64) -> impl Iterator<Item = Range<u64>> {
     (0..len).step_by(SLICE).map(move |start| start..len.min(start + SLICE as u64))
 }
 
-/// Waits for a fill or a copy. Both are short, so only a lost device takes longer than the limit.
-fn wait_for(queue: &MetalQueue, ticket: u64) -> Result<(), DeviceError> {
-    const LIMIT: Duration = Duration::from_secs(60);
-    if queue.wait(ticket, LIMIT)? {
-        return Ok(());
+/// Encodes that the GPU writes `range` of `buffer`. The caller opens an autorelease pool.
+///
+/// Blits on macOS write whole words. So the end is rounded up to a word, which stays within the last alignment
+/// unit of the range.
+fn encode_fill(
+    commands: &ProtocolObject<dyn MTLCommandBuffer>,
+    buffer: &ProtocolObject<dyn MTLBuffer>,
+    range: Range<u64>,
+    byte: u8,
+) -> Result<(), DeviceError> {
+    let end = range.end.next_multiple_of(4).min(buffer.length() as u64);
+    let blit = commands.blitCommandEncoder().ok_or_else(|| no_fill("no blit encoder"))?;
+    for slice in slices(end - range.start) {
+        let start = range.start + slice.start;
+        let words = NSRange::new(start as usize, (slice.end - slice.start) as usize);
+        blit.fillBuffer_range_value(buffer, words, byte);
     }
-    Err(DeviceError::Lost { reason: format!("a fill or copy did not end within {} s", LIMIT.as_secs()) })
+    blit.endEncoding();
+    Ok(())
+}
+
+fn no_fill(reason: &str) -> DeviceError {
+    DeviceError::Failed { call: "fillBuffer", reason: reason.into() }
+}
+
+/// Waits for a fill or a copy, however long it takes. On a tracked heap it comes after all work on that heap.
+/// An earlier return would give memory to its next user while the fill is still to come.
+fn wait_for(queue: &MetalQueue, ticket: u64) -> Result<(), DeviceError> {
+    const LONG: Duration = Duration::from_secs(60);
+    while !queue.wait(ticket, LONG)? {
+        tracing::warn!(ticket, "a fill or copy on the GPU has waited for another {} s", LONG.as_secs());
+    }
+    Ok(())
 }

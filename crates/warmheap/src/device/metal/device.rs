@@ -14,6 +14,7 @@ use objc2_metal::{
 
 use super::autorelease::pooled;
 use super::context::Context;
+use super::support::check;
 use super::{MetalFallback, MetalHeap, MetalOptions, MetalQueue, ResidencyUse, Storage};
 use crate::device::memory::sensible;
 use crate::device::{Device, DeviceError, DeviceLimits, HeapKind, HeapRequest, Memory, ObjectCount};
@@ -39,22 +40,32 @@ impl MetalDevice {
     /// Opens the system's default GPU.
     ///
     /// # Errors
-    /// [`DeviceError::Unavailable`] if there is none, as in most virtual machines.
+    /// - [`DeviceError::Unavailable`] if there is none, as in most virtual machines
+    /// - as [`MetalDevice::from_raw`]
     pub fn system_default(options: MetalOptions) -> Result<Self, DeviceError> {
         let raw = MTLCreateSystemDefaultDevice().ok_or(DeviceError::Unavailable {
             device: "metal",
             reason: "MTLCreateSystemDefaultDevice found no GPU for this process".into(),
         })?;
-        Ok(Self::from_raw(raw, options))
+        Self::from_raw(raw, options)
     }
 
     /// Wraps an engine's own MTLDevice.
-    #[must_use]
-    pub fn from_raw(raw: Retained<ProtocolObject<dyn MTLDevice>>, options: MetalOptions) -> Self {
+    ///
+    /// # Errors
+    /// - [`DeviceError::Unavailable`] before macOS 13 and iOS 16
+    /// - [`DeviceError::Unsupported`] if the GPU has no heaps of the kind that the options name. Metal itself
+    ///   would end the process.
+    /// - [`DeviceError::OutOfMemory`] if Metal has no memory for one small buffer
+    pub fn from_raw(
+        raw: Retained<ProtocolObject<dyn MTLDevice>>,
+        options: MetalOptions,
+    ) -> Result<Self, DeviceError> {
         pooled(|| {
+            check(&raw, &options)?;
             let name = format!("metal: {}", raw.name()).into();
             let context = Arc::new(Context::new(raw, options));
-            Self { fixed: Fixed::ask(&context), name, context }
+            Ok(Self { fixed: Fixed::ask(&context), name, context })
         })
     }
 
@@ -101,8 +112,7 @@ impl MetalDevice {
     /// Waits until all fills so far are done.
     ///
     /// # Errors
-    /// - [`DeviceError::Failed`] for the first fill that failed on the GPU since the last call
-    /// - [`DeviceError::Lost`] if the fills do not end within a minute
+    /// [`DeviceError::Failed`] for the first fill that failed on the GPU since the last call.
     pub fn finish_fills(&self) -> Result<(), DeviceError> {
         self.context.check_fills()
     }
@@ -116,6 +126,13 @@ impl MetalDevice {
     /// memory through an address, its buffer also needs `useResource:usage:`.
     pub fn use_memory(&self, encoder: &ProtocolObject<dyn MTLComputeCommandEncoder>) {
         self.context.residency.use_memory(encoder);
+    }
+
+    /// Records that work uses this device's memory now. Submissions of a [`MetalQueue`] do this by themselves.
+    /// A program that has made memory purgeable calls this before work on other queues, so that the memory
+    /// in use is resident again.
+    pub fn note_use(&self) {
+        self.context.residency.before_work();
     }
 
     /// Returns what is resident now.

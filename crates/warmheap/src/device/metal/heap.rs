@@ -215,7 +215,7 @@ unsafe impl Memory for MetalHeap {
     unsafe fn set_volatile(&self, volatile: bool) -> Result<Contents, DeviceError> {
         let mut locked = self.lock();
         let state = if volatile {
-            self.member.leave();
+            self.member.rest();
             locked.placed.clear();
             MTLPurgeableState::Volatile
         } else {

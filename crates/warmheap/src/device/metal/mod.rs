@@ -24,6 +24,7 @@
 //! | `access` | converting memory and an offset to arguments of Metal calls |
 //! | `autorelease` | an autorelease pool around a call |
 //! | `shared` | a Metal object that any thread may keep and use |
+//! | `support` | checks of the GPU and the system before any other call |
 //! | `span` | one MTLBuffer over a region: address, contents, fill, warm-up |
 //! | `placed` | MTLBuffers over single ranges, made for callers and kept for reuse |
 //! | `objects` | the budget of driver objects |
@@ -48,8 +49,9 @@ mod queue;
 mod residency;
 mod shared;
 mod span;
+mod support;
 
-pub use access::{Binding, binding, own_buffer};
+pub use access::{Binding, binding, encode_zero, own_buffer};
 pub use device::MetalDevice;
 pub use fallback::MetalFallback;
 pub use heap::{HeapUse, MetalHeap};

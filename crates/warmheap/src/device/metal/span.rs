@@ -11,7 +11,7 @@ use std::sync::Arc;
 use objc2::rc::Retained;
 use objc2::runtime::ProtocolObject;
 use objc2_foundation::NSString;
-use objc2_metal::{MTLBuffer, MTLResource, MTLStorageMode};
+use objc2_metal::{MTLBuffer, MTLCommandBuffer, MTLResource, MTLStorageMode};
 
 use super::autorelease::pooled;
 use super::context::Context;
@@ -73,7 +73,7 @@ impl Span {
             return self.fill_by_gpu(range, byte, true);
         };
         // A warm-up that still runs must not overwrite these bytes.
-        self.context.finish_fills()?;
+        self.context.finish_fills();
         // SAFETY: the range lies within the span, whose contents are mapped as long as `self.buffer` lives.
         // The caller promises that nothing else uses the range.
         unsafe {
@@ -102,6 +102,19 @@ impl Span {
             WarmUp::Residency => self.fill_by_gpu(range, 0, true),
             WarmUp::Fill { wait } => self.fill_by_gpu(range, 0, wait),
         }
+    }
+
+    /// See [`encode_zero`](super::encode_zero).
+    pub(super) fn encode_zero(
+        &self,
+        commands: &ProtocolObject<dyn MTLCommandBuffer>,
+        range: Range<u64>,
+    ) -> Result<(), DeviceError> {
+        if within(&range, self.size)? == 0 {
+            return Ok(());
+        }
+        let range = range.start + self.lead..range.end + self.lead;
+        pooled(|| self.context.encode_zero(commands, &self.buffer, range))
     }
 
     fn fill_by_gpu(&self, range: Range<u64>, byte: u8, wait: bool) -> Result<(), DeviceError> {

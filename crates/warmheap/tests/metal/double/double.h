@@ -42,10 +42,12 @@ struct metal_double_knobs {
   int32_t held;           // the GPU takes work but does not run it
   int32_t fail_work;      // this many command buffers will fail instead of running
   int32_t stall;          // this many command buffers will start, and run on until the test ends them
+  int32_t lacks;          // of the GPU and the system: bits of `enum lacks`
   int32_t old_system;     // no residency sets
   int32_t fail_sets;      // making a residency set fails
   int32_t under_pressure; // volatile memory is taken
 };
+enum lacks { NO_MAC2 = 1, NO_METAL3 = 2, NO_UNIFIED_MEMORY = 4, NO_GPU_ADDRESS = 8, NO_APPLE_FAMILY = 16 };
 extern struct metal_double_knobs knobs;
 
 struct metal_double_counts {

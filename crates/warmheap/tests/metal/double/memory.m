@@ -75,6 +75,12 @@ static DoubleBuffer *make_buffer(DoubleDevice *d, DoubleHeap *h, NSUInteger leng
 - (uint64_t)recommendedMaxWorkingSetSize { return knobs.budget; }
 - (NSUInteger)maxBufferLength { return max_buffer(); }
 - (NSUInteger)currentAllocatedSize { return LOAD(&counts.bytes); }
+- (BOOL)supportsFamily:(NSInteger)f {
+  if (f == 5001) return !(knobs.lacks & NO_METAL3);
+  if (f == 2002) return !(knobs.lacks & NO_MAC2);
+  return f >= 1001 && f <= 1009 && !(knobs.lacks & NO_APPLE_FAMILY);
+}
+- (BOOL)hasUnifiedMemory { return !(knobs.lacks & NO_UNIFIED_MEMORY); }
 - (BOOL)respondsToSelector:(SEL)s {
   if (knobs.old_system && strstr(sel_getName(s), "ResidencySet")) return NO;
   return [super respondsToSelector:s];
@@ -87,6 +93,9 @@ static DoubleBuffer *make_buffer(DoubleDevice *d, DoubleHeap *h, NSUInteger leng
   REQUIRE(d->size, "a heap descriptor whose size was not set");
   REQUIRE(d->storage == 0 || d->storage == 2, "storage mode %lu is not allowed on heaps", d->storage);
   REQUIRE(d->type == 0 || d->type == 1, "heap type %ld", d->type);
+  int lacks = knobs.lacks;
+  REQUIRE(d->type == 0 || !(lacks & NO_APPLE_FAMILY && lacks & NO_MAC2), "a placement heap on a GPU without them");
+  REQUIRE(d->storage == 2 || !(lacks & (NO_APPLE_FAMILY | NO_UNIFIED_MEMORY)), "a shared heap on a GPU without them");
   NSUInteger size = up(d->size, PAGE);
   if (!may_allocate(size)) return nil;
   DoubleHeap *h = [DoubleHeap new];
@@ -152,7 +161,14 @@ static DoubleBuffer *make_buffer(DoubleDevice *d, DoubleHeap *h, NSUInteger leng
 @implementation DoubleBuffer
 - (NSUInteger)length { return length; }
 - (NSUInteger)heapOffset { return heap && heap->type == 1 ? offset : 0; }
-- (uint64_t)gpuAddress { return (uint64_t)memory; }
+- (uint64_t)gpuAddress {
+  REQUIRE(!(knobs.lacks & NO_GPU_ADDRESS), "gpuAddress: an unrecognised selector on this system");
+  return (uint64_t)memory;
+}
+- (BOOL)respondsToSelector:(SEL)s {
+  if (knobs.lacks & NO_GPU_ADDRESS && !strcmp(sel_getName(s), "gpuAddress")) return NO;
+  return [super respondsToSelector:s];
+}
 - (void *)contents {
   REQUIRE(opt_storage(options) == 0, "contents of a private buffer");
   return memory;

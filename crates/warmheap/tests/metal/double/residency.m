@@ -58,6 +58,7 @@ static void take(Members *m, int i) { DoubleAllocation *a = m->v[i]; m->v[i] = m
 
 @implementation DoubleDevice (Residency)
 - (id)newResidencySetWithDescriptor:(MTLResidencySetDescriptor *)d error:(NSError **)e {
+  REQUIRE(!(knobs.lacks & NO_METAL3), "a residency set on a GPU without family Metal3");
   if (knobs.fail_sets) { *e = [NSError of:"no residency set for a test"]; return nil; }
   DoubleSet *s = [DoubleSet new];
   s->device = [self retain];

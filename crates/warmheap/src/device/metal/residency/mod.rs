@@ -19,12 +19,16 @@ pub struct ResidencyOptions {
     /// Whether heaps and fallback buffers are kept in residency sets, if the system has them.
     pub enabled: bool,
     /// The share of the working set that one set may hold (0 to 1). The system unwires a set as a whole. A
-    /// heap larger than this gets its own set.
+    /// heap larger than this gets its own set. A set may always hold 64 MiB.
     pub set_share: f64,
-    /// The most sets. Metal allows 32 for each queue, those of the engine included.
+    /// The most sets. Metal allows 32 for each queue, those of the engine included. The default, 16, leaves the
+    /// other half to the engine.
     pub max_sets: usize,
-    /// How long memory stays wired after the last submission of a [`MetalQueue`](super::MetalQueue) of this
-    /// device. With zero there is no thread for this, and the system decides.
+    /// How long memory stays wired after the last use, once the program has said that it is idle
+    /// ([`Pool::make_purgeable`](crate::Pool::make_purgeable)). Until then it stays wired, because queues that
+    /// are not a [`MetalQueue`](super::MetalQueue) may use it. A use is a submission of a `MetalQueue` of this
+    /// device, or [`MetalDevice::note_use`](super::MetalDevice::note_use). With zero there is no thread for
+    /// this, and the system decides.
     pub keep_alive: Duration,
     /// The share of the working set (0 to 1) that is left to the rest of the system. Memory that would take
     /// from this reserve is not wired, but can still be used.
@@ -36,7 +40,7 @@ impl Default for ResidencyOptions {
         Self {
             enabled: true,
             set_share: 0.05,
-            max_sets: 32,
+            max_sets: 16,
             keep_alive: Duration::from_secs(180),
             reserve_share: 0.10,
         }

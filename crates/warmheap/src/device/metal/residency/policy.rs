@@ -130,33 +130,41 @@ pub(super) enum Tick {
     Nothing,
     /// Request residency again, before the system takes idle memory.
     Refresh,
-    /// Release the memory to the system, because it was idle for too long.
+    /// Release the memory to the system, because the program is idle, and was for too long.
     LetGo,
 }
 
-/// Tracks the last use. It is awake from the first use until memory was idle for too long.
+/// Tracks the last use. It is awake from the first use until the program has said that it is idle, and no use
+/// came for too long. Without that word the memory may be in use by queues that are not ours.
 #[derive(Debug)]
 pub(super) struct KeepAlive {
     keep: Duration,
     last_use: Duration,
+    resting: bool,
     pub(super) awake: bool,
 }
 
 impl KeepAlive {
     pub(super) fn new(keep: Duration) -> Self {
-        Self { keep, last_use: Duration::ZERO, awake: false }
+        Self { keep, last_use: Duration::ZERO, resting: false, awake: false }
     }
 
     /// Records a use. Returns whether residency must be requested for it.
     pub(super) fn used(&mut self, now: Duration) -> bool {
         self.last_use = now;
+        self.resting = false;
         !std::mem::replace(&mut self.awake, true)
+    }
+
+    /// Records that the program is idle.
+    pub(super) fn rest(&mut self) {
+        self.resting = true;
     }
 
     pub(super) fn tick(&mut self, now: Duration) -> Tick {
         if !self.awake {
             Tick::Nothing
-        } else if now.saturating_sub(self.last_use) <= self.keep {
+        } else if !self.resting || now.saturating_sub(self.last_use) <= self.keep {
             Tick::Refresh
         } else {
             self.awake = false;
@@ -245,6 +253,8 @@ mod tests {
         assert_eq!(alive.tick(seconds(1)), Tick::Nothing);
         assert!(alive.used(seconds(2)));
         assert!(!alive.used(seconds(3)));
+        assert_eq!(alive.tick(seconds(1000)), Tick::Refresh); // queues that are not ours may use it
+        alive.rest();
         assert_eq!(alive.tick(seconds(183)), Tick::Refresh);
         assert_eq!(alive.tick(seconds(184)), Tick::LetGo);
         assert_eq!(alive.tick(seconds(185)), Tick::Nothing);

@@ -14,8 +14,8 @@ use objc2::runtime::{NSObjectProtocol, ProtocolObject};
 use objc2::sel;
 use objc2_foundation::NSString;
 use objc2_metal::{
-    MTLAllocation, MTLBuffer, MTLCommandQueue, MTLComputeCommandEncoder, MTLDevice, MTLHeap, MTLResidencySet,
-    MTLResidencySetDescriptor, MTLResourceUsage,
+    MTLAllocation, MTLBuffer, MTLCommandQueue, MTLComputeCommandEncoder, MTLDevice, MTLGPUFamily, MTLHeap,
+    MTLResidencySet, MTLResidencySetDescriptor, MTLResourceUsage,
 };
 
 use super::policy::{Bounds, Id, KeepAlive, Policy, Tick};
@@ -25,6 +25,10 @@ use crate::device::metal::shared::Shared;
 
 /// The time between two requests that keep idle memory wired.
 const HEARTBEAT: Duration = Duration::from_millis(500);
+
+/// A set may hold this much, however small its share of the working set is. A set per small heap would use up
+/// the sets of a queue.
+const SMALLEST_SET: u64 = 64 << 20;
 
 /// The residency of one device's memory. Clones share it.
 #[derive(Debug, Clone)]
@@ -90,11 +94,13 @@ impl Residency {
         device: &ProtocolObject<dyn MTLDevice>,
         options: &ResidencyOptions,
     ) -> Self {
-        let supported = device.respondsToSelector(sel!(newResidencySetWithDescriptor:error:));
+        // The selector alone does not say so: some virtual GPUs have it.
+        let supported = device.respondsToSelector(sel!(newResidencySetWithDescriptor:error:))
+            && device.supportsFamily(MTLGPUFamily::Metal3);
         let working_set = device.recommendedMaxWorkingSetSize() as f64;
         let plan = (options.enabled && supported).then(|| Plan {
             policy: Policy::new(Bounds {
-                set_bytes: (working_set * options.set_share) as u64,
+                set_bytes: ((working_set * options.set_share) as u64).max(SMALLEST_SET),
                 max_sets: options.max_sets,
                 total_bytes: (working_set * (1.0 - options.reserve_share)) as u64,
             }),
@@ -213,6 +219,14 @@ impl Member {
             plan.policy.remove(self.id);
         }
         state.carry_out(&self.residency.0, false);
+    }
+
+    /// As [`Member::leave`], because the program has become idle.
+    pub(in crate::device::metal) fn rest(&self) {
+        self.leave();
+        if let Some(plan) = &mut self.residency.0.lock().plan {
+            plan.alive.rest();
+        }
     }
 
     /// Puts the memory back into a set at the next commit.
