@@ -219,7 +219,8 @@ def test_a_child_of_a_fork_gets_memory_from_mlx_itself() -> None:
     quiet(
         INSTALL,
         """
-        import os
+        import os, warnings
+        warnings.simplefilter("ignore", DeprecationWarning)  # MLX has a thread, so Python warns of the fork
         kept = mx.ones((1000,))
         mx.eval(kept)
         child = os.fork()
