@@ -12,7 +12,7 @@
 //!
 //! - `library`: the functions of the loaded MLX and of the C++ runtime, by name
 //! - `layout`: the allocator object, and its table of virtual functions
-//! - `adapter`: the functions in the new table; in `host` and `metal`, the buffers that MLX holds
+//! - `adapter`: the functions in the new table. Its files `host` and `metal` hold MLX's buffers
 //!
 //! The only unsafe code is in `library`, `layout` and `adapter`. Nothing here is ever removed: MLX frees arrays
 //! until the last moment of the process, from any thread.
@@ -26,6 +26,7 @@ mod library;
 use std::path::Path;
 
 use warmheap::Pool;
+use warmheap::device::DeviceError;
 
 pub use error::InstallError;
 
@@ -54,6 +55,8 @@ pub struct Usage {
     /// The most bytes alive after an allocation since the start or the last [`reset_peak`]; 0 if there was none,
     /// as in MLX.
     pub peak: usize,
+    /// The bytes that the pool holds from the device.
+    pub reserved: usize,
 }
 
 /// Returns what MLX holds of the installed pool, or `None` while none is installed. What MLX allocated before is
@@ -68,8 +71,11 @@ pub fn reset_peak() {
     adapter::reset_peak();
 }
 
-/// Says that MLX has no work in flight that it queued before this call, as after `mlx.core.synchronize()`. On Metal,
-/// what MLX freed until then goes back to the pool.
-pub fn synchronized() {
-    adapter::synchronized();
+/// Gives memory that MLX does not use back to the device, until the pool holds `keep` bytes besides. MLX must have no
+/// work in flight that it queued before this call, as after `mlx.core.synchronize()`.
+///
+/// # Errors
+/// Returns the device's error. What it took back until then stays back.
+pub fn give_back(keep: usize) -> Result<(), DeviceError> {
+    adapter::give_back(keep)
 }

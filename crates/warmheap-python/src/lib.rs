@@ -77,7 +77,7 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
         wrap_pyfunction!(mlx::install, module)?,
         wrap_pyfunction!(mlx::usage, module)?,
         wrap_pyfunction!(mlx::reset_peak, module)?,
-        wrap_pyfunction!(mlx::synchronized, module)?,
+        wrap_pyfunction!(mlx::give_back, module)?,
         wrap_pyfunction!(nothing, module)?,
         wrap_pyfunction!(statistics::all, module)?,
         wrap_pyfunction!(statistics::to_prometheus, module)?,

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use pyo3::prelude::*;
 
 use crate::contents::{MemoryPool, pool_argument};
-use crate::interpreter::errors::Class;
+use crate::interpreter::errors::{Class, IntoPython};
 
 /// Makes the MLX in this library file take its memory from the pool.
 #[pyfunction]
@@ -19,12 +19,12 @@ pub(crate) fn install(
     installed.map_err(|reason| Class::Other.error(reason))
 }
 
-/// Returns the bytes of the pool that MLX holds now, and the most at one moment.
+/// Returns the bytes that MLX holds of the pool now, the most at one moment, and what the pool holds.
 #[pyfunction]
 #[pyo3(name = "_mlx_usage")]
-pub(crate) fn usage() -> (usize, usize) {
+pub(crate) fn usage() -> (usize, usize, usize) {
     let usage = warmheap_mlx::usage().unwrap_or_default();
-    (usage.active, usage.peak)
+    (usage.active, usage.peak, usage.reserved)
 }
 
 /// Lets the peak start again.
@@ -34,9 +34,9 @@ pub(crate) fn reset_peak() {
     warmheap_mlx::reset_peak();
 }
 
-/// Says that MLX has no work in flight that it queued before.
+/// Gives back what MLX does not use, but for `keep` bytes. MLX has no work in flight that it queued before.
 #[pyfunction]
-#[pyo3(name = "_mlx_synchronized")]
-pub(crate) fn synchronized(py: Python<'_>) {
-    py.detach(warmheap_mlx::synchronized);
+#[pyo3(name = "_mlx_give_back")]
+pub(crate) fn give_back(py: Python<'_>, keep: usize) -> PyResult<()> {
+    py.detach(|| warmheap_mlx::give_back(keep)).map_err(IntoPython::into_python)
 }

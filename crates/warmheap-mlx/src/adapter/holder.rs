@@ -3,7 +3,7 @@
 
 use std::ffi::c_void;
 
-use warmheap::{AllocError, Pool};
+use warmheap::{AllocError, CallSite, Pool};
 
 /// Keeps the buffers that MLX holds, by what MLX calls them.
 pub(super) trait Holder: Send + Sync {
@@ -20,7 +20,7 @@ pub(super) trait Holder: Send + Sync {
     /// A buffer behind such a lock counts as ours, of no bytes.
     fn inherited_size(&self, address: usize) -> Option<usize>;
 
-    /// MLX has no work in flight that it queued before this call.
+    /// Gives the pool what it keeps for MLX, which has no work in flight that it queued before this call.
     fn synchronized(&self);
 }
 
@@ -30,4 +30,9 @@ pub(super) enum Refusal {
     AskMlx,
     /// The request fails.
     Final(AllocError),
+}
+
+/// The call site of every request.
+pub(super) fn mlx() -> CallSite {
+    CallSite::foreign("mlx.core", 0)
 }

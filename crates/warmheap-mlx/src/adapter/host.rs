@@ -6,9 +6,9 @@ use std::ffi::c_void;
 use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
 
 use rustc_hash::FxBuildHasher;
-use warmheap::{AllocError, Buffer, Pool, Request};
+use warmheap::{AllocError, Buffer, CallSite, Pool, Request};
 
-use super::holder::{Holder, Refusal};
+use super::holder::{Holder, Refusal, mlx};
 use crate::error::InstallError;
 
 /// The alignment of arrays in bytes: a cache line, and what vector instructions like best.
@@ -27,6 +27,8 @@ pub(super) struct Host {
     /// The bytes between what MLX calls a buffer and its memory. MLX's own functions keep the size there. Ours
     /// never use them, so the memory begins where the pool's buffer does.
     header: usize,
+    /// Leak reports name this, because MLX does not say which line asked.
+    site: CallSite,
     shards: [Shard; 1 << SHARD_BITS],
 }
 
@@ -37,7 +39,7 @@ impl Host {
         if trial.host_ptr().is_none() {
             return Err(InstallError::NotHost);
         }
-        Ok(Self { header, shards: std::array::from_fn(|_| Shard::default()) })
+        Ok(Self { header, site: mlx(), shards: std::array::from_fn(|_| Shard::default()) })
     }
 
     fn lock(&self, address: usize) -> MutexGuard<'_, HashMap<usize, Buffer, FxBuildHasher>> {
@@ -54,7 +56,8 @@ impl Host {
 impl Holder for Host {
     fn allocate(&self, pool: &Pool, size: usize) -> Result<(*mut c_void, usize), Refusal> {
         // MLX asks for arrays of no bytes, and frees them.
-        let buffer = match pool.allocate(Request::new(size.max(1) as u64).align(ALIGN).tag("mlx")) {
+        let request = Request::new(size.max(1) as u64).align(ALIGN).tag("mlx").call_site(self.site);
+        let buffer = match pool.allocate(request) {
             Ok(buffer) => buffer,
             Err(AllocError::Forked(_)) => return Err(Refusal::AskMlx),
             Err(error) => return Err(Refusal::Final(error)),

@@ -15,7 +15,7 @@ use rustc_hash::FxBuildHasher;
 use warmheap::metal::{AsMetal, OwnBuffer};
 use warmheap::{Buffer, Pool, Request};
 
-use super::holder::{Holder, Refusal};
+use super::holder::{Holder, Refusal, mlx};
 use crate::error::InstallError;
 
 /// The pages of Apple's systems, to which MLX rounds.
@@ -44,7 +44,8 @@ pub(super) struct Metal(Mutex<Objects>);
 impl Object {
     fn new(pool: &Pool, size: usize) -> Result<Self, Refusal> {
         // MLX's own allocator knows how to fail, and may find memory that the pool may not use.
-        let buffer = pool.allocate(Request::new(size as u64).tag("mlx")).map_err(|_| Refusal::AskMlx)?;
+        let request = Request::new(size as u64).tag("mlx").call_site(mlx());
+        let buffer = pool.allocate(request).map_err(|_| Refusal::AskMlx)?;
         let mtl = buffer.own_mtl_buffer().map_err(|_| Refusal::AskMlx)?;
         Ok(Self { mtl, buffer })
     }

@@ -15,6 +15,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
 
 use warmheap::Pool;
+use warmheap::device::DeviceError;
 use warmheap::fork::Process;
 
 use crate::Usage;
@@ -70,6 +71,7 @@ pub(crate) fn usage() -> Option<Usage> {
     ADAPTER.get().map(|adapter| Usage {
         active: adapter.active.load(Ordering::Relaxed),
         peak: adapter.peak.load(Ordering::Relaxed),
+        reserved: adapter.pool.reserved_bytes() as usize,
     })
 }
 
@@ -79,10 +81,11 @@ pub(crate) fn reset_peak() {
     }
 }
 
-pub(crate) fn synchronized() {
-    if let Some(adapter) = ADAPTER.get().filter(|adapter| adapter.process.is_current()) {
-        adapter.holder.synchronized();
-    }
+pub(crate) fn give_back(keep: usize) -> Result<(), DeviceError> {
+    let Some(adapter) = ADAPTER.get().filter(|adapter| adapter.process.is_current()) else { return Ok(()) };
+    adapter.holder.synchronized();
+    let target = adapter.active.load(Ordering::Relaxed).saturating_add(keep);
+    adapter.pool.trim(target as u64).map(|_| ())
 }
 
 impl Adapter {

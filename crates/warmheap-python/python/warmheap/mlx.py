@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Dict, Optional, Tuple, Union
 
 from . import _native
-from ._errors import WarmheapError
+from ._errors import ArgumentError, WarmheapError
 from ._native import MemoryPool, PoolConfig, Statistics
 
 # MLX's allocator has one interface in these versions: from the first on, below the second.
@@ -65,11 +65,13 @@ def install(
     if not first <= _numbers(version) < below:
         known = " and ".join(f"{first[0]}.{minor}" for minor in range(first[1], below[1]))
         raise WarmheapError(f"MLX {version} is not a version that Warmheap knows; it knows {known}")
+    if "device" in settings:
+        raise ArgumentError("MLX's build chooses the device; install() takes none")
+    on_metal = bool(core.metal.is_available())
     # As MLX itself allocates on Metal.
-    device = "metal:shared,untracked" if core.metal.is_available() else "host"
-    made = MemoryPool(config, device=device, **settings)
+    made = MemoryPool(config, device="metal:shared,untracked" if on_metal else "host", **settings)
     _native._mlx_install(made, str(_library(core)))
-    _speak_of(made, core)
+    _speak_of_the_pool(core, on_metal)
     _pool = made
     return made
 
@@ -104,14 +106,18 @@ def _library(core: Any) -> Path:
     return next((library for library in libraries if library.exists()), module)
 
 
-def _speak_of(pool: MemoryPool, core: Any) -> None:
+def _speak_of_the_pool(core: Any, on_metal: bool) -> None:
     """Replaces MLX's functions about memory by functions that add what the pool has."""
     own_active, own_peak, own_reset = core.get_active_memory, core.get_peak_memory, core.reset_peak_memory
     own_cache, own_clear, own_limit = core.get_cache_memory, core.clear_cache, core.set_cache_limit
-    # There is no limit until the program sets one.
+    # MLX's own cache would keep what nothing asks it for any more. On Metal it serves what the pool refuses.
+    said_limit = int(own_limit(0))
+    if on_metal:
+        own_limit(said_limit)
+    # The pool has no limit until the program sets one.
     limit = sys.maxsize
     # What the last clearing could not give back, because it lies in pages with arrays.
-    between = 0
+    left = 0
 
     def get_active_memory() -> int:
         return int(own_active()) + _native._mlx_usage()[0]
@@ -125,36 +131,37 @@ def _speak_of(pool: MemoryPool, core: Any) -> None:
         _native._mlx_reset_peak()
 
     def get_cache_memory() -> int:
-        if own_cache() + unused() > limit:
+        if own_cache() + unused() - left > limit:
             give_back(limit)
-        return int(own_cache()) + unused()
+        return int(own_cache()) + max(0, unused() - left)
 
     def clear_cache() -> None:
+        nonlocal left
         own_clear()
         give_back(0)
+        left = unused()
 
-    def set_cache_limit(bytes: int) -> int:
-        nonlocal limit
-        before = int(own_limit(bytes))
-        limit = bytes
+    def set_cache_limit(limit: int) -> int:
+        return bound(limit)
+
+    def bound(new: int) -> int:
+        nonlocal limit, said_limit
+        before = int(own_limit(new)) if on_metal else said_limit
+        limit = said_limit = new
         get_cache_memory()
         return before
 
-    def held() -> int:
-        return 0 if pool.closed else pool.reserved_bytes - _native._mlx_usage()[0]
-
     def unused() -> int:
-        return max(0, held() - between)
+        active, _, reserved = _native._mlx_usage()
+        return max(0, reserved - active)
 
     def give_back(keep: int) -> None:
-        nonlocal between
-        # Work that is queued may still write to arrays that the program has dropped.
+        # Work that is queued may still write to arrays that the program has dropped. Without Metal, a new limit
+        # of MLX's own cache waits for all streams.
         core.synchronize()
-        _native._mlx_synchronized()
-        if not pool.closed:
-            pool.trim(_native._mlx_usage()[0] + keep)
-        if keep == 0:
-            between = held()
+        if not on_metal:
+            own_limit(0)
+        _native._mlx_give_back(keep)
 
     for function in (
         get_active_memory,
@@ -164,14 +171,22 @@ def _speak_of(pool: MemoryPool, core: Any) -> None:
         clear_cache,
         set_cache_limit,
     ):
-        function.__doc__ = getattr(core, function.__name__).__doc__
-        setattr(core, function.__name__, function)
+        name = function.__name__
+        function.__doc__ = getattr(core, name).__doc__
+        # Older programs find some of them in `mlx.core.metal`.
+        for module in (core, core.metal):
+            if hasattr(module, name):
+                setattr(module, name, function)
 
 
 def _main() -> None:
     arguments = sys.argv[1:]
+    usage = "usage: python -m warmheap.mlx (PROGRAM.py | -m MODULE) [ARGUMENT]...; WARMHEAP_CONFIG names its settings"
+    if arguments[:1] in (["-h"], ["--help"]):
+        print(usage)
+        return
     if not arguments or arguments == ["-m"]:
-        sys.exit("usage: python -m warmheap.mlx (PROGRAM.py | -m MODULE) [ARGUMENT]...")
+        sys.exit(usage)
     # The module's other copy is the one that programs import.
     importlib.import_module("warmheap.mlx").install()
     if arguments[0] == "-m":
