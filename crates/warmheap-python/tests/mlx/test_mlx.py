@@ -229,7 +229,6 @@ def test_a_child_of_a_fork_gets_memory_from_mlx_itself() -> None:
         warnings.simplefilter("ignore", DeprecationWarning)  # MLX has a thread, so Python warns of the fork
         kept = mx.ones((1000,))
         mx.eval(kept)
-        warnings.simplefilter("ignore")  # CPython 3.12 and later warn of forks beside threads
         child = os.fork()
         if child == 0:
             made = mx.array([1.0, 2.0])  # evaluation needs threads that a child does not have

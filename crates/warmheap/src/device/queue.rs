@@ -9,8 +9,9 @@ use super::DeviceError;
 /// command queue, a CUDA stream with a host-visible counter, a worker thread.
 ///
 /// Work submitted at value *n* is complete once [`Queue::completed`] is at least *n*, whether it succeeded or
-/// failed: it touches memory no more. A queue that returns [`DeviceError::Lost`] does so for good, and none of its work touches memory any more. Any other error, or
-/// a panic, says nothing about the work: what waits for the queue goes on waiting.
+/// failed: it touches memory no more. A queue that returns [`DeviceError::Lost`] does so for good, and none of
+/// its work touches memory any more. Any other error, or a panic, says nothing about the work: what waits for the
+/// queue goes on waiting.
 ///
 /// A pool keeps a queue for as long as work on it uses the pool's memory, longer than any handle perhaps.
 pub trait Queue: fmt::Debug + Send + Sync {
