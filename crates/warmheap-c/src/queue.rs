@@ -262,8 +262,10 @@ pub extern "C" fn wh_retire(buffer: wh_buffer, ticket: wh_ticket) -> wh_status {
     })
 }
 
-/// Notes that work up to `ticket` uses a movable buffer, so that compaction does not move it before. Call it
-/// while the buffer is pinned. A buffer that is not movable stays where it is anyway. Since 0.2.
+/// Notes that work up to `ticket` uses a movable buffer. Compaction does not move the buffer before that work is done,
+/// and no other use gets its memory, also if it is freed or retired. Work of several queues may be noted. Call it while
+/// the buffer is pinned. A buffer that is not movable stays where it is anyway, and `wh_retire` keeps its memory.
+/// Since 0.2.
 #[unsafe(no_mangle)]
 pub extern "C" fn wh_in_flight_until(buffer: wh_buffer, ticket: wh_ticket) -> wh_status {
     guarded(|| {
