@@ -20,7 +20,7 @@ pub enum InstallError {
         /// The function's name in the file.
         symbol: &'static str,
     },
-    /// The allocator is of a class that is not served.
+    /// The allocator is of a class that is not served on this system.
     #[error(
         "MLX's allocator is of the class {0}; Warmheap serves the allocator of MLX's builds for processors"
     )]

@@ -1,8 +1,8 @@
 //! What MLX holds of a pool on Metal, where it calls an MTLBuffer a buffer.
 //!
 //! MLX orders the GPU's work by the identity of MTLBuffers, and may free one while the GPU writes to it. So bytes
-//! that MLX freed serve it again only as the same object. They go back to the pool, for other objects, once MLX has
-//! synchronised. Until then this is what MLX's own cache of buffers is, with the same rule for sizes.
+//! that MLX freed serve it again only as the same object. They go back to the pool, for other objects, once the
+//! program says that MLX has synchronised. Until then this is what MLX's own cache of buffers is, with the same rule for sizes.
 #![forbid(unsafe_code)]
 
 use std::collections::{BTreeMap, HashMap};
@@ -77,7 +77,7 @@ impl Metal {
 impl Objects {
     /// Takes the smallest freed object that has `size` bytes and does not waste much more than it gives.
     fn reuse(&mut self, size: usize) -> Option<Object> {
-        let most = (2 * size).min(size.saturating_add(2 * PAGE));
+        let most = size.saturating_mul(2).min(size.saturating_add(2 * PAGE));
         let (&found, objects) = self.freed.range_mut(size..most).next()?;
         let object = objects.pop();
         if objects.is_empty() {

@@ -71,7 +71,8 @@ pub(crate) fn usage() -> Option<Usage> {
     ADAPTER.get().map(|adapter| Usage {
         active: adapter.active.load(Ordering::Relaxed),
         peak: adapter.peak.load(Ordering::Relaxed),
-        reserved: adapter.pool.reserved_bytes() as usize,
+        // In a child of `fork` the pool is the parent's.
+        reserved: if adapter.process.is_current() { adapter.pool.reserved_bytes() as usize } else { 0 },
     })
 }
 
@@ -155,7 +156,8 @@ unsafe extern "C-unwind" fn free(this: Object, buffer: *mut c_void) {
 /// Replaces `size_t size(Buffer) const`.
 unsafe extern "C-unwind" fn size(this: Object, buffer: *mut c_void) -> usize {
     let Some(adapter) = ADAPTER.get() else { return 0 };
-    match adapter.size(buffer as usize) {
+    let ours = catch_unwind(AssertUnwindSafe(|| adapter.size(buffer as usize)));
+    match ours.unwrap_or(Some(0)) {
         Some(size) => size,
         // SAFETY: the buffer is not ours, so MLX's own function allocated it.
         None => unsafe { (adapter.before.size)(this, buffer) },

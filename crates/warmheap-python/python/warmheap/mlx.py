@@ -11,7 +11,7 @@ import os
 import runpy
 import sys
 from pathlib import Path
-from typing import Any, Dict, Optional, Tuple, Union
+from typing import Any, Callable, Dict, List, Optional, Tuple, Union
 
 from . import _native
 from ._errors import ArgumentError, WarmheapError
@@ -21,6 +21,8 @@ from ._native import MemoryPool, PoolConfig, Statistics
 _VERSIONS = ((0, 31), (0, 33))
 
 _pool: Optional[MemoryPool] = None
+# MLX's own function, where it waits for all streams.
+_own_limit: Optional[Callable[[int], int]] = None
 
 
 def install(
@@ -71,8 +73,8 @@ def install(
     # As MLX itself allocates on Metal.
     made = MemoryPool(config, device="metal:shared,untracked" if on_metal else "host", **settings)
     _native._mlx_install(made, str(_library(core)))
-    _speak_of_the_pool(core, on_metal)
     _pool = made
+    _speak_of_the_pool(core, on_metal)
     return made
 
 
@@ -106,14 +108,41 @@ def _library(core: Any) -> Path:
     return next((library for library in libraries if library.exists()), module)
 
 
+def give_back(keep: int = 0) -> None:
+    """Gives memory that MLX does not use back to the device, until ``keep`` bytes of it are left.
+
+    Waits for MLX's work before: for all streams without Metal, and for the calling thread's default stream with
+    it. On Metal, wait for the other streams before you call this.
+
+    Raises
+    ------
+    ArgumentError
+        ``keep`` is no number of bytes.
+    WarmheapError
+        No pool serves MLX: :func:`install` was not called.
+    """
+    if isinstance(keep, bool) or not isinstance(keep, int) or not 0 <= keep <= sys.maxsize:
+        raise ArgumentError(f"keep is {keep!r}; it must be a number of bytes from 0 on")
+    pool()
+    core: Any = importlib.import_module("mlx.core")
+    # Work that is queued may still write to arrays that the program has dropped.
+    core.synchronize()
+    if _own_limit is not None:
+        # A new limit of MLX's own cache waits for all streams. That cache is empty.
+        _own_limit(0)
+    _native._mlx_give_back(keep)
+
+
 def _speak_of_the_pool(core: Any, on_metal: bool) -> None:
     """Replaces MLX's functions about memory by functions that add what the pool has."""
+    global _own_limit
     own_active, own_peak, own_reset = core.get_active_memory, core.get_peak_memory, core.reset_peak_memory
     own_cache, own_clear, own_limit = core.get_cache_memory, core.clear_cache, core.set_cache_limit
-    # MLX's own cache would keep what nothing asks it for any more. On Metal it serves what the pool refuses.
-    said_limit = int(own_limit(0))
-    if on_metal:
-        own_limit(said_limit)
+    said_limit = 0
+    if not on_metal:
+        # MLX's own cache would keep what nothing asks it for any more. On Metal it serves what the pool refuses.
+        said_limit = int(own_limit(0))
+        _own_limit = own_limit
     # The pool has no limit until the program sets one.
     limit = sys.maxsize
     # What the last clearing could not give back, because it lies in pages with arrays.
@@ -131,14 +160,15 @@ def _speak_of_the_pool(core: Any, on_metal: bool) -> None:
         _native._mlx_reset_peak()
 
     def get_cache_memory() -> int:
-        if own_cache() + unused() - left > limit:
+        if not on_metal and unused() > limit:
             give_back(limit)
-        return int(own_cache()) + max(0, unused() - left)
+        return int(own_cache()) + unused()
 
     def clear_cache() -> None:
         nonlocal left
         own_clear()
-        give_back(0)
+        give_back()
+        left = 0
         left = unused()
 
     def set_cache_limit(limit: int) -> int:
@@ -146,31 +176,27 @@ def _speak_of_the_pool(core: Any, on_metal: bool) -> None:
 
     def bound(new: int) -> int:
         nonlocal limit, said_limit
-        before = int(own_limit(new)) if on_metal else said_limit
+        before = said_limit
         limit = said_limit = new
         get_cache_memory()
         return before
 
     def unused() -> int:
+        nonlocal left
         active, _, reserved = _native._mlx_usage()
-        return max(0, reserved - active)
+        held = max(0, reserved - active)
+        left = min(left, held) if active else 0
+        return held - left
 
-    def give_back(keep: int) -> None:
-        # Work that is queued may still write to arrays that the program has dropped. Without Metal, a new limit
-        # of MLX's own cache waits for all streams.
-        core.synchronize()
-        if not on_metal:
-            own_limit(0)
-        _native._mlx_give_back(keep)
-
-    for function in (
+    functions: List[Callable[..., Any]] = [
         get_active_memory,
         get_peak_memory,
         reset_peak_memory,
         get_cache_memory,
-        clear_cache,
-        set_cache_limit,
-    ):
+    ]
+    if not on_metal:
+        functions += [clear_cache, set_cache_limit]
+    for function in functions:
         name = function.__name__
         function.__doc__ = getattr(core, name).__doc__
         # Older programs find some of them in `mlx.core.metal`.

@@ -148,6 +148,54 @@ def test_threads_and_streams_share_the_pool() -> None:
     )
 
 
+def test_what_clearing_left_counts_again_once_no_array_is_beside_it() -> None:
+    quiet(
+        INSTALL,
+        """
+        small, large = [], []
+        for _ in range(100):
+            small.append(mx.ones((100,)))
+            large.append(mx.ones((1 << 18,)))
+            mx.eval(small, large)
+        del large
+        mx.clear_cache()
+        left = pool.reserved_bytes
+        assert left > 0 and mx.get_cache_memory() == 0, (left, mx.get_cache_memory())
+        del small
+        assert mx.get_cache_memory() == pool.reserved_bytes, (mx.get_cache_memory(), pool.reserved_bytes)
+        warmheap.mlx.give_back()
+        assert pool.reserved_bytes == 0
+        for wrong in (-1, 1.5, True, "1", None, 1 << 70):
+            try:
+                warmheap.mlx.give_back(wrong)
+            except warmheap.ArgumentError:
+                continue
+            raise AssertionError(wrong)
+        """,
+    )
+
+
+def test_clearing_waits_for_all_streams() -> None:
+    quiet(
+        INSTALL,
+        """
+        stream = mx.new_stream(mx.cpu)
+        for _ in range(5):
+            with mx.stream(stream):
+                x = mx.random.normal((200, 200))
+                for _ in range(5):
+                    x = x @ x / 200
+                mx.async_eval(x)
+            del x
+            mx.clear_cache()
+        mx.synchronize(stream)
+        mx.clear_cache()
+        # MLX keeps the state of its random numbers.
+        assert pool.reserved_bytes <= 4 << 20, pool.leak_report()
+        """,
+    )
+
+
 def test_an_unknown_version_or_a_second_pool_leaves_mlx_alone() -> None:
     said = quiet(
         START,
@@ -232,6 +280,7 @@ def test_a_child_of_a_fork_gets_memory_from_mlx_itself() -> None:
         child = os.fork()
         if child == 0:
             made = mx.array([1.0, 2.0])  # evaluation needs threads that a child does not have
+            assert mx.get_cache_memory() >= 0 and mx.get_active_memory() > 0
             del made, kept
             os._exit(7)
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
