@@ -53,7 +53,7 @@ pub use torch::{
 };
 
 /// The version of this interface. A library works with a program that was compiled against a header of the
-/// same major version. Since 0.1.
+/// same major version, and of the same or a smaller minor version. Since 0.1.
 pub const WH_VERSION_MAJOR: u32 = 0;
 /// The minor version rises when functions are added. Since 0.1.
 pub const WH_VERSION_MINOR: u32 = 2;

@@ -39,7 +39,7 @@ inline void close_pool(wh_pool pool) noexcept { wh_pool_close(pool); }
 class Pool {
   public:
     /// Opens a pool on `device` (`"host"`, `"sim:discrete"`, `"cuda:0"`, `"metal"`) with a configuration as
-    /// YAML text. Without one the pool sizes itself.
+    /// YAML text. Without one the pool sizes itself, unless `WARMHEAP_CONFIG` names a file with settings.
     explicit Pool(const std::string &device = "host", const std::string &config = {}) {
         wh_pool pool{};
         detail::check(wh_pool_open(device.c_str(), config.empty() ? nullptr : config.c_str(), &pool));
