@@ -36,9 +36,8 @@ pub use error::InstallError;
 /// builds for processors need a pool on the host device, and its builds for Metal one on Metal with shared memory
 /// in placement heaps, untracked, as MLX itself allocates.
 ///
-/// On the host a request that the pool cannot serve becomes MLX's exception (`std::runtime_error`, "[malloc] Unable
-/// to allocate ... bytes"). On Metal, and in a child of `fork`, MLX's own allocator serves it. Any thread may call
-/// this; one call succeeds.
+/// On the host a request that the pool cannot serve becomes MLX's exception, a `std::runtime_error`. On Metal, and in
+/// a child of `fork`, MLX's own allocator serves it. Any thread may call this; one call succeeds.
 ///
 /// # Errors
 /// Returns [`InstallError`] and leaves MLX as it is if MLX is not as this crate knows it, if the pool cannot
