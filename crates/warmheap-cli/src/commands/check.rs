@@ -166,21 +166,29 @@ fn other_machine(args: &Args, ram_gb: u64) -> Machine {
     Machine { device: Arc::new(device), name, ram_gb: Some(ram_gb) }
 }
 
-/// Returns how long a start will take, in milliseconds: the time to create and warm one heap, or as much of it
-/// as `PROBE`, measured here, for all heaps and bytes. Returns `None` if nothing is to be warmed, or if that
-/// cannot be measured.
+/// Returns how long a start will take, in milliseconds. A heap of `PROBE` bytes, or of what one heap warms, and one
+/// of an eighth of it are created and warmed here. From them follow the cost of a heap and the cost of a byte.
+/// Returns `None` if nothing is to be warmed, or if that cannot be measured.
 fn startup_ms(device: &Arc<dyn Device>, config: &PoolConfig, heaps: usize) -> Option<f64> {
     let warmed = config.warmed_bytes();
-    let probe = warmed.min(PROBE);
-    if probe == 0 || heaps == 0 {
+    if warmed == 0 || heaps == 0 {
         return None;
     }
-    let one = PoolConfig::default().with_num_heaps(1).with_heap_size(probe).with_warmup_sizes([probe]);
+    let (small, large) = ((warmed.min(PROBE) / 8).max(1), warmed.min(PROBE));
+    let (quick, slow) = (start_ms(device, small)?, start_ms(device, large)?);
+    let byte = ((slow - quick) / large.saturating_sub(small).max(1) as f64).max(0.0);
+    let heap = (slow - byte * large as f64).max(0.0);
+    Some(heaps as f64 * (heap + byte * warmed as f64))
+}
+
+/// Creates a pool of one heap of these bytes and warms them. Returns the time.
+fn start_ms(device: &Arc<dyn Device>, bytes: u64) -> Option<f64> {
+    let one = PoolConfig::default().with_num_heaps(1).with_heap_size(bytes).with_warmup_sizes([bytes]);
     let started = Instant::now();
     let pool = Pool::new(Arc::clone(device), one).ok()?;
     let time = started.elapsed();
     drop(pool);
-    Some(time.as_secs_f64() * 1e3 * heaps as f64 * warmed as f64 / probe as f64)
+    Some(time.as_secs_f64() * 1e3)
 }
 
 /// Returns settings that also start on the device.
@@ -219,7 +227,7 @@ impl fmt::Display for Output {
         if self.enabled && !self.sizes_heaps {
             writeln!(
                 f,
-                "The file does not say how heaps are sized: from C, or by WARMHEAP_CONFIG, the pool sizes them"
+                "The file does not say how heaps are sized: from C, Python or PyTorch the pool sizes them"
             )?;
         }
         if let Some(time) = self.startup_ms {

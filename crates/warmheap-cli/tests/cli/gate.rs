@@ -236,12 +236,37 @@ fn results_of_different_rounds_compare() {
     for pair in [[&few, &many], [&many, &few]] {
         let run = warmheap(&["compare", pair[0], pair[1], "--json", "--threshold", "20"]);
         let result: Value = serde_json::from_str(&run.stdout).unwrap();
-        for line in result["lines"].as_array().unwrap() {
-            if ["Calls per round", "Fallbacks per round"].contains(&line["name"].as_str().unwrap()) {
-                assert!(line["before"].as_f64().unwrap() > 0.0, "{line}");
-                assert_eq!(line["regression"], json!(false), "{line}");
-            }
+        for name in ["Calls, later rounds", "Fallbacks, round 1", "Fallbacks, later rounds"] {
+            let lines = result["lines"].as_array().unwrap();
+            let line = lines.iter().find(|line| line["name"] == name).unwrap();
+            assert!(line["before"].as_f64().unwrap() > 0.0, "{line}");
+            assert_eq!(line["regression"], json!(false), "{line}");
         }
+    }
+}
+
+#[test]
+fn heaps_that_grow_in_the_first_round_make_no_difference_to_later_ones() {
+    let folder = Folder::new();
+    let trace = folder.file("a.csv", small_trace());
+    let grows = folder.file("grows.yaml", "heap_sizing: elastic\n");
+    let result = |rounds: &str| {
+        let output = folder.path(rounds).display().to_string();
+        let bench = ["bench", "--device", "sim", "--trace", &trace, "--config", &grows];
+        let run = warmheap(&[&bench[..], &["--rounds", rounds, "--output", &output]].concat());
+        assert_eq!(run.code, 0, "{run:?}");
+        output
+    };
+    let (few, many) = (result("2"), result("9"));
+    for pair in [[&few, &many], [&many, &few]] {
+        let run = warmheap(&["compare", pair[0], pair[1], "--json", "--threshold", "1"]);
+        let result: Value = serde_json::from_str(&run.stdout).unwrap();
+        let lines = result["lines"].as_array().unwrap();
+        let calls: Vec<_> =
+            lines.iter().filter(|line| line["name"].as_str().unwrap().starts_with("Calls")).collect();
+        assert_eq!(calls.len(), 2, "{run:?}");
+        assert!(calls[0]["before"].as_f64().unwrap() > 0.0, "{run:?}");
+        assert!(calls.iter().all(|line| line["regression"] == json!(false)), "{run:?}");
     }
 }
 

@@ -250,6 +250,45 @@ fn a_result_keeps_the_place_and_the_mode_of_the_file_before_it() {
     assert!(!std::path::Path::new("/dev/null").is_file());
     let run = bench(&folder.path("").display().to_string());
     assert!(run.code == 1 && run.stderr.contains("cannot be written"), "{run:?}");
+    // A mode that the mask would shorten stays, and a file with two names keeps both.
+    std::fs::set_permissions(&file, PermissionsExt::from_mode(0o666)).unwrap();
+    let other_name = folder.path("other.json");
+    std::fs::hard_link(&file, &other_name).unwrap();
+    assert_eq!(bench(&file).code, 0);
+    assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o666);
+    assert_eq!(std::fs::read(&file).unwrap(), std::fs::read(&other_name).unwrap());
+    std::fs::remove_file(&other_name).unwrap();
+    assert_eq!(bench(&file).code, 0);
+    assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o666);
+    // A link may lead to a file that is not there yet.
+    let target = folder.path("target.json");
+    let early = folder.path("early.json");
+    symlink("target.json", &early).unwrap();
+    assert_eq!(bench(&early.display().to_string()).code, 0);
+    assert!(early.is_symlink() && target.is_file());
+}
+
+#[test]
+#[cfg(unix)]
+fn a_result_that_can_have_no_file_costs_no_run() {
+    let folder = Folder::new();
+    let trace = folder.file("one.csv", "Thread,Time,Action,Pointer,Size,Stream\n0,0,allocate,1,64,0\n");
+    let long = folder.path(&"n".repeat(300)).display().to_string();
+    let absent = folder.path("absent/").display().to_string();
+    for output in [long.as_str(), absent.as_str(), "/dev/full/x.json", "/proc/version"] {
+        let run =
+            warmheap(&["bench", "--device", "sim", "--trace", &trace, "--rounds", "1", "--output", output]);
+        assert!(
+            run.code == 1 && run.stdout.is_empty() && run.stderr.contains("cannot be written"),
+            "{run:?}"
+        );
+        assert!(!run.stderr.contains("entity") && !run.stderr.contains(".warmheap-"), "{run:?}");
+    }
+    assert!(!folder.path("absent").exists());
+    // A disk without space is found out by writing: the result is shown.
+    let run =
+        warmheap(&["bench", "--device", "sim", "--trace", &trace, "--rounds", "1", "--output", "/dev/full"]);
+    assert!(run.code == 1 && run.stdout.contains("Hit rate"), "{run:?}");
 }
 
 #[test]

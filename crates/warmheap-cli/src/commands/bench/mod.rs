@@ -21,7 +21,7 @@ use warmheap::device::{Device, Spec};
 use warmheap::{Pool, PoolConfig, Statistics};
 use warmheap_trace::replay::{Phases, play_phases};
 
-use self::output::{Output, Side, median, milliseconds};
+use self::output::{FirstRound, Output, Side, median, milliseconds};
 use super::count;
 use crate::failure::Failure;
 use crate::input::{self, Trace, sizes_at_peak};
@@ -79,10 +79,11 @@ pub(crate) fn run(args: &Args, json: bool) -> Result<ExitCode, Failure> {
     let read: Vec<_> = args.trace.iter().chain(&named).map(PathBuf::as_path).collect();
     let file = args.output.as_deref().map(|path| OutputFile::open(path, &read)).transpose()?;
     let output = measure(args, &trace, config)?;
-    if let Some(file) = file {
-        file.write(format!("{}\n", show::to_json(NAME, &output)?).as_bytes())?;
-    }
+    let text = format!("{}\n", show::to_json(NAME, &output)?);
+    let written = file.map_or(Ok(()), |file| file.write(text.as_bytes()));
+    // A result that could not be written is shown.
     show::print(json, NAME, &output)?;
+    written?;
     let sides = [("the baseline", &output.baseline), ("the pool", &output.pool)];
     let driver_pool = output.driver_pool.iter().map(|side| ("the driver's pool", side));
     let failed = sides.into_iter().chain(driver_pool).find(|(_, side)| side.failed > 0);
@@ -131,6 +132,7 @@ fn measure(args: &Args, trace: &Trace, config: PoolConfig) -> Result<Output, Fai
     let started = Instant::now();
     let (mut without, mut with) = (vec![vec![]; others.len()], vec![]);
     let (mut statistics, mut end_reserved_bytes) = (Statistics::default(), 0);
+    let mut first_round = FirstRound::default();
     while with.is_empty() || goes_on(with.len(), started.elapsed()) {
         for (pool, rounds) in others.iter().zip(&mut without) {
             rounds.push(play_phases(&trace.program, pool, || {}));
@@ -140,6 +142,14 @@ fn measure(args: &Args, trace: &Trace, config: PoolConfig) -> Result<Output, Fai
             statistics = pool.statistics();
             end_reserved_bytes = pool.reserved_bytes();
         }));
+        if with.len() == 1 {
+            let after = pool.statistics();
+            first_round = FirstRound {
+                device_calls: after.device_calls - calls_at_start,
+                fallback_allocations: after.fallback_allocations,
+                failed: with[0].failed,
+            };
+        }
         progress.step();
     }
     drop(progress);
@@ -175,6 +185,7 @@ fn measure(args: &Args, trace: &Trace, config: PoolConfig) -> Result<Output, Fai
         peak_reserved_bytes: pool.peak_reserved_bytes(),
         end_reserved_bytes,
         peak_live_bytes: summary.peak_live_bytes,
+        first_round,
         device_calls_after_startup: pool.statistics().device_calls - calls_at_start,
         config: pool.config().to_yaml(),
         grades: Grades::of(&statistics),

@@ -43,6 +43,8 @@ pub(crate) struct Output {
     pub(crate) peak_live_bytes: u64,
     /// Calls to the device after start-up, in all rounds of the pool.
     pub(crate) device_calls_after_startup: u64,
+    /// What of these counts, and of `pool.failed` and the statistics, the first round of the pool had.
+    pub(crate) first_round: FirstRound,
     /// The pool's settings, as a configuration file.
     pub(crate) config: String,
     /// The statistics over all rounds, with the buffers that are alive when the trace ends.
@@ -51,6 +53,14 @@ pub(crate) struct Output {
     pub(crate) findings: Vec<Finding>,
     /// What the findings change, as a configuration file; empty if nothing.
     pub(crate) change: String,
+}
+
+/// Counts of the pool's first round, in which heaps that grow do so.
+#[derive(Debug, Default, Serialize)]
+pub(crate) struct FirstRound {
+    pub(crate) device_calls: u64,
+    pub(crate) fallback_allocations: u64,
+    pub(crate) failed: u64,
 }
 
 /// The figures of one side: medians over the rounds.

@@ -2,8 +2,8 @@
 //!
 //! A figure is worse if it has changed for the worse by more than the threshold, and by more than its noise.
 //! Noise is how far the rounds of both results differ among themselves: rounds that differ say that the
-//! machine, not the program, makes such differences. A count over all rounds is divided by their number, so
-//! that results of different `--rounds` compare.
+//! machine, not the program, makes such differences. Counts of the first round, in which heaps grow, stand
+//! apart from those of the later rounds, which are divided by their number. So results of different `--rounds` compare.
 
 use serde::Serialize;
 use serde_json::Value;
@@ -24,12 +24,14 @@ pub(super) struct Metric {
     better: Better,
     /// The list that has the figure of each round, and the key in each of its entries.
     rounds: Option<(&'static str, &'static str)>,
-    /// Whether the figure is a sum over the rounds, so that it is shown for one of them.
+    /// Whether the figure is a sum over later rounds, so that it is shown for one of them.
     summed: bool,
+    /// The figure of the first round, where the sum has it, too.
+    first: Option<&'static str>,
 }
 
 const fn metric(name: &'static str, pointer: &'static str, unit: &'static str, better: Better) -> Metric {
-    Metric { name, pointer, unit, better, rounds: None, summed: false }
+    Metric { name, pointer, unit, better, rounds: None, summed: false, first: None }
 }
 
 impl Metric {
@@ -43,11 +45,21 @@ impl Metric {
         self
     }
 
+    const fn less(mut self, first: &'static str) -> Self {
+        self.first = Some(first);
+        self
+    }
+
     /// Returns the figure of a result, for one round.
     fn of(&self, result: &Value) -> Option<f64> {
         let figure = result.pointer(self.pointer)?.as_f64()?;
-        let rounds = if self.summed { rounds(result) } else { 1.0 };
-        Some(figure / rounds)
+        if !self.summed {
+            return Some(figure);
+        }
+        let first = self.first.map_or(Some(0.0), |first| result.pointer(first)?.as_f64())?;
+        let rounds = rounds(result) - f64::from(u8::from(self.first.is_some()));
+        // Without later rounds there is nothing to say of them.
+        (rounds > 0.0).then(|| (figure - first) / rounds)
     }
 }
 
@@ -64,7 +76,7 @@ fn rounds(result: &Value) -> f64 {
 }
 
 /// The figures to compare where both results have them: those of `bench`, then those of `replay`.
-pub(super) const METRICS: [Metric; 20] = [
+pub(super) const METRICS: [Metric; 23] = [
     metric("Throughput (modelled)", "/pool/tokens_per_second", "tok/s", Better::Higher)
         .timed("/pool/rounds/tokens_per_second", ""),
     metric("First token, warm", "/pool/warm/time_to_first_token_ms", "ms", Better::Lower)
@@ -76,8 +88,12 @@ pub(super) const METRICS: [Metric; 20] = [
     metric("Allocation, loading", "/pool/loading_ms", "ms", Better::Lower)
         .timed("/pool/rounds/loading_ms", ""),
     metric("Start-up", "/startup_ms", "ms", Better::Lower).timed("/startups_ms", ""),
-    metric("Failed per round", "/pool/failed", "", Better::Lower).summed(),
-    metric("Calls per round", "/device_calls_after_startup", "", Better::Lower).summed(),
+    metric("Failed, round 1", "/first_round/failed", "", Better::Lower),
+    metric("Failed, later rounds", "/pool/failed", "", Better::Lower).summed().less("/first_round/failed"),
+    metric("Calls, round 1", "/first_round/device_calls", "", Better::Lower),
+    metric("Calls, later rounds", "/device_calls_after_startup", "", Better::Lower)
+        .summed()
+        .less("/first_round/device_calls"),
     metric("Time per operation", "/ns_per_op", "ns", Better::Lower).timed("/rounds/ns_per_op", ""),
     metric("Allocation, p50", "/alloc_ns/p50", "ns", Better::Lower).timed("/rounds/alloc_ns", "/p50"),
     metric("Allocation, p99", "/alloc_ns/p99", "ns", Better::Lower).timed("/rounds/alloc_ns", "/p99"),
@@ -87,7 +103,10 @@ pub(super) const METRICS: [Metric; 20] = [
     metric("Reserved at the end", "/end_reserved_bytes", "B", Better::Lower),
     metric("Hit rate", "/hit_rate", RATIO, Better::Higher),
     metric("Fallbacks, round 1", "/fallback_allocations", "", Better::Lower),
-    metric("Fallbacks per round", "/statistics/fallback_allocations", "", Better::Lower).summed(),
+    metric("Fallbacks, round 1", "/first_round/fallback_allocations", "", Better::Lower),
+    metric("Fallbacks, later rounds", "/statistics/fallback_allocations", "", Better::Lower)
+        .summed()
+        .less("/first_round/fallback_allocations"),
     metric("Failed, round 1", "/failed", "", Better::Lower),
     metric("Failed, later rounds", "/failed_later", "", Better::Lower).summed(),
 ];
@@ -238,14 +257,23 @@ mod tests {
 
     #[test]
     fn a_count_over_all_rounds_is_compared_for_one_round() {
+        // Heaps grow in the first round, with 40 calls. Each round has 3 calls and 1 fallback more.
         let bench = |rounds: u64| {
             json!({
-                "rounds": rounds, "device_calls_after_startup": 3 * rounds,
+                "rounds": rounds, "device_calls_after_startup": 40 + 3 * rounds,
                 "pool": { "failed": 2 * rounds }, "statistics": { "fallback_allocations": rounds },
+                "first_round": { "device_calls": 43, "failed": 2, "fallback_allocations": 1 },
             })
         };
-        assert!(regressions(&bench(2), &bench(20), 0.0).is_empty());
-        assert_eq!(lines(&bench(2), &bench(20), 0.0).iter().map(|line| line.after).sum::<f64>(), 6.0);
+        for (few, many) in [(bench(2), bench(20)), (bench(20), bench(2))] {
+            assert!(regressions(&few, &many, 0.0).is_empty());
+            let figures = lines(&few, &many, 0.0).iter().map(|line| line.after).collect::<Vec<_>>();
+            assert_eq!(figures, [2.0, 2.0, 43.0, 3.0, 1.0, 1.0]);
+        }
+        let mut worse = bench(3);
+        worse["device_calls_after_startup"] = json!(43 + 2 * 4);
+        assert_eq!(regressions(&bench(20), &worse, 5.0), ["Calls, later rounds"]);
+        assert_eq!(lines(&bench(1), &bench(1), 5.0).len(), 3);
         let replay = |rounds: usize| {
             let later = rounds + Replay::UNTIMED_LATER_ROUNDS;
             json!({ "rounds": { "ns_per_op": vec![1.0; rounds] }, "failed_later": 5 * later })
