@@ -247,8 +247,8 @@ pub extern "C" fn wh_queue_close(queue: wh_queue) -> wh_status {
     })
 }
 
-/// Frees a buffer once the work up to `ticket` is done. Returns at once. The handle names nothing from then
-/// on. Any thread may call it, completion handlers included. Since 0.2.
+/// Frees a buffer once the work up to `ticket` is done. Does not wait for that work; if compaction is moving the
+/// buffer, it waits for the end of the move. The handle names nothing from then on. Any thread may call it, completion handlers included. Since 0.2.
 #[unsafe(no_mangle)]
 pub extern "C" fn wh_retire(buffer: wh_buffer, ticket: wh_ticket) -> wh_status {
     guarded(|| {

@@ -136,3 +136,17 @@ def test_waits_for_a_place_are_logged_if_wished(caplog: pytest.LogCaptureFixture
 def test_a_disabled_ring_gives_no_places() -> None:
     with pytest.raises(warmheap.ClosedError, match="`enabled` is False"):
         ring(enabled=False).acquire_buffer()
+
+
+def test_a_wait_is_counted_whole_and_ends_with_the_work_that_is_done_first(pool: warmheap.MemoryPool) -> None:
+    places, work = ring(ring_size=2), pool.queue()
+    first, second = places.acquire_buffer(), places.acquire_buffer()
+    early, late = work.signal(), work.signal()
+    places.release_buffer(first, late)
+    places.release_buffer(second, early)
+    finisher = threading.Timer(0.05, work.complete, (early,))
+    finisher.start()
+    places.release_buffer(places.acquire_buffer())
+    finisher.join()
+    assert 40 <= places.get_statistics().max_wait_time_ms
+    work.complete(late)

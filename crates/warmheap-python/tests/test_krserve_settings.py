@@ -92,3 +92,11 @@ def test_settings_are_checked_when_they_are_set() -> None:
     copies = kr.BlitQueue(config)
     config.max_pending_ops = 5
     assert "of 4" in repr(copies), "a queue has the settings that it began with"
+
+
+@pytest.mark.parametrize("written, meant", [("blit_queu", "blit_queue"), ("comand_ring", "command_ring")])
+def test_a_misspelt_section_is_refused(tmp_path: Path, written: str, meant: str) -> None:
+    file = tmp_path / "runtime.yaml"
+    file.write_text(f"metal_optimizations:\n  {written}:\n    enabled: true\n")
+    with pytest.raises(warmheap.ConfigError, match=f"line 2: unknown section `{written}`; did you mean `{meant}`"):
+        kr.read_config(file)

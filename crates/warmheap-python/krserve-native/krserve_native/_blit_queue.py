@@ -56,9 +56,9 @@ class BlitQueueMetrics:
     avg_download_ms: float
     """The mean time of a download."""
     total_overlap_ms: float
-    """The time of copies for which no call waited."""
+    """The time of all copies less the time that calls waited, or 0: an estimate of the time that copies saved."""
     overlap_ratio: float
-    """The share of the time of copies for which no call waited, from 0 to 1."""
+    """``total_overlap_ms`` as a share of the time of all copies, from 0 to 1."""
     sync_wait_count: int
     """The calls that had to wait: for an operation, for all, or for room in the queue."""
     avg_sync_wait_ms: float

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from difflib import get_close_matches
 from typing import Any, Dict, List, NamedTuple, Type, TypeVar, Union
 
 import warmheap
@@ -42,6 +43,10 @@ def read_config(path: Union[str, "os.PathLike[str]"]) -> Configuration:
     problems: List[str] = []
     blit_queue = section(BlitQueueConfig, "blit_queue", sections, problems)
     command_ring = section(CommandBufferRingConfig, "command_ring", sections, problems)
+    ours = ["memory_pool", "blit_queue", "command_ring", "command_buffer_ring"]
+    for written, line, _ in sections:
+        meant = [] if written in ours else get_close_matches(written, ours, 1, cutoff=0.85)
+        problems += [f"line {line}: unknown section `{shown(written)}`; did you mean `{name}`?" for name in meant]
     if problems:
         raise error(*(f"{os.fspath(path)}: {problem}" for problem in problems))
     if switched_off:

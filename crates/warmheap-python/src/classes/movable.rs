@@ -140,8 +140,8 @@ impl MovableBuffer {
         wait(py, || drop(movable.free()))
     }
 
-    /// Gives the memory back once the work before ``ticket``, and all that was noted before, is done. Returns at
-    /// once.
+    /// Gives the memory back once the work before ``ticket``, and all that was noted before, is done. Does not wait
+    /// for that work, but for the end of a move of this buffer.
     ///
     /// Raises
     /// ------

@@ -283,7 +283,8 @@ impl MemoryPool {
     /// Raises
     /// ------
     /// TraceError
-    ///     The file cannot be written, or another recording writes it. A recording that runs goes on.
+    ///     The file cannot be written, or another recording writes it; a recording that runs goes on. Or the file
+    ///     of the recording that ends could not be finished; the new recording runs.
     fn record(&self, py: Python<'_>, #[pyo3(from_py_with = arguments::path)] path: PathBuf) -> PyResult<()> {
         recording::begin(py, self, path)
     }

@@ -106,7 +106,9 @@ impl RingObject {
 
     /// Returns what the ring has counted, and how it is now.
     fn statistics<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
-        let Snapshot { figures, size, in_use, since } = self.ring()?.snapshot();
+        let ring = self.ring()?;
+        // A queue whose work is done may end here, and wait for its device.
+        let Snapshot { figures, size, in_use, since } = wait(py, || ring.snapshot())?;
         let figures = serde_json::json!({
             "size": size,
             "in_use": in_use,

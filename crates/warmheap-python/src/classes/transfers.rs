@@ -83,17 +83,18 @@ impl Transfer for Operation {
     /// Lets go of both ends, and then calls the completion of a copy that was made. At the interpreter's end there
     /// is nothing to call.
     fn end(self, made: bool) {
-        let mut operation = Some(self);
+        let Self { copy, completion } = self;
+        // The end of a buffer may wait for its device, so this thread has not the interpreter's lock.
+        drop(copy);
+        let mut completion = completion;
         let attached = Python::try_attach(|py| {
-            let Some(Self { copy, completion }) = operation.take() else { return };
-            drop(copy);
-            let Some(completion) = completion.filter(|_| made) else { return };
+            let Some(completion) = completion.take().filter(|_| made) else { return };
             if let Err(error) = completion.call0(py) {
                 unraisable(py, error, Some(completion.bind(py)));
             }
         });
         if attached.is_none() {
-            std::mem::forget(operation);
+            std::mem::forget(completion);
         }
     }
 }

@@ -93,6 +93,7 @@ impl Ring {
             let mut state = self.state();
             if state.in_use() < self.size {
                 state.held += 1;
+                let waited = waited.map(|_: Duration| begun.elapsed());
                 if self.counts {
                     state.figures.acquired += 1;
                     state.figures.count_wait(waited);
@@ -173,11 +174,13 @@ impl Ring {
 
     /// Waits for at most `left`, or until a place may be free.
     fn wait_for_one(&self, state: MutexGuard<'_, State>, left: Duration) {
-        let oldest = state.in_flight.first().cloned();
-        // Only the ring's own releases and the oldest work wake a caller. Other work is looked at in steps.
+        // Only the ring's own releases and the next work of one queue wake a caller. Other work is looked at in
+        // steps.
+        let of_one_queue = state.in_flight.iter().filter(|work| state.is_of(work));
+        let next = of_one_queue.min_by_key(|work| work.value).cloned();
         let alone = state.held == 0 && state.in_flight.iter().all(|work| state.is_of(work));
-        let step = if alone || oldest.is_none() { left } else { left.min(STEP) };
-        if let Some(work) = oldest {
+        let step = if alone || next.is_none() { left } else { left.min(STEP) };
+        if let Some(work) = next {
             drop(state);
             if work.queue.wait(work.value, step).is_ok() {
                 return;
