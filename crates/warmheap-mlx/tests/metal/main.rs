@@ -176,7 +176,7 @@ fn mlx_on_metal() {
                 scope.spawn(move || {
                     let mut held = Vec::new();
                     for turn in 0..50 {
-                        let size = 1 + (seed * 7919 + turn * 104_729) % 60_000;
+                        let size = 1 + (seed * 7919 + turn * 104_729) % 6_000;
                         let buffer = mlx.malloc(size) as usize;
                         let at = mlx.bytes(buffer as *mut c_void) as *mut u64;
                         // SAFETY: the smallest buffer has 256 bytes.
