@@ -44,22 +44,22 @@ needs=$(sed -n 's/^Libs.private: //p' "$PKG_CONFIG_PATH/warmheap.pc")
 static="-I$prefix/include $prefix/lib/libwarmheap_c.a $needs -lpthread"
 
 step "the tests, with the shared and with the static library"
+compile_and_run() { # the compiler with its options, the source, the name of the program that stays
+    $1 "$2" $shared -o "$out/shared"
+    "$out/shared"
+    $1 "$2" $static -o "$out/$3"
+    "$out/$3"
+}
 c_tests= cpp_tests=
 for source in "$crate"/tests/c/*.c; do
     test=$(basename "$source" .c)
     c_tests="$c_tests $test"
-    $cc $c11 "$source" $shared -o "$out/shared"
-    "$out/shared"
-    $cc $c11 "$source" $static -o "$out/$test"
-    "$out/$test"
+    compile_and_run "$cc $c11" "$source" "$test"
 done
 for source in "$crate"/tests/cpp/*.cpp; do
     test=cpp_$(basename "$source" .cpp)
     cpp_tests="$cpp_tests $test"
-    $cxx $cxx17 "$source" $shared -o "$out/shared"
-    "$out/shared"
-    $cxx $cxx17 "$source" $static -o "$out/$test"
-    "$out/$test"
+    compile_and_run "$cxx $cxx17" "$source" "$test"
 done
 
 step "the examples, with pkg-config"

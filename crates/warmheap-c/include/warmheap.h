@@ -692,16 +692,16 @@ enum wh_status wh_queue_allocate(struct wh_queue queue,
 enum wh_status wh_queue_close(struct wh_queue queue);
 
 // Frees a buffer once the work up to `ticket` is done. Does not wait for that work; if compaction is moving the
-// buffer, it waits for the end of the move. The handle names nothing from then on. Any thread may call it, completion handlers included. Since 0.2.
+// buffer, it waits for the end of the move. The handle names nothing from then on. Any thread may call it,
+// completion handlers included. Since 0.2.
 enum wh_status wh_retire(struct wh_buffer buffer,
                          struct wh_ticket ticket);
 
-// Notes that work up to `ticket` uses a movable buffer. Compaction does not move the buffer before that work is done,
-// and no other use gets its memory, also if it is freed or retired. Work of several queues may be noted. Call it while
-// the buffer is pinned. A buffer that is not movable stays where it is anyway, and `wh_retire` keeps its memory.
-// Since 0.2.
-enum wh_status wh_in_flight_until(struct wh_buffer buffer,
-                                  struct wh_ticket ticket);
+// Notes that work up to `ticket` uses a movable buffer. Compaction does not move the buffer before that work
+// is done, and no other use gets its memory, also if it is freed or retired. Work of several queues may be
+// noted. Call it while the buffer is pinned. A buffer that is not movable stays where it is anyway, and
+// `wh_retire` keeps its memory. Since 0.2.
+enum wh_status wh_in_flight_until(struct wh_buffer buffer, struct wh_ticket ticket);
 
 // Returns the reason for the last failure of a call on this thread, or an empty text if no call has failed.
 // The pointer is never null, and the caller does not free it. It is the same for all calls on a thread and

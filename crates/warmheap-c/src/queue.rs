@@ -248,7 +248,8 @@ pub extern "C" fn wh_queue_close(queue: wh_queue) -> wh_status {
 }
 
 /// Frees a buffer once the work up to `ticket` is done. Does not wait for that work; if compaction is moving the
-/// buffer, it waits for the end of the move. The handle names nothing from then on. Any thread may call it, completion handlers included. Since 0.2.
+/// buffer, it waits for the end of the move. The handle names nothing from then on. Any thread may call it,
+/// completion handlers included. Since 0.2.
 #[unsafe(no_mangle)]
 pub extern "C" fn wh_retire(buffer: wh_buffer, ticket: wh_ticket) -> wh_status {
     guarded(|| {
@@ -262,10 +263,10 @@ pub extern "C" fn wh_retire(buffer: wh_buffer, ticket: wh_ticket) -> wh_status {
     })
 }
 
-/// Notes that work up to `ticket` uses a movable buffer. Compaction does not move the buffer before that work is done,
-/// and no other use gets its memory, also if it is freed or retired. Work of several queues may be noted. Call it while
-/// the buffer is pinned. A buffer that is not movable stays where it is anyway, and `wh_retire` keeps its memory.
-/// Since 0.2.
+/// Notes that work up to `ticket` uses a movable buffer. Compaction does not move the buffer before that work
+/// is done, and no other use gets its memory, also if it is freed or retired. Work of several queues may be
+/// noted. Call it while the buffer is pinned. A buffer that is not movable stays where it is anyway, and
+/// `wh_retire` keeps its memory. Since 0.2.
 #[unsafe(no_mangle)]
 pub extern "C" fn wh_in_flight_until(buffer: wh_buffer, ticket: wh_ticket) -> wh_status {
     guarded(|| {

@@ -145,17 +145,27 @@ fn on_pressure(pool: wh_pool, seen: &'static Seen) -> wh_status {
     unsafe { wh_pool_on_pressure(pool, Some(feel), seen.user(), Some(release)) }
 }
 
+/// Sets the first log, lets so many threads stay in it, and replaces it from within by the second.
+fn replace_within<'scope>(
+    scope: &'scope thread::Scope<'scope, '_>,
+    threads: u64,
+    first: &'static Seen,
+    second: &'static Seen,
+) {
+    set_log(first, WH_LOG_DEBUG);
+    (0..threads).for_each(|_| drop(scope.spawn(log_lines)));
+    until(|| first.inside() == threads);
+    first.within(move || set_log(second, WH_LOG_DEBUG));
+    scope.spawn(log_lines).join().unwrap();
+}
+
 #[test]
 fn a_call_outside_of_callbacks_waits_for_all_logs_that_were_replaced_within_them() {
     let _one = log_of_this_test();
     for threads in THREADS {
         let (first, second) = (Seen::new(true), Seen::new(false));
-        set_log(first, WH_LOG_DEBUG);
         thread::scope(|scope| {
-            (0..threads).for_each(|_| drop(scope.spawn(log_lines)));
-            until(|| first.inside() == threads);
-            first.within(|| set_log(second, WH_LOG_DEBUG));
-            scope.spawn(log_lines).join().unwrap();
+            replace_within(scope, threads, first, second);
             assert_eq!((first.inside(), second.calls() > 0), (threads, true), "replaced at once");
             scope.spawn(|| first.go.store(true, SeqCst));
             end_log();
@@ -203,12 +213,8 @@ fn a_log_that_was_replaced_ends_without_its_successor() {
     assert_eq!(wh_unset_log(None, ptr::null_mut()), WH_INVALID_ARGUMENT);
     for threads in THREADS {
         let (first, second) = (Seen::new(true), Seen::new(false));
-        set_log(first, WH_LOG_DEBUG);
         thread::scope(|scope| {
-            (0..threads).for_each(|_| drop(scope.spawn(log_lines)));
-            until(|| first.inside() == threads);
-            first.within(|| set_log(second, WH_LOG_DEBUG));
-            scope.spawn(log_lines).join().unwrap();
+            replace_within(scope, threads, first, second);
             scope.spawn(|| first.go.store(true, SeqCst));
             unset_log(first);
             assert_eq!(first.inside(), 0, "{threads} threads");

@@ -43,6 +43,9 @@ impl Kind {
     }
 }
 
+/// `mlx::core::allocator::allocator()` and `mlx::core::allocator::Buffer::raw_ptr()`.
+const ALLOCATOR: &str = "_ZN3mlx4core9allocator9allocatorEv";
+const RAW_PTR: &str = "_ZN3mlx4core9allocator6Buffer7raw_ptrEv";
 /// The bytes of the trial allocation.
 const TRIAL: usize = 4096;
 
@@ -88,18 +91,14 @@ impl Allocator {
     /// Returns the allocator of the MLX in `file`, if it is as this module knows it.
     pub(crate) fn find(file: &Path) -> Result<Self, InstallError> {
         let opened = library::loaded(file).ok_or_else(|| InstallError::NotLoaded(file.into()))?;
+        let missing = |symbol| InstallError::NoFunction { library: file.into(), symbol };
         // SAFETY: these are MLX's functions with their true types. A reference is a pointer. Python never
         // unloads the modules it imported, nor the libraries they use.
         let (get, raw_ptr) = unsafe {
-            (
-                library::function::<unsafe extern "C" fn() -> *mut c_void>(
-                    &opened,
-                    file,
-                    "_ZN3mlx4core9allocator9allocatorEv",
-                )?,
-                library::function(&opened, file, "_ZN3mlx4core9allocator6Buffer7raw_ptrEv")?,
-            )
+            let get: Option<unsafe extern "C" fn() -> *mut c_void> = library::symbol(&opened, ALLOCATOR);
+            (get.ok_or_else(|| missing(ALLOCATOR))?, library::symbol(&opened, RAW_PTR))
         };
+        let raw_ptr = raw_ptr.ok_or_else(|| missing(RAW_PTR))?;
         let home =
             library::base_of(get as *const c_void).ok_or(InstallError::Layout("its library has no place"))?;
         let is_mlx = |address: *const c_void| library::base_of(address) == Some(home);

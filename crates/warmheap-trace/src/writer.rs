@@ -8,11 +8,11 @@ use std::path::Path;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use ruzstd::encoding::{CompressionLevel, compress_to_vec};
+use warmheap::fork::Process;
 
 use crate::error::{TraceError, TraceErrorKind};
 use crate::event::Event;
 use crate::reader::HEADER;
-use warmheap::fork::Process;
 
 /// The bytes of text that the writer collects for one zstd frame.
 const FRAME: usize = 1 << 20;

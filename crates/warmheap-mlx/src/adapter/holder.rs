@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 use std::ffi::c_void;
+use std::sync::{Mutex, MutexGuard, TryLockError};
 
 use warmheap::{AllocError, CallSite, Pool};
 
@@ -35,4 +36,13 @@ pub(super) enum Refusal {
 /// The call site of every request.
 pub(super) fn mlx() -> CallSite {
     CallSite::foreign("mlx.core", 0)
+}
+
+/// Locks without waiting. `None` means that a thread holds the lock, which may not exist in a child of `fork`.
+pub(super) fn lock_now<T>(mutex: &Mutex<T>) -> Option<MutexGuard<'_, T>> {
+    match mutex.try_lock() {
+        Ok(locked) => Some(locked),
+        Err(TryLockError::Poisoned(locked)) => Some(locked.into_inner()),
+        Err(TryLockError::WouldBlock) => None,
+    }
 }

@@ -3,12 +3,12 @@
 
 use std::collections::HashMap;
 use std::ffi::c_void;
-use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use rustc_hash::FxBuildHasher;
 use warmheap::{AllocError, Buffer, CallSite, Pool, Request};
 
-use super::holder::{Holder, Refusal, mlx};
+use super::holder::{Holder, Refusal, lock_now, mlx};
 use crate::error::InstallError;
 
 /// The alignment of arrays in bytes: a cache line, and what vector instructions like best.
@@ -79,11 +79,7 @@ impl Holder for Host {
     }
 
     fn inherited_size(&self, address: usize) -> Option<usize> {
-        let shard = match self.shard(address).try_lock() {
-            Ok(shard) => shard,
-            Err(TryLockError::Poisoned(shard)) => shard.into_inner(),
-            Err(TryLockError::WouldBlock) => return Some(0),
-        };
+        let Some(shard) = lock_now(self.shard(address)) else { return Some(0) };
         shard.get(&address).map(|buffer| buffer.size() as usize)
     }
 

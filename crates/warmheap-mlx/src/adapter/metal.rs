@@ -9,13 +9,13 @@ use std::collections::{BTreeMap, HashMap};
 use std::ffi::c_void;
 use std::mem;
 use std::ptr;
-use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use rustc_hash::FxBuildHasher;
 use warmheap::metal::{AsMetal, OwnBuffer};
 use warmheap::{Buffer, Pool, Request};
 
-use super::holder::{Holder, Refusal, mlx};
+use super::holder::{Holder, Refusal, lock_now, mlx};
 use crate::error::InstallError;
 
 /// The pages of Apple's systems, to which MLX rounds.
@@ -117,11 +117,7 @@ impl Holder for Metal {
     }
 
     fn inherited_size(&self, address: usize) -> Option<usize> {
-        let objects = match self.0.try_lock() {
-            Ok(objects) => objects,
-            Err(TryLockError::Poisoned(objects)) => objects.into_inner(),
-            Err(TryLockError::WouldBlock) => return Some(0),
-        };
+        let Some(objects) = lock_now(&self.0) else { return Some(0) };
         objects.held.get(&address).map(Object::size)
     }
 

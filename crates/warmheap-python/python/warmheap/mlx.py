@@ -144,7 +144,7 @@ def _speak_of_the_pool(core: Any, on_metal: bool) -> None:
         said_limit = int(own_limit(0))
         _own_limit = own_limit
     # The pool has no limit until the program sets one.
-    limit = sys.maxsize
+    allowed = sys.maxsize
     # What the last clearing could not give back, because it lies in pages with arrays.
     left = 0
 
@@ -160,8 +160,8 @@ def _speak_of_the_pool(core: Any, on_metal: bool) -> None:
         _native._mlx_reset_peak()
 
     def get_cache_memory() -> int:
-        if not on_metal and unused() > limit:
-            give_back(limit)
+        if not on_metal and unused() > allowed:
+            give_back(allowed)
         return int(own_cache()) + unused()
 
     def clear_cache() -> None:
@@ -172,12 +172,9 @@ def _speak_of_the_pool(core: Any, on_metal: bool) -> None:
         left = unused()
 
     def set_cache_limit(limit: int) -> int:
-        return bound(limit)
-
-    def bound(new: int) -> int:
-        nonlocal limit, said_limit
+        nonlocal allowed, said_limit
         before = said_limit
-        limit = said_limit = new
+        allowed = said_limit = limit
         get_cache_memory()
         return before
 

@@ -28,7 +28,7 @@ pub(crate) fn compact(
         (sum.busy_buffers, sum.finished) = (step.busy_buffers, step.finished);
         // Each step looks at all buffers anew. A longer one gets past those that cannot move.
         if step.moved_buffers == 0 {
-            longest *= 2;
+            longest = longest.saturating_mul(2);
         }
         let spent = sum.moved_bytes >= budget.bytes || begun.elapsed() >= budget.time;
         if sum.finished || spent || stopped.load(Relaxed) {

@@ -87,13 +87,13 @@ impl Ring {
     /// handler raises ends the wait, too.
     pub(crate) fn acquire(&self, timeout: Option<Duration>) -> bool {
         let begun = Instant::now();
-        let mut waited = None;
+        let mut was_full = false;
         loop {
             self.sweep();
             let mut state = self.state();
             if state.in_use() < self.size {
                 state.held += 1;
-                let waited = waited.map(|_: Duration| begun.elapsed());
+                let waited = was_full.then(|| begun.elapsed());
                 if self.counts {
                     state.figures.acquired += 1;
                     state.figures.count_wait(waited);
@@ -105,11 +105,11 @@ impl Ring {
                 return true;
             }
             let passed = begun.elapsed();
-            waited = Some(passed);
+            was_full = true;
             if timeout.is_some_and(|timeout| passed >= timeout) {
                 if self.counts {
                     state.figures.timeouts += 1;
-                    state.figures.count_wait(waited);
+                    state.figures.count_wait(Some(passed));
                 }
                 return false;
             }

@@ -23,13 +23,19 @@ fn queues(pool: &Pool, count: usize) -> Vec<(Arc<SimQueue>, PoolQueue)> {
     orders.map(|order| (order.clone(), pool.queue(order))).collect()
 }
 
+/// Returns a movable buffer that work of each queue uses, and the tickets of that work.
+fn in_use(pool: &Pool, queues: &[(Arc<SimQueue>, PoolQueue)]) -> (MovableBuffer, Vec<Ticket>) {
+    let buffer = pool.allocate_movable(MIB).unwrap();
+    let tickets: Vec<_> = queues.iter().map(|(order, queue)| queue.ticket(order.submit())).collect();
+    tickets.iter().for_each(|ticket| buffer.in_flight_until(ticket));
+    (buffer, tickets)
+}
+
 /// Ends a movable buffer that work of so many queues uses, and lets the queues finish in this order.
 fn end(pool: &Pool, end: End, order: &[usize]) {
     let queues = queues(pool, order.len());
-    let buffer = pool.allocate_movable(MIB).unwrap();
+    let (buffer, tickets) = in_use(pool, &queues);
     let address = buffer.pin().device_address();
-    let tickets: Vec<_> = queues.iter().map(|(order, queue)| queue.ticket(order.submit())).collect();
-    tickets.iter().for_each(|ticket| buffer.in_flight_until(ticket));
     end(buffer, tickets.last().unwrap());
     for finished in order {
         let others: Vec<_> = (0..8).map(|_| pool.allocate(MIB).unwrap()).collect();
@@ -67,9 +73,7 @@ fn memory_waits_for_queues_without_handles() {
     for (sim, pool) in pools() {
         for way in ENDS {
             let queues = queues(&pool, 3);
-            let buffer = pool.allocate_movable(MIB).unwrap();
-            let tickets: Vec<_> = queues.iter().map(|(order, queue)| queue.ticket(order.submit())).collect();
-            tickets.iter().for_each(|ticket| buffer.in_flight_until(ticket));
+            let (buffer, tickets) = in_use(&pool, &queues);
             way(buffer, &tickets[2]);
             let orders: Vec<_> = queues.into_iter().map(|(order, _)| order).collect();
             drop(tickets);
@@ -90,9 +94,7 @@ fn noted_work_that_is_done_holds_nothing_up() {
     for (_, pool) in pools() {
         for way in ENDS {
             let queues = queues(&pool, 2);
-            let buffer = pool.allocate_movable(MIB).unwrap();
-            let tickets: Vec<_> = queues.iter().map(|(order, queue)| queue.ticket(order.submit())).collect();
-            tickets.iter().for_each(|ticket| buffer.in_flight_until(ticket));
+            let (buffer, tickets) = in_use(&pool, &queues);
             queues.iter().for_each(|(order, _)| order.complete_all());
             way(buffer, &tickets[1]);
             assert_eq!(pool.statistics().active_allocations, 0);
